@@ -1,0 +1,105 @@
+"""Everything that can be wrong with a request: a type, a status, and a sentence for the person who sent it.
+
+ServiceError
+├── MalformedBody          400  not the JSON, .npy or form it says it is
+├── UnknownModel           404
+├── UnknownVersion         404
+├── NotAcceptable          406  none of the answer's forms is in Accept
+├── OperationMissing       409  the package has other operations
+├── LatentMismatch         409  latents of another model or version
+├── TooLarge               413  body, pixels, batch: over a limit
+├── UnsupportedMediaType   415
+├── InvalidInput           422  shape, dtype, values, picture: understood but not usable
+├── Overloaded             429  full; comes with Retry-After
+└── NotReady               503  models are still being opened, or the service is stopping
+
+service.app turns them into problem+json (RFC 9457) in one place. The sentence is public: it names what was
+wrong and what is allowed, and never a path, a trace or another caller's data.
+"""
+
+from typing import ClassVar
+
+
+class ServiceError(Exception):
+    """Root of all errors that a request can cause.
+
+    Args:
+        detail: one public sentence (two at most): what was wrong, what is allowed.
+        facts: further members of the problem document, JSON values, for programs.
+    """
+
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Service error"
+
+    def __init__(self, detail: str, **facts: object) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.facts = facts
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Response headers that belong to this error."""
+        return {}
+
+
+class MalformedBody(ServiceError):
+    status = 400
+    title = "Malformed body"
+
+
+class UnknownModel(ServiceError):
+    status = 404
+    title = "Unknown model"
+
+
+class UnknownVersion(ServiceError):
+    status = 404
+    title = "Unknown version"
+
+
+class NotAcceptable(ServiceError):
+    status = 406
+    title = "Not acceptable"
+
+
+class OperationMissing(ServiceError):
+    status = 409
+    title = "Operation missing"
+
+
+class LatentMismatch(ServiceError):
+    status = 409
+    title = "Latents of another model"
+
+
+class TooLarge(ServiceError):
+    status = 413
+    title = "Too large"
+
+
+class UnsupportedMediaType(ServiceError):
+    status = 415
+    title = "Unsupported media type"
+
+
+class InvalidInput(ServiceError):
+    status = 422
+    title = "Invalid input"
+
+
+class Overloaded(ServiceError):
+    status = 429
+    title = "Overloaded"
+
+    def __init__(self, detail: str, retry_after: int = 1) -> None:
+        super().__init__(detail, retry_after=retry_after)
+        self.retry_after = retry_after
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": str(self.retry_after)}
+
+
+class NotReady(ServiceError):
+    status = 503
+    title = "Not ready"

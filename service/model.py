@@ -1,0 +1,135 @@
+"""A package, opened: arrays in, arrays out, nothing of HTTP.
+
+package -> sessions (service.providers) -> encode | decode | reconstruct | denoise
+
+Thread-safe: onnxruntime sessions may run from many threads and release the interpreter lock while they do.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import InvalidInput, OperationMissing
+from service.graph import Port
+from service.manifest import Operation
+from service.package import Modality, Package
+from service.providers import Provider, obtained, open_session
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """`output` like the input [N,...]; `error` float64 [N]; `percentile` float64 [N], 0..100, of held-out data."""
+
+    output: Array
+    error: NDArray[np.float64]
+    percentile: NDArray[np.float64]
+
+
+class Model:
+    """onnxruntime sessions of one package.
+
+    Args:
+        package: verified by service.package.read.
+        provider: execution provider to ask for.
+        threads: threads inside one run.
+        required: refuse a provider other than the one asked for (service.providers.ProviderMissing).
+    """
+
+    def __init__(
+        self, package: Package, provider: Provider = "auto", threads: int = 1, *, required: bool = False
+    ) -> None:
+        self.manifest = package.manifest
+        self.sample: Port = package.sample
+        self.latent: Port | None = package.latent
+        self.modality: Modality = package.modality
+        self._sessions = {
+            role: open_session(graph, provider, threads, required=required)
+            for role, graph in package.graphs.items()
+        }
+        self.provider = obtained(next(iter(self._sessions.values())))
+
+    def input_port(self, operation: Operation) -> Port:
+        """The port that `operation` feeds; raises OperationMissing (409) if the package does not offer it."""
+        if operation not in self.manifest.operations:
+            raise OperationMissing(
+                f"{self.manifest.name} has no operation {operation}; it has {', '.join(self.manifest.operations)}",
+                operations=list(self.manifest.operations),
+            )
+        if operation == "decode":
+            if self.latent is None:
+                raise AssertionError("This is a bug: verified packages that decode have a latent port")
+            return self.latent
+        return self.sample
+
+    def check(self, operation: Operation, batch: Array) -> None:
+        """Refuse what a graph cannot take: InvalidInput (422) names what was given and what is wanted.
+
+        Args:
+            batch: [N,...] of the dtype and shape of `input_port(operation)`, N at least 1, all numbers finite.
+        """
+        port = self.input_port(operation)
+        if batch.dtype != port.dtype:
+            raise InvalidInput(f"dtype is {batch.dtype}, {port.name} wants {port.dtype}")
+        wanted = port.shape[1:]
+        if batch.ndim != len(port.shape) or any(
+            isinstance(want, int) and want != got for want, got in zip(wanted, batch.shape[1:], strict=True)
+        ):
+            raise InvalidInput(f"shape is {list(batch.shape)}, {port.name} wants {_shape(port)}")
+        if batch.size == 0:
+            raise InvalidInput(f"the batch is empty (shape {list(batch.shape)}); at least one sample is needed")
+        if batch.dtype.kind == "f" and not np.isfinite(batch).all():
+            raise InvalidInput(f"{port.name} holds NaN or infinity; all numbers must be finite")
+
+    def encode(self, batch: Array) -> NDArray[np.float32]:
+        """`image` uint8 [N,H,W,C] or `vector` float32 [N,D] -> `latent` float32 [N,...]."""
+        self.check("encode", batch)
+        return self._run("encoder", batch)
+
+    def decode(self, latent: Array) -> Array:
+        """`latent` float32 [N,...] -> `image` uint8 [N,H,W,C] or `vector` float32 [N,D]."""
+        self.check("decode", latent)
+        return self._run("decoder", latent)
+
+    def reconstruct(self, batch: Array) -> Reconstruction:
+        """decode(encode(x)), with each sample's reconstruction error and its percentile among held-out data."""
+        self.check("reconstruct", batch)
+        output = self._run("decoder", self._run("encoder", batch))
+        error = reconstruction_error(batch, output)
+        return Reconstruction(output, error, self._percentile(error))
+
+    def denoise(self, batch: Array) -> Array:
+        """Corrupted `image` uint8 [N,H,W,C] or `vector` float32 [N,D] -> clean, same shape and dtype."""
+        self.check("denoise", batch)
+        if "denoiser" in self._sessions:
+            return self._run("denoiser", batch)
+        return self._run("decoder", self._run("encoder", batch))
+
+    def run(self, operation: Operation, batch: Array) -> Array | Reconstruction:
+        """The operation by name."""
+        return getattr(self, operation)(batch)  # type: ignore[no-any-return]
+
+    def _run(self, role: str, batch: Array) -> Array:
+        session = self._sessions[role]  # type: ignore[index]
+        (output,) = session.run(None, {session.get_inputs()[0].name: batch})
+        return np.asarray(output)
+
+    def _percentile(self, error: NDArray[np.float64]) -> NDArray[np.float64]:
+        quantiles = self.manifest.reconstruction_error_quantiles
+        if quantiles is None:
+            raise AssertionError("This is a bug: verified packages that reconstruct have quantiles")
+        return np.interp(error, quantiles, np.linspace(0, 100, len(quantiles)))
+
+
+def reconstruction_error(batch: Array, output: Array) -> NDArray[np.float64]:
+    """Mean squared error of each sample, float64 [N]: pixels in 0..1 (uint8 / 255), vectors in their own units."""
+    scale = 255.0 if batch.dtype == np.uint8 else 1.0
+    difference = (batch.astype(np.float64) - output.astype(np.float64)) / scale
+    return np.asarray(np.mean(difference.reshape(len(batch), -1) ** 2, axis=1))
+
+
+def _shape(port: Port) -> str:
+    return "[" + ", ".join(["N", *(str(d) for d in port.shape[1:])]) + "]"

@@ -1,0 +1,234 @@
+"""The model package: what lies under models/<name>/<version>/, how it is written, read and refused.
+
+graphs + manifest -> write (whole or absent) -> directory -> read (verified) -> Package
+
+The format in MUST and MAY is models/README.md. Arithmetic is in the graphs, facts are in the manifest: the
+manifest repeats nothing that a graph already says (names, dtypes, shapes).
+
+Refusals are PackageErrors; their tree is drawn in service.graph.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from service.graph import (
+    DigestMismatch,
+    GraphMissing,
+    ManifestError,
+    PackageError,
+    PackageExists,
+    PathRefused,
+    Port,
+    Ports,
+    verify_graph,
+    verify_ports_agree,
+)
+from service.manifest import QUANTILES, Kind, Manifest, Operation, Role
+
+__all__ = ["Manifest", "Package", "PackageError", "next_version", "read", "sha256", "verify", "write"]
+
+MANIFEST = "manifest.json"
+
+Modality = Literal["image", "vector"]
+
+
+@dataclass(frozen=True)
+class Package:
+    """A verified package in memory: `graphs` are the very bytes whose digests were checked."""
+
+    manifest: Manifest
+    graphs: Mapping[Role, bytes]
+    ports: Mapping[Role, Ports]
+
+    @property
+    def modality(self) -> Modality:
+        return modality(self.ports)
+
+    @property
+    def sample(self) -> Port:
+        """The port of what the model describes: `image` uint8 [N,H,W,C] or `vector` float32 [N,D]."""
+        for role in ("encoder", "denoiser"):
+            if role in self.ports:
+                return self.ports[role].inputs[0]
+        return self.ports["decoder"].outputs[0]
+
+    @property
+    def latent(self) -> Port | None:
+        """The port `latent` float32 [N,...]; None for a denoiser of one graph."""
+        if "encoder" in self.ports:
+            return self.ports["encoder"].outputs[0]
+        return self.ports["decoder"].inputs[0] if "decoder" in self.ports else None
+
+
+# --- reading ---------------------------------------------------------------------------------------------
+
+
+def read(directory: Path) -> Package:
+    """Read and verify models/<name>/<version>/; raises PackageError, and has then changed nothing."""
+    manifest = _read_manifest(directory)
+    if (directory.parent.name, directory.name) != (manifest.name, str(manifest.version)):
+        raise ManifestError(
+            f"{_where(directory)}/{MANIFEST} is of {manifest.name} version {manifest.version}, "
+            f"so its folder must be {manifest.name}/{manifest.version}"
+        )
+    graphs: dict[Role, bytes] = {}
+    for role, graph in manifest.graphs.items():
+        data = _read_file(directory, graph.file)
+        if (digest := sha256(data)) != graph.sha256:
+            raise DigestMismatch(
+                f"{_where(directory)}/{graph.file} has SHA-256 {digest[:12]}..., the manifest says "
+                f"{graph.sha256[:12]}...: the file is not the one that was exported"
+            )
+        graphs[role] = data
+    return verify(manifest, graphs, where=_where(directory))
+
+
+def verify(manifest: Manifest, graphs: Mapping[Role, bytes], where: str) -> Package:
+    """Check graphs against the contract: self-contained, the manifest's opset, the roles' ports."""
+    ports: dict[Role, Ports] = {}
+    for role, data in graphs.items():
+        ports[role] = verify_graph(role, data, manifest.opset, f"{where}/{manifest.graphs[role].file}")
+    verify_ports_agree(ports, where)
+    for operation in manifest.operations:
+        for role in _needs(operation, manifest.kind, ports):
+            if role not in ports:
+                raise GraphMissing(
+                    f"{where} offers {operation}, which needs a graph {role!r}; it has {_names(ports)}"
+                )
+    quantiles = manifest.reconstruction_error_quantiles
+    if ("reconstruct" in manifest.operations) != (quantiles is not None):
+        raise ManifestError(f"{where}: reconstruction_error_quantiles belong to packages that reconstruct, only")
+    if quantiles is not None and (len(quantiles) != QUANTILES or list(quantiles) != sorted(quantiles)):
+        raise ManifestError(f"{where}: reconstruction_error_quantiles must be {QUANTILES} rising numbers")
+    return Package(manifest, dict(graphs), ports)
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def modality(ports: Mapping[Role, Ports]) -> Modality:
+    """Images or vectors: the graphs' own port names say it."""
+    names = {port.name for p in ports.values() for port in (*p.inputs, *p.outputs)}
+    return "image" if "image" in names else "vector"
+
+
+def _read_manifest(directory: Path) -> Manifest:
+    try:
+        return Manifest.model_validate_json(_read_file(directory, MANIFEST))
+    except GraphMissing as missing:
+        raise ManifestError(f"{_where(directory)} has no {MANIFEST}") from missing
+    except ValidationError as invalid:
+        first = invalid.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ManifestError(f"{_where(directory)}/{MANIFEST}: {key or 'document'}: {first['msg']}") from invalid
+
+
+def _read_file(directory: Path, name: str) -> bytes:
+    """Bytes of a plain file of the package; never follows a link, never leaves the folder."""
+    if name != Path(name).name or name in {"", ".", ".."} or "\\" in name or "\0" in name:
+        raise PathRefused(f"{_where(directory)}: {name!r} is not a plain file name inside the package")
+    path = directory / name
+    if path.is_symlink():
+        raise PathRefused(f"{_where(directory)}/{name} is a link; a package holds its own files")
+    if not path.is_file():
+        raise GraphMissing(f"{_where(directory)} has no file {name}")
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read()
+
+
+def _needs(operation: Operation, kind: Kind, ports: Mapping[Role, Ports]) -> tuple[Role, ...]:
+    if operation == "encode":
+        return ("encoder",)
+    if operation == "decode":
+        return ("decoder",)
+    if operation == "denoise" and (kind != "denoising" or "denoiser" in ports):
+        return ("denoiser",)
+    return ("encoder", "decoder")
+
+
+# --- writing ---------------------------------------------------------------------------------------------
+
+
+def write(models: Path, manifest: Manifest, graphs: Mapping[Role, bytes], files: Mapping[str, bytes]) -> Path:
+    """Write models/<name>/<version>/ atomically: a temporary sibling, synced, verified by read, then renamed.
+
+    Args:
+        models: the folder that holds all packages.
+        manifest: its digests must be those of `graphs`.
+        graphs: role -> bytes of a self-contained ONNX graph.
+        files: further files by plain name: the card README.md, pictures. No code.
+    Returns:
+        The directory of the package.
+    Raises:
+        PackageError: what `read` would refuse is not written; PackageExists if the version is there already.
+        OSError: the disk's own errors. In every case nothing half-written remains.
+    """
+    final = models / manifest.name / str(manifest.version)
+    if final.exists():
+        raise PackageExists(f"{_where(final)} exists already; a version is never overwritten")
+    models.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=".writing-", dir=models))
+    try:
+        directory = staging / manifest.name / str(manifest.version)
+        directory.mkdir(parents=True)
+        for role, graph in manifest.graphs.items():
+            _write_file(directory, graph.file, graphs[role])
+        for name, data in files.items():
+            _write_file(directory, name, data)
+        text = json.dumps(manifest.model_dump(mode="json", exclude_none=True), indent=2, ensure_ascii=False)
+        _write_file(directory, MANIFEST, (text + "\n").encode())
+        read(directory)
+        final.parent.mkdir(exist_ok=True)
+        _rename(directory, final)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return final
+
+
+def next_version(models: Path, name: str) -> int:
+    """The whole number after the highest version of `name` under `models`; 1 for a new name."""
+    folder = models / name
+    taken = [int(p.name) for p in folder.iterdir() if p.name.isdecimal()] if folder.is_dir() else []
+    return max(taken, default=0) + 1
+
+
+def _write_file(directory: Path, name: str, data: bytes) -> None:
+    if name != Path(name).name or name in {"", ".", ".."}:
+        raise PathRefused(f"{name!r} is not a plain file name inside the package")
+    with (directory / name).open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _rename(directory: Path, final: Path) -> None:
+    try:
+        directory.rename(final)
+    except OSError as error:
+        if final.exists():
+            raise PackageExists(f"{_where(final)} was written by somebody else meanwhile") from error
+        raise
+    descriptor = os.open(final.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _where(directory: Path) -> str:
+    return f"{directory.parent.name}/{directory.name}"
+
+
+def _names(ports: Mapping[Role, Ports]) -> str:
+    return ", ".join(sorted(ports)) or "none"
