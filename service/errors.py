@@ -11,7 +11,8 @@ ServiceError
 ├── UnsupportedMediaType   415
 ├── InvalidInput           422  shape, dtype, values, picture: understood but not usable
 ├── Overloaded             429  full; comes with Retry-After
-└── NotReady               503  models are still being opened, or the service is stopping
+├── ModelFailed            500  the runtime failed on an input that fits the model's ports: ours, not the sender's
+└── NotReady               503  models are still being opened, none is usable, or the service is stopping
 
 service.app turns them into problem+json (RFC 9457) in one place. The sentence is public: it names what was
 wrong and what is allowed, and never a path, a trace or another caller's data.
@@ -98,6 +99,11 @@ class Overloaded(ServiceError):
     @property
     def headers(self) -> dict[str, str]:
         return {"Retry-After": str(self.retry_after)}
+
+
+class ModelFailed(ServiceError):
+    status = 500
+    title = "Model failed"
 
 
 class NotReady(ServiceError):

@@ -129,6 +129,8 @@ def _verify_ports(role: Role, ports: Ports, where: str) -> None:
             raise PortsMismatch(
                 f"{where}: port {port.name} has rank {len(port.shape)}, must be {rank or '2 or more'}"
             )
+        if any(isinstance(axis, int) and axis < 1 for axis in port.shape[1:]):
+            raise PortsMismatch(f"{where}: port {port.name} has an axis of less than 1: {list(port.shape)}")
         if isinstance(port.shape[0], int):
             raise PortsMismatch(
                 f"{where}: port {port.name} has a fixed batch of {port.shape[0]}; N must be dynamic"
@@ -159,9 +161,11 @@ def verify_ports_agree(ports: Mapping[Role, Ports], where: str) -> None:
 def _port(value: onnx.ValueInfoProto) -> Port:
     tensor = value.type.tensor_type
     shape = tuple(d.dim_value if d.HasField("dim_value") else (d.dim_param or "?") for d in tensor.shape.dim)
-    if tensor.elem_type == onnx.TensorProto.UNDEFINED:
-        return Port(value.name, "undefined", shape)
-    return Port(value.name, str(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)), shape)
+    try:
+        dtype = str(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))
+    except KeyError:  # no tensor, or a type that this onnx does not know
+        dtype = "undefined"
+    return Port(value.name, dtype, shape)
 
 
 def _tensors(message: Message) -> Iterator[onnx.TensorProto]:

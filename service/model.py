@@ -3,15 +3,19 @@
 package -> sessions (service.providers) -> encode | decode | reconstruct | denoise
 
 Thread-safe: onnxruntime sessions may run from many threads and release the interpreter lock while they do.
+
+A graph with dynamic H and W may want multiples of a stride; its port says so (`8*h`). Images of other sizes are
+padded with their own edge and the answer is cropped: off the stride, the runtime itself fails.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.errors import InvalidInput, OperationMissing
+from service.errors import InvalidInput, ModelFailed, OperationMissing
 from service.graph import Port
 from service.manifest import Operation
 from service.package import Modality, Package
@@ -50,7 +54,8 @@ class Model:
             role: open_session(graph, provider, threads, required=required)
             for role, graph in package.graphs.items()
         }
-        self.provider = obtained(next(iter(self._sessions.values())))
+        self.provider = " and ".join(sorted({obtained(session) for session in self._sessions.values()}))
+        self._strides = tuple(_stride(axis) for axis in self.sample.shape[1:3])
 
     def input_port(self, operation: Operation) -> Port:
         """The port that `operation` feeds; raises OperationMissing (409) if the package does not offer it."""
@@ -87,7 +92,7 @@ class Model:
     def encode(self, batch: Array) -> NDArray[np.float32]:
         """`image` uint8 [N,H,W,C] or `vector` float32 [N,D] -> `latent` float32 [N,...]."""
         self.check("encode", batch)
-        return self._run("encoder", batch)
+        return self._run("encoder", self._padded(batch))
 
     def decode(self, latent: Array) -> Array:
         """`latent` float32 [N,...] -> `image` uint8 [N,H,W,C] or `vector` float32 [N,D]."""
@@ -97,16 +102,17 @@ class Model:
     def reconstruct(self, batch: Array) -> Reconstruction:
         """decode(encode(x)), with each sample's reconstruction error and its percentile among held-out data."""
         self.check("reconstruct", batch)
-        output = self._run("decoder", self._run("encoder", batch))
+        output = _cropped(self._run("decoder", self._run("encoder", self._padded(batch))), batch)
         error = reconstruction_error(batch, output)
         return Reconstruction(output, error, self._percentile(error))
 
     def denoise(self, batch: Array) -> Array:
         """Corrupted `image` uint8 [N,H,W,C] or `vector` float32 [N,D] -> clean, same shape and dtype."""
         self.check("denoise", batch)
+        padded = self._padded(batch)
         if "denoiser" in self._sessions:
-            return self._run("denoiser", batch)
-        return self._run("decoder", self._run("encoder", batch))
+            return _cropped(self._run("denoiser", padded), batch)
+        return _cropped(self._run("decoder", self._run("encoder", padded)), batch)
 
     def run(self, operation: Operation, batch: Array) -> Array | Reconstruction:
         """The operation by name."""
@@ -114,8 +120,23 @@ class Model:
 
     def _run(self, role: str, batch: Array) -> Array:
         session = self._sessions[role]  # type: ignore[index]
-        (output,) = session.run(None, {session.get_inputs()[0].name: batch})
+        try:
+            (output,) = session.run(None, {session.get_inputs()[0].name: batch})
+        except Exception as failure:  # onnxruntime's exceptions share no other base class
+            raise ModelFailed(
+                f"{self.manifest.name} version {self.manifest.version} failed in its {role} on shape "
+                f"{list(batch.shape)}; this is a fault of the model or of the service"
+            ) from failure
         return np.asarray(output)
+
+    def _padded(self, batch: Array) -> Array:
+        """Images [N,H,W,C] -> [N,H',W',C], H' and W' the next multiples of the strides; others as they are."""
+        if self.modality == "vector":
+            return batch
+        below, right = (-size % stride for size, stride in zip(batch.shape[1:3], self._strides, strict=True))
+        if below == right == 0:
+            return batch
+        return np.pad(batch, ((0, 0), (0, below), (0, right), (0, 0)), mode="edge")
 
     def _percentile(self, error: NDArray[np.float64]) -> NDArray[np.float64]:
         quantiles = self.manifest.reconstruction_error_quantiles
@@ -129,6 +150,19 @@ def reconstruction_error(batch: Array, output: Array) -> NDArray[np.float64]:
     scale = 255.0 if batch.dtype == np.uint8 else 1.0
     difference = (batch.astype(np.float64) - output.astype(np.float64)) / scale
     return np.asarray(np.mean(difference.reshape(len(batch), -1) ** 2, axis=1))
+
+
+def _cropped(output: Array, batch: Array) -> Array:
+    """[N,H',W',C] -> [N,H,W,C] of `batch`, C order."""
+    if output.shape == batch.shape:
+        return output
+    return np.ascontiguousarray(output[:, : batch.shape[1], : batch.shape[2]])
+
+
+def _stride(axis: int | str) -> int:
+    """8 for `8*h` (or `h*8`), as torch's exporter writes multiples; 1 for a fixed size or a plain name."""
+    found = re.fullmatch(r"(\d+)\*\w+|\w+\*(\d+)", str(axis).replace(" ", ""))
+    return max(1, int(found[1] or found[2])) if found else 1
 
 
 def _shape(port: Port) -> str:

@@ -8,12 +8,13 @@ manifest repeats nothing that a graph already says (names, dtypes, shapes).
 Refusals are PackageErrors; their tree is drawn in service.graph.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -177,6 +178,10 @@ def write(models: Path, manifest: Manifest, graphs: Mapping[Role, bytes], files:
     final = models / manifest.name / str(manifest.version)
     if final.exists():
         raise PackageExists(f"{_where(final)} exists already; a version is never overwritten")
+    if set(graphs) != set(manifest.graphs):
+        raise GraphMissing(
+            f"{_where(final)}: the manifest names graphs {_names(manifest.graphs)}, given are {_names(graphs)}"
+        )
     models.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=".writing-", dir=models))
     try:
@@ -189,7 +194,7 @@ def write(models: Path, manifest: Manifest, graphs: Mapping[Role, bytes], files:
         text = json.dumps(manifest.model_dump(mode="json", exclude_none=True), indent=2, ensure_ascii=False)
         _write_file(directory, MANIFEST, (text + "\n").encode())
         read(directory)
-        final.parent.mkdir(exist_ok=True)
+        _sync(directory)
         _rename(directory, final)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -213,13 +218,22 @@ def _write_file(directory: Path, name: str, data: bytes) -> None:
 
 
 def _rename(directory: Path, final: Path) -> None:
+    """The package appears: renaming onto a folder that is not empty fails, so of two writers one wins."""
+    final.parent.mkdir(exist_ok=True)
     try:
         directory.rename(final)
     except OSError as error:
         if final.exists():
             raise PackageExists(f"{_where(final)} was written by somebody else meanwhile") from error
+        with contextlib.suppress(OSError):  # the name's folder, if this was to be its first version
+            final.parent.rmdir()
         raise
-    descriptor = os.open(final.parent, os.O_RDONLY)
+    _sync(final.parent)
+
+
+def _sync(folder: Path) -> None:
+    """A folder's entries reach the disk; without it a file may be there and its name not."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -230,5 +244,5 @@ def _where(directory: Path) -> str:
     return f"{directory.parent.name}/{directory.name}"
 
 
-def _names(ports: Mapping[Role, Ports]) -> str:
-    return ", ".join(sorted(ports)) or "none"
+def _names(roles: Iterable[Role]) -> str:
+    return ", ".join(sorted(roles)) or "none"

@@ -26,6 +26,10 @@ class ProviderMissing(Exception):
     """The provider that was asked for does not run here; the message says what does, and the remedy."""
 
 
+class SessionFailed(Exception):
+    """The runtime refused a graph; the message is the first line of what it said."""
+
+
 def open_session(
     graph: bytes, provider: Provider, threads: int, *, required: bool
 ) -> onnxruntime.InferenceSession:
@@ -38,6 +42,7 @@ def open_session(
         required: refuse a session that fell back to another provider.
     Raises:
         ProviderMissing: `required` and the session does not run on `provider`.
+        SessionFailed: the runtime does not take the graph.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -47,7 +52,10 @@ def open_session(
     compiled = onnxruntime.get_available_providers()
     wanted = _AUTO if provider == "auto" else (provider, "cpu")
     names = [PROVIDERS[p] for p in wanted if PROVIDERS[p] in compiled]
-    session = onnxruntime.InferenceSession(graph, options, providers=names)
+    try:
+        session = onnxruntime.InferenceSession(graph, options, providers=names)
+    except Exception as failure:  # onnxruntime's exceptions share no other base class
+        raise SessionFailed((str(failure).splitlines() or [""])[0][:300]) from failure
     if required and provider not in ("auto", obtained(session)):
         have = ", ".join(short for short, full in PROVIDERS.items() if full in compiled)
         raise ProviderMissing(

@@ -1,0 +1,93 @@
+"""Every knob of the service: default, unit, range; checked at start, and an unknown one is an error.
+
+environment AUTOENCODER_* (and the command line) -> load -> Settings
+"""
+
+import difflib
+import os
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.providers import Provider, usable_cores
+
+PREFIX = "AUTOENCODER_"
+MIB = 2**20
+MEGAPIXEL = 1_000_000
+
+
+class SettingsError(Exception):
+    """A setting is unknown or wrong; the message is one line that names the variable and what is allowed."""
+
+
+class Settings(BaseSettings):
+    """The knobs. Environment variables are the names in capitals after AUTOENCODER_."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    models: Path = Field(Path("models"), description="folder that holds the packages")
+    host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes any free one")
+    provider: Provider = Field("auto", description="execution provider to ask for")
+    require_provider: bool = Field(
+        default=False, description="refuse to start when the provider asked for does not really run"
+    )
+    workers: int = Field(
+        default_factory=usable_cores, ge=1, le=256, description="model runs side by side, one thread each"
+    )
+    max_body_bytes: int = Field(64 * MIB, ge=1024, le=4096 * MIB, description="bytes of one request's body")
+    max_pixels: int = Field(40 * MEGAPIXEL, ge=1, le=10_000 * MEGAPIXEL, description="pixels of one image")
+    max_batch: int = Field(4096, ge=1, le=1_000_000, description="samples in one request")
+    max_requests: int = Field(64, ge=1, le=100_000, description="requests inside; the next is answered 429")
+    max_inside_pixels: int = Field(
+        160 * MEGAPIXEL,
+        ge=1,
+        le=100_000 * MEGAPIXEL,
+        description="pixels (or numbers) of all requests inside; at least max_pixels",
+    )
+
+    @field_validator("models")
+    @classmethod
+    def _models_is_a_folder(cls, models: Path) -> Path:
+        if not models.is_dir():
+            raise ValueError("must be a folder that exists")
+        return models
+
+    @model_validator(mode="after")
+    def _one_image_fits_inside(self) -> Self:
+        if self.max_inside_pixels < self.max_pixels:
+            raise ValueError(
+                f"{PREFIX}MAX_INSIDE_PIXELS={self.max_inside_pixels} is less than "
+                f"{PREFIX}MAX_PIXELS={self.max_pixels}: must be at least that, or the largest image never fits"
+            )
+        return self
+
+
+def load(**given: Any) -> Settings:
+    """Settings from defaults, then the environment, then what the command line gave (None: not given).
+
+    Raises:
+        SettingsError: an unknown AUTOENCODER_* variable, or a value out of range.
+    """
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    for variable in os.environ:
+        if variable.upper().startswith(PREFIX) and variable.upper() not in known:
+            close = difflib.get_close_matches(variable.upper(), known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(known))}"
+            raise SettingsError(f"{variable} is not a setting; {hint}")
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as invalid:
+        raise SettingsError(_sentence(invalid)) from invalid
+
+
+def _sentence(invalid: ValidationError) -> str:
+    first = invalid.errors()[0]
+    reason = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        return reason
+    name = str(first["loc"][0])
+    about = Settings.model_fields[name].description
+    return f"{PREFIX}{name.upper()}={first['input']} is refused ({about}): {reason[0].lower()}{reason[1:]}"
