@@ -1,0 +1,91 @@
+"""The model card: README.md of a package. What it is, how good, on which data, where it fails, how to make it again."""
+
+from collections.abc import Mapping
+
+from service.manifest import Manifest, Metric
+
+
+def render(facts: Manifest, pictures: Mapping[str, str], notes: str, parity: str) -> str:
+    """Markdown.
+
+    Args:
+        pictures: file name in the package -> caption.
+        notes: paragraphs that say what a reader should know of the numbers; may be empty.
+        parity: one sentence on how far onnxruntime is from torch.
+    """
+    data, training = facts.training.data, facts.training
+    lines = [
+        f"# {facts.name}, version {facts.version}",
+        "",
+        facts.description,
+        "",
+        *_images(pictures),
+        "## Measured",
+        "",
+        f"On the {data.test} held-out samples of the test split, which nothing was chosen on.",
+        "",
+        *_tables(facts.evaluation),
+        *([notes.strip(), ""] if notes.strip() else []),
+        f"Parity: {parity}",
+        "",
+        "## Use",
+        "",
+        "```sh",
+        *_commands(facts),
+        "```",
+        "",
+        "## Data and licence",
+        "",
+        f"{data.source}: {data.train} training, {data.validation} validation, {data.test} test samples. "
+        f"Licence of the data: {data.licence}. The weights were trained from scratch on these data alone.",
+        "",
+        "## Made by",
+        "",
+        f"Recipe `{training.recipe}` (SHA-256 {training.recipe_sha256[:12]}...), seed {training.seed}, "
+        f"{training.date}, code {training.code_revision}, "
+        + ", ".join(f"{k} {v}" for k, v in training.versions.items())
+        + ".",
+        "",
+        "```sh",
+        f"autoencoder-train {training.recipe}",
+        "```",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _images(pictures: Mapping[str, str]) -> list[str]:
+    return [line for file, caption in pictures.items() for line in (f"![{caption}]({file})", "", f"*{caption}*", "")]
+
+
+def _tables(evaluation: Mapping[str, Metric]) -> list[str]:
+    lines: list[str] = []
+    for name, metric in evaluation.items():
+        columns = {"this model": metric.value, **metric.baselines}
+        lines += [
+            f"**{name.replace('_', ' ')}** ({metric.unit})",
+            "",
+            "| " + " | ".join(columns) + " |",
+            "|" + "---|" * len(columns),
+            "| " + " | ".join(_number(value, metric.unit) for value in columns.values()) + " |",
+            "",
+        ]
+    return lines
+
+
+def _number(value: float, unit: str) -> str:
+    return f"{value:.2f}" if unit == "dB" else f"{value:.4g}"
+
+
+def _commands(facts: Manifest) -> list[str]:
+    url = f"localhost:8000/v1/models/{facts.name}"
+    image = "reconstruction_psnr" in facts.evaluation
+    body = "-F image=@cat.png" if image else "-H 'Content-Type: application/x-npy' --data-binary @samples.npy"
+    lines = [f"curl {body} {url}/encode"]
+    if image:
+        lines.append(f"curl {body} {url}/reconstruct -o reconstruction.png")
+        if "denoise" in facts.operations:
+            lines.append(f"curl {body} {url}/denoise -o clean.png")
+    else:
+        lines.append(f"curl {body} -H 'Accept: application/json' {url}/reconstruct")
+    return lines

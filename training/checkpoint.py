@@ -1,0 +1,37 @@
+"""Checkpoints: whole or absent, and loadable only as tensors and plain values.
+
+save: temporary sibling -> fsync -> rename. A run killed at any moment finds its last checkpoint intact; a full disk
+leaves the old one. Loading never unpickles code (`weights_only=True`).
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from training.errors import DiskError
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write `state` atomically; DiskError if it cannot be written, the old file then stays."""
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except (OSError, RuntimeError) as error:  # torch.save on a full disk raises RuntimeError
+        part.unlink(missing_ok=True)
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
+        raise DiskError(f"cannot write the checkpoint {path}: {reason}; the one before is untouched") from error
+
+
+def load(path: Path, fingerprint: str) -> dict[str, Any] | None:
+    """The state saved at `path` by a run with this `fingerprint`; None if there is none, or it is another run's."""
+    if not path.is_file():
+        return None
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return state if state.get("fingerprint") == fingerprint else None

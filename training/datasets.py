@@ -1,0 +1,259 @@
+"""Clean data in, arrays out, with fixed splits. Never adds noise, never shuffles.
+
+source -> read (folder of images | .npy | .npz | IDX | CSV | quickdraw/cats) -> samples -> split -> Dataset
+
+A sample's split depends on its own bytes alone (SHA-256 modulo 100: 0-79 train, 80-89 validation, 90-99 test), so
+duplicates never stand on both sides and adding data moves nothing. Data that bring their own split keep it.
+"""
+
+import gzip
+import hashlib
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from training import quickdraw
+from training.errors import DataError
+from training.recipe import Data
+
+Array = NDArray[Any]
+Modality = Literal["image", "vector"]
+
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"}
+FEWEST = 50  # samples in all; below, a held-out tenth says nothing
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """uint8 [N,H,W,C] for images, float32 [N,D] for vectors, in each split."""
+
+    source: str
+    licence: str
+    train: Array
+    validation: Array
+    test: Array
+
+    @property
+    def modality(self) -> Modality:
+        return "image" if self.train.ndim == 4 else "vector"
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """(H, W, C) or (D,)."""
+        return tuple(self.train.shape[1:])
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of all samples and their split."""
+        whole = hashlib.sha256()
+        for part in (self.train, self.validation, self.test):
+            whole.update(str(part.shape).encode() + part.tobytes())
+        return whole.hexdigest()
+
+
+def load(data: Data) -> Dataset:
+    """Read the data line of a recipe; DataError names the file and what was wrong with it."""
+    licence = data.licence
+    if data.source == "quickdraw/cats":
+        path = quickdraw.cats()
+        licence = quickdraw.LICENCE
+    else:
+        path = _find(data.source)
+    samples, split = _read(path, data)
+    samples = _as_samples(samples, path)
+    if split is None:
+        split = split_by_content(samples)
+    train, validation, test = (samples[split == number] for number in (0, 1, 2))
+    if len(samples) < FEWEST or not (len(train) and len(validation) and len(test)):
+        raise DataError(
+            f"{path}: {len(samples)} samples ({len(train)} train, {len(validation)} validation, {len(test)} test) "
+            f"are too few; at least {FEWEST} are needed, and one in each split"
+        )
+    return Dataset(data.source, licence, train, validation, test)
+
+
+def split_by_content(samples: Array) -> NDArray[np.uint8]:
+    """0 train, 1 validation, 2 test for each sample, from the SHA-256 of its bytes; uint8 [N]."""
+    numbers = [int(hashlib.sha256(np.ascontiguousarray(s).tobytes()).hexdigest()[:8], 16) % 100 for s in samples]
+    return np.digitize(numbers, [80, 90]).astype(np.uint8)
+
+
+def _find(source: str) -> Path:
+    for path in (Path(source), *(folder / source for folder in quickdraw.data_folders())):
+        if path.exists():
+            return path
+    raise DataError(f"no data at {source}: give a folder of images, an .npy, .npz, IDX or CSV file, or quickdraw/cats")
+
+
+def _read(path: Path, data: Data) -> tuple[Array, Array | None]:
+    if path.is_dir():
+        if any(path.glob("*images*idx3*")):
+            return _read_idx_folder(path)
+        return _read_images(path, data.size)
+    suffix = path.suffix.lower()
+    if suffix in {".npy", ".npz"}:
+        return _read_numpy(path)
+    if suffix in {".csv", ".txt", ".tsv"}:
+        return _read_csv(path, data.label_column), None
+    if "idx" in path.name or suffix == ".gz":
+        return _read_idx(path), None
+    raise DataError(f"{path}: not a known kind of data; give a folder of images, .npy, .npz, IDX (.gz) or .csv")
+
+
+# --- images ----------------------------------------------------------------------------------------------
+
+
+def _read_images(folder: Path, size: int | None) -> tuple[Array, Array | None]:
+    """All images below `folder`, in name order. Subfolders train, val(idation), test are the splits, if there."""
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
+    if not files:
+        raise DataError(f"{folder} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    images = [_open(file, size) for file in files]
+    colour = any(image.mode == "RGB" for image in images)
+    arrays: list[Array] = []
+    for file, image in zip(files, images, strict=True):
+        if image.size != images[0].size:
+            raise DataError(
+                f"images have mixed sizes: {files[0].name} is {_wxh(images[0])}, {file.name} is {_wxh(image)}; "
+                f"give data.size (--set data.size=64) to resize all"
+            )
+        array = np.asarray(image.convert("RGB") if colour else image)
+        arrays.append(array if colour else array[:, :, None])
+    return np.stack(arrays), _split_by_folder(folder, files)
+
+
+def _open(file: Path, size: int | None) -> Image.Image:
+    """Upright, 8 bits, mode L or RGB; alpha over white."""
+    try:
+        with Image.open(file, formats=("PNG", "JPEG", "WEBP", "TIFF", "BMP")) as opened:
+            image: Image.Image = ImageOps.exif_transpose(opened)
+            image.load()
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as broken:
+        raise DataError(f"{file} cannot be read as an image: {broken}") from broken
+    if image.mode.startswith("I;16") or image.mode == "I":
+        image = Image.fromarray((np.asarray(image).astype(np.uint32) // 257).clip(0, 255).astype(np.uint8))
+    if "A" in image.getbands() or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image).convert("RGB")
+    if image.mode != "L":
+        image = image.convert("L" if image.mode in {"1", "LA"} else "RGB")
+    return image.resize((size, size), Image.Resampling.LANCZOS) if size else image
+
+
+def _split_by_folder(folder: Path, files: list[Path]) -> Array | None:
+    number = {"train": 0, "val": 1, "valid": 1, "validation": 1, "test": 2}
+    tops = [file.relative_to(folder).parts[0].lower() for file in files]
+    if not {"train", "test"} <= set(tops) or not set(tops) <= set(number):
+        return None
+    return np.array([number[top] for top in tops], np.uint8)
+
+
+def _wxh(image: Image.Image) -> str:
+    return f"{image.width}x{image.height}"
+
+
+# --- arrays ----------------------------------------------------------------------------------------------
+
+
+def _read_numpy(path: Path) -> tuple[Array, Array | None]:
+    """.npy: one array; .npz: `images`, `vectors` or its only array, and optionally `split` (0, 1, 2)."""
+    try:
+        loaded = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError, zlib.error) as broken:
+        raise DataError(f"{path} cannot be read as numpy data: {broken}") from broken
+    if isinstance(loaded, np.ndarray):
+        return loaded, None
+    with loaded:
+        names = [n for n in loaded.files if n not in {"split", "labels", "names"}]
+        name = next((n for n in ("images", "vectors") if n in names), names[0] if len(names) == 1 else None)
+        if name is None:
+            raise DataError(f"{path} holds {', '.join(loaded.files) or 'nothing'}; one must be named images or vectors")
+        try:
+            samples, split = loaded[name], loaded["split"] if "split" in loaded.files else None
+        except (OSError, ValueError, EOFError, zlib.error) as broken:
+            raise DataError(f"{path} cannot be read as numpy data: {broken}") from broken
+    if split is not None and (split.shape != (len(samples),) or not np.isin(split, (0, 1, 2)).all()):
+        raise DataError(f"{path}: split must hold 0 (train), 1 (validation) or 2 (test) for each sample")
+    return samples, split
+
+
+def _read_idx_folder(folder: Path) -> tuple[Array, Array | None]:
+    """The usual files of MNIST: train-images* (its validation part by content), t10k-images* as test."""
+    train = _read_idx(_only(folder, "train-images*idx3*"))
+    test = _read_idx(_only(folder, "t10k-images*idx3*"))
+    split = np.minimum(split_by_content(train[..., None]), 1)  # 80 train, 20 validation of 100
+    return np.concatenate([train, test]), np.concatenate([split, np.full(len(test), 2, np.uint8)])
+
+
+def _only(folder: Path, pattern: str) -> Path:
+    found = sorted(folder.glob(pattern))
+    if not found:
+        raise DataError(f"{folder} looks like an IDX set but has no {pattern}")
+    return found[0]
+
+
+def _read_idx(path: Path) -> Array:
+    """IDX (Y. LeCun's format): magic 0x00000803, then N, H, W big-endian, then uint8 pixels; .gz or plain."""
+    try:
+        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        magic, n, height, width = struct.unpack(">IIII", data[:16])
+    except (OSError, EOFError, zlib.error, struct.error) as broken:
+        raise DataError(f"{path} cannot be read as IDX: {broken}") from broken
+    if magic != 0x00000803 or len(data) != 16 + n * height * width:
+        raise DataError(f"{path} is not an IDX file of uint8 images, or it is cut off")
+    return np.frombuffer(data, np.uint8, offset=16).reshape(n, height, width)
+
+
+def _read_csv(path: Path, label_column: int | None) -> Array:
+    """Numbers, one sample a line; commas, semicolons, tabs or blanks; a first line of words is a header."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as broken:
+        raise DataError(f"{path} cannot be read as text: {broken}") from broken
+    separator = next((s for s in (",", ";", "\t") if lines and s in lines[0]), None)
+    rows: list[list[float]] = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        cells = line.split(separator)
+        try:
+            row = [float(cell) for cell in cells]
+        except ValueError as error:
+            if number == 1:
+                continue
+            raise DataError(f"{path}, line {number}: {error}") from error
+        if rows and len(row) != len(rows[0]):
+            raise DataError(f"{path}, line {number}: {len(row)} numbers, the lines before have {len(rows[0])}")
+        rows.append(row)
+    array = np.array(rows, np.float32)
+    if label_column is not None:
+        if array.ndim != 2 or label_column >= array.shape[1]:
+            raise DataError(f"{path} has no column {label_column}")
+        array = np.delete(array, label_column, axis=1)
+    return array
+
+
+def _as_samples(array: Array, path: Path) -> Array:
+    """uint8 [N,H,W] or [N,H,W,C] -> uint8 [N,H,W,C]; real [N,D] -> float32 [N,D]; anything else is refused."""
+    if array.size == 0:
+        raise DataError(f"{path} holds no samples")
+    if array.dtype == np.uint8 and array.ndim == 3:
+        return np.ascontiguousarray(array[..., None])
+    if array.dtype == np.uint8 and array.ndim == 4 and array.shape[3] in (1, 3):
+        return np.ascontiguousarray(array)
+    if array.dtype.kind in "fiu" and array.ndim == 2:
+        vectors = array.astype(np.float32)
+        if not np.isfinite(vectors).all():
+            raise DataError(f"{path}: row {int(np.argmin(np.isfinite(vectors).all(axis=1)))} holds NaN or infinity")
+        return np.ascontiguousarray(vectors)
+    raise DataError(
+        f"{path} holds {array.dtype} {list(array.shape)}; images are uint8 [N,H,W] or [N,H,W,1 or 3], "
+        f"vectors are numbers [N,D]"
+    )

@@ -1,0 +1,86 @@
+"""Fetch a publisher's file once: resumable, with a progress bar, checked against the publisher's checksum, cached."""
+
+import base64
+import hashlib
+import os
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from tqdm import tqdm
+
+from training.errors import DiskError, DownloadError
+
+CHUNK = 1 << 20  # bytes
+TIMEOUT = 30  # seconds without a byte
+
+
+def cache() -> Path:
+    """Where downloads are kept: $AUTOENCODER_CACHE, else the user's cache folder."""
+    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(os.environ.get("AUTOENCODER_CACHE") or Path(home) / "autoencoder-service")
+
+
+def fetch(url: str, destination: Path) -> Path:
+    """Download `url` to `destination`, unless it is there; a broken download goes on where it stopped.
+
+    The bytes gather in `<destination>.part`; only a complete file with the right checksum gets its name. Google's
+    storage states an MD5 (`x-goog-hash: md5=<base64>`), which is checked; a publisher that states none is trusted
+    as far as its length.
+
+    Raises:
+        DownloadError: not reachable, shorter than announced, or another checksum (the part is then removed).
+        DiskError: the cache cannot be written.
+    """
+    if destination.is_file():
+        return destination
+    part = destination.with_name(destination.name + ".part")
+    try:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        headers = _receive(url, part)
+        _verify(url, part, headers)
+        part.replace(destination)
+    except urllib.error.URLError as error:
+        raise DownloadError(f"cannot download {url}: {error.reason}; what has arrived is kept, run it again") from error
+    except (TimeoutError, ConnectionError) as error:
+        raise DownloadError(f"{url} broke off: {error}; what has arrived is kept, run it again to go on") from error
+    except OSError as error:
+        raise DiskError(f"cannot write {destination}: {error.strerror or error}") from error
+    return destination
+
+
+def _receive(url: str, part: Path) -> dict[str, str]:
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})  # noqa: S310
+    try:
+        response = urllib.request.urlopen(request, timeout=TIMEOUT)  # noqa: S310
+    except urllib.error.HTTPError as error:
+        if error.code == 416 and have:  # nothing is left to fetch: the part is whole, or of another file
+            return {name.lower(): value for name, value in error.headers.items()}
+        raise DownloadError(f"cannot download {url}: the server answers {error.code} {error.reason}") from error
+    with response:
+        resumed = response.status == 206
+        have = have if resumed else 0
+        length = response.headers.get("Content-Length")
+        total = have + int(length) if length else None
+        with (
+            part.open("ab" if resumed else "wb") as file,
+            tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=url.rsplit("/", 1)[-1]) as bar,
+        ):
+            while block := response.read(CHUNK):
+                file.write(block)
+                bar.update(len(block))
+        if total is not None and part.stat().st_size < total:
+            raise DownloadError(f"{url} broke off at {part.stat().st_size} of {total} bytes; run it again to go on")
+        return {name.lower(): value for name, value in response.headers.items()}
+
+
+def _verify(url: str, part: Path, headers: dict[str, str]) -> None:
+    stated = [h.strip()[4:] for h in headers.get("x-goog-hash", "").split(",") if h.strip().startswith("md5=")]
+    if not stated:
+        return
+    with part.open("rb") as file:
+        digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False))
+    if base64.b64encode(digest.digest()).decode() != stated[0]:
+        part.unlink()
+        raise DownloadError(f"{url} arrived with another MD5 than its publisher states; it was removed, run it again")

@@ -1,0 +1,161 @@
+"""How good is it? Held-out error beside its baselines, through the ports that the package will have.
+
+autoencoder, dataset -> metrics {name: value and baselines}, error of each test sample
+
+Everything that has a choice (the filters' strengths) is chosen on validation; test is only reported. Errors are mean
+squared errors per sample (pixels in 0..1; vectors in their own units), averaged over samples; PSNR is 10 log10(1/MSE)
+of each image, averaged over images.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+
+from service.manifest import Metric
+from service.model import reconstruction_error
+from training.architectures import Autoencoder
+from training.corruption import Corruptor
+from training.datasets import Dataset
+from training.recipe import Corruption, CorruptionKind
+
+Array = NDArray[Any]
+Errors = NDArray[np.float64]
+Filter = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+"""uint8 [H,W,C] -> uint8 [H,W,C]"""
+
+BATCH = 512
+GAUSSIAN_LEVELS = (0.1, 0.25, 0.5)
+OTHER_LEVELS = (0.1, 0.25)
+
+
+def encode(autoencoder: Autoencoder, samples: Array) -> NDArray[np.float32]:
+    """Latents float32 [N,...] of samples as stored."""
+    return _in_batches(autoencoder, autoencoder.encode, samples)
+
+
+def reconstruct(autoencoder: Autoencoder, samples: Array) -> Array:
+    """decode(encode(x)) of samples as stored: uint8 [N,H,W,C] or float32 [N,D]."""
+    return _in_batches(autoencoder, lambda x: autoencoder.decode(autoencoder.encode(x)), samples)
+
+
+def _in_batches(autoencoder: Autoencoder, function: Callable[[torch.Tensor], torch.Tensor], samples: Array) -> Array:
+    device = next(autoencoder.parameters()).device
+    autoencoder.eval()
+    with torch.inference_mode():
+        parts = [
+            function(torch.from_numpy(samples[i : i + BATCH]).to(device)).cpu().numpy()
+            for i in range(0, len(samples), BATCH)
+        ]
+    return np.concatenate(parts)
+
+
+def psnr(errors: Errors) -> float:
+    """Mean over samples of 10 log10(1 / MSE), dB; an exact sample counts as 100 dB."""
+    return float(np.mean(10 * np.log10(1 / np.maximum(errors, 1e-10))))
+
+
+def measure(
+    autoencoder: Autoencoder, data: Dataset, corruptions: tuple[Corruption, ...]
+) -> Iterator[tuple[str, Metric]]:
+    """Yields (name, metric) on the test split: reconstruction, and denoising where the recipe has corruptions."""
+    output = reconstruct(autoencoder, data.test)
+    latent_dim = int(np.prod(encode(autoencoder, data.test[:1]).shape[1:]))
+    yield from _reconstruction(reconstruction_error(data.test, output), latent_dim, data)
+    for kind in dict.fromkeys(c.kind for c in corruptions):
+        for level in GAUSSIAN_LEVELS if kind == "gaussian" else OTHER_LEVELS:
+            yield from _denoising(autoencoder, data, kind, level)
+
+
+# --- reconstruction --------------------------------------------------------------------------------------
+
+
+def _reconstruction(errors: Errors, latent_dim: int, data: Dataset) -> Iterator[tuple[str, Metric]]:
+    train = data.train.reshape(len(data.train), -1).astype(np.float64)
+    test = data.test.reshape(len(data.test), -1).astype(np.float64)
+    scale = 255.0 if data.modality == "image" else 1.0
+    baselines = {
+        "identity": np.zeros(len(test)),
+        "mean of train": np.mean((test - train.mean(0)) ** 2, 1) / scale**2,
+    }
+    if latent_dim < min(train.shape):
+        pca = PCA(latent_dim, svd_solver="full").fit(train)
+        output = pca.inverse_transform(pca.transform(test))
+        baselines[f"PCA {latent_dim}"] = np.mean((test - output) ** 2, 1) / scale**2
+        if data.modality == "image":  # fairer to PCA: pixels cannot leave 0..255
+            baselines[f"PCA {latent_dim}, clamped"] = np.mean((test - output.clip(0, 255)) ** 2, 1) / scale**2
+    unit = "mean squared error, pixels in 0..1" if data.modality == "image" else "mean squared error"
+    yield (
+        "reconstruction_mse",
+        _metric(float(errors.mean()), unit, {n: float(e.mean()) for n, e in baselines.items()}),
+    )
+    if data.modality == "image":
+        finite = {name: psnr(e) for name, e in baselines.items() if name != "identity"}
+        yield "reconstruction_psnr", _metric(psnr(errors), "dB", finite)
+
+
+# --- denoising -------------------------------------------------------------------------------------------
+
+
+def corrupted(data: Dataset, samples: Array, kind: CorruptionKind, level: float, autoencoder: Autoencoder) -> Array:
+    """`samples` with noise of one exact level, as a file would hold it; the same noise each time."""
+    fixed = Corruption(kind=kind, level=(level, level))
+    corrupt = Corruptor([fixed], pixels=data.modality == "image")
+    generator = torch.Generator().manual_seed(round(level * 1000))
+    scaling = autoencoder.scaling.cpu()
+    with torch.inference_mode():
+        noisy = corrupt(scaling(torch.from_numpy(samples)), generator)
+        return scaling.inverse(noisy).numpy()
+
+
+def _denoising(
+    autoencoder: Autoencoder, data: Dataset, kind: CorruptionKind, level: float
+) -> Iterator[tuple[str, Metric]]:
+    noisy = corrupted(data, data.test, kind, level, autoencoder)
+    errors = {"noisy": reconstruction_error(data.test, noisy)}
+    if data.modality == "image":
+        validation = corrupted(data, data.validation, kind, level, autoencoder)
+        for name, candidates in (("median filter", MEDIANS), ("non-local means", NON_LOCAL_MEANS)):
+            best = min(candidates, key=lambda f: reconstruction_error(data.validation, _filtered(f, validation)).mean())
+            errors[name] = reconstruction_error(data.test, _filtered(best, noisy))
+    ours = reconstruction_error(data.test, reconstruct(autoencoder, noisy))
+    name = f"denoising_{{}}_{kind}_{level:g}"
+    unit = "mean squared error, pixels in 0..1" if data.modality == "image" else "mean squared error"
+    yield name.format("mse"), _metric(float(ours.mean()), unit, {n: float(e.mean()) for n, e in errors.items()})
+    if data.modality == "image":
+        yield name.format("psnr"), _metric(psnr(ours), "dB", {n: psnr(e) for n, e in errors.items()})
+
+
+def _median(kernel: int) -> Filter:
+    return lambda image: np.asarray(cv2.medianBlur(image, kernel), np.uint8).reshape(image.shape)
+
+
+def _non_local_means(strength: int, window: int) -> Filter:
+    def apply(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        if image.shape[2] == 1:
+            plain = cv2.fastNlMeansDenoising(image, None, strength, window, 21)
+        else:
+            plain = cv2.fastNlMeansDenoisingColored(image, None, strength, strength, window, 21)
+        return np.asarray(plain, np.uint8).reshape(image.shape)
+
+    return apply
+
+
+MEDIANS = [_median(kernel) for kernel in (3, 5)]
+NON_LOCAL_MEANS = [
+    _non_local_means(strength, window)
+    for window in (3, 5, 7)
+    for strength in (10, 20, 30, 45, 60, 80, 100, 130, 160, 200)
+]
+
+
+def _filtered(apply: Filter, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.stack([apply(image) for image in images])
+
+
+def _metric(value: float, unit: str, baselines: dict[str, float]) -> Metric:
+    return Metric(value=value, unit=unit, split="test", baselines=baselines)

@@ -1,0 +1,165 @@
+"""From torch to a package: graphs -> stripped -> opened by service.model -> parity with torch -> written.
+
+The last act of an export is to open the package exactly as the service will. A package that does not answer as torch
+does, within one grey level on the whole test split, is not written.
+"""
+
+import logging
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+
+from service import package
+from service.manifest import QUANTILES, GraphFile, Kind, Manifest, Metric, Operation, Role, Training
+from service.model import Model, reconstruction_error
+from training.architectures import Autoencoder, PixelScaling
+from training.datasets import Dataset
+from training.errors import DiskError, ParityError
+from training.evaluation import encode, reconstruct
+
+OPSET = 20
+GREY_LEVELS = 1  # largest difference allowed between torch and onnxruntime, uint8
+RELATIVE = 1e-3  # the same for vectors, of their largest magnitude
+
+
+class _Encode(nn.Module):
+    def __init__(self, autoencoder: Autoencoder) -> None:
+        super().__init__()
+        self.autoencoder = autoencoder
+
+    def forward(self, sample: Tensor) -> Tensor:
+        return self.autoencoder.encode(sample)
+
+
+class _Decode(_Encode):
+    def forward(self, sample: Tensor) -> Tensor:
+        return self.autoencoder.decode(sample)
+
+
+def graphs(autoencoder: Autoencoder, train: np.ndarray) -> dict[Role, bytes]:
+    """ONNX bytes of encoder and decoder: the contract's port names, dynamic N, no traces of where they were made."""
+    autoencoder = autoencoder.cpu().eval()
+    port = "image" if isinstance(autoencoder.scaling, PixelScaling) else "vector"
+    sample = torch.from_numpy(train[:2])
+    with torch.inference_mode():
+        latent = autoencoder.encode(sample)
+    return {
+        "encoder": _export(_Encode(autoencoder), sample, port, "latent"),
+        "decoder": _export(_Decode(autoencoder), latent, "latent", port),
+    }
+
+
+def _export(module: nn.Module, example: Tensor, source: str, target: str) -> bytes:
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own deprecations; parity is what counts
+        program = torch.onnx.export(
+            module.eval(),
+            (example.clone(),),
+            dynamo=True,
+            dynamic_shapes=({0: torch.export.Dim("N")},),
+            input_names=[source],
+            output_names=[target],
+            opset_version=OPSET,
+            optimize=True,
+            verbose=False,
+        )
+    if program is None:
+        raise AssertionError("This is a bug: the exporter returned nothing")
+    model = program.model_proto
+    _strip(model)
+    return model.SerializeToString(deterministic=True)
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Removes stack traces and file paths that the exporter leaves in the metadata."""
+    del model.metadata_props[:]
+    model.doc_string = ""
+    graph = model.graph
+    described: list[Any] = [graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer]
+    for item in described:
+        del item.metadata_props[:]
+        item.doc_string = ""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Largest differences between torch and onnxruntime over the whole test split."""
+
+    latent: float
+    output: float
+
+
+def open_checked(
+    autoencoder: Autoencoder, data: Dataset, manifest: Manifest, onnx_graphs: Mapping[Role, bytes]
+) -> tuple[Model, Parity]:
+    """Open the graphs through service.model and compare with torch on the whole test split.
+
+    Raises:
+        ParityError: outputs differ by more than one grey level (vectors: 0.1 % of their largest magnitude).
+    """
+    model = Model(package.verify(manifest, onnx_graphs, where=f"{manifest.name}/{manifest.version}"), "cpu")
+    latent = encode(autoencoder, data.test)
+    latent_difference = float(np.abs(model.encode(data.test) - latent).max())
+    expected = reconstruct(autoencoder, data.test)
+    output = model.reconstruct(data.test).output
+    difference = float(np.abs(output.astype(np.float64) - expected.astype(np.float64)).max())
+    limit = GREY_LEVELS if data.modality == "image" else RELATIVE * float(np.abs(expected).max())
+    if not difference <= limit:
+        raise ParityError(
+            f"onnxruntime and torch differ by {difference:.3g} on the test split, at most {limit:.3g} is allowed; "
+            f"no package was written"
+        )
+    return model, Parity(latent_difference, difference)
+
+
+def operations(kind: Kind) -> tuple[Operation, ...]:
+    return (
+        ("encode", "decode", "reconstruct", "denoise") if kind == "denoising" else ("encode", "decode", "reconstruct")
+    )
+
+
+def manifest(
+    name: str,
+    version: int,
+    kind: Kind,
+    description: str,
+    onnx_graphs: Mapping[Role, bytes],
+    training: Training,
+    evaluation: Mapping[str, Metric],
+    errors: np.ndarray,
+) -> Manifest:
+    """The facts; `errors` float64 [N] are the held-out samples' reconstruction errors."""
+    quantiles = np.quantile(errors, np.linspace(0, 1, QUANTILES))
+    return Manifest(
+        name=name,
+        version=version,
+        kind=kind,
+        description=description,
+        operations=operations(kind),
+        opset=OPSET,
+        graphs={role: GraphFile(file=f"{role}.onnx", sha256=package.sha256(g)) for role, g in onnx_graphs.items()},
+        training=training,
+        evaluation=dict(evaluation),
+        reconstruction_error_quantiles=tuple(float(f"{q:.6g}") for q in quantiles),
+    )
+
+
+def held_out_errors(autoencoder: Autoencoder, data: Dataset) -> np.ndarray:
+    """Reconstruction error of each test sample, float64 [N]."""
+    return reconstruction_error(data.test, reconstruct(autoencoder, data.test))
+
+
+def write(models: Path, facts: Manifest, onnx_graphs: Mapping[Role, bytes], files: Mapping[str, bytes]) -> Path:
+    """models/<name>/<version>/, whole or absent; DiskError if it cannot be written."""
+    try:
+        return package.write(models, facts, onnx_graphs, files)
+    except OSError as error:
+        raise DiskError(f"cannot write the package to {models}: {error.strerror or error}; nothing was left") from error

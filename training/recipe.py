@@ -1,0 +1,201 @@
+"""The recipe: one TOML document that says all that a training run does. Frozen, validated, unknown keys refused.
+
+TOML -> Recipe; Recipe.digest names it, so that a checkpoint of another recipe is never resumed by mistake.
+"""
+
+import hashlib
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from service.manifest import Kind, ModelName
+from training.errors import RecipeError
+
+CorruptionKind = Literal["gaussian", "masking", "salt-and-pepper"]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Data(_Section):
+    """The data line. `source` is `quickdraw/cats` or a path: a folder of images, .npy, .npz, IDX, CSV."""
+
+    source: str
+    licence: str = "not stated"
+    size: int | None = Field(None, ge=4, le=1024, description="resize images to size x size pixels")
+    label_column: int | None = Field(None, ge=0, description="CSV column to leave out, counted from 0")
+
+
+class Augmentation(_Section):
+    """Random, label-free changes of a clean image, each drawn anew per sample; see training.augmentation."""
+
+    flip: bool = False
+    shift: float = Field(0, ge=0, le=16, description="pixels, up to, each direction")
+    rotate: float = Field(0, ge=0, le=180, description="degrees, up to, each direction")
+    scale: Share = 0
+    shear: Share = 0
+    elastic: Share = Field(0, description="standard deviation of a 4x4 displacement field, of half the image")
+    fade: tuple[Share, Share] = Field((1, 1), description="parts of the run between which it fades to none")
+
+
+class Corruption(_Section):
+    """Noise on the input; the target stays clean (Vincent et al. 2008). `level` is drawn per sample between two."""
+
+    kind: CorruptionKind
+    level: tuple[Share, Share]
+
+
+class Dense(_Section):
+    """Fully connected: input, `hidden`, latent, and back in reverse order."""
+
+    type: Literal["dense"] = "dense"
+    hidden: tuple[Annotated[int, Field(ge=1, le=16384)], ...] = ()
+    latent_dim: int = Field(ge=1, le=16384)
+    activation: Literal["relu", "silu", "gelu", "selu", "tanh", "sigmoid"] = "relu"
+    latent_activation: Literal["linear", "relu", "tanh", "sigmoid"] = "linear"
+    output_activation: Literal["linear", "sigmoid"] = "linear"
+    batch_norm: bool = False
+    tied: bool = Field(False, description="decoder weights are the encoder's, transposed")
+
+
+class Convolutional(_Section):
+    """Residual convolutions, halved in size once per entry of `channels`; see training.architectures."""
+
+    type: Literal["convolutional"] = "convolutional"
+    channels: tuple[Annotated[int, Field(ge=1, le=1024)], ...] = Field((16, 32), min_length=1, max_length=5)
+    encoder_blocks: tuple[Annotated[int, Field(ge=0, le=16)], ...] = (0, 1)
+    decoder_blocks: tuple[Annotated[int, Field(ge=0, le=16)], ...] = (0, 1)
+    hidden: int = Field(0, ge=0, le=8192, description="width of a dense layer beside the latent; 0: none")
+    latent_dim: int | None = Field(None, ge=1, le=16384, description="a flat latent of so many numbers")
+    latent_channels: int | None = Field(None, ge=1, le=1024, description="a spatial latent of so many channels")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.latent_dim is None) == (self.latent_channels is None):
+            raise ValueError("give either latent_dim (flat) or latent_channels (spatial)")
+        if not len(self.channels) == len(self.encoder_blocks) == len(self.decoder_blocks):
+            raise ValueError("channels, encoder_blocks and decoder_blocks must be equally long")
+        return self
+
+
+class Optimization(_Section):
+    """AdamW; the error is the mean squared error, or binary cross-entropy where the output is a sigmoid."""
+
+    epochs: int = Field(ge=1, le=100_000)
+    batch_size: int = Field(64, ge=1, le=65_536)
+    learning_rate: float = Field(1e-3, gt=0, le=10)
+    weight_decay: float = Field(0, ge=0, le=1)
+    loss: Literal["mse", "bce"] = "mse"
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup: Share = Field(0, description="part of the run in which the learning rate rises from 0")
+    ema: float = Field(0, ge=0, lt=1, description="decay of the running average of the weights; 0: off")
+    patience: int = Field(0, ge=0, description="epochs without a better validation error until it stops; 0: never")
+    precision: Literal["fp32", "bf16"] = "fp32"
+    clip: float = Field(0, ge=0, description="largest gradient norm; 0: off")
+
+
+class Pretraining(_Section):
+    """Greedy layer-wise pretraining: each layer first learns to reconstruct the latents of the one before."""
+
+    epochs: int = Field(ge=0, le=100_000)
+    batch_size: int = Field(64, ge=1, le=65_536)
+    learning_rate: float = Field(1e-3, gt=0, le=10)
+    masking: Share = Field(0, description="share of each layer's inputs set to 0 (a stacked denoising autoencoder)")
+
+
+class Ablation(_Section):
+    """The same recipe with something changed, trained and measured beside it: `set` as on the command line."""
+
+    name: str
+    set: dict[str, Any]
+
+
+class Recipe(_Section):
+    name: ModelName
+    kind: Kind
+    description: str = Field(min_length=1, max_length=500)
+    seed: int = Field(0, ge=0)
+    data: Data
+    augmentation: Augmentation = Augmentation()
+    corruption: tuple[Corruption, ...] = ()
+    architecture: Annotated[Dense | Convolutional, Field(discriminator="type")]
+    pretraining: Pretraining | None = None
+    optimization: Optimization
+    ablation: tuple[Ablation, ...] = ()
+    notes: str = Field("", description="paragraphs for the model card, Markdown")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.kind == "denoising") != bool(self.corruption):
+            raise ValueError("kind denoising needs a corruption, other kinds must not have one")
+        if self.pretraining is not None and not isinstance(self.architecture, Dense):
+            raise ValueError("greedy layer-wise pretraining is for the dense architecture")
+        if self.optimization.loss == "bce" and getattr(self.architecture, "output_activation", "") != "sigmoid":
+            raise ValueError('loss "bce" needs output_activation "sigmoid"')
+        return self
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of everything that decides the weights."""
+        return hashlib.sha256(self.model_dump_json(exclude={"description", "ablation", "notes"}).encode()).hexdigest()
+
+
+def shipped() -> dict[str, Path]:
+    """The recipes of the published models: name -> file."""
+    folder = Path(str(resources.files("training"))) / "recipes"
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def load(source: str, changes: Mapping[str, Any] | None = None) -> Recipe:
+    """Read a recipe by file path or by the name of a shipped one.
+
+    Args:
+        source: "my-recipe.toml" or "cats-stacked".
+        changes: dotted key -> value, applied before validation: {"optimization.epochs": 3}.
+    Raises:
+        RecipeError: no such file or name, not TOML, an unknown key, a value out of range.
+    """
+    path = shipped().get(source, Path(source))
+    if not path.is_file():
+        raise RecipeError(f"no recipe {source!r}: give a .toml file, or one of {', '.join(shipped())}")
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path.name} is not TOML: {error}") from error
+    return build(document, changes or {}, path.name)
+
+
+def build(document: dict[str, Any], changes: Mapping[str, Any], where: str) -> Recipe:
+    """Validate a recipe's document with changes applied; `where` names it in errors."""
+    for key, value in changes.items():
+        _assign(document, key, value, where)
+    try:
+        return Recipe.model_validate(document)
+    except ValidationError as invalid:
+        first = invalid.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "recipe"
+        raise RecipeError(f"{where}: {key}: {first['msg']}") from invalid
+
+
+def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """The recipe with dotted keys set to other values; a value of "none" removes the key."""
+    return build(recipe.model_dump(mode="json", exclude_none=True), changes, recipe.name)
+
+
+def _assign(document: dict[str, Any], key: str, value: Any, where: str) -> None:
+    *parents, last = key.split(".")
+    table: Any = document
+    for parent in parents:
+        table = table.setdefault(parent, {}) if isinstance(table, dict) else None
+    if not isinstance(table, dict):
+        raise RecipeError(f"{where}: {key} is not a key of a table")
+    if value == "none":
+        table.pop(last, None)
+    else:
+        table[last] = value

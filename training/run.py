@@ -1,0 +1,217 @@
+"""One training run, top to bottom.
+
+recipe -> dataset -> architecture -> [pretraining, layer by layer] -> loop -> evaluation -> export -> package
+"""
+
+import datetime
+import json
+import platform
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from service import package
+from service.manifest import Data, Metric, Training
+from training import __version__, architectures, card, evaluation, export, pictures
+from training.augmentation import Augmenter
+from training.corruption import Corruptor
+from training.datasets import Dataset
+from training.loop import History, autocast, fit
+from training.pretraining import pretrain
+from training.recipe import Recipe, changed
+
+
+@dataclass
+class Trained:
+    """An autoencoder with the weights of its best epoch, on the CPU, and how it got there."""
+
+    autoencoder: architectures.Autoencoder
+    history: History
+    pretraining: list[History]
+
+
+def train(recipe: Recipe, data: Dataset, folder: Path, device: torch.device) -> Trained:
+    """Fit the recipe's autoencoder; checkpoints lie in `folder`, and a run that was killed goes on from them."""
+    images = data.modality == "image"
+    with torch.random.fork_rng(devices=[]):  # initial weights: torch's own initialisers know only the global generator
+        torch.manual_seed(recipe.seed)
+        autoencoder = architectures.build(recipe.architecture, data.train).to(device)
+    if images:
+        autoencoder = autoencoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    generator = torch.Generator(device).manual_seed(recipe.seed)
+    fingerprint = f"{recipe.digest} {data.digest}"
+    samples, validation = (torch.from_numpy(part).to(device) for part in (data.train, data.validation))
+    augment = Augmenter(recipe.augmentation) if images else None
+    corrupt = Corruptor(recipe.corruption, pixels=images)
+    error = F.binary_cross_entropy if recipe.optimization.loss == "bce" and images else F.mse_loss
+
+    layers = []
+    if recipe.pretraining is not None and recipe.pretraining.epochs:
+        layers = pretrain(
+            autoencoder, samples, validation, recipe.pretraining, augment,
+            generator=generator, folder=folder, fingerprint=fingerprint,
+        )  # fmt: skip
+
+    def objective(module: nn.Module, batch: Tensor, progress: float, generator: torch.Generator) -> Tensor:
+        clean = autoencoder.scaling(batch)
+        if augment is not None:
+            clean = augment(clean, progress, generator).contiguous(memory_format=torch.channels_last)
+        output = module(corrupt(clean, generator))
+        return error(output.float(), clean)
+
+    held_out = autoencoder.scaling(validation)
+    held_out_noisy = corrupt(held_out, torch.Generator(device).manual_seed(recipe.seed))
+
+    def validate(module: nn.Module) -> float:
+        with autocast(device, "fp32"):
+            outputs = [module(part) for part in torch.split(held_out_noisy, evaluation.BATCH)]
+        output = torch.cat(outputs).float()
+        return float(F.mse_loss(output.clamp(0, 1) if images else output, held_out))
+
+    history = fit(
+        autoencoder, samples, objective, validate, recipe.optimization,
+        generator=generator, file=folder / "checkpoint.pt", fingerprint=fingerprint, title=recipe.name,
+    )  # fmt: skip
+    return Trained(autoencoder.cpu().eval(), history, layers)
+
+
+def run(recipe: Recipe, data: Dataset, out: Path, runs: Path, device: torch.device) -> Path:
+    """Train, measure, export; returns the directory of the new package, <out>/<version>/.
+
+    Args:
+        out: the model's folder: its name is the model's name, the version is the next free one.
+        runs: where checkpoints and history lie.
+    """
+    models, name = out.parent, out.name
+    folder = runs / name
+    trained = train(recipe, data, folder, device)
+    metrics = dict(evaluation.measure(trained.autoencoder, data, recipe.corruption))
+    for ablation in recipe.ablation:
+        other = train(
+            changed(recipe, {**ablation.set, "name": f"{recipe.name}-ablation"}),
+            data,
+            folder / _slug(ablation.name),
+            device,
+        )
+        metrics = _beside(metrics, ablation.name, dict(evaluation.measure(other.autoencoder, data, recipe.corruption)))
+    _write_history(folder, trained)
+
+    version = package.next_version(models, name)
+    onnx_graphs = export.graphs(trained.autoencoder, data.train)
+    errors = export.held_out_errors(trained.autoencoder, data)
+    facts = export.manifest(
+        name, version, recipe.kind, recipe.description, onnx_graphs, _provenance(recipe, data), metrics, errors
+    )
+    _, parity = export.open_checked(trained.autoencoder, data, facts, onnx_graphs)
+    unit = "grey levels" if data.modality == "image" else "(absolute)"
+    sentence = (
+        f"onnxruntime and torch differ on the whole test split by at most {parity.output:.3g} {unit} in the "
+        f"reconstruction and {parity.latent:.2g} in the latent."
+    )
+    drawn = draw(trained, recipe, data, errors, metrics)
+    text = card.render(facts, {file: caption for file, (caption, _) in drawn.items()}, recipe.notes, sentence)
+    files = {"README.md": text.encode(), **{file: png for file, (_, png) in drawn.items()}}
+    return export.write(models, facts, onnx_graphs, files)
+
+
+def draw(
+    trained: Trained,
+    recipe: Recipe,
+    data: Dataset,
+    errors: np.ndarray,
+    metrics: dict[str, Metric],
+) -> dict[str, tuple[str, bytes]]:
+    """The report's pictures: file name -> (caption, PNG)."""
+    model, some = trained.autoencoder, data.test[: pictures.COLUMNS]
+    latents = evaluation.encode(model, data.test)
+    unit = metrics["reconstruction_mse"].unit
+    baselines = [(n, v) for n, v in metrics["reconstruction_mse"].baselines.items() if n != "identity"]
+    size = " x ".join(str(n) for n in latents.shape[1:])
+    drawn = {
+        "reconstructions.png": (
+            f"Held-out samples, their latents ({size} numbers) and reconstructions",
+            pictures.rows(
+                [
+                    ("original", some),
+                    ("latent", latents[: len(some)]),
+                    ("reconstruction", evaluation.reconstruct(model, some)),
+                ]
+            ),
+        )
+    }
+    for kind in dict.fromkeys(c.kind for c in recipe.corruption):
+        noisy = evaluation.corrupted(data, some, kind, 0.25, model)
+        drawn[f"denoising-{kind}.png"] = (
+            f"Held-out samples, with {kind} noise of level 0.25, and denoised",
+            pictures.rows([("original", some), ("noisy", noisy), ("denoised", evaluation.reconstruct(model, noisy))]),
+        )
+    curves = [(f"pretraining, layer {i}", h) for i, h in enumerate(trained.pretraining, 1)]
+    title = "fine-tuning" if curves else "training"
+    drawn["learning_curve.png"] = (
+        "Learning curve; the marked epoch was kept",
+        pictures.learning_curve([*curves, (title, trained.history)], "error"),
+    )
+    drawn["error_histogram.png"] = (
+        "Reconstruction errors of the held-out samples",
+        pictures.error_histogram(errors, baselines, unit),
+    )
+    drawn["latent_map.png"] = (
+        "Held-out samples placed by their latents (t-SNE)",
+        pictures.latent_map(latents, data.test, recipe.seed),
+    )
+    return drawn
+
+
+def _beside(metrics: dict[str, Metric], name: str, others: dict[str, Metric]) -> dict[str, Metric]:
+    return {
+        key: metric.model_copy(update={"baselines": {**metric.baselines, name: others[key].value}})
+        for key, metric in metrics.items()
+    }
+
+
+def _provenance(recipe: Recipe, data: Dataset) -> Training:
+    return Training(
+        recipe=recipe.name,
+        recipe_sha256=recipe.digest,
+        data=Data(
+            source=data.source, licence=data.licence,
+            train=len(data.train), validation=len(data.validation), test=len(data.test),
+        ),
+        seed=recipe.seed,
+        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        code_revision=_revision(),
+        versions={
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "onnx": onnx.__version__,
+            "onnxruntime": onnxruntime.__version__,
+        },
+    )  # fmt: skip
+
+
+def _revision() -> str:
+    """The commit of a checkout, else the version of the package."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=12", "HEAD"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    except OSError:
+        return __version__
+    return found.stdout.strip() if found.returncode == 0 else __version__
+
+
+def _write_history(folder: Path, trained: Trained) -> None:
+    histories = {f"layer-{i}": vars(h) for i, h in enumerate(trained.pretraining, 1)} | {
+        "training": vars(trained.history)
+    }
+    (folder / "history.json").write_text(json.dumps(histories, indent=1), encoding="utf-8")
+
+
+def _slug(name: str) -> str:
+    return "".join(c if c.isalnum() else "-" for c in name.lower())
