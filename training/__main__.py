@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
         out = Path(asked.out or Path("models") / chosen.name)
         chosen = recipe.changed(chosen, {"name": out.name})
         data = datasets.load(chosen.data)
-        device = torch.device(asked.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        device = _device(asked.device)
         if asked.fresh:
             for checkpoint in (Path(asked.runs) / out.name).rglob("*.pt"):
                 checkpoint.unlink()
@@ -86,6 +86,16 @@ def _recipe(asked: argparse.Namespace) -> Recipe:
     if asked.latent_dim is not None:
         changes |= {"architecture.latent_dim": asked.latent_dim, "architecture.latent_channels": "none"}
     return recipe.load(asked.recipe or f"cats-{asked.kind}", changes)
+
+
+def _device(name: str | None) -> torch.device:
+    """The device by name, else the GPU if there is one."""
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch's own words for an unknown or absent device
+        raise RecipeError(f"device {name} is not here: {str(error).splitlines()[0]}") from error
+    return device
 
 
 def _assignment(text: str) -> tuple[str, Any]:

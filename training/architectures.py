@@ -82,7 +82,7 @@ class Autoencoder(nn.Module):
 
 
 def build(architecture: Dense | Convolutional, train: NDArray[np.uint8] | NDArray[np.float32]) -> Autoencoder:
-    """An untrained autoencoder for samples like `train`, uint8 [N,H,W,C] or float32 [N,D]; draws the global generator."""
+    """An untrained autoencoder for samples like `train` (as stored); draws the global generator."""
     if train.ndim == 4:
         height, width, channels = train.shape[1:]
         scaling: PixelScaling | Standardization = PixelScaling()
@@ -185,7 +185,7 @@ class CropTo(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         for axis, size in enumerate(self.sizes, 2):
             x = x.narrow(axis, 0, size)
-        return x.reshape(len(x), *self.shape) if len(self.shape) == 1 else x
+        return x.flatten(1) if len(self.shape) == 1 else x
 
 
 def _layers(dims: int) -> tuple[type[nn.Module], type[nn.Module]]:

@@ -9,6 +9,7 @@ duplicates never stand on both sides and adding data moves nothing. Data that br
 import gzip
 import hashlib
 import struct
+import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,26 +163,26 @@ def _wxh(image: Image.Image) -> str:
 # --- arrays ----------------------------------------------------------------------------------------------
 
 
+_BROKEN = (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile)
+
+
 def _read_numpy(path: Path) -> tuple[Array, Array | None]:
     """.npy: one array; .npz: `images`, `vectors` or its only array, and optionally `split` (0, 1, 2)."""
     try:
-        loaded = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, zlib.error) as broken:
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return loaded, None
+            arrays = {name: loaded[name] for name in loaded.files if name not in {"labels", "names"}}
+    except _BROKEN as broken:
         raise DataError(f"{path} cannot be read as numpy data: {broken}") from broken
-    if isinstance(loaded, np.ndarray):
-        return loaded, None
-    with loaded:
-        names = [n for n in loaded.files if n not in {"split", "labels", "names"}]
-        name = next((n for n in ("images", "vectors") if n in names), names[0] if len(names) == 1 else None)
-        if name is None:
-            raise DataError(f"{path} holds {', '.join(loaded.files) or 'nothing'}; one must be named images or vectors")
-        try:
-            samples, split = loaded[name], loaded["split"] if "split" in loaded.files else None
-        except (OSError, ValueError, EOFError, zlib.error) as broken:
-            raise DataError(f"{path} cannot be read as numpy data: {broken}") from broken
-    if split is not None and (split.shape != (len(samples),) or not np.isin(split, (0, 1, 2)).all()):
+    split = arrays.pop("split", None)
+    name = next((n for n in ("images", "vectors", *arrays) if n in arrays), None)
+    if name is None or (name not in {"images", "vectors"} and len(arrays) > 1):
+        raise DataError(f"{path} holds {', '.join(arrays) or 'nothing'}; one must be named images or vectors")
+    if split is not None and (split.shape != (len(arrays[name]),) or not np.isin(split, (0, 1, 2)).all()):
         raise DataError(f"{path}: split must hold 0 (train), 1 (validation) or 2 (test) for each sample")
-    return samples, split
+    return arrays[name], split
 
 
 def _read_idx_folder(folder: Path) -> tuple[Array, Array | None]:

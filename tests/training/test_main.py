@@ -1,0 +1,157 @@
+"""The command line as a user has it: what it leaves, what it says, what it survives."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from service import package
+from tests.drawings import drawings, small_recipe, waves
+from training.__main__ import main
+
+
+def toml(document: dict[str, Any]) -> str:
+    lines = [f"{key} = {json.dumps(value)}" for key, value in document.items() if not isinstance(value, dict)]
+    for key, table in document.items():
+        if isinstance(table, dict):
+            lines += [f"[{key}]", *(f"{k} = {json.dumps(v)}" for k, v in table.items())]
+    return "\n".join(lines)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder with drawings.npy, waves.npy and small.toml, as the working directory."""
+    monkeypatch.chdir(tmp_path)
+    np.save("drawings.npy", drawings(150))
+    np.save("waves.npy", waves(150))
+    Path("small.toml").write_text(toml(small_recipe("drawings.npy")))
+    return tmp_path
+
+
+def digests(directory: Path) -> dict[str, str]:
+    return {role: graph.sha256 for role, graph in package.read(directory).manifest.graphs.items()}
+
+
+def test_a_recipe_leaves_a_package_with_card_and_pictures(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["small.toml"]) == 0
+    directory = here / "models" / "small" / "1"
+    manifest = package.read(directory).manifest
+    assert manifest.operations == ("encode", "decode", "reconstruct")
+    assert manifest.training.data.licence == "drawn by the tests"
+    assert "PCA 6" in manifest.evaluation["reconstruction_mse"].baselines
+    card = (directory / "README.md").read_text()
+    for picture in ("reconstructions.png", "learning_curve.png", "error_histogram.png", "latent_map.png"):
+        assert (directory / picture).read_bytes().startswith(b"\x89PNG")
+        assert picture in card
+    assert f"{manifest.evaluation['reconstruction_mse'].value:.4g}" in card
+    assert "reconstruction_mse" in capsys.readouterr().out
+    history = json.loads((here / "runs" / "small" / "history.json").read_text())["training"]
+    assert history["validation"][-1] < history["validation"][0]
+
+
+def test_the_same_recipe_and_seed_give_the_same_numbers_and_another_seed_others(here: Path) -> None:
+    assert main(["small.toml"]) == 0
+    assert main(["small.toml", "--fresh"]) == 0
+    assert main(["small.toml", "--fresh", "--set", "seed=1"]) == 0
+    first, second, other = (here / "models" / "small" / str(version) for version in (1, 2, 3))
+    assert digests(first) == digests(second)
+    assert package.read(first).manifest.evaluation == package.read(second).manifest.evaluation
+    assert digests(first) != digests(other)
+
+
+def test_a_run_killed_with_9_and_started_again_ends_with_the_same_weights(here: Path) -> None:
+    long = ["small.toml", "--set", "optimization.epochs=60"]
+    assert main([*long, "--runs", "uninterrupted"]) == 0
+    command = [sys.executable, "-m", "training", *long, "--runs", "killed"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+        checkpoint = here / "killed" / "small" / "checkpoint.pt"
+        while not checkpoint.exists() and process.poll() is None:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL, "it had ended before it could be killed"
+    assert not (here / "models" / "small" / "2").exists()
+    assert main([*long, "--runs", "killed"]) == 0
+    assert digests(here / "models" / "small" / "1") == digests(here / "models" / "small" / "2")
+
+
+@pytest.mark.parametrize("kind", ["undercomplete", "stacked", "denoising"])
+@pytest.mark.parametrize("data", ["drawings.npy", "waves.npy"])
+def test_without_a_recipe_data_and_kind_are_enough(here: Path, kind: str, data: str) -> None:
+    quick = ["--set", "optimization.epochs=1", "--set", "ablation=[]"]
+    if kind == "stacked":
+        quick += ["--set", "pretraining.epochs=1", "--set", "architecture.hidden=[32]"]
+    if kind == "denoising":
+        quick += ["--set", "architecture.channels=[4, 8]"]
+    command = ["--data", data, "--kind", kind, "--latent-dim", "5", "--out", "models/mine"]
+    assert main([*command, *quick]) == 0
+    loaded = package.read(here / "models" / "mine" / "1")
+    assert loaded.manifest.kind == kind
+    assert loaded.latent is not None
+    assert loaded.latent.shape[1:] == (5,)
+    assert ("denoise" in loaded.manifest.operations) == (kind == "denoising")
+
+
+def test_ablations_are_trained_and_stand_beside_the_result(here: Path) -> None:
+    quick = ["--set", 'ablation=[{name="one number", set={"architecture.latent_dim"=1}}]']
+    assert main(["small.toml", *quick]) == 0
+    metric = package.read(here / "models" / "small" / "1").manifest.evaluation["reconstruction_mse"]
+    assert metric.baselines["one number"] > metric.value
+
+
+def test_the_data_line_can_be_replaced(here: Path) -> None:
+    assert main(["small.toml", "--data", "waves.npy"]) == 0
+    assert package.read(here / "models" / "small" / "1").modality == "vector"
+
+
+def test_shipped_recipes_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--list"]) == 0
+    assert "cats-convolutional" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "give a recipe, or --data and --kind"),
+        (["--data", "drawings.npy", "--kind", "stacked"], "give --out models/NAME"),
+        (["small.toml", "--kind", "stacked"], "a recipe says its own kind"),
+        (["small.toml", "--set", "seed"], "write KEY=VALUE"),
+        (["small.toml", "--set", "optimization.epochs=few"], "optimization.epochs: Input should be a valid integer"),
+        (["nowhere.toml"], "no recipe 'nowhere.toml'"),
+        (["small.toml", "--data", "nowhere"], "no data at nowhere"),
+        (["small.toml", "--out", "models/Not a Name"], "name: String should match pattern"),
+        (["small.toml", "--device", "abacus"], "device abacus"),
+    ],
+)
+def test_what_a_user_can_get_wrong_is_one_line_and_exit_code_2(
+    here: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
+) -> None:
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert error.count("\n") == 1
+    assert not (here / "models").exists()
+
+
+def test_an_interrupted_run_says_how_to_go_on(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("training.run.fit", interrupt)
+    assert main(["small.toml"]) == 130
+    assert "the same command goes on from the last epoch" in capsys.readouterr().err
+
+
+def test_a_models_folder_that_cannot_be_written_is_one_line(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "models").write_text("a file")
+    assert main(["small.toml"]) == 2
+    assert "cannot write the package" in capsys.readouterr().err
