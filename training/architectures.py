@@ -240,7 +240,8 @@ def _convolutional(
                 nn.SiLU(),
             ]
         else:
-            decoder.append(transposed(recipe.channels[0], colours, 4, stride=2, padding=1))
+            decoder.append(transposed(recipe.channels[0], recipe.head or colours, 4, stride=2, padding=1))
+            decoder += [nn.SiLU(), conv(recipe.head, colours, 3, padding=1)] if recipe.head else []
     decoder.append(CropTo(sizes, sample))
     return nn.Sequential(*encoder), nn.Sequential(*decoder)
 

@@ -72,6 +72,7 @@ class Convolutional(_Section):
     encoder_blocks: tuple[Annotated[int, Field(ge=0, le=16)], ...] = (0, 1)
     decoder_blocks: tuple[Annotated[int, Field(ge=0, le=16)], ...] = (0, 1)
     hidden: int = Field(0, ge=0, le=8192, description="width of a dense layer beside the latent; 0: none")
+    head: int = Field(0, ge=0, le=1024, description="channels of a full-size layer before the output; 0: none")
     latent_dim: int | None = Field(None, ge=1, le=16384, description="a flat latent of so many numbers")
     latent_channels: int | None = Field(None, ge=1, le=1024, description="a spatial latent of so many channels")
 
@@ -142,8 +143,9 @@ class Recipe(_Section):
 
     @property
     def digest(self) -> str:
-        """SHA-256 (hex) of everything that decides the weights."""
-        return hashlib.sha256(self.model_dump_json(exclude={"description", "ablation", "notes"}).encode()).hexdigest()
+        """SHA-256 (hex) of everything that decides the weights; a key left at its default counts as left out."""
+        decisive = self.model_dump_json(exclude={"description", "ablation", "notes"}, exclude_defaults=True)
+        return hashlib.sha256(decisive.encode()).hexdigest()
 
 
 def shipped() -> dict[str, Path]:
