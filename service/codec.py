@@ -49,9 +49,7 @@ def read_npy(data: bytes, which: str) -> Array:
         raise InvalidInput(f"{which} has {len(shape)} axes; at most {_MAX_AXES} make sense here")
     declared, there = math.prod(shape) * dtype.itemsize, len(data) - file.tell()
     if min(shape, default=1) < 0 or declared != there:
-        raise MalformedBody(
-            f"{which} declares shape {list(shape)} of {dtype}, which is {declared} bytes; {there} came"
-        )
+        raise MalformedBody(f"{which} declares shape {list(shape)} of {dtype}, which is {declared} bytes; {there} came")
     if declared == 0:
         return np.empty(shape, dtype.newbyteorder("="))
     flat = np.frombuffer(data, dtype, offset=file.tell())

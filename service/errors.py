@@ -4,6 +4,7 @@ ServiceError
 ├── MalformedBody          400  not the JSON, .npy or form it says it is
 ├── UnknownModel           404
 ├── UnknownVersion         404
+├── UnknownOperation       404
 ├── NotAcceptable          406  none of the answer's forms is in Accept
 ├── OperationMissing       409  the package has other operations
 ├── LatentMismatch         409  latents of another model or version
@@ -18,6 +19,7 @@ service.app turns them into problem+json (RFC 9457) in one place. The sentence i
 wrong and what is allowed, and never a path, a trace or another caller's data.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -58,6 +60,11 @@ class UnknownVersion(ServiceError):
     title = "Unknown version"
 
 
+class UnknownOperation(ServiceError):
+    status = 404
+    title = "Unknown operation"
+
+
 class NotAcceptable(ServiceError):
     status = 406
     title = "Not acceptable"
@@ -79,8 +86,18 @@ class TooLarge(ServiceError):
 
 
 class UnsupportedMediaType(ServiceError):
+    """Args: detail; accepted: media types that are taken, also told in the header Accept-Post (W3C LDP 7.1)."""
+
     status = 415
     title = "Unsupported media type"
+
+    def __init__(self, detail: str, accepted: Sequence[str]) -> None:
+        super().__init__(detail, accepted=list(accepted))
+        self.accepted = accepted
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Accept-Post": ", ".join(self.accepted)}
 
 
 class InvalidInput(ServiceError):

@@ -80,9 +80,7 @@ def verify_graph(role: Role, data: bytes, opset: int, where: str) -> Ports:
         raise GraphRefused(f"{where} is not an ONNX graph") from broken
     for tensor in _tensors(model):
         if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
-            raise GraphRefused(
-                f"{where} keeps tensor {tensor.name!r} outside the graph; graphs must be self-contained"
-            )
+            raise GraphRefused(f"{where} keeps tensor {tensor.name!r} outside the graph; graphs must be self-contained")
     opsets = {o.domain or "ai.onnx": o.version for o in model.opset_import}
     found = opsets.get("ai.onnx")
     if found != opset:
@@ -126,19 +124,13 @@ def _verify_ports(role: Role, ports: Ports, where: str) -> None:
         if port.dtype != dtype:
             raise PortsMismatch(f"{where}: port {port.name} is {port.dtype}, must be {dtype}")
         if (rank is not None and len(port.shape) != rank) or len(port.shape) < 2:
-            raise PortsMismatch(
-                f"{where}: port {port.name} has rank {len(port.shape)}, must be {rank or '2 or more'}"
-            )
+            raise PortsMismatch(f"{where}: port {port.name} has rank {len(port.shape)}, must be {rank or '2 or more'}")
         if any(isinstance(axis, int) and axis < 1 for axis in port.shape[1:]):
             raise PortsMismatch(f"{where}: port {port.name} has an axis of less than 1: {list(port.shape)}")
         if isinstance(port.shape[0], int):
-            raise PortsMismatch(
-                f"{where}: port {port.name} has a fixed batch of {port.shape[0]}; N must be dynamic"
-            )
+            raise PortsMismatch(f"{where}: port {port.name} has a fixed batch of {port.shape[0]}; N must be dynamic")
         if port.name in {"image", "denoised"} and port.shape[3] not in (1, 3):
-            raise PortsMismatch(
-                f"{where}: port {port.name} has {port.shape[3]} channels, must be 1 (grey) or 3 (RGB)"
-            )
+            raise PortsMismatch(f"{where}: port {port.name} has {port.shape[3]} channels, must be 1 (grey) or 3 (RGB)")
         if port.name == "vector" and not isinstance(port.shape[1], int):
             raise PortsMismatch(f"{where}: port vector must have a fixed length")
 
@@ -151,9 +143,7 @@ def verify_ports_agree(ports: Mapping[Role, Ports], where: str) -> None:
             name = "image" if port.name == "denoised" else port.name
             shape = tuple(d if isinstance(d, int) else None for d in port.shape)
             if seen.setdefault(name, shape) != shape:
-                raise PortsMismatch(
-                    f"{where}: its graphs disagree on the shape of {name}: {seen[name]} and {shape}"
-                )
+                raise PortsMismatch(f"{where}: its graphs disagree on the shape of {name}: {seen[name]} and {shape}")
     if {"image", "vector"} <= set(seen):
         raise PortsMismatch(f"{where}: one graph has images, another vectors")
 

@@ -51,8 +51,7 @@ class Model:
         self.latent: Port | None = package.latent
         self.modality: Modality = package.modality
         self._sessions = {
-            role: open_session(graph, provider, threads, required=required)
-            for role, graph in package.graphs.items()
+            role: open_session(graph, provider, threads, required=required) for role, graph in package.graphs.items()
         }
         self.provider = " and ".join(sorted({obtained(session) for session in self._sessions.values()}))
         self._strides = tuple(_stride(axis) for axis in self.sample.shape[1:3])

@@ -102,9 +102,7 @@ def verify(manifest: Manifest, graphs: Mapping[Role, bytes], where: str) -> Pack
     for operation in manifest.operations:
         for role in _needs(operation, manifest.kind, ports):
             if role not in ports:
-                raise GraphMissing(
-                    f"{where} offers {operation}, which needs a graph {role!r}; it has {_names(ports)}"
-                )
+                raise GraphMissing(f"{where} offers {operation}, which needs a graph {role!r}; it has {_names(ports)}")
     quantiles = manifest.reconstruction_error_quantiles
     if ("reconstruct" in manifest.operations) != (quantiles is not None):
         raise ManifestError(f"{where}: reconstruction_error_quantiles belong to packages that reconstruct, only")

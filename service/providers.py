@@ -30,9 +30,7 @@ class SessionFailed(Exception):
     """The runtime refused a graph; the message is the first line of what it said."""
 
 
-def open_session(
-    graph: bytes, provider: Provider, threads: int, *, required: bool
-) -> onnxruntime.InferenceSession:
+def open_session(graph: bytes, provider: Provider, threads: int, *, required: bool) -> onnxruntime.InferenceSession:
     """An onnxruntime session of a self-contained graph.
 
     Args:
@@ -50,7 +48,7 @@ def open_session(
     options.enable_mem_pattern = False  # batch sizes vary: best memory and speed, FINDINGS "varying shapes"
     options.log_severity_level = 3  # a fallback is reported below, by name, not as a line on stderr
     compiled = onnxruntime.get_available_providers()
-    wanted = _AUTO if provider == "auto" else (provider, "cpu")
+    wanted = _AUTO if provider == "auto" else dict.fromkeys((provider, "cpu"))
     names = [PROVIDERS[p] for p in wanted if PROVIDERS[p] in compiled]
     try:
         session = onnxruntime.InferenceSession(graph, options, providers=names)

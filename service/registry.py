@@ -77,7 +77,7 @@ def open_all(models: Path, provider: Provider, *, required: bool) -> Registry:
             model = Model(package.read(directory), provider, required=required)
         except (PackageError, SessionFailed, OSError) as reason:
             refused.append(Refusal(folder, _sentence(folder, reason)))
-            _log.error("%s is not served: %s", folder, refused[-1].reason)  # noqa: TRY400  a sentence, no trace
+            _log.error("%s is not served: %s", folder, refused[-1].reason)
         else:
             opened.setdefault(model.manifest.name, {})[model.manifest.version] = model
     return Registry(opened, tuple(refused))

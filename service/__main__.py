@@ -1,0 +1,117 @@
+"""`autoencoder-service serve | models`: the service from the command line; also `python -m service`.
+
+Every error of the user is one line on stderr and exit code 2.
+"""
+
+import argparse
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import get_args
+
+import uvicorn
+
+from service import __version__, settings
+from service.app import create_app
+from service.providers import Provider, ProviderMissing
+from service.registry import Registry, open_all
+from service.settings import Settings, SettingsError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    asked = _parser().parse_args(arguments)
+    command: Callable[[Settings], int] = asked.command
+    given = {name: value for name, value in vars(asked).items() if name != "command"}
+    try:
+        return command(settings.load(**given))
+    except (SettingsError, ProviderMissing) as error:
+        print(f"autoencoder-service: {error}", file=sys.stderr)
+        return 2
+
+
+def serve(chosen: Settings) -> int:
+    """Open the models, listen, serve until SIGTERM or Ctrl-C; accepted requests are finished."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    app = create_app(chosen)
+    try:
+        listening = _listen(chosen.host, chosen.port)
+    except OSError as error:
+        print(
+            f"autoencoder-service: cannot listen on {chosen.host} port {chosen.port}: {error.strerror or error}; "
+            "choose another with --port or AUTOENCODER_PORT",
+            file=sys.stderr,
+        )
+        return 2
+    host, port = listening.getsockname()[:2]
+    _welcome(app.state.registry, f"http://{'localhost' if host in ('127.0.0.1', '0.0.0.0') else host}:{port}")  # noqa: S104
+    config = uvicorn.Config(
+        app, loop="uvloop" if sys.platform != "win32" else "asyncio", http="httptools", log_level="warning"
+    )
+
+    def leave(_signal: int, _frame: FrameType | None) -> None:
+        raise SystemExit(0)
+
+    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises its signal again when all is done
+        signal.signal(number, leave)
+    uvicorn.Server(config).run(sockets=[listening])
+    return 0
+
+
+def models(chosen: Settings) -> int:
+    """List the packages under the models folder; exit code 1 if one is refused."""
+    registry = open_all(chosen.models, chosen.provider, required=chosen.require_provider)
+    for name in registry.names:
+        model = registry.get(name)
+        versions = ", ".join(map(str, registry.versions(name)))
+        operations = " ".join(model.manifest.operations)
+        print(f"{name:24}{versions:10}{model.manifest.kind:15}{model.provider:10}{operations}")
+    for refusal in registry.refused:
+        print(f"refused: {refusal.reason}", file=sys.stderr)
+    if not registry.names:
+        print(f"no packages in {chosen.models}", file=sys.stderr)
+    return 1 if registry.refused else 0
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except (OSError, OverflowError):
+        listening.close()
+        raise
+    return listening
+
+
+def _welcome(registry: Registry, url: str) -> None:
+    print(f"serving {', '.join(registry.names) or 'no model yet'} on {url}   documentation: {url}/docs")
+    for name in registry.names:
+        model = registry.get(name)
+        if "reconstruct" in model.manifest.operations and model.modality == "image":
+            print(f"try: curl -F image=@cat.png {url}/v1/models/{name}/reconstruct?fit=contain -o out.png")
+            break
+    sys.stdout.flush()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="autoencoder-service", description="Autoencoders over HTTP.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="serve | models")
+    for command, words in ((serve, "start the service"), (models, "list the packages and the provider they run on")):
+        sub = commands.add_parser(command.__name__, help=words, description=command.__doc__)
+        sub.set_defaults(command=command)
+        sub.add_argument("--models", type=Path, metavar="FOLDER", help="folder that holds the packages")
+        sub.add_argument("--provider", choices=get_args(Provider), help="execution provider to ask for")
+        if command is serve:
+            sub.add_argument("--host", help="address to listen on")
+            sub.add_argument("--port", type=int, help="port to listen on; 0 takes any free one")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

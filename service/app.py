@@ -1,0 +1,184 @@
+"""Composition root: settings -> registry, admission, scheduler, inference -> routes. The only file that knows all.
+
+bytes -> admission -> requests.read -> inference (codec, scheduler, model) -> answers.render -> bytes
+"""
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Annotated, get_args
+
+from fastapi import FastAPI, Path, Query, Request, Response
+from fastapi_offline import FastAPIOffline
+
+from service import __version__, answers, openapi, problems, requests
+from service.admission import Admission
+from service.errors import InvalidInput, NotReady, UnknownOperation
+from service.images import Fit
+from service.inference import Inference
+from service.manifest import Operation
+from service.model import Model
+from service.registry import Registry, open_all
+from service.scheduler import Scheduler
+from service.schemas import Answer, ModelFacts, ModelList, ModelSummary, PortFacts, Problem, RefusedPackage, Status
+from service.settings import Settings
+
+OPERATIONS: tuple[Operation, ...] = get_args(Operation)
+ABOUT = """Autoencoders over HTTP: `encode`, `decode`, `reconstruct`, `denoise`.
+
+Send an image (raw body or form field `image`), JSON or `.npy`; the answer comes in the form the question came in,
+or in the one that `Accept` names. Latents come as JSON. Every refusal is a problem document (RFC 9457)."""
+
+Name = Annotated[str, Path(description="a model of /v1/models", examples=["cats-stacked"])]
+Version = Annotated[str, Path(description="a version of that model", examples=["1"])]
+FitQuery = Annotated[Fit | None, Query(description="resize an image to the size the model takes")]
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The application, with every model under settings.models opened: who can reach it finds it ready.
+
+    Raises:
+        ProviderMissing: settings.require_provider, and a model does not run on settings.provider.
+    """
+    registry = open_all(settings.models, settings.provider, required=settings.require_provider)
+    admission = Admission(settings.max_requests, settings.max_inside_pixels)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        scheduler = Scheduler(settings.workers)
+        app.state.scheduler = scheduler
+        app.state.inference = Inference(scheduler, settings.max_pixels, settings.max_batch)
+        yield
+        scheduler.close()
+
+    app = FastAPIOffline(
+        title="Autoencoder service",
+        version=__version__,
+        description=ABOUT,
+        redoc_url=None,
+        lifespan=lifespan,
+        max_body_size=settings.max_body_bytes,
+    )
+    app.state.registry, app.state.admission, app.state.settings = registry, admission, settings
+    problems.install(app)
+    _add_health(app, registry)
+    _add_models(app, registry)
+    for operation in OPERATIONS:
+        _add_operation(app, operation)
+    _add_unknown_operation(app)
+    logging.getLogger("service.app").info("%d models are open", len(registry.names))
+    return app
+
+
+def _add_health(app: FastAPI, registry: Registry) -> None:
+    @app.get("/livez", tags=["health"], summary="The process answers")
+    async def livez() -> Status:
+        return Status(status="alive")
+
+    refused = {503: {"description": "no model can be served", "model": Problem}}
+
+    @app.get("/readyz", tags=["health"], summary="Models are open and can be asked", responses={**refused})
+    async def readyz() -> Status:
+        if not registry.names:
+            reasons = "; ".join(refusal.reason for refusal in registry.refused[:3]) or "the models folder is empty"
+            raise NotReady(f"no model can be served: {reasons}")
+        return Status(status="ready")
+
+
+def _add_models(app: FastAPI, registry: Registry) -> None:
+    unknown = {404: {"description": "no such model or version", "model": Problem}}
+
+    @app.get("/v1/models", tags=["models"], summary="All models, and what was refused")
+    async def models() -> ModelList:
+        return ModelList(
+            models=[_summary(registry, registry.get(name)) for name in registry.names],
+            refused=[RefusedPackage(folder=r.folder, reason=r.reason) for r in registry.refused],
+        )
+
+    @app.get("/v1/models/{name}", tags=["models"], summary="The card's facts", responses={**unknown})
+    async def model(name: Name) -> ModelFacts:
+        return _facts(registry, registry.get(name))
+
+    @app.get("/v1/models/{name}/versions/{version}", tags=["models"], summary="Of one version", responses={**unknown})
+    async def version(name: Name, version: Version) -> ModelFacts:
+        return _facts(registry, registry.get(name, version))
+
+
+def _add_operation(app: FastAPI, operation: Operation) -> None:
+    async def newest(request: Request, name: Name, fit: FitQuery = None) -> Response:
+        return await _answer(request, operation, name, None, fit)
+
+    async def pinned(request: Request, name: Name, version: Version, fit: FitQuery = None) -> Response:
+        return await _answer(request, operation, name, version, fit)
+
+    extra = {"requestBody": openapi.request_body(operation)}
+    routes: list[tuple[str, Callable[..., Awaitable[Response]], str]] = [
+        (f"/v1/models/{{name}}/{operation}", newest, operation),
+        (f"/v1/models/{{name}}/versions/{{version}}/{operation}", pinned, f"{operation}_version"),
+    ]
+    for path, endpoint, identifier in routes:
+        app.add_api_route(
+            path,
+            endpoint,
+            methods=["POST"],
+            tags=["operations"],
+            summary=openapi.SUMMARIES[operation],
+            description=f"Try it with `{openapi.EXAMPLE_MODEL[operation]}`.",
+            operation_id=identifier,
+            response_model=Answer,
+            responses=openapi.responses(operation),
+            openapi_extra=extra,
+        )
+
+
+def _add_unknown_operation(app: FastAPI) -> None:
+    @app.post("/v1/models/{name}/{operation}", include_in_schema=False)
+    @app.post("/v1/models/{name}/versions/{version}/{operation}", include_in_schema=False)
+    async def unknown(operation: str) -> Response:
+        raise UnknownOperation(
+            f"there is no operation {operation[:100]!r}; there are {', '.join(OPERATIONS)}", operations=list(OPERATIONS)
+        )
+
+
+async def _answer(request: Request, operation: Operation, name: str, version: str | None, fit: Fit | None) -> Response:
+    """One request, one direction; admission leaves on every path."""
+    state = request.app.state
+    for parameter in request.query_params:
+        if parameter != "fit":
+            raise InvalidInput(f"there is no parameter {parameter[:100]!r}; the only one is fit")
+    model: Model = state.registry.get(name, version)
+    model.input_port(operation)
+    with state.admission.enter() as permit:
+        body = await request.body()
+        sent = requests.read(body, request.headers.get("content-type"), model, operation, state.settings.max_batch)
+        result = await state.inference.run(model, operation, sent, fit, permit)
+        media_type = answers.negotiate(request.headers.get("accept"), model, operation, sent, len(result.output))
+
+        def render(media_type: str) -> Response:
+            return answers.render(result, media_type, model, operation, sent)
+
+        response: Response = await state.scheduler.call(render, media_type)
+    return response
+
+
+def _summary(registry: Registry, model: Model) -> ModelSummary:
+    manifest = model.manifest
+    return ModelSummary(
+        name=manifest.name,
+        version=manifest.version,
+        versions=list(registry.versions(manifest.name)),
+        kind=manifest.kind,
+        description=manifest.description,
+        operations=list(manifest.operations),
+        provider=model.provider,
+    )
+
+
+def _facts(registry: Registry, model: Model) -> ModelFacts:
+    ports = [port for port in (model.sample, model.latent) if port is not None]
+    return ModelFacts(
+        **_summary(registry, model).model_dump(),
+        ports={port.name: PortFacts(dtype=port.dtype, shape=["N", *port.shape[1:]]) for port in ports},
+        training=model.manifest.training,
+        evaluation=model.manifest.evaluation,
+    )

@@ -1,0 +1,96 @@
+"""multipart/form-data -> its parts, from a body that is already in memory and bounded.
+
+Nothing is spooled to disk, so a read-only container needs no scratch space.
+"""
+
+from dataclasses import dataclass
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from service.errors import MalformedBody, TooLarge
+
+
+@dataclass
+class FormPart:
+    """One field of a form: its name, whether it came as a file, and its bytes."""
+
+    name: str
+    is_file: bool
+    data: bytes
+
+
+def read_form(body: bytes, content_type: str, max_parts: int) -> list[FormPart]:
+    """Parts in the order in which they came.
+
+    Args:
+        content_type: the request's, with the boundary.
+    Raises:
+        MalformedBody: no boundary, a part without a name, or a body that ends in the middle.
+        TooLarge: more than `max_parts`.
+    """
+    boundary = parse_options_header(content_type)[1].get(b"boundary")
+    if not boundary:
+        raise MalformedBody("the form's Content-Type has no boundary; let the client set it (curl: -F)")
+    reader = _Reader(max_parts)
+    try:
+        parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": reader.begin,
+                "on_header_field": reader.header_field,
+                "on_header_value": reader.header_value,
+                "on_header_end": reader.header_end,
+                "on_part_data": reader.data,
+                "on_part_end": reader.end,
+                "on_end": reader.finish,
+            },
+        )
+        parser.write(body)
+        parser.finalize()
+    except FormParserError as broken:
+        raise MalformedBody("the body is not the multipart form that its Content-Type says") from broken
+    if not reader.finished:
+        raise MalformedBody("the form is cut off: its closing boundary is missing")
+    return reader.parts
+
+
+class _Reader:
+    """The parser's events, gathered into parts."""
+
+    def __init__(self, max_parts: int) -> None:
+        self.parts: list[FormPart] = []
+        self.finished = False
+        self._max_parts = max_parts
+        self._field = self._value = self._disposition = b""
+        self._data: list[bytes] = []
+
+    def begin(self) -> None:
+        self._disposition = b""
+        self._data = []
+
+    def header_field(self, data: bytes, start: int, end: int) -> None:
+        self._field += data[start:end]
+
+    def header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def header_end(self) -> None:
+        if self._field.lower() == b"content-disposition":
+            self._disposition = self._value
+        self._field = self._value = b""
+
+    def data(self, data: bytes, start: int, end: int) -> None:
+        self._data.append(data[start:end])
+
+    def end(self) -> None:
+        options = parse_options_header(self._disposition)[1]
+        if b"name" not in options:
+            raise MalformedBody("a part of the form has no name in its Content-Disposition")
+        if len(self.parts) == self._max_parts:
+            raise TooLarge(f"the form has more than {self._max_parts} parts", limit=self._max_parts)
+        name = options[b"name"].decode("utf-8", "replace")
+        self.parts.append(FormPart(name, b"filename" in options, b"".join(self._data)))
+
+    def finish(self) -> None:
+        self.finished = True

@@ -1,0 +1,111 @@
+"""What OpenAPI says of the operations: media types in and out, with examples that work as they stand."""
+
+import base64
+import io
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from service.answers import PICTURES
+from service.images import MEDIA_TYPES
+from service.manifest import Operation
+from service.problems import MEDIA_TYPE
+from service.requests import FORM, JSON, NPY
+
+SUMMARIES: dict[Operation, str] = {
+    "encode": "Samples to latents",
+    "decode": "Latents to samples",
+    "reconstruct": "Samples to latents and back, with the reconstruction error and its percentile",
+    "denoise": "Corrupted samples to clean ones",
+}
+EXAMPLE_MODEL: dict[Operation, str] = {
+    "encode": "cats-stacked",
+    "decode": "cats-stacked",
+    "reconstruct": "cats-convolutional",
+    "denoise": "cats-denoising",
+}
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+
+
+def drawing() -> str:
+    """A small drawing, base64 PNG, 28x28: the face of a cat in nine strokes."""
+    pixels = np.zeros((28, 28), np.uint8)
+    pixels[8:24, 5] = pixels[8:24, 22] = pixels[23, 5:23] = pixels[9, 9:19] = 255
+    for step in range(5):
+        pixels[8 - step, 5 + step // 2] = pixels[4 + step, 7 + step // 2] = 255
+        pixels[8 - step, 22 - step // 2] = pixels[4 + step, 20 - step // 2] = 255
+    pixels[14, 9:11] = pixels[14, 17:19] = pixels[18, 13:15] = 255
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def request_body(operation: Operation) -> dict[str, Any]:
+    """OpenAPI's requestBody of an operation."""
+    numbers = {"type": "array", "items": {}}
+    if operation == "decode":
+        schema: dict[str, Any] = {
+            "type": "object",
+            "required": ["latents"],
+            "properties": {
+                "latents": {**numbers, "description": "[N,...] or one latent; the body that encode answered fits"},
+                "model": {"type": "string"},
+                "version": {"type": "integer"},
+                "operation": {"type": "string", "enum": ["encode"]},
+            },
+            "additionalProperties": False,
+        }
+        latent = [round(float(v), 3) for v in np.sin(np.arange(32))]
+        content: dict[str, Any] = {JSON: {"schema": schema, "example": {"latents": [latent]}}}
+    else:
+        text = {"type": "string", "description": "a base64 image, or a data: URL"}
+        inputs = {"oneOf": [text, {"type": "array", "items": text}, numbers]}
+        schema = {
+            "type": "object",
+            "required": ["inputs"],
+            "properties": {"inputs": inputs},
+            "additionalProperties": False,
+        }
+        form = {
+            "type": "object",
+            "required": ["image"],
+            "properties": {"image": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+        }
+        content = {
+            JSON: {"schema": schema, "example": {"inputs": [drawing()]}},
+            FORM: {"schema": form},
+            **dict.fromkeys(MEDIA_TYPES, _BINARY),
+        }
+    content[NPY] = _BINARY
+    return {"required": True, "content": content}
+
+
+def responses(operation: Operation) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI's responses of an operation: the forms of a 200, and what is refused how."""
+    forms = {NPY: _BINARY} if operation == "encode" else {**dict.fromkeys((*PICTURES, NPY), _BINARY)}
+    headers = {
+        "Model-Name": {"schema": {"type": "string"}},
+        "Model-Version": {"schema": {"type": "integer"}},
+    }
+    if operation == "reconstruct":
+        headers["Reconstruction-Error"] = {"schema": {"type": "string"}}
+        headers["Reconstruction-Error-Percentile"] = {"schema": {"type": "string"}}
+    reasons = {
+        400: "the body is not the JSON, .npy or form that it says it is",
+        404: "no such model or version; the sentence names what there is",
+        406: "none of the answer's forms is in Accept",
+        409: "the package has other operations, or the latents are of another version",
+        413: "body, picture or batch over a limit",
+        415: "media type not taken; `accepted` lists those that are",
+        422: "understood, but shape, dtype, size or values cannot be used",
+        429: "full; come again after Retry-After seconds",
+    }
+    refused = {
+        status: {
+            "description": reason,
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+        for status, reason in reasons.items()
+    }
+    return {200: {"description": "the result", "content": forms, "headers": headers}, **refused}

@@ -1,0 +1,166 @@
+"""A request's body -> its parts: pictures still encoded, or arrays; and the form in which the question came.
+
+bytes, Content-Type -> picture | form | JSON | .npy -> Sent
+
+What a part means to the model (its shape, its pixels) is decided afterwards, in service.inference: here nothing
+is larger than the body was.
+"""
+
+import base64
+import binascii
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from service import codec, images
+from service.errors import InvalidInput, LatentMismatch, TooLarge, UnsupportedMediaType
+from service.form import read_form
+from service.manifest import Operation
+from service.model import Array, Model
+
+JSON = "application/json"
+NPY = "application/x-npy"
+FORM = "multipart/form-data"
+UNNAMED = "application/octet-stream"
+_URLENCODED = "application/x-www-form-urlencoded"
+_ALIASES = {"image/jpg": "image/jpeg", "image/x-ms-bmp": "image/bmp", "image/tif": "image/tiff"}
+
+Form = Literal["image", "json", "npy"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One picture (`data` is bytes) or one array of one sample or more; `which` names it in a refusal."""
+
+    data: bytes | Array
+    which: str
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What came, in its order; `form` is the form in which an answer is due unless Accept says otherwise."""
+
+    parts: tuple[Part, ...]
+    form: Form
+
+    @property
+    def pictures(self) -> tuple[Part, ...]:
+        return tuple(part for part in self.parts if isinstance(part.data, bytes))
+
+
+def media_type(content_type: str | None) -> str:
+    """The bare media type in lower case; UNNAMED for a request without one."""
+    bare = (content_type or UNNAMED).partition(";")[0].strip().lower()
+    return _ALIASES.get(bare, bare)
+
+
+def accepted(port: str) -> tuple[str, ...]:
+    """Media types that an operation on port image, vector or latent takes."""
+    return (*images.MEDIA_TYPES, FORM, JSON, NPY, UNNAMED) if port == "image" else (JSON, NPY)
+
+
+def read(body: bytes, content_type: str | None, model: Model, operation: Operation, max_batch: int) -> Sent:
+    """Take a body apart by its Content-Type; raises the errors below 429 of service.errors."""
+    port = model.input_port(operation).name
+    media = media_type(content_type)
+    if media == UNNAMED and body.startswith(codec.NPY_MAGIC):
+        media = NPY
+    if media == UNNAMED and port == "image" and body:
+        media = images.media_type(body) or UNNAMED
+    if media == JSON:
+        return _json(body, model, operation, max_batch)
+    if media == NPY:
+        return Sent((Part(codec.read_npy(body, "the body"), "the body"),), "npy")
+    if port == "image" and media in images.MEDIA_TYPES:
+        if not body:
+            raise InvalidInput("the body is empty; an image is wanted")
+        return Sent((Part(body, "image"),), "image")
+    if port == "image" and media == FORM:
+        return _form(body, content_type or "", max_batch)
+    raise _unsupported(media, port)
+
+
+def _form(body: bytes, content_type: str, max_batch: int) -> Sent:
+    fields = read_form(body, content_type, max_batch)
+    for field in fields:
+        if field.name != "image":
+            raise InvalidInput(f"the form has a field {field.name[:100]!r}; the only one is 'image'")
+    if not fields:
+        raise InvalidInput("the form is empty; send one or several files in the field 'image'")
+    parts = []
+    for number, field in enumerate(fields, 1):
+        which = "image" if len(fields) == 1 else f"image {number} of {len(fields)}"
+        if field.data.startswith(codec.NPY_MAGIC):
+            parts.append(Part(codec.read_npy(field.data, which), which))
+            continue
+        if not field.is_file and images.media_type(field.data) is None:
+            raise InvalidInput(f"{which} is text, not a file; with curl, write @ before its path: -F image=@FILE")
+        parts.append(Part(field.data, which))
+    if len(parts) > 1:
+        return Sent(tuple(parts), "json")
+    return Sent(tuple(parts), "image" if isinstance(parts[0].data, bytes) else "npy")
+
+
+def _json(body: bytes, model: Model, operation: Operation, max_batch: int) -> Sent:
+    document = codec.parse_json(body)
+    key = "latents" if operation == "decode" else "inputs"
+    allowed = (key, "model", "version", "operation") if operation == "decode" else (key,)
+    if not isinstance(document, dict):
+        raise InvalidInput(f'the body is no JSON object; send {{"{key}": ...}}')
+    for name in document:
+        if name not in allowed:
+            raise InvalidInput(f"the body has a member {name[:100]!r}; allowed are {', '.join(allowed)}")
+    if key not in document:
+        raise InvalidInput(f"the body has no member {key!r}")
+    if operation == "decode":
+        _check_origin(document, model)
+    values = document[key]
+    port = model.input_port(operation).name
+    if port == "image" and isinstance(values, str):
+        return Sent((Part(_picture(values, key), key),), "json")
+    if port == "image" and isinstance(values, list) and values and all(isinstance(v, str) for v in values):
+        if len(values) > max_batch:
+            raise TooLarge(f"{key} holds {len(values)} images; the limit is {max_batch}", limit=max_batch)
+        parts = (Part(_picture(text, f"{key}[{i}]"), f"{key}[{i}]") for i, text in enumerate(values))
+        return Sent(tuple(parts), "json")
+    numbers = codec.read_numbers(values, key)
+    return Sent((Part(codec.to_uint8(numbers, key) if port == "image" else numbers, key),), "json")
+
+
+def _check_origin(document: dict[str, Any], model: Model) -> None:
+    """Latents that say where they come from are of this very model and version, or refused."""
+    name, version = model.manifest.name, model.manifest.version
+    sent_name, sent_version = document.get("model", name), document.get("version", version)
+    if not isinstance(sent_name, str) or type(sent_version) is not int:
+        raise InvalidInput("model must be a name and version a whole number, as encode answered them")
+    if document.get("operation", "encode") != "encode":
+        raise InvalidInput("operation must be 'encode', as encode answered it")
+    if (sent_name, sent_version) != (name, version):
+        raise LatentMismatch(
+            f"the latents are of {sent_name[:100]} version {sent_version}, this is {name} version {version}; "
+            "latents of one version mean nothing to another",
+            model=name,
+            version=version,
+        )
+
+
+def _picture(text: str, which: str) -> bytes:
+    """Base64, plain or in a data: URL, with or without line breaks -> the picture's bytes."""
+    _, comma, payload = text.partition(",") if text[:5].lower() == "data:" else ("", ",", text)
+    try:
+        if not comma:
+            raise ValueError("a data: URL without a comma")
+        return base64.b64decode("".join(payload.split()), validate=True)
+    except (ValueError, binascii.Error) as broken:
+        raise InvalidInput(f"{which} is text that is not a base64 image") from broken
+
+
+def _unsupported(media: str, port: str) -> UnsupportedMediaType:
+    types = accepted(port)
+    if media == _URLENCODED:
+        hint = "-F image=@FILE or " if port == "image" else ""
+        what = f"{media} (curl's default for --data-binary) is not taken; use {hint}-H 'Content-Type: ...'"
+    elif media == UNNAMED:
+        what = "the body has no Content-Type, and its first bytes do not tell what it is"
+    else:
+        what = f"{media[:100]} is not taken"
+    return UnsupportedMediaType(f"{what}; accepted: {', '.join(types)}", accepted=list(types))

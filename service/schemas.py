@@ -1,0 +1,71 @@
+"""Bodies as OpenAPI describes them. No logic: the inference routes read and write theirs without pydantic."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.manifest import Kind, Metric, Operation, Training
+
+
+class PortFacts(BaseModel):
+    """One port of a model. N is the batch; a name in place of a number is a free size."""
+
+    dtype: str
+    shape: list[int | str]
+
+
+class ModelSummary(BaseModel):
+    name: str
+    version: int = Field(description="the version that is served unless one is named")
+    versions: list[int]
+    kind: Kind
+    description: str
+    operations: list[Operation]
+    provider: str = Field(description="the execution provider that really runs")
+
+
+class ModelFacts(ModelSummary):
+    """The card's facts of one version."""
+
+    ports: dict[str, PortFacts] = Field(description="image or vector, and latent")
+    training: Training
+    evaluation: dict[str, Metric]
+
+
+class RefusedPackage(BaseModel):
+    folder: str
+    reason: str
+
+
+class ModelList(BaseModel):
+    models: list[ModelSummary]
+    refused: list[RefusedPackage] = Field(description="folders under models/ that are not served, and why")
+
+
+class Status(BaseModel):
+    status: str
+
+
+class Problem(BaseModel):
+    """RFC 9457; further members are facts about this problem."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+
+
+class Answer(BaseModel):
+    """JSON answers of the operations. Arrays keep the batch axis N."""
+
+    model: str
+    version: int
+    operation: Operation
+    latents: list[Any] | None = Field(None, description="encode: float32 [N,...]")
+    outputs: list[Any] | None = Field(None, description="numbers in, or decode: [N,H,W,C] of 0..255, or [N,D]")
+    images: list[str] | None = Field(None, description="pictures in: base64 PNG")
+    reconstruction_error: list[float] | None = Field(None, description="reconstruct: mean squared error per sample")
+    percentile: list[float] | None = Field(None, description="reconstruct: 0..100, among held-out data")
