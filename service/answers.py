@@ -4,7 +4,6 @@ Without a preference it comes in the form in which the question came; latents co
 """
 
 import base64
-from collections.abc import Sequence
 from typing import Any
 
 from starlette.responses import Response
@@ -13,7 +12,7 @@ from service import codec, images
 from service.errors import NotAcceptable
 from service.inference import Result
 from service.manifest import Operation
-from service.model import Model
+from service.model import Array, Model
 from service.negotiation import choose
 from service.requests import JSON, NPY, Sent
 
@@ -73,5 +72,5 @@ def _document(result: Result, model: Model, operation: Operation, *, pictures: b
     return document
 
 
-def _base64(pixels: Sequence[images.Pixels]) -> list[str]:
+def _base64(pixels: Array) -> list[str]:
     return [base64.b64encode(images.encode(image, "image/png")).decode() for image in pixels]

@@ -6,7 +6,7 @@ bytes -> admission -> requests.read -> inference (codec, scheduler, model) -> an
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Annotated, get_args
+from typing import Annotated, Any, get_args
 
 from fastapi import FastAPI, Path, Query, Request, Response
 from fastapi_offline import FastAPIOffline
@@ -75,9 +75,9 @@ def _add_health(app: FastAPI, registry: Registry) -> None:
     async def livez() -> Status:
         return Status(status="alive")
 
-    refused = {503: {"description": "no model can be served", "model": Problem}}
+    refused: dict[int | str, dict[str, Any]] = {503: {"description": "no model can be served", "model": Problem}}
 
-    @app.get("/readyz", tags=["health"], summary="Models are open and can be asked", responses={**refused})
+    @app.get("/readyz", tags=["health"], summary="Models are open and can be asked", responses=refused)
     async def readyz() -> Status:
         if not registry.names:
             reasons = "; ".join(refusal.reason for refusal in registry.refused[:3]) or "the models folder is empty"
@@ -86,7 +86,7 @@ def _add_health(app: FastAPI, registry: Registry) -> None:
 
 
 def _add_models(app: FastAPI, registry: Registry) -> None:
-    unknown = {404: {"description": "no such model or version", "model": Problem}}
+    unknown: dict[int | str, dict[str, Any]] = {404: {"description": "no such model or version", "model": Problem}}
 
     @app.get("/v1/models", tags=["models"], summary="All models, and what was refused")
     async def models() -> ModelList:
@@ -95,11 +95,11 @@ def _add_models(app: FastAPI, registry: Registry) -> None:
             refused=[RefusedPackage(folder=r.folder, reason=r.reason) for r in registry.refused],
         )
 
-    @app.get("/v1/models/{name}", tags=["models"], summary="The card's facts", responses={**unknown})
+    @app.get("/v1/models/{name}", tags=["models"], summary="The card's facts", responses=unknown)
     async def model(name: Name) -> ModelFacts:
         return _facts(registry, registry.get(name))
 
-    @app.get("/v1/models/{name}/versions/{version}", tags=["models"], summary="Of one version", responses={**unknown})
+    @app.get("/v1/models/{name}/versions/{version}", tags=["models"], summary="Of one version", responses=unknown)
     async def version(name: Name, version: Version) -> ModelFacts:
         return _facts(registry, registry.get(name, version))
 

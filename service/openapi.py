@@ -101,7 +101,7 @@ def responses(operation: Operation) -> dict[int | str, dict[str, Any]]:
         422: "understood, but shape, dtype, size or values cannot be used",
         429: "full; come again after Retry-After seconds",
     }
-    refused = {
+    refused: dict[int | str, dict[str, Any]] = {
         status: {
             "description": reason,
             "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},

@@ -72,10 +72,10 @@ async def _http(request: Request, error: Exception) -> Response:
     return response
 
 
-async def _gone(request: Request, error: Exception) -> Response:
+async def _gone(request: Request, _: Exception) -> Response:
     _log.debug("%s: the client left before its body was whole", request.url.path)
     return Response(status_code=400)
 
 
-async def _bug(request: Request, error: Exception) -> Response:
+async def _bug(request: Request, _: Exception) -> Response:
     return problem(request, 500, "Service error", "this is a bug of the service; its log holds the trace")

@@ -145,10 +145,8 @@ def _check_origin(document: dict[str, Any], model: Model) -> None:
 
 def _picture(text: str, which: str) -> bytes:
     """Base64, plain or in a data: URL, with or without line breaks -> the picture's bytes."""
-    _, comma, payload = text.partition(",") if text[:5].lower() == "data:" else ("", ",", text)
+    payload = text.partition(",")[2] if text[:5].lower() == "data:" else text
     try:
-        if not comma:
-            raise ValueError("a data: URL without a comma")
         return base64.b64decode("".join(payload.split()), validate=True)
     except (ValueError, binascii.Error) as broken:
         raise InvalidInput(f"{which} is text that is not a base64 image") from broken
