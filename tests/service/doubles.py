@@ -1,0 +1,143 @@
+"""Tiny real packages, made with onnx alone: what the service's tests serve. No torch."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from service import package
+from service.manifest import Data, GraphFile, Manifest, Metric, Role, Training
+
+OPSET = 20
+TRAINING = Training(
+    recipe="double", recipe_sha256="0" * 64, seed=0, date="2026-01-01", code_revision="test",
+    data=Data(source="drawn", licence="ours", train=8, validation=1, test=1), versions={"onnx": onnx.__version__},
+)  # fmt: skip
+QUANTILES = tuple(float(q) for q in np.linspace(0, 0.5, 101))
+
+
+def graph(
+    nodes: Sequence[onnx.NodeProto],
+    source: tuple[str, int, Sequence[Any]],
+    target: tuple[str, int, Sequence[Any]],
+    constants: Mapping[str, np.ndarray],
+    opset: int = OPSET,
+) -> onnx.ModelProto:
+    """An ONNX model of one input and one output: (name, dtype, shape)."""
+    made = helper.make_graph(
+        list(nodes),
+        "double",
+        [helper.make_tensor_value_info(source[0], source[1], source[2])],
+        [helper.make_tensor_value_info(target[0], target[1], target[2])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
+
+
+def image_graphs(height: int = 28, width: int = 28, channels: int = 1, latent: int = 32) -> dict[Role, onnx.ModelProto]:
+    """encoder: the first `latent` pixels / 255; decoder: these pixels back, the others 0."""
+    size = height * width * channels
+    n = helper.make_node
+    encoder = graph(
+        [
+            n("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
+            n("Div", ["float", "scale"], ["unit"]),
+            n("Reshape", ["unit", "flat"], ["row"]),
+            n("Slice", ["row", "zero", "end", "one"], ["latent"]),
+        ],
+        ("image", TensorProto.UINT8, ["N", height, width, channels]),
+        ("latent", TensorProto.FLOAT, ["N", latent]),
+        {
+            "scale": np.float32(255).reshape(()), "flat": np.array([-1, size]), "zero": np.array([0]),
+            "end": np.array([latent]), "one": np.array([1]),
+        },
+    )  # fmt: skip
+    decoder = graph(
+        [
+            n("Pad", ["latent", "pads"], ["row"]),
+            n("Clip", ["row", "low", "high"], ["unit"]),
+            n("Mul", ["unit", "scale"], ["grey"]),
+            n("Round", ["grey"], ["whole"]),
+            n("Cast", ["whole"], ["byte"], to=TensorProto.UINT8),
+            n("Reshape", ["byte", "shape"], ["image"]),
+        ],
+        ("latent", TensorProto.FLOAT, ["N", latent]),
+        ("image", TensorProto.UINT8, ["N", height, width, channels]),
+        {
+            "pads": np.array([0, 0, 0, size - latent]), "low": np.float32(0).reshape(()),
+            "high": np.float32(1).reshape(()), "scale": np.float32(255).reshape(()),
+            "shape": np.array([-1, height, width, channels]),
+        },
+    )  # fmt: skip
+    return {"encoder": encoder, "decoder": decoder}
+
+
+def vector_graphs(length: int = 6) -> dict[Role, onnx.ModelProto]:
+    """encoder doubles, decoder halves."""
+    two = {"two": np.float32(2).reshape(())}
+    n = helper.make_node
+    return {
+        "encoder": graph(
+            [n("Mul", ["vector", "two"], ["latent"])],
+            ("vector", TensorProto.FLOAT, ["N", length]), ("latent", TensorProto.FLOAT, ["N", length]), two,
+        ),
+        "decoder": graph(
+            [n("Div", ["latent", "two"], ["vector"])],
+            ("latent", TensorProto.FLOAT, ["N", length]), ("vector", TensorProto.FLOAT, ["N", length]), two,
+        ),
+    }  # fmt: skip
+
+
+def denoiser_graphs() -> dict[Role, onnx.ModelProto]:
+    """A negative of any size whose sides are multiples of 4 inside; RGB."""
+    n = helper.make_node
+    shape = ["N", "4*h", "4*w", 3]
+    return {
+        "denoiser": graph(
+            [
+                n("Cast", ["image"], ["whole"], to=TensorProto.INT32),
+                n("Sub", ["white", "whole"], ["less"]),
+                n("Cast", ["less"], ["denoised"], to=TensorProto.UINT8),
+            ],
+            ("image", TensorProto.UINT8, shape), ("denoised", TensorProto.UINT8, shape),
+            {"white": np.int32(255).reshape(())},
+        )
+    }  # fmt: skip
+
+
+def manifest(name: str, graphs: Mapping[Role, bytes], **changes: Any) -> Manifest:
+    facts: dict[str, Any] = {
+        "name": name,
+        "version": 1,
+        "kind": "stacked",
+        "description": "A double.",
+        "operations": ("encode", "decode", "reconstruct"),
+        "opset": OPSET,
+        "graphs": {role: GraphFile(file=f"{role}.onnx", sha256=package.sha256(g)) for role, g in graphs.items()},
+        "training": TRAINING,
+        "evaluation": {"reconstruction_mse": Metric(value=0.1, unit="mse", split="test")},
+        "reconstruction_error_quantiles": QUANTILES,
+        **changes,
+    }
+    return Manifest(**facts)
+
+
+def write(models: Path, name: str, graphs: Mapping[Role, onnx.ModelProto], **changes: Any) -> Path:
+    data = {role: model.SerializeToString() for role, model in graphs.items()}
+    return package.write(models, manifest(name, data, **changes), data, {"README.md": b"# double\n"})
+
+
+def write_all(models: Path) -> Path:
+    """small (28x28 grey, all four operations), versions 1 and 2; signal (vectors); negative (any size, RGB)."""
+    everything: Any = ("encode", "decode", "reconstruct", "denoise")
+    for version in (1, 2):
+        write(models, "small", image_graphs(), kind="denoising", operations=everything, version=version)
+    write(models, "signal", vector_graphs())
+    write(
+        models, "negative", denoiser_graphs(), kind="denoising", operations=("denoise",),
+        reconstruction_error_quantiles=None,
+    )  # fmt: skip
+    return models

@@ -1,0 +1,309 @@
+"""Admission, scheduler, negotiation, registry, providers, settings and the command line."""
+
+import asyncio
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+
+from service import providers, settings
+from service.__main__ import main
+from service.admission import Admission
+from service.app import create_app
+from service.errors import InvalidInput, ModelFailed, Overloaded, TooLarge, UnknownVersion
+from service.model import Model
+from service.negotiation import choose
+from service.package import read
+from service.providers import ProviderMissing, usable_cores
+from service.registry import open_all
+from service.scheduler import Scheduler
+from service.settings import Settings, SettingsError
+from tests.service import doubles
+
+# --- admission -------------------------------------------------------------------------------------------
+
+
+def test_a_full_house_is_refused_and_has_room_again_when_one_leaves() -> None:
+    house = Admission(max_requests=1, max_pixels=100)
+    with house.enter() as permit:
+        permit.weigh(60)
+        with pytest.raises(Overloaded, match="1 requests are inside") as refusal, house.enter():
+            pass
+        assert refusal.value.headers == {"Retry-After": "1"}
+    with pytest.raises(RuntimeError), house.enter() as permit:
+        permit.weigh(100)
+        raise RuntimeError
+    assert (house.requests, house.pixels) == (0, 0)
+
+
+def test_pixels_that_do_not_fit_now_are_429_and_those_that_never_will_413() -> None:
+    house = Admission(max_requests=5, max_pixels=100)
+    with house.enter() as first, house.enter() as second:
+        first.weigh(60)
+        with pytest.raises(Overloaded):
+            second.weigh(60)
+        with pytest.raises(TooLarge):
+            second.weigh(101)
+
+
+def test_a_full_service_answers_429_with_retry_after_and_health_still_answers(models: Path) -> None:
+    app = create_app(Settings(models=models, max_requests=1))
+    with TestClient(app) as client, app.state.admission.enter():
+        response = client.post("/v1/models/signal/encode", json={"inputs": [1, 2, 3, 4, 5, 6]})
+        assert response.status_code == 429
+        assert response.headers["retry-after"] == "1"
+        assert client.get("/livez").status_code == 200
+    assert app.state.admission.requests == 0
+
+
+def test_a_body_over_the_limit_is_413(models: Path) -> None:
+    with TestClient(create_app(Settings(models=models, max_body_bytes=2000))) as client:
+        response = client.post("/v1/models/small/encode", content=b"0" * 3000, headers={"Content-Type": "image/png"})
+        assert response.status_code == 413
+        assert response.headers["content-type"] == "application/problem+json"
+        assert "larger than" in response.json()["detail"]
+
+
+# --- scheduler -------------------------------------------------------------------------------------------
+
+
+def test_results_come_in_order_and_small_callers_pass_large_ones() -> None:
+    finished: list[str] = []
+
+    async def go() -> None:
+        scheduler = Scheduler(1)
+
+        async def caller(name: str, count: int) -> None:
+            def work(item: int) -> int:
+                time.sleep(0.002)
+                return item * 2
+
+            assert await scheduler.run(work, list(range(count))) == [2 * i for i in range(count)]
+            finished.append(name)
+
+        await asyncio.gather(caller("large", 60), caller("small", 1))
+        assert await scheduler.run(str, []) == []
+        scheduler.close()
+
+    asyncio.run(go())
+    assert finished == ["small", "large"]
+
+
+def test_a_failing_item_fails_its_own_caller_only() -> None:
+    async def go() -> list[Any]:
+        scheduler = Scheduler(2)
+
+        def fail(item: int) -> int:
+            raise ValueError(item)
+
+        outcomes = await asyncio.gather(
+            scheduler.run(fail, [1, 2, 3]), scheduler.run(str, [1, 2]), return_exceptions=True
+        )
+        scheduler.close()
+        return outcomes
+
+    failed, fine = asyncio.run(go())
+    assert isinstance(failed, ValueError)
+    assert fine == ["1", "2"]
+
+
+def test_items_of_a_caller_that_left_never_start() -> None:
+    started: list[int] = []
+    gate = threading.Event()
+
+    def work(item: int) -> None:
+        started.append(item)
+        gate.wait(5)
+
+    async def go() -> None:
+        scheduler = Scheduler(1)
+        task = asyncio.create_task(scheduler.run(work, list(range(50))))
+        while not started:
+            await asyncio.sleep(0.001)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        gate.set()
+        assert await scheduler.call(str, 7) == "7"
+        scheduler.close()
+
+    asyncio.run(go())
+    assert started == [0]
+
+
+# --- negotiation -----------------------------------------------------------------------------------------
+
+OFFERS = ("image/png", "image/jpeg", "application/json")
+
+
+@pytest.mark.parametrize(
+    ("accept", "chosen"),
+    [
+        (None, "image/png"),
+        ("", "image/png"),
+        ("*/*", "image/png"),
+        ("image/jpeg", "image/jpeg"),
+        ("application/json, */*;q=0.5", "application/json"),
+        ("image/*;q=0.2, application/json;q=0.1", "image/png"),
+        ("image/png;q=0, */*", "image/jpeg"),
+        ("text/html", None),
+        ("text/html;q=x, IMAGE/JPEG", "image/jpeg"),
+        ("nonsense", "image/png"),
+    ],
+)
+def test_accept_chooses_among_the_offers(accept: str | None, chosen: str | None) -> None:
+    assert choose(accept, OFFERS) == chosen
+
+
+# --- registry, model, providers --------------------------------------------------------------------------
+
+
+def test_a_bad_package_is_reported_and_the_others_are_served(tmp_path: Path) -> None:
+    doubles.write(tmp_path, "good", doubles.vector_graphs())
+    spoilt = doubles.write(tmp_path, "bad", doubles.vector_graphs())
+    (spoilt / "encoder.onnx").write_bytes(b"x")
+    (tmp_path / "README.md").write_text("not a package")
+    (tmp_path / ".writing-x").mkdir()
+    registry = open_all(tmp_path, "auto", required=False)
+    assert registry.names == ("good",)
+    assert registry.refused[0].folder == "bad/1"
+    assert "not the one that was exported" in registry.refused[0].reason
+    with pytest.raises(UnknownVersion):
+        registry.get("good", "2")
+
+
+def test_without_a_usable_model_the_service_is_alive_but_not_ready(tmp_path: Path) -> None:
+    with TestClient(create_app(Settings(models=tmp_path))) as client:
+        assert client.get("/livez").status_code == 200
+        response = client.get("/readyz")
+        assert response.status_code == 503
+        assert "models folder is empty" in response.json()["detail"]
+
+
+def test_a_graph_that_onnxruntime_refuses_is_reported(tmp_path: Path) -> None:
+    graphs = doubles.vector_graphs()
+    graphs["encoder"].graph.node[0].op_type = "NoSuchOperator"
+    doubles.write(tmp_path, "odd", graphs)
+    registry = open_all(tmp_path, "auto", required=False)
+    assert registry.names == ()
+    assert "cannot be opened by onnxruntime" in registry.refused[0].reason
+
+
+def test_a_model_checks_what_it_is_given(models: Path) -> None:
+    model = Model(read(models / "signal" / "1"))
+    with pytest.raises(InvalidInput, match="dtype is float64, vector wants float32"):
+        model.encode(np.zeros((1, 6)))
+    with pytest.raises(InvalidInput, match=r"shape is \[1, 5\], vector wants \[N, 6\]"):
+        model.encode(np.zeros((1, 5), np.float32))
+    with pytest.raises(InvalidInput, match="NaN or infinity"):
+        model.encode(np.full((1, 6), np.nan, np.float32))
+
+
+def test_a_run_that_fails_says_which_model(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Model(read(models / "signal" / "1"))
+
+    class Broken:
+        def get_inputs(self) -> Any:
+            raise RuntimeError("out of memory")
+
+    model._sessions["encoder"] = Broken()
+    with pytest.raises(ModelFailed, match="signal version 1 failed in its encoder"):
+        model.encode(np.zeros((1, 6), np.float32))
+
+
+def test_a_provider_that_is_not_here_falls_back_unless_it_is_required(models: Path) -> None:
+    package = read(models / "signal" / "1")
+    assert Model(package, "cuda").provider == "cpu"
+    with pytest.raises(ProviderMissing, match="provider cuda was asked for and does not run here"):
+        Model(package, "cuda", required=True)
+
+
+def test_cores_follow_the_containers_quota(tmp_path: Path) -> None:
+    quota = tmp_path / "cpu.max"
+    quota.write_text("100000 100000\n")
+    assert usable_cores(quota) == 1
+    quota.write_text("max 100000\n")
+    assert usable_cores(quota) == usable_cores(tmp_path / "none") >= 1
+    assert providers.PROVIDERS["cpu"] == "CPUExecutionProvider"
+
+
+# --- settings and command line ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "sentence"),
+    [
+        ("AUTOENCODER_PROT", "1", "AUTOENCODER_PROT is not a setting; did you mean AUTOENCODER_PORT?"),
+        ("AUTOENCODER_ZZZZZZ", "1", "known are AUTOENCODER_"),
+        ("AUTOENCODER_PORT", "70000", "AUTOENCODER_PORT=70000 is refused (port to listen on"),
+        ("AUTOENCODER_MODELS", "/does/not/exist", "must be a folder that exists"),
+        ("AUTOENCODER_MAX_INSIDE_PIXELS", "5", "must be at least that"),
+    ],
+)
+def test_a_wrong_setting_stops_the_start_with_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+    models: Path,
+    capsys: pytest.CaptureFixture[str],
+    variable: str,
+    value: str,
+    sentence: str,
+) -> None:
+    monkeypatch.setenv("AUTOENCODER_MODELS", str(models))
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError):
+        settings.load()
+    assert main(["models"]) == 2
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert error.count("\n") == 1
+
+
+def test_models_are_listed_and_refusals_told(tmp_path: Path, models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "--models", str(models)]) == 0
+    assert "signal" in capsys.readouterr().out
+    (doubles.write(tmp_path, "bad", doubles.vector_graphs()) / "manifest.json").unlink()
+    assert main(["models", "--models", str(tmp_path)]) == 1
+    assert "has no manifest.json" in capsys.readouterr().err
+
+
+def test_a_port_in_use_is_one_line_and_exit_code_2(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        assert main(["serve", "--models", str(models), "--port", str(taken.getsockname()[1])]) == 2
+    assert "cannot listen on 127.0.0.1" in capsys.readouterr().err
+
+
+def test_the_real_process_serves_and_leaves_with_0_on_sigterm(models: Path) -> None:
+    command = [sys.executable, "-m", "service", "serve", "--port", "0", "--models", str(models)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        url = next(word for word in first.split() if word.startswith("http"))
+        for _ in range(100):
+            try:
+                with urllib.request.urlopen(f"{url}/readyz", timeout=5) as response:
+                    assert response.status == 200
+                break
+            except OSError:
+                time.sleep(0.05)
+        process.terminate()
+        _, errors = process.communicate(timeout=20)
+    assert process.returncode == 0, errors
+    assert "Traceback" not in errors
+
+
+def test_the_service_loads_no_torch(models: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from service.app import create_app; from service.settings import Settings; "
+        f"create_app(Settings(models=Path({str(models)!r}))); "
+        "sys.exit(any(n in sys.modules for n in ('torch', 'training', 'matplotlib', 'sklearn', 'cv2')))"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
