@@ -57,7 +57,6 @@ def create_app(settings: Settings) -> FastAPI:
         description=ABOUT,
         redoc_url=None,
         lifespan=lifespan,
-        max_body_size=settings.max_body_bytes,
     )
     app.state.registry, app.state.admission, app.state.settings = registry, admission, settings
     problems.install(app)
@@ -149,7 +148,7 @@ async def _answer(request: Request, operation: Operation, name: str, version: st
     model: Model = state.registry.get(name, version)
     model.input_port(operation)
     with state.admission.enter() as permit:
-        body = await request.body()
+        body = await requests.receive(request, state.settings.max_body_bytes)
         sent = requests.read(body, request.headers.get("content-type"), model, operation, state.settings.max_batch)
         result = await state.inference.run(model, operation, sent, fit, permit)
         media_type = answers.negotiate(request.headers.get("accept"), model, operation, sent, len(result.output))

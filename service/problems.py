@@ -64,7 +64,6 @@ async def _http(request: Request, error: Exception) -> Response:
     sentences = {
         404: f"there is nothing at {request.url.path}; the models are at /v1/models, the documentation at /docs",
         405: f"{request.method} is not allowed here; allowed is {(error.headers or {}).get('Allow', 'another method')}",
-        413: "the body is larger than this service takes",
     }
     detail = sentences.get(error.status_code, str(error.detail))
     response = problem(request, error.status_code, phrase, detail)

@@ -11,6 +11,8 @@ import binascii
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from starlette.requests import Request
+
 from service import codec, images
 from service.errors import InvalidInput, LatentMismatch, TooLarge, UnsupportedMediaType
 from service.form import read_form
@@ -45,6 +47,23 @@ class Sent:
     @property
     def pictures(self) -> tuple[Part, ...]:
         return tuple(part for part in self.parts if isinstance(part.data, bytes))
+
+
+async def receive(request: Request, limit: int) -> bytes:
+    """The whole body, at most `limit` bytes; TooLarge (413) as soon as it is known, by its length or on the way.
+
+    Starlette's own limit answers plain text, and every refusal here is a problem document.
+    """
+    sentence = f"the body is larger than {limit} bytes, which is the limit"
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > limit:
+        raise TooLarge(f"{sentence}: it has {length}", limit=limit)
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise TooLarge(sentence, limit=limit)
+    return bytes(body)
 
 
 def media_type(content_type: str | None) -> str:

@@ -51,7 +51,7 @@ def image_graphs(height: int = 28, width: int = 28, channels: int = 1, latent: i
         ("image", TensorProto.UINT8, ["N", height, width, channels]),
         ("latent", TensorProto.FLOAT, ["N", latent]),
         {
-            "scale": np.float32(255).reshape(()), "flat": np.array([-1, size]), "zero": np.array([0]),
+            "scale": np.array(255, np.float32), "flat": np.array([-1, size]), "zero": np.array([0]),
             "end": np.array([latent]), "one": np.array([1]),
         },
     )  # fmt: skip
@@ -67,8 +67,8 @@ def image_graphs(height: int = 28, width: int = 28, channels: int = 1, latent: i
         ("latent", TensorProto.FLOAT, ["N", latent]),
         ("image", TensorProto.UINT8, ["N", height, width, channels]),
         {
-            "pads": np.array([0, 0, 0, size - latent]), "low": np.float32(0).reshape(()),
-            "high": np.float32(1).reshape(()), "scale": np.float32(255).reshape(()),
+            "pads": np.array([0, 0, 0, size - latent]), "low": np.array(0, np.float32),
+            "high": np.array(1, np.float32), "scale": np.array(255, np.float32),
             "shape": np.array([-1, height, width, channels]),
         },
     )  # fmt: skip
@@ -77,7 +77,7 @@ def image_graphs(height: int = 28, width: int = 28, channels: int = 1, latent: i
 
 def vector_graphs(length: int = 6) -> dict[Role, onnx.ModelProto]:
     """encoder doubles, decoder halves."""
-    two = {"two": np.float32(2).reshape(())}
+    two = {"two": np.array(2, np.float32)}
     n = helper.make_node
     return {
         "encoder": graph(
@@ -103,7 +103,7 @@ def denoiser_graphs() -> dict[Role, onnx.ModelProto]:
                 n("Cast", ["less"], ["denoised"], to=TensorProto.UINT8),
             ],
             ("image", TensorProto.UINT8, shape), ("denoised", TensorProto.UINT8, shape),
-            {"white": np.int32(255).reshape(())},
+            {"white": np.array(255, np.int32)},
         )
     }  # fmt: skip
 
