@@ -1,0 +1,1 @@
+"""How fast it is, beside what the hardware can do; ratios of one run."""

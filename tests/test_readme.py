@@ -1,0 +1,95 @@
+"""Every command in the README is run, against the shipped models."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from service import package
+from tests.drawings import drawings
+from training import recipe
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = [c for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for c in block.strip().splitlines()]
+QUICK = "--set optimization.epochs=1 --set pretraining.epochs=1 --set ablation=[] --set architecture.hidden=[64]"
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    command = [sys.executable, "-m", "service", "serve", "--port", "0", "--models", str(ROOT / "models")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT) as process:
+        assert process.stdout is not None
+        yield next(word for word in process.stdout.readline().split() if word.startswith("http"))
+        process.terminate()
+
+
+def run(command: str, folder: Path) -> str:
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    made = subprocess.run(command, shell=True, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert made.returncode == 0, f"{command}\n{made.stderr}"
+    return made.stdout
+
+
+def test_the_curl_lines_do_what_the_readme_says(url: str, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    lines = [command for command in COMMANDS if command.startswith("curl")]
+    assert len(lines) >= 5
+    for line in lines:
+        output = run(
+            line.replace("curl ", "curl -sSf ").replace("localhost:8000", url.removeprefix("http://")), tmp_path
+        )
+        if " -o " not in line:
+            assert json.loads(output)
+    clean = np.asarray(Image.open(ROOT / "docs" / "cat.png")).astype(float)
+    noisy = np.asarray(Image.open(ROOT / "docs" / "noisy-cat.png")).astype(float)
+    denoised = np.asarray(Image.open(tmp_path / "clean.png")).astype(float)
+    assert np.mean((denoised - clean) ** 2) < 0.4 * np.mean((noisy - clean) ** 2)
+    for picture in ("decoded.png", "reconstructed.png"):
+        drawn = np.asarray(Image.open(tmp_path / picture)).astype(float)
+        assert np.mean((drawn - clean) ** 2) < 0.7 * np.mean(clean**2)
+    assert "reconstruction-error-percentile" in (tmp_path / "headers.txt").read_text()
+
+
+def test_the_training_lines_leave_a_package_that_is_listed(tmp_path: Path) -> None:
+    (tmp_path / "path" / "to" / "folder").mkdir(parents=True)
+    for index, image in enumerate(drawings(120)):
+        Image.fromarray(image).save(tmp_path / "path" / "to" / "folder" / f"{index}.png")
+    lines = [command for command in COMMANDS if command.startswith("autoencoder-")]
+    for line in lines:
+        output = run(line if "--data" not in line else f"{line} {QUICK}", tmp_path)
+    assert "mine" in output
+    assert package.read(tmp_path / "models" / "mine" / "1").manifest.kind == "stacked"
+
+
+def test_every_command_is_run_by_one_of_these_tests() -> None:
+    assert all(command.startswith(("curl ", "autoencoder-")) for command in COMMANDS)
+    makefile = (ROOT / "Makefile").read_text()
+    for verb in re.findall(r"`?make (\w+)`?", README):
+        assert re.search(rf"^{verb}:", makefile, re.MULTILINE), f"README says make {verb}"
+
+
+@pytest.mark.parametrize("name", ["cats-undercomplete", "cats-stacked", "cats-convolutional", "cats-denoising"])
+def test_shipped_packages_are_those_of_the_shipped_recipes_and_the_readme_says_their_numbers(name: str) -> None:
+    manifest = package.read(ROOT / "models" / name / "1").manifest
+    assert manifest.training.recipe_sha256 == recipe.load(name).digest
+    metric = "denoising_mse_gaussian_0.25" if name == "cats-denoising" else "reconstruction_mse"
+    assert f"{manifest.evaluation[metric].value:.4f}" in README
+    assert str(ROOT) not in (ROOT / "models" / name / "1" / "README.md").read_text()
+
+
+def test_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_all_models_together_are_small() -> None:
+    assert sum(p.stat().st_size for p in (ROOT / "models").rglob("*") if p.is_file()) < 40e6
