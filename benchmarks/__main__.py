@@ -41,25 +41,29 @@ def main() -> int:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         if process.stdout is None:
             return 1
-        address = next(word for word in process.stdout.readline().split() if word.startswith("http"))
-        connection = http.client.HTTPConnection(address.removeprefix("http://"))
-        headers = {"Content-Type": "application/x-npy", "Accept": "application/x-npy"}
+        try:
+            address = next(word for word in process.stdout.readline().split() if word.startswith("http"))
+            connection = http.client.HTTPConnection(address.removeprefix("http://"))
+            headers = {"Content-Type": "application/x-npy", "Accept": "application/x-npy"}
 
-        def ask(body: bytes) -> bytes:
-            connection.request("POST", f"/v1/models/{MODEL.parent.name}/encode", body, headers)
-            return connection.getresponse().read()
+            def ask(body: bytes) -> bytes:
+                connection.request("POST", f"/v1/models/{MODEL.parent.name}/encode", body, headers)
+                return connection.getresponse().read()
 
-        print(f"{'encode, .npy':16}{'raw runtime':>14}{'over HTTP':>14}{'ratio':>8}")
-        for count in (1, 256):
-            batch = np.random.default_rng(0).integers(0, 256, (count, 28, 28, 1), dtype=np.uint8)
-            body = npy(batch)
-            if not np.array_equal(np.load(io.BytesIO(ask(body))), model.encode(batch)):
-                raise SystemExit("the service and the runtime disagree")
-            pairs = [(seconds(lambda b=batch: model.encode(b)), seconds(lambda b=body: ask(b))) for _ in range(ROUNDS)]
-            raw, served = (statistics.median(side) * 1e3 for side in zip(*pairs, strict=True))
-            ratio = statistics.median(r / s for r, s in pairs)
-            print(f"{f'batch of {count}':16}{raw:11.3f} ms{served:11.3f} ms{ratio:8.2f}")
-        process.terminate()
+            print(f"{'encode, .npy':16}{'raw runtime':>14}{'over HTTP':>14}{'ratio':>8}")
+            for count in (1, 256):
+                batch = np.random.default_rng(0).integers(0, 256, (count, 28, 28, 1), dtype=np.uint8)
+                body = npy(batch)
+                if not np.array_equal(np.load(io.BytesIO(ask(body))), model.encode(batch)):
+                    raise SystemExit("the service and the runtime disagree")
+                pairs = [
+                    (seconds(lambda b=batch: model.encode(b)), seconds(lambda b=body: ask(b))) for _ in range(ROUNDS)
+                ]
+                raw, served = (statistics.median(side) * 1e3 for side in zip(*pairs, strict=True))
+                ratio = statistics.median(r / s for r, s in pairs)
+                print(f"{f'batch of {count}':16}{raw:11.3f} ms{served:11.3f} ms{ratio:8.2f}")
+        finally:
+            process.terminate()
     return 0
 
 

@@ -82,6 +82,7 @@ def _listen(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        listening.listen(2048)  # who reads the welcome can connect: the backlog holds them until the loop runs
     except (OSError, OverflowError):
         listening.close()
         raise

@@ -31,18 +31,20 @@ def test_what_comes_back_over_http_is_what_torch_says(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "service", "serve", "--port", "0", "--models", str(tmp_path / "models")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
-        url = next(word for word in process.stdout.readline().split() if word.startswith("http"))
-        buffer = io.BytesIO()
-        Image.fromarray(data.test[0, :, :, 0]).save(buffer, "PNG")
-        request = urllib.request.Request(
-            f"{url}/v1/models/small/reconstruct", buffer.getvalue(), {"Content-Type": "image/png"}
-        )
-        with urllib.request.urlopen(request, timeout=30) as response:
-            drawn = np.asarray(Image.open(io.BytesIO(response.read())))
-            error = float(response.headers["Reconstruction-Error"])
-        with urllib.request.urlopen(f"{url}/v1/models/small", timeout=30) as response:
-            card = json.load(response)
-        process.terminate()
+        try:
+            url = next(word for word in process.stdout.readline().split() if word.startswith("http"))
+            buffer = io.BytesIO()
+            Image.fromarray(data.test[0, :, :, 0]).save(buffer, "PNG")
+            request = urllib.request.Request(
+                f"{url}/v1/models/small/reconstruct", buffer.getvalue(), {"Content-Type": "image/png"}
+            )
+            with urllib.request.urlopen(request, timeout=30) as response:
+                drawn = np.asarray(Image.open(io.BytesIO(response.read())))
+                error = float(response.headers["Reconstruction-Error"])
+            with urllib.request.urlopen(f"{url}/v1/models/small", timeout=30) as response:
+                card = json.load(response)
+        finally:
+            process.terminate()
     assert np.abs(drawn.astype(int) - expected.astype(int)).max() <= 1
     assert abs(error - np.mean(((drawn.astype(float) - data.test[0, :, :, 0]) / 255) ** 2)) < 1e-6
     assert (
