@@ -89,7 +89,7 @@ def test_without_a_recipe_data_and_kind_are_enough(here: Path, kind: str, data: 
     if kind == "stacked":
         quick += ["--set", "pretraining.epochs=1", "--set", "architecture.hidden=[32]"]
     if kind == "denoising":
-        quick += ["--set", "architecture.channels=[4, 8]"]
+        quick += ["--set", "architecture.channels=[4]"]
     command = ["--data", data, "--kind", kind, "--latent-dim", "5", "--out", "models/mine"]
     assert main([*command, *quick]) == 0
     loaded = package.read(here / "models" / "mine" / "1")
