@@ -48,5 +48,6 @@ $(VENV)/.training: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@ $(VENV)/.service
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) install --upgrade 'pip>=25.1'   # a virtual environment that was there before may have an older one
 	$(PIP) install --constraint constraints.txt --editable '.[training]' --group dev
 	@touch $@ $(VENV)/.training $(VENV)/.service

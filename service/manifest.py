@@ -62,6 +62,9 @@ class Manifest(_Facts):
     `reconstruction_error_quantiles` holds the 0, 1, ... 100 % quantiles of the held-out samples'
     reconstruction error (mean squared error per sample; pixels in 0..1, vectors in their own units).
     Packages that reconstruct MUST have it, others MUST NOT.
+
+    `halo` says how far an output pixel looks, in pixels: what lies farther away cannot change it. With it, images
+    of any size may be cut into tiles that overlap by it.
     """
 
     format: Literal["autoencoder-package/1"] = "autoencoder-package/1"
@@ -75,3 +78,4 @@ class Manifest(_Facts):
     training: Training
     evaluation: dict[str, Metric] = Field(min_length=1)
     reconstruction_error_quantiles: tuple[Finite, ...] | None = None
+    halo: int | None = Field(None, ge=0, le=1024)
