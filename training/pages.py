@@ -1,0 +1,82 @@
+"""Makes a file of scanned pages to learn from: `python -m training.pages --pages 1000 --split train --out pages.npz`.
+
+fonts and text of one split -> typesetting.page -> degradation.degrade -> `clean` and `noisy`, uint8 [N,H,W]
+
+The same seed, size, fonts and text give the same file. Page k has its own generator, so a longer file begins with the
+pages of a shorter one.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from training.degradation import degrade
+from training.errors import DataError, TrainingError
+from training.fonts import FontBook, Split
+from training.prose import Prose
+from training.typesetting import page
+
+Pages = NDArray[np.uint8]
+
+
+def pairs(count: int, size: int, seed: int, fonts: FontBook, text: Prose) -> Iterator[tuple[Pages, Pages]]:
+    """`count` pairs (clean, noisy), each uint8 [size,size]."""
+    for number in range(count):
+        rng = np.random.default_rng([seed, number])
+        clean = page(rng, size, size, fonts, text)
+        yield clean, degrade(clean, rng)
+
+
+def contact_sheet(clean: Pages, noisy: Pages, columns: int = 4) -> Pages:
+    """Up to 12 pairs side by side, clean left of noisy; uint8 [H,W]."""
+    cells = [np.pad(np.concatenate(pair, 1), 3) for pair in zip(clean[:12], noisy[:12], strict=True)]
+    while len(cells) % columns:
+        cells.append(np.zeros_like(cells[0]))
+    rows = [np.concatenate(cells[start : start + columns], 1) for start in range(0, len(cells), columns)]
+    return np.concatenate(rows, 0)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit code 0, or 2 with one line on standard error."""
+    parser = argparse.ArgumentParser(prog="python -m training.pages", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--pages", type=int, required=True, help="number of pairs")
+    parser.add_argument("--size", type=int, default=512, help="pixels a side (default 512)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--split", choices=("train", "validation", "test"), default="train", help="of fonts and text")
+    parser.add_argument("--out", type=Path, required=True, help=".npz with clean and noisy, uint8 [N,H,W]")
+    parser.add_argument("--sheet", type=Path, help="also a PNG of the first 12 pairs, to look at")
+    asked = parser.parse_args(arguments)
+    try:
+        if asked.pages < 1 or not 64 <= asked.size <= 4096:
+            raise DataError(f"{asked.pages} pages of {asked.size} pixels: at least 1 page, of 64 to 4096 pixels a side")
+        _make(asked.pages, asked.size, asked.seed, asked.split, asked.out, asked.sheet)
+    except TrainingError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return 0
+
+
+def _make(count: int, size: int, seed: int, split: Split, out: Path, sheet: Path | None) -> None:
+    fonts, text = FontBook.installed(split), Prose(split)
+    clean, noisy = np.empty((2, count, size, size), np.uint8)
+    made = tqdm(pairs(count, size, seed, fonts, text), total=count, unit="page", disable=None)
+    for number, pair in enumerate(made):
+        clean[number], noisy[number] = pair
+    part = out.with_name(out.name + ".part.npz")
+    try:
+        np.savez_compressed(part, clean=clean, noisy=noisy)
+        part.replace(out)
+        if sheet:
+            cv2.imwrite(str(sheet), contact_sheet(clean, noisy))
+    except OSError as error:
+        raise DataError(f"{out} cannot be written: {error.strerror or error}") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""Lines, drawings and handwriting on a page: smooth strokes with anti-aliased edges, drawn dark on white 255."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Page = NDArray[np.uint8]  # [H,W], white 255
+Floats = NDArray[np.float32]
+_SHIFT = 4  # bits of sub-pixel position
+
+
+def stroke(page: Page, points: Floats | Sequence[Sequence[float]], grey: int, width: int = 1) -> None:
+    """Draws the polyline `points` float [N,2] (x, y) with ink `grey` and `width` pixels, in place."""
+    fixed = np.round(np.asarray(points, np.float32) * (1 << _SHIFT)).astype(np.int32)
+    cv2.polylines(page, [fixed.reshape(-1, 1, 2)], False, int(grey), int(width), cv2.LINE_AA, _SHIFT)
+
+
+def smooth(corners: Floats, steps: int = 8) -> Floats:
+    """Catmull-Rom curve through `corners` float [N,2] -> float [(N-1)*steps+1,2]."""
+    padded = np.concatenate([2 * corners[:1] - corners[1:2], corners, 2 * corners[-1:] - corners[-2:-1]])
+    a, b, c, d = padded[:-3, None], padded[1:-2, None], padded[2:-1, None], padded[3:, None]
+    t = (np.arange(steps, dtype=np.float32) / steps)[None, :, None]
+    curve = b + 0.5 * t * (c - a + t * (2 * a - 5 * b + 4 * c - d + t * (3 * (b - c) + d - a)))
+    return np.concatenate([curve.reshape(-1, 2), corners[-1:]]).astype(np.float32)
+
+
+def handwriting(page: Page, rng: np.random.Generator, box: tuple[int, int, int, int], grey: int, width: int) -> None:
+    """Fills `box` (x0, y0, x1, y1) with lines of made-up cursive words: arches, loops up and down, i-dots, t-bars."""
+    x0, y0, x1, y1 = box
+    size = float(rng.uniform(7, 22))  # height of a small letter
+    lean = rng.uniform(-0.1, 0.5)
+    pace = size * rng.uniform(0.45, 0.8)  # width of half a letter
+    sloppy = rng.uniform(0.05, 0.3)
+    drift = rng.normal(0, 0.02)
+    baseline = y0 + 2.2 * size
+    while baseline + size < y1:
+        x = x0 + rng.uniform(0, 2) * size
+        while x < x1 - 3 * size:
+            letters = int(rng.integers(2, 10))
+            count = 2 * letters + 1
+            xs = x + pace * (np.arange(count) + rng.normal(0, sloppy, count))
+            heights = np.where(np.arange(count) % 2 == 1, 1.0, 0.0) + rng.normal(0, sloppy, count)
+            tall = rng.random(count)
+            heights[tall < 0.12] = 1.9
+            heights[tall > 0.93] = -0.9
+            ys = baseline + drift * (xs - x0) - heights * size
+            loops = rng.random(count) < 0.35  # a step back makes the curve cross itself
+            xs[1:][loops[1:]] -= pace * 0.7
+            corners = np.stack([xs + lean * heights * size, ys], 1).astype(np.float32)
+            corners = corners[corners[:, 0] < x1]
+            pressed = int(np.clip(grey + rng.normal(0, 8), 0, 200))
+            if len(corners) > 2:
+                stroke(page, smooth(corners), pressed, width)
+            if rng.random() < 0.5 and len(corners) > 2:
+                at_x, at_y = corners[int(rng.integers(len(corners)))] - (0, size * 0.7)
+                reach = rng.uniform(0, 1.2) * size
+                stroke(page, [(at_x, at_y), (at_x + reach, at_y + rng.normal(0, 1.5))], pressed, width)
+            x = float(xs[-1]) + size * rng.uniform(0.6, 1.6)
+        baseline += size * rng.uniform(3.0, 4.2)
+
+
+def scribble(page: Page, rng: np.random.Generator, box: tuple[int, int, int, int], grey: int, width: int) -> None:
+    """A signature, a sketch or a marginal mark: one to five smooth curves inside `box`."""
+    x0, y0, x1, y1 = box
+    for _ in range(int(rng.integers(1, 6))):
+        corners = rng.uniform((x0, y0), (x1, y1), (int(rng.integers(3, 10)), 2)).astype(np.float32)
+        stroke(page, smooth(corners, 12), grey, width)
+
+
+def drawing(page: Page, rng: np.random.Generator, box: tuple[int, int, int, int], grey: int) -> None:
+    """Line art inside `box`: a plot with axes, a diagram of boxes and arrows, circles, or hatching."""
+    x0, y0, x1, y1 = box
+    kind = rng.integers(4)
+    width = int(rng.integers(1, 3))
+    if kind == 0:  # plot
+        stroke(page, [(x0, y0), (x0, y1), (x1, y1)], grey, width)
+        for tick in np.linspace(x0, x1, int(rng.integers(4, 12))):
+            stroke(page, [(tick, y1), (tick, y1 - 5)], grey)
+        for _ in range(int(rng.integers(1, 4))):
+            xs = np.linspace(x0, x1, int(rng.integers(4, 40)))
+            ys = np.clip(np.cumsum(rng.normal(0, (y1 - y0) / 12, len(xs))) + (y0 + y1) / 2, y0, y1)
+            stroke(page, np.stack([xs, ys], 1).astype(np.float32), grey, int(rng.integers(1, 3)))
+    elif kind == 1:  # boxes and arrows
+        last: tuple[float, float] | None = None
+        for _ in range(int(rng.integers(2, 6))):
+            w, h = rng.uniform(0.12, 0.3) * (x1 - x0), rng.uniform(0.12, 0.3) * (y1 - y0)
+            x, y = rng.uniform(x0, x1 - w), rng.uniform(y0, y1 - h)
+            stroke(page, [(x, y), (x + w, y), (x + w, y + h), (x, y + h), (x, y)], grey, width)
+            if last:
+                start, end = (int(last[0]), int(last[1])), (int(x), int(y + h / 2))
+                cv2.arrowedLine(page, start, end, int(grey), 1, cv2.LINE_AA, 0, 0.06)
+            last = (x + w, y + h / 2)
+    elif kind == 2:  # circles and ellipses
+        for _ in range(int(rng.integers(1, 6))):
+            centre = (int(rng.uniform(x0, x1)), int(rng.uniform(y0, y1)))
+            axes = (int(rng.uniform(4, (x1 - x0) / 3)), int(rng.uniform(4, (y1 - y0) / 3)))
+            cv2.ellipse(page, centre, axes, float(rng.uniform(0, 180)), 0, 360, int(grey), width, cv2.LINE_AA)
+    else:  # hatching
+        step = float(rng.uniform(4, 16))
+        slope = float(rng.uniform(-1, 1)) * (y1 - y0)
+        for x in np.arange(x0, x1, step):
+            stroke(page, [(x, y0), (x + slope * 0.2, y1)], grey)
+        stroke(page, [(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)], grey, width)
+
+
+def figure(page: Page, rng: np.random.Generator, box: tuple[int, int, int, int]) -> None:
+    """Grey that belongs to the page, to be kept: a bar chart, a soft picture, or its halftone."""
+    x0, y0, x1, y1 = box
+    height, width = y1 - y0, x1 - x0
+    kind = rng.integers(3)
+    if kind == 0:
+        edges = np.linspace(x0, x1, 2 * int(rng.integers(3, 9))).astype(int)
+        for left, right in zip(edges[::2], edges[1::2], strict=True):
+            top = int(rng.uniform(y0, y1))
+            cv2.rectangle(page, (int(left), top), (int(right), y1), int(rng.integers(0, 190)), -1)
+            cv2.rectangle(page, (int(left), top), (int(right), y1), 0, 1)
+        return
+    coarse = rng.uniform(10, 250, (int(rng.integers(3, 9)), int(rng.integers(3, 9)))).astype(np.float32)
+    picture = np.clip(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), 0, 255)
+    if kind == 2:
+        pitch = rng.uniform(3.5, 7)
+        y, x = np.mgrid[0:height, 0:width].astype(np.float32) * (np.pi / pitch)
+        screen = 127.5 + 63.75 * (np.cos(x + y) + np.cos(x - y))
+        picture = np.clip((picture - screen) * 3 + 127.5, 0, 255)
+    page[y0:y1, x0:x1] = np.minimum(page[y0:y1, x0:x1], picture.astype(np.uint8))
