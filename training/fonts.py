@@ -42,6 +42,7 @@ SAMPLES = {
     "要下以生会自着去之过家学对可里后小么心多天而能好都然没日于起",
     "hangul": "가나다라마바사아자차카타파하고노도로모보소오조는을를이에의한지기시어여우정",
 }
+logging.getLogger("fontTools").setLevel(logging.ERROR)  # it warns of harmless bytes in other people's fonts
 SHAPED = {"arabic", "devanagari", "other"}  # letters that join: worth the slower layout engine
 _HANDS = re.compile(
     r"handwriting|\bhand\b|script\b|breip|because we|ecolier|humor|kristi|rufscript|femke|joscelyn|klee|kiloji|seto|"

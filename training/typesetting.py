@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from training import pen
 from training.fonts import Face, FontBook
-from training.prose import UNSPACED, Prose
+from training.prose import UNSPACED, Prose, alphabet
 
 Page = NDArray[np.uint8]  # [H,W], white 255
 
@@ -51,6 +51,15 @@ def _scanned(rng: np.random.Generator, clean: Page) -> Page:
         small = cv2.resize(clean, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
         clean = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.uint8)
     return clean
+
+
+def _thinness(face: Face, script: str, pixels: int) -> float:
+    """How far the darkest tenth of a letter's pixels stays from full ink, 0 (black) to 1 (nothing)."""
+    sample = "".join(letter for letter in alphabet(script, face) if face.covers(letter))[:12]
+    mask = face.font(pixels, script).getmask(sample)
+    drawn = np.asarray(mask, np.uint8)
+    drawn = drawn[drawn > 16]
+    return 1 - float(np.percentile(drawn, 90)) / 255 if drawn.size else 1.0
 
 
 @dataclass
@@ -95,7 +104,10 @@ class _Sheet:
         script = fonts.scripts[rng.choice(len(weights), p=weights / weights.sum())]
         face = fonts.choose(rng, script, hand=self.chance(0.15))
         pixels = int(SMALLEST * (LARGEST / SMALLEST) ** rng.beta(1.3, 2.6))
-        return _Style(face, script, max(pixels, 13) if script in UNSPACED else pixels, self.ink())
+        pixels, grey = max(pixels, 13) if script in UNSPACED else pixels, self.ink()
+        while _thinness(face, script, pixels) > 0.45 and pixels < 40:  # hairlines would fade from the target itself
+            pixels, grey = int(pixels * 1.3) + 1, min(grey, 60)
+        return _Style(face, script, pixels, grey)
 
     def fill(self) -> None:
         rng = self.rng
