@@ -21,7 +21,7 @@ def degrade(clean: Page, rng: np.random.Generator) -> Page:
     """A noisy uint8 [H,W] of `clean` uint8 [H,W], aligned with it; draws only from `rng`."""
     if rng.random() < UNHARMED:
         return clean.copy()
-    strength = float(rng.beta(1.1, 1.5))
+    strength = float(rng.beta(1.0, 1.6))
     sheet = paper.sheet(rng, clean.shape, strength)
     if rng.random() < 0.2:
         sheet *= bleed_through(rng, clean)

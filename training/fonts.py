@@ -122,7 +122,7 @@ def split_of(family: str) -> Split:
 def read(path: Path) -> Face | None:
     """None for what cannot be read, has no outlines, no Unicode map, or too few letters to set a word."""
     try:
-        with TTFont(path, lazy=True, fontNumber=0, ignoreDecompileErrors=True) as file:
+        with path.open("rb") as opened, TTFont(opened, lazy=True, fontNumber=0) as file:
             if not {"glyf", "CFF ", "CFF2"} & set(file.keys()):
                 return None
             letters = frozenset(file.getBestCmap() or ())

@@ -27,38 +27,51 @@ def smooth(corners: Floats, steps: int = 8) -> Floats:
 
 
 def handwriting(page: Page, rng: np.random.Generator, box: tuple[int, int, int, int], grey: int, width: int) -> None:
-    """Fills `box` (x0, y0, x1, y1) with lines of made-up cursive words: arches, loops up and down, i-dots, t-bars."""
+    """Fills `box` (x0, y0, x1, y1) with lines of made-up cursive words: rounds, arches, loops, dots, bars."""
     x0, y0, x1, y1 = box
-    size = float(rng.uniform(7, 22))  # height of a small letter
-    lean = rng.uniform(-0.1, 0.5)
-    pace = size * rng.uniform(0.45, 0.8)  # width of half a letter
-    sloppy = rng.uniform(0.05, 0.3)
+    size = float(rng.uniform(6, 22))  # height of a small letter
+    lean = rng.uniform(-0.1, 0.6)
+    pace = size * rng.uniform(0.5, 1.0)  # width of a letter
+    sloppy = rng.uniform(0.05, 0.25)
+    roundness = rng.uniform(0.2, 1.1)  # below about 0.8 arches, above it loops
     drift = rng.normal(0, 0.02)
     baseline = y0 + 2.2 * size
     while baseline + size < y1:
         x = x0 + rng.uniform(0, 2) * size
         while x < x1 - 3 * size:
-            letters = int(rng.integers(2, 10))
-            count = 2 * letters + 1
-            xs = x + pace * (np.arange(count) + rng.normal(0, sloppy, count))
-            heights = np.where(np.arange(count) % 2 == 1, 1.0, 0.0) + rng.normal(0, sloppy, count)
-            tall = rng.random(count)
-            heights[tall < 0.12] = 1.9
-            heights[tall > 0.93] = -0.9
-            ys = baseline + drift * (xs - x0) - heights * size
-            loops = rng.random(count) < 0.35  # a step back makes the curve cross itself
-            xs[1:][loops[1:]] -= pace * 0.7
-            corners = np.stack([xs + lean * heights * size, ys], 1).astype(np.float32)
-            corners = corners[corners[:, 0] < x1]
+            letters = int(rng.integers(1, 10))
+            across, up = _word(rng, letters, roundness, sloppy)
+            xs, ys = x + pace * across, baseline + drift * (x - x0) - size * up
+            curve = np.stack([xs + lean * size * up, ys], 1).astype(np.float32)
+            curve = curve[curve[:, 0] < x1]
             pressed = int(np.clip(grey + rng.normal(0, 8), 0, 200))
-            if len(corners) > 2:
-                stroke(page, smooth(corners), pressed, width)
-            if rng.random() < 0.5 and len(corners) > 2:
-                at_x, at_y = corners[int(rng.integers(len(corners)))] - (0, size * 0.7)
-                reach = rng.uniform(0, 1.2) * size
-                stroke(page, [(at_x, at_y), (at_x + reach, at_y + rng.normal(0, 1.5))], pressed, width)
-            x = float(xs[-1]) + size * rng.uniform(0.6, 1.6)
-        baseline += size * rng.uniform(3.0, 4.2)
+            if len(curve) > 2:
+                stroke(page, curve, pressed, width)
+                if rng.random() < 0.5:
+                    at_x, at_y = curve[int(rng.integers(len(curve)))] - (0, size * rng.uniform(0.4, 1.0))
+                    reach = rng.uniform(0, 1.2) * size
+                    stroke(page, [(at_x, at_y), (at_x + reach, at_y + rng.normal(0, 1.5))], pressed, width)
+            x = float(xs[-1]) + size * rng.uniform(0.5, 1.4)
+        baseline += size * rng.uniform(2.6, 4.2)
+
+
+def _word(
+    rng: np.random.Generator, letters: int, roundness: float, sloppy: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """A pen that goes round and moves on: position along the line and height, in letters, float [12*letters]."""
+    turn = np.linspace(0, 2 * np.pi * letters, 12 * letters + 1)[:-1]
+    number = np.minimum((turn / (2 * np.pi)).astype(int), letters - 1)
+    tall = rng.random(letters)
+    top = np.where(tall < 0.15, 2.0, 1.0) + rng.normal(0, sloppy, letters)
+    bottom = np.where(tall > 0.9, -1.0, 0.0) + rng.normal(0, sloppy * 0.4, letters)
+    wide = np.cumsum(np.clip(1 + 2 * rng.normal(0, sloppy, letters), 0.4, 2))
+    begin = np.concatenate([[0.0], wide[:-1]])
+    across = begin[number] + (wide - begin)[number] * (turn / (2 * np.pi) - number)
+    across -= (roundness * rng.uniform(0.3, 1.3, letters))[number] * 0.45 * np.sin(turn)
+    height = bottom[number] + (top - bottom)[number] * (0.5 - 0.5 * np.cos(turn))
+    broken = (rng.random(letters) < 0.2)[number]  # a sharp letter: m, n, u, v
+    height = np.where(broken, bottom[number] + 0.9 * np.abs(np.sin(turn)), height)
+    return across, height
 
 
 def scribble(page: Page, rng: np.random.Generator, box: tuple[int, int, int, int], grey: int, width: int) -> None:
