@@ -70,7 +70,7 @@ def lay(rng: np.random.Generator, clean: Page, sheet: Floats, strength: float) -
     """
     ink: Floats = 1 - clean.astype(np.float32) / np.float32(255)
     if rng.random() < 0.5:
-        ink = _blurred(rng, ink, 0.3 + 0.7 * strength)
+        ink = _blurred(rng, ink, 0.3 + 0.5 * strength)
     faint = 0.4 if _black(clean) else 0.7
     if rng.random() < 0.3 + 0.3 * strength:  # a tired ribbon, a dry pen: unevenly faded
         fade = rng.uniform(faint, 1)
@@ -99,7 +99,7 @@ def scan(rng: np.random.Generator, page: Floats, strength: float) -> Page:
     """Optics, sensor and file format: float32 [H,W] in 0..1 -> uint8 [H,W]."""
     shape = page.shape
     if rng.random() < 0.25 + 0.3 * strength:
-        page = _blurred(rng, page, 0.4 + 0.9 * strength)
+        page = _blurred(rng, page, 0.4 + 0.7 * strength)
     if rng.random() < 0.2:
         share = float(rng.uniform(0.55, 0.95))
         small = cv2.resize(page, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -98,7 +100,7 @@ def test_pairs_of_a_seed_are_the_same_and_a_longer_file_begins_with_a_shorter() 
         assert np.array_equal(one[1], two[1])
 
 
-def test_the_step_writes_pairs_and_a_sheet_to_look_at(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+def test_the_step_writes_pairs_and_a_sheet_to_look_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FontBook, "installed", lambda split: faces.book())
     out, sheet = tmp_path / "pages.npz", tmp_path / "sheet.png"
     assert pages.main(["--pages", "5", "--size", "80", "--out", str(out), "--sheet", str(sheet)]) == 0
@@ -110,6 +112,6 @@ def test_the_step_writes_pairs_and_a_sheet_to_look_at(tmp_path, monkeypatch: pyt
     assert picture.shape == (2 * 86, 4 * 166)
 
 
-def test_a_senseless_size_is_refused_in_one_line(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
+def test_a_senseless_size_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert pages.main(["--pages", "5", "--size", "9", "--out", str(tmp_path / "x.npz")]) == 2
     assert capsys.readouterr().err == "5 pages of 9 pixels: at least 1 page, of 64 to 4096 pixels a side\n"

@@ -1,4 +1,5 @@
 import csv
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -53,7 +54,7 @@ def test_the_background_is_found_under_the_ink() -> None:
 
 
 @pytest.mark.parametrize(("noise", "rule"), [("folded", inverted), ("coffee", multiplied)])
-def test_the_law_of_ink_is_found_whichever_it_is(noise: str, rule) -> None:  # type: ignore[no-untyped-def]
+def test_the_law_of_ink_is_found_whichever_it_is(noise: str, rule: Callable[[Page, Page], Page]) -> None:
     pairs = [pair for pair in corpus() if pair.noise == noise]
     background = backgrounds(pairs)[noise]
     law = fit(pairs, background)
