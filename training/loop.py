@@ -110,13 +110,8 @@ class _Run:
 
     def __init__(self, module: nn.Module, plan: Optimization, generator: torch.Generator) -> None:
         self.module, self.plan, self.generator = module, plan, generator
-        matrices = [p for p in module.parameters() if p.requires_grad and p.dim() > 1]
-        others = [p for p in module.parameters() if p.requires_grad and p.dim() <= 1]
-        self.optimizer = torch.optim.AdamW(
-            [{"params": matrices, "weight_decay": plan.weight_decay}, {"params": others, "weight_decay": 0.0}],
-            lr=plan.learning_rate,
-            betas=(0.9, 0.99 if plan.schedule != "constant" else 0.999),
-        )
+        self.optimizers = _optimizers(module, plan)
+        self.rates = [group["lr"] for optimizer in self.optimizers for group in optimizer.param_groups]
         self.average = copy.deepcopy(module) if plan.ema else None
         self.best = copy.deepcopy(module.state_dict())
         self.history = History()
@@ -133,16 +128,19 @@ class _Run:
 
     def step(self, batch: Tensor, objective: Objective, progress: float) -> Tensor:
         """One update; returns the loss, detached."""
-        self.rate = learning_rate(self.plan, progress)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rate
+        share = learning_rate(self.plan, progress)
+        self.rate = self.plan.learning_rate * share
+        groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
+        for group, rate in zip(groups, self.rates, strict=True):
+            group["lr"] = rate * share
         with autocast(batch.device, self.plan.precision):
             loss = objective(self.module, batch, progress, self.generator)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.module.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         if self.plan.clip:
             nn.utils.clip_grad_norm_(self.module.parameters(), self.plan.clip)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         self.steps += 1
         if self.average is not None:
             self._update_average(self.average)
@@ -169,7 +167,7 @@ class _Run:
     def state(self) -> dict[str, object]:
         return {
             "module": self.module.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "average": None if self.average is None else self.average.state_dict(),
             "best": self.best,
             "generator": self.generator.get_state(),
@@ -179,7 +177,8 @@ class _Run:
 
     def restore(self, state: dict[str, object]) -> None:
         self.module.load_state_dict(state["module"])  # type: ignore[arg-type]
-        self.optimizer.load_state_dict(state["optimizer"])  # type: ignore[arg-type]
+        for optimizer, its in zip(self.optimizers, state["optimizers"], strict=True):  # type: ignore[call-overload]
+            optimizer.load_state_dict(its)
         if self.average is not None:
             self.average.load_state_dict(state["average"])  # type: ignore[arg-type]
         self.best = state["best"]  # type: ignore[assignment]
@@ -188,11 +187,35 @@ class _Run:
         self.history = History(**state["history"])  # type: ignore[arg-type]
 
 
+def _optimizers(module: nn.Module, plan: Optimization) -> list[torch.optim.Optimizer]:
+    """AdamW for all, or Muon for the matrices that stand between others, and AdamW for the rest.
+
+    Muon: Jordan et al. 2024; its step is scaled to AdamW's size (Liu et al., "Muon is Scalable for LLM Training",
+    2025, section 2.2). The first and the last layer and all biases are AdamW's, as its authors advise.
+    """
+    parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    inner = [p for name, p in parameters.items() if p.dim() == 2 and not name.startswith(("first.", "last."))]
+    hidden = {id(p) for p in inner} if plan.optimizer == "muon" else set()
+    matrices = [p for p in parameters.values() if p.dim() > 1 and id(p) not in hidden]
+    others = [p for p in parameters.values() if p.dim() <= 1]
+    adamw = torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": plan.weight_decay}, {"params": others, "weight_decay": 0.0}],
+        lr=plan.adamw_learning_rate if hidden else plan.learning_rate,
+        betas=(0.9, 0.99 if plan.schedule != "constant" else 0.999),
+    )
+    if not hidden:
+        return [adamw]
+    muon = torch.optim.Muon(
+        inner, lr=plan.learning_rate, weight_decay=plan.weight_decay, momentum=0.95, adjust_lr_fn="match_rms_adamw"
+    )
+    return [muon, adamw]
+
+
 def learning_rate(plan: Optimization, progress: float) -> float:
-    """The rate at `progress` (0..1) of the run: linear warm-up, then constant, or half a cosine down to 0."""
+    """The share of the rate at `progress` (0..1) of the run: linear warm-up, then 1, or half a cosine down to 0."""
     rise = min(1.0, progress / plan.warmup + 1e-3) if plan.warmup else 1.0
     fall = 0.5 + 0.5 * math.cos(math.pi * progress) if plan.schedule == "cosine" else 1.0
-    return plan.learning_rate * rise * fall
+    return rise * fall
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:

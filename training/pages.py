@@ -1,14 +1,16 @@
 """Makes a file of scanned pages to learn from: `python -m training.pages --pages 1000 --split train --out pages.npz`.
 
-fonts and text of one split -> typesetting.page -> degradation.degrade -> `clean` and `noisy`, uint8 [N,H,W]
+fonts and text of one split -> typesetting.page ---+-> degradation.degrade ---------+-> `clean` and `noisy`,
+a piece of a clean page of NoisyOffice's train ----+-> NoisyOffice's own paper and law of ink ---+   uint8 [N,H,W]
 
 The same seed, size, fonts and text give the same file. Page k has its own generator, so a longer file begins with the
-pages of a shorter one.
+pages of a shorter one. With --noisy-office, every page is by even chance one of four: set and degraded here; set here
+and laid on a sheet of the corpus; of the corpus, on another of its sheets (twice as often). With --only, all are the last.
 """
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -18,7 +20,8 @@ from tqdm import tqdm
 
 from training.degradation import degrade
 from training.errors import DataError, TrainingError
-from training.fonts import FontBook, Split
+from training.fonts import FontBook
+from training.noisyoffice import Corpus, Pair, load
 from training.prose import Prose
 from training.typesetting import page
 
@@ -31,6 +34,38 @@ def pairs(count: int, size: int, seed: int, fonts: FontBook, text: Prose) -> Ite
         rng = np.random.default_rng([seed, number])
         clean = page(rng, size, size, fonts, text)
         yield clean, degrade(clean, rng)
+
+
+def mixed_pairs(
+    count: int, size: int, seed: int, writer: tuple[FontBook, Prose] | None, scans: Sequence[Pair]
+) -> Iterator[tuple[Pages, Pages]]:
+    """`count` pairs (clean, noisy), each uint8 [size,size], half of them of the corpus's text on the corpus's sheets.
+
+    Args:
+        writer: fonts and text for the other half; None: all of them are the corpus's.
+        scans: the train pages of the corpus.
+    """
+    corpus = Corpus(scans)
+    for number in range(count):
+        rng = np.random.default_rng([seed, number])
+        kind = rng.integers(4) if writer else 3
+        if writer and kind < 2:
+            clean = page(rng, size, size, *writer)
+            yield clean, degrade(clean, rng) if kind else corpus.recombine(clean, rng)
+        else:
+            clean = _piece(rng, scans[rng.integers(len(scans))].clean, size)
+            yield clean, corpus.recombine(clean, rng)
+
+
+def _piece(rng: np.random.Generator, clean: Pages, size: int) -> Pages:
+    """uint8 [size,size] of a page, mirrored past its edge; one in four is upside down or mirrored."""
+    short = [max(size - there, 0) for there in clean.shape]
+    sheet = np.pad(clean, [(0, short[0]), (0, short[1])], mode="symmetric")
+    y, x = (int(rng.integers(there - size + 1)) for there in sheet.shape)
+    piece = sheet[y : y + size, x : x + size]
+    if rng.random() < 0.25:
+        piece = piece[:: rng.choice([1, -1]), :: rng.choice([1, -1])]
+    return np.ascontiguousarray(piece)
 
 
 def contact_sheet(clean: Pages, noisy: Pages, columns: int = 4) -> Pages:
@@ -50,23 +85,32 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--split", choices=("train", "validation", "test"), default="train", help="of fonts and text")
     parser.add_argument("--out", type=Path, required=True, help=".npz with clean and noisy, uint8 [N,H,W]")
+    parser.add_argument("--noisy-office", type=Path, help="folder of the corpus; its split train is mixed in")
+    parser.add_argument("--only", action="store_true", help="nothing but the corpus")
     parser.add_argument("--sheet", type=Path, help="also a PNG of the first 12 pairs, to look at")
     asked = parser.parse_args(arguments)
     try:
         if asked.pages < 1 or not 64 <= asked.size <= 4096:
             raise DataError(f"{asked.pages} pages of {asked.size} pixels: at least 1 page, of 64 to 4096 pixels a side")
-        _make(asked.pages, asked.size, asked.seed, asked.split, asked.out, asked.sheet)
+        if asked.noisy_office and asked.split != "train":
+            raise DataError("--noisy-office is for --split train: the corpus has splits of its own")
+        if asked.only and not asked.noisy_office:
+            raise DataError("--only needs --noisy-office FOLDER")
+        writer = None if asked.only else (FontBook.installed(asked.split), Prose(asked.split))
+        if asked.noisy_office:
+            made = mixed_pairs(asked.pages, asked.size, asked.seed, writer, load(asked.noisy_office, "train"))
+        elif writer:
+            made = pairs(asked.pages, asked.size, asked.seed, *writer)
+        _write(made, asked.pages, asked.size, asked.out, asked.sheet)
     except TrainingError as error:
         sys.stderr.write(f"{error}\n")
         return 2
     return 0
 
 
-def _make(count: int, size: int, seed: int, split: Split, out: Path, sheet: Path | None) -> None:
-    fonts, text = FontBook.installed(split), Prose(split)
+def _write(made: Iterator[tuple[Pages, Pages]], count: int, size: int, out: Path, sheet: Path | None) -> None:
     clean, noisy = np.empty((2, count, size, size), np.uint8)
-    made = tqdm(pairs(count, size, seed, fonts, text), total=count, unit="page", disable=None)
-    for number, pair in enumerate(made):
+    for number, pair in enumerate(tqdm(made, total=count, unit="page", disable=None)):
         clean[number], noisy[number] = pair
     part = out.with_name(out.name + ".part.npz")
     try:

@@ -30,6 +30,11 @@ class Data(_Section):
     licence: str = "not stated"
     size: int | None = Field(None, ge=4, le=1024, description="resize images to size x size pixels")
     label_column: int | None = Field(None, ge=0, description="CSV column to leave out, counted from 0")
+    noisy: str | None = Field(None, description="folder of noisy images, named as the clean ones of `source`")
+    validation: str | None = Field(None, description="where the validation images lie, if not a part of `source`")
+    test: str | None = Field(None, description="where the test images lie, if not a part of `source`")
+    patch: int = Field(160, ge=16, le=1024, description="images of any size are cut into patches of so many pixels")
+    crop: int = Field(96, ge=16, le=1024, description="what one training step sees of a patch, at a random place")
 
 
 class Augmentation(_Section):
@@ -85,14 +90,35 @@ class Convolutional(_Section):
         return self
 
 
+class Unet(_Section):
+    """A denoiser with skip connections, for images of any size; see training.unet."""
+
+    type: Literal["unet"] = "unet"
+    channels: Literal[1, 3] = Field(1, description="1: grey, 3: RGB")
+    widths: tuple[Annotated[int, Field(ge=4, le=1024)], ...] = Field((24, 48, 96), min_length=1, max_length=5)
+    encoder_blocks: tuple[Annotated[int, Field(ge=0, le=16)], ...] = (1, 1, 2)
+    decoder_blocks: tuple[Annotated[int, Field(ge=0, le=16)], ...] = (1, 1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not len(self.widths) == len(self.encoder_blocks) == len(self.decoder_blocks) + 1:
+            raise ValueError("encoder_blocks must be as long as widths, decoder_blocks one shorter")
+        return self
+
+
 class Optimization(_Section):
-    """AdamW; the error is the mean squared error, or binary cross-entropy where the output is a sigmoid."""
+    """AdamW, or Muon (Jordan et al. 2024) for the weights and AdamW for the rest.
+
+    The error is the mean squared or mean absolute error, or binary cross-entropy where the output is a sigmoid.
+    """
 
     epochs: int = Field(ge=1, le=100_000)
     batch_size: int = Field(64, ge=1, le=65_536)
+    optimizer: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = Field(1e-3, gt=0, le=10)
+    adamw_learning_rate: float = Field(2e-3, gt=0, le=10, description="of what Muon leaves to AdamW")
     weight_decay: float = Field(0, ge=0, le=1)
-    loss: Literal["mse", "bce"] = "mse"
+    loss: Literal["mse", "l1", "bce"] = "mse"
     schedule: Literal["constant", "cosine"] = "constant"
     warmup: Share = Field(0, description="part of the run in which the learning rate rises from 0")
     ema: float = Field(0, ge=0, lt=1, description="decay of the running average of the weights; 0: off")
@@ -125,7 +151,7 @@ class Recipe(_Section):
     data: Data
     augmentation: Augmentation = Augmentation()
     corruption: tuple[Corruption, ...] = ()
-    architecture: Annotated[Dense | Convolutional, Field(discriminator="type")]
+    architecture: Annotated[Dense | Convolutional | Unet, Field(discriminator="type")]
     pretraining: Pretraining | None = None
     optimization: Optimization
     ablation: tuple[Ablation, ...] = ()
@@ -133,8 +159,17 @@ class Recipe(_Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if (self.kind == "denoising") != bool(self.corruption):
+        unet = isinstance(self.architecture, Unet)
+        if unet and self.kind != "denoising":
+            raise ValueError("the unet architecture is for kind denoising: it has no bottleneck to encode into")
+        if not unet and (self.kind == "denoising") != bool(self.corruption):
             raise ValueError("kind denoising needs a corruption, other kinds must not have one")
+        if not unet and (self.data.noisy or self.data.validation or self.data.test):
+            raise ValueError("data.noisy, data.validation and data.test are for the unet architecture")
+        if not unet and self.optimization.loss == "l1":
+            raise ValueError('loss "l1" is for the unet architecture')
+        if self.data.crop > self.data.patch:
+            raise ValueError(f"data.crop ({self.data.crop}) must not be larger than data.patch ({self.data.patch})")
         if self.pretraining is not None and not isinstance(self.architecture, Dense):
             raise ValueError("greedy layer-wise pretraining is for the dense architecture")
         if self.optimization.loss == "bce" and getattr(self.architecture, "output_activation", "") != "sigmoid":
