@@ -45,6 +45,12 @@ class Sent:
     form: Form
 
     @property
+    def media_type(self) -> str | None:
+        """Of the picture, if what came is one."""
+        data = self.parts[0].data
+        return images.media_type(data) if self.form == "image" and isinstance(data, bytes) else None
+
+    @property
     def pictures(self) -> tuple[Part, ...]:
         return tuple(part for part in self.parts if isinstance(part.data, bytes))
 

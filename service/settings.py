@@ -37,12 +37,17 @@ class Settings(BaseSettings):
     workers: int = Field(
         default_factory=usable_cores, ge=1, le=256, description="model runs side by side, one thread each"
     )
-    max_body_bytes: int = Field(64 * MIB, ge=1024, le=4096 * MIB, description="bytes of one request's body")
-    max_pixels: int = Field(40 * MEGAPIXEL, ge=1, le=10_000 * MEGAPIXEL, description="pixels of one image")
-    max_batch: int = Field(4096, ge=1, le=1_000_000, description="samples in one request")
+    tile: int = Field(
+        512, ge=64, le=4096, description="pixels along a side of the tiles that images of any size are cut into"
+    )
+    max_body_bytes: int = Field(256 * MIB, ge=1024, le=4096 * MIB, description="bytes of one request's body")
+    max_pixels: int = Field(
+        120 * MEGAPIXEL, ge=1, le=10_000 * MEGAPIXEL, description="pixels of one image, or of one page of a TIFF"
+    )
+    max_batch: int = Field(4096, ge=1, le=1_000_000, description="samples, or pages, in one request")
     max_requests: int = Field(64, ge=1, le=100_000, description="requests inside; the next is answered 429")
     max_inside_pixels: int = Field(
-        160 * MEGAPIXEL,
+        250 * MEGAPIXEL,
         ge=1,
         le=100_000 * MEGAPIXEL,
         description="pixels (or numbers) of all requests inside; at least max_pixels",
