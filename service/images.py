@@ -274,10 +274,8 @@ def _notes(image: Any) -> Notes:
             value = image.get(name)
         except UnicodeDecodeError:  # text of another age
             continue
-        if name.startswith(_TEXT):  # libvips reads all text as UTF-8, and would write UTF-8 where PNG has Latin-1
-            if "\ufffd" in value:
-                continue
-            value = value.encode("latin-1", "replace")
+        if name.startswith(_TEXT) and "\ufffd" in value:  # libvips reads and writes text as UTF-8, old PNG is Latin-1
+            continue
         fields.append((image.get_typeof(name), name, value))
     known = (image.xres, image.yres) != (1.0, 1.0)  # what libvips says where a file says nothing
     return Notes(tuple(fields), (image.xres, image.yres) if known else None)

@@ -121,8 +121,8 @@ def _luma(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _merged(planes: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
     """[n,H,W,C] -> [H,W,count]: three grey pages are a colour picture, three colours of a grey one its mean."""
     if len(planes) == 3:
-        return np.moveaxis(planes[..., 0], 0, 2)
-    (plane,) = planes
+        return np.transpose(planes[..., 0], (1, 2, 0))
+    plane: NDArray[np.uint8] = planes[0]
     if plane.shape[2] == count:
         return plane
     return ((plane.astype(np.uint16).sum(axis=2, keepdims=True) + 1) // 3).astype(np.uint8)
