@@ -27,7 +27,9 @@ OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 ABOUT = """Autoencoders over HTTP: `encode`, `decode`, `reconstruct`, `denoise`.
 
 Send an image (raw body or form field `image`), JSON or `.npy`; the answer comes in the form the question came in,
-or in the one that `Accept` names. Latents come as JSON. Every refusal is a problem document (RFC 9457)."""
+or in the one that `Accept` names. Latents come as JSON. Denoisers without a size of their own take pictures of any
+size: 16 bits, alpha, colour, profile, text and the pages of a TIFF stay. Every refusal is a problem document
+(RFC 9457)."""
 
 Name = Annotated[str, Path(description="a model of /v1/models", examples=["cats-stacked"])]
 Version = Annotated[str, Path(description="a version of that model", examples=["1"])]
@@ -161,8 +163,13 @@ async def _answer(request: Request, operation: Operation, name: str, version: st
     model: Model = state.registry.get(name, version)
     model.input_port(operation)
     with state.admission.enter() as permit:
-        body = await requests.receive(request, state.settings.max_body_bytes)
-        sent = requests.read(body, request.headers.get("content-type"), model, operation, state.settings.max_batch)
+        sent = requests.read(
+            await requests.receive(request, state.settings.max_body_bytes),  # by no name: it is large, and read once
+            request.headers.get("content-type"),
+            model,
+            operation,
+            state.settings.max_batch,
+        )
         work = await state.inference.read(model, operation, sent, options, permit)
         media_type = answers.negotiate(request.headers.get("accept"), model, operation, sent, work)
         result = await state.inference.run(model, operation, work, options)

@@ -121,8 +121,10 @@ def _luma(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _merged(planes: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
     """[n,H,W,C] -> [H,W,count]: three grey pages are a colour picture, three colours of a grey one its mean."""
     if len(planes) == 3:
-        return np.transpose(planes[..., 0], (1, 2, 0))
+        pages: NDArray[np.uint8] = np.transpose(planes[..., 0], (1, 2, 0))
+        return pages
     plane: NDArray[np.uint8] = planes[0]
     if plane.shape[2] == count:
         return plane
-    return ((plane.astype(np.uint16).sum(axis=2, keepdims=True) + 1) // 3).astype(np.uint8)
+    total: NDArray[np.uint16] = plane.sum(axis=2, keepdims=True, dtype=np.uint16)
+    return ((total + 1) // 3).astype(np.uint8)

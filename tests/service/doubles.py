@@ -120,7 +120,8 @@ def convolutional_graphs(channels: int = 1, features: int = 4) -> dict[Role, onn
     weights = np.random.default_rng(0)
 
     def kernel(outputs: int, inputs: int) -> np.ndarray:
-        return (weights.normal(0, 1, (outputs, inputs, 3, 3)) / np.sqrt(2 * inputs)).astype(np.float32)
+        drawn = weights.normal(0, 1, (outputs, inputs, 3, 3)) / np.sqrt(2 * inputs)
+        return np.asarray(drawn, np.float32)
 
     shape = ["N", "2*h", "2*w", channels]
     pads = [1, 1, 1, 1]

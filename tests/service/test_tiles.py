@@ -31,7 +31,7 @@ def structured(height: int, width: int, channels: int = 1) -> np.ndarray:
 
 def tiled(model: Model, image: np.ndarray, halo: int) -> np.ndarray:
     output = np.zeros_like(image)
-    for tile in tiles.plan(*image.shape[:2], SIDE, halo, model.strides):
+    for tile in tiles.plan(image.shape[0], image.shape[1], SIDE, halo, model.strides):
         pages.denoise(model, 1, [Piece(image, output, tile)])
     return output
 
@@ -60,7 +60,7 @@ def test_every_pixel_is_written_once_by_a_tile_that_sees_far_enough(
 ) -> None:
     count = np.zeros((*size, 1), int)
     shapes = set()
-    for tile in tiles.plan(*size, SIDE, halo, (stride, stride)):
+    for tile in tiles.plan(size[0], size[1], SIDE, halo, (stride, stride)):
         tile.core(count)[...] += 1
         shapes.add(tile.shape)
         for span, length in ((tile.y, size[0]), (tile.x, size[1])):
@@ -79,7 +79,8 @@ def test_a_side_is_a_multiple_of_the_stride_that_two_halos_do_not_fill() -> None
 
 
 def test_small_images_of_one_shape_are_run_together_and_large_tiles_alone(page: Model) -> None:
-    small = [piece for _ in range(3) for piece in pages.pieces(page, *[np.zeros((8, 8, 1), np.uint8)] * 2, SIDE)]
-    large = pages.pieces(page, *[np.zeros((8, 100, 1), np.uint8)] * 2, SIDE)
+    square, strip = np.zeros((8, 8, 1), np.uint8), np.zeros((8, 100, 1), np.uint8)
+    small = pages.pieces(page, square, square, SIDE) * 3
+    large = pages.pieces(page, strip, strip, SIDE)
     groups = list(pages.grouped([*small, *large], 8 * 32 * 2))
     assert [len(group) for group in groups] == [3, 2, 2, 1]
