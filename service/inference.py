@@ -157,7 +157,7 @@ class Inference:
         for picture, output in zip(work.pictures, outputs, strict=True):
             pieces += pages.pieces(model, picture.pixels, output, self._tile)
         items = list(pages.grouped(pieces, ITEM_NUMBERS))
-        await self._scheduler.run(partial(pages.denoise, model, strength), items)
+        await self._scheduler.run(partial(pages.denoise, model, strength, ITEM_NUMBERS), items)
         done = zip(outputs, work.pictures, strict=True)
         return Result(outputs, tuple(Picture(output, picture.notes) for output, picture in done))
 

@@ -46,10 +46,12 @@ def grouped(all_pieces: Sequence[Piece], numbers: int) -> Iterator[list[Piece]]:
     yield group
 
 
-def denoise(model: Model, strength: float, group: Sequence[Piece]) -> None:
-    """Run pieces of one tile shape and write them into their outputs; raises ModelFailed."""
+def denoise(model: Model, strength: float, numbers: int, group: Sequence[Piece]) -> None:
+    """Run pieces of one tile shape, `numbers` numbers at a time, and write their outputs; raises ModelFailed."""
     given = [pictures.seen(piece.tile.cut(piece.pixels), channels(model.sample)) for piece in group]  # each [n,h,w,C]
-    denoised = model.denoise(np.concatenate(given))
+    batch = np.concatenate(given)
+    size = max(1, numbers // math.prod(batch.shape[1:]))  # a large colour tile: its three grey pages one by one
+    denoised = np.concatenate([model.denoise(batch[i : i + size]) for i in range(0, len(batch), size)])
     end = 0
     for piece, planes in zip(group, given, strict=True):
         start, end = end, end + len(planes)

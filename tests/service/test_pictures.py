@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import pyvips
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 from starlette.testclient import TestClient
 
@@ -230,6 +231,14 @@ def test_pixels_without_a_known_white_are_refused(client: TestClient, mode: str,
     buffer = io.BytesIO()
     Image.fromarray(pixels(np.uint8, 1)[:, :, 0]).convert(mode).save(buffer, "TIFF")
     refused(client.post(url("page"), files={"image": buffer.getvalue()}), 422, words)
+
+
+def test_no_reader_is_left_that_is_not_called_by_name() -> None:
+    buffer = io.BytesIO()
+    Image.new("L", (3, 3)).save(buffer, "GIF")
+    for data in (buffer.getvalue(), b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>", b"P5 1 1 255 x"):
+        with pytest.raises(pyvips.Error):
+            pyvips.Image.new_from_buffer(data, "")
 
 
 # --- the form of the answer ------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ def structured(height: int, width: int, channels: int = 1) -> np.ndarray:
 def tiled(model: Model, image: np.ndarray, halo: int) -> np.ndarray:
     output = np.zeros_like(image)
     for tile in tiles.plan(image.shape[0], image.shape[1], SIDE, halo, model.strides):
-        pages.denoise(model, 1, [Piece(image, output, tile)])
+        pages.denoise(model, 1, 1000, [Piece(image, output, tile)])
     return output
 
 
