@@ -46,7 +46,7 @@ def create_app(settings: Settings) -> FastAPI:
         ProviderMissing: settings.require_provider, and a model does not run on settings.provider.
     """
     registry = open_all(settings.models, settings.provider, required=settings.require_provider)
-    admission = Admission(settings.max_requests, settings.max_inside_pixels)
+    admission = Admission(settings.max_requests, settings.max_inside_pixels, settings.max_inside_bytes)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -164,7 +164,8 @@ async def _answer(request: Request, operation: Operation, name: str, version: st
     model.input_port(operation)
     with state.admission.enter() as permit:
         sent = requests.read(
-            await requests.receive(request, state.settings.max_body_bytes),  # by no name: it is large, and read once
+            # by no name: it is large, and read once
+            await requests.receive(request, state.settings.max_body_bytes, permit.hold),
             request.headers.get("content-type"),
             model,
             operation,

@@ -44,6 +44,7 @@ _CARRIED = {  # metadata by the beginning of libvips' name for it: the kind of m
     "icc-profile-data": "icc", "exif-": "exif", "xmp-data": "xmp", "iptc-data": "iptc", _TEXT: "other",
     "image-description": "other", "resolution-unit": "other",
 }  # fmt: skip
+_LONGEST_NOTE = 1 << 22  # a profile of a press is 3 MB; 50 KB of compressed text can be 50 MB
 _UNKNOWN_RESOLUTION = (72 / 25.4, 72 / 25.4)  # pixels per millimetre; every PNG and TIFF of libvips says one
 _LOOK = (128, 1024)  # rows, columns of the middle of a picture that tell how it is best packed
 _ANIMATED = "{} is animated, it has several frames; send one picture"
@@ -115,7 +116,8 @@ def inspect(data: bytes, max_pixels: int, which: str, max_pages: int = 1) -> Hea
     except (InvalidInput, TooLarge, MemoryError):
         raise
     except Exception as broken:  # readers raise whatever broken bytes lead them to
-        raise InvalidInput(f"{which} cannot be read: its header is damaged") from broken
+        or_else = ", or it is of a kind of TIFF that is not read" if form == TIFF else ""
+        raise InvalidInput(f"{which} cannot be read: its header is damaged{or_else}") from broken
 
 
 def decode(data: bytes, header: Header, which: str) -> list[Picture]:
@@ -273,6 +275,8 @@ def _notes(image: Any) -> Notes:
         try:
             value = image.get(name)
         except UnicodeDecodeError:  # text of another age
+            continue
+        if len(value) > _LONGEST_NOTE:
             continue
         if name.startswith(_TEXT) and "\ufffd" in value:  # libvips reads and writes text as UTF-8, old PNG is Latin-1
             continue

@@ -30,7 +30,7 @@ async def go(sent):
     model = Model(read(Path(sys.argv[1])))
     scheduler = Scheduler(2)
     inference = Inference(scheduler, 120_000_000, 1, 512)
-    with Admission(1, 120_000_000).enter() as permit:
+    with Admission(1, 120_000_000, 1).enter() as permit:
         work = await inference.read(model, "denoise", sent, Options(), permit)
         result = await inference.run(model, "denoise", work, Options())
     response = answers.render(result, "image/png", model, "denoise", sent)

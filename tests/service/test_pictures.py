@@ -167,6 +167,14 @@ def test_profile_resolution_exif_and_text_come_back(client: TestClient) -> None:
             assert answer.text["Author"].encode("latin-1").decode("utf-8") == "Zoë"  # as libvips writes it
 
 
+def test_text_that_unfolds_to_megabytes_is_left_behind(client: TestClient) -> None:
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Bomb", "x" * 5_000_000, zip=True)
+    text.add_text("Title", "kept")
+    answer: Any = Image.open(io.BytesIO(send(client, "page", picture(pixels(np.uint8, 3), pnginfo=text)).content))
+    assert answer.text == {"Title": "kept"}
+
+
 def test_a_profile_that_no_writer_takes_is_left_behind(client: TestClient) -> None:
     data = picture(pixels(np.uint8, 1)[:, :, 0], "TIFF", icc_profile=b"garbage" * 30)
     for media in images.ENCODED:
@@ -224,6 +232,12 @@ def test_animations_are_refused(client: TestClient, form: str) -> None:
     frames = [Image.fromarray(pixels(np.uint8, 3)) for _ in range(2)]
     frames[0].save(buffer, form, save_all=True, append_images=frames[1:])
     refused(client.post(url("page"), files={"image": buffer.getvalue()}), 422, "is animated, it has several frames")
+
+
+def test_a_kind_of_tiff_that_is_not_read_is_told_so(client: TestClient) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels(np.uint8, 3)).convert("LAB").save(buffer, "TIFF")
+    refused(client.post(url("page"), files={"image": buffer.getvalue()}), 422, "a kind of TIFF that is not read")
 
 
 @pytest.mark.parametrize(("mode", "words"), [("F", "floating-point"), ("I", "32-bit whole")])
