@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import pyvips
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 from starlette.testclient import TestClient
 
@@ -27,8 +29,8 @@ ALL_DEPTHS = [(dtype, bands) for dtype in (np.uint8, np.uint16) for bands in (1,
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     models = doubles.write_denoisers(tmp_path_factory.mktemp("models"))
-    settings = Settings(models=models, max_pixels=100_000, max_inside_pixels=300_000, max_batch=20, tile=64)
-    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+    chosen = Settings(models=models, max_pixels=100_000, max_inside_pixels=300_000, max_batch=20, tile=64)
+    with TestClient(create_app(chosen), raise_server_exceptions=False) as client:
         yield client
 
 
@@ -324,3 +326,49 @@ def test_strength_is_for_denoise_and_openapi_says_so(client: TestClient) -> None
     names = {operation: [p["name"] for p in paths[f"/v1/models/{{name}}/{operation}"]["post"]["parameters"]]
              for operation in ("encode", "denoise")}  # fmt: skip
     assert names == {"encode": ["name", "fit"], "denoise": ["name", "fit", "strength"]}
+
+
+# --- damaged pictures ------------------------------------------------------------------------------------
+
+
+def rich() -> list[bytes]:
+    """Valid pictures of every depth, format and kind of note."""
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Title", "Seite 7", zip=True)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    colour = Image.fromarray(pixels(np.uint8, 3))
+    made = [
+        images.encode(Picture(pixels(dtype, bands)), form) for dtype, bands in ALL_DEPTHS for form in images.ENCODED
+    ]
+    made.append(images.encode_pages([Picture(pixels(dtype, bands)) for dtype, bands in ALL_DEPTHS]))
+    noted: dict[str, dict[str, Any]] = {
+        "PNG": {"exif": exif, "pnginfo": text, "icc_profile": PROFILE}, "JPEG": {"exif": exif, "icc_profile": PROFILE},
+        "WEBP": {"exif": exif, "icc_profile": PROFILE}, "TIFF": {"icc_profile": PROFILE, "compression": "tiff_lzw"},
+        "BMP": {},
+    }  # fmt: skip
+    for form, options in noted.items():
+        made.append(picture(np.asarray(colour), form, **options))
+    return made
+
+
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.sampled_from(rich()),
+    st.sampled_from(["page", "photo", "negative", "whole"]),
+    st.lists(st.tuples(st.sampled_from([40, 400, 10**6]), st.integers(0, 10**6), st.integers(0, 255)), max_size=6),
+    st.one_of(st.none(), st.integers(0, 10**6)),
+    st.sampled_from(["*/*", *images.ENCODED, "application/json", "application/x-npy"]),
+)
+def test_a_damaged_picture_never_gives_a_500(
+    client: TestClient, valid: bytes, model: str, flips: list[tuple[int, int, int]], cut: int | None, accept: str
+) -> None:
+    body = bytearray(valid)
+    for within, place, value in flips:
+        body[place % min(within, len(body))] = value
+    if cut is not None:
+        body = body[: cut % len(body)]
+    response = client.post(url(model), content=bytes(body), headers={"Accept": accept, "Content-Type": ""})
+    assert response.status_code < 500, response.text
+    if response.status_code >= 400:
+        assert response.headers["content-type"] == "application/problem+json"
