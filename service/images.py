@@ -47,8 +47,8 @@ _CARRIED = {  # metadata by the beginning of libvips' name for it: the kind of m
 _LONGEST_NOTE = 1 << 22  # a profile of a press is 3 MB; 50 KB of compressed text can be 50 MB
 _UNKNOWN_RESOLUTION = (72 / 25.4, 72 / 25.4)  # pixels per millimetre; every PNG and TIFF of libvips says one
 _LOOK = (128, 1024)  # rows, columns of the middle of a picture that tell how it is best packed
-_ANIMATED = "{} is animated, it has several frames; send one picture"
 _LOGGER = logging.getLogger("service.images")
+_ANIMATED = "{} is animated, it has several frames; send one picture"
 
 # Every picture is read once: nothing to cache.
 pyvips.cache_set_max(0)
@@ -165,7 +165,7 @@ def encode(picture: Picture, media_type: str) -> bytes:
     image.set_type(pyvips.GValue.gint_type, "orientation", 1)  # it is upright now, whatever its EXIF block says
     try:
         return bytes(write(keep=_kept(picture.notes), **options))
-    except pyvips.Error as refused:  # notes are the sender's: a profile may be broken, or not be of such a picture
+    except pyvips.Error as refused:  # notes are the sender's: PNG's writer fails on a profile of a wrong length
         _LOGGER.info("a picture is written without its metadata: %s", str(refused).splitlines()[0])
         return encode(Picture(pixels, Notes(resolution=picture.notes.resolution)), media_type)
 

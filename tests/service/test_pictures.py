@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 
 from service import images
 from service.app import create_app
-from service.pictures import Picture
+from service.pictures import Notes, Picture
 from service.settings import Settings
 from tests.service import doubles
 from tests.service.test_http import NPY, npy, opened, picture, refused
@@ -177,10 +177,18 @@ def test_text_that_unfolds_to_megabytes_is_left_behind(client: TestClient) -> No
     assert answer.text == {"Title": "kept"}
 
 
-def test_a_profile_that_no_writer_takes_is_left_behind(client: TestClient) -> None:
-    data = picture(pixels(np.uint8, 1)[:, :, 0], "TIFF", icc_profile=b"garbage" * 30)
-    for media in images.ENCODED:
-        assert send(client, "grey-negative", data, accept=media).headers["content-type"] == media
+@pytest.mark.parametrize("form", images.ENCODED)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("icc-profile-data", b"garbage" * 30), ("icc-profile-data", b"\0\x11" + PROFILE[2:]),
+     ("exif-data", b"x" * 300_000), ("xmp-data", b"x" * 3_000_000),
+     ("png-comment-0-" + "k" * 100, "x"), ("exif-ifd9-Make", "x"), ("resolution-unit", "parsec")],
+    ids=["profile", "profile of a wrong length", "EXIF", "XMP", "text", "tag", "unit"],
+)  # fmt: skip
+def test_notes_that_make_no_sense_hinder_no_writer(form: str, name: str, value: bytes | str) -> None:
+    kind = pyvips.GValue.blob_type if isinstance(value, bytes) else pyvips.GValue.refstr_type
+    sent = Picture(pixels(np.uint8, 3), Notes(((kind, name, value),)))
+    assert decoded(images.encode(sent, form))[0].pixels.shape == sent.pixels.shape
 
 
 # --- pages and frames ------------------------------------------------------------------------------------
@@ -242,6 +250,11 @@ def test_a_kind_of_tiff_that_is_not_read_is_told_so(client: TestClient) -> None:
     refused(client.post(url("page"), files={"image": buffer.getvalue()}), 422, "a kind of TIFF that is not read")
 
 
+def test_more_channels_than_anyone_can_see_are_refused(client: TestClient) -> None:
+    image = pyvips.Image.black(20, 20, bands=5).copy(interpretation="multiband")
+    refused(client.post(url("page"), files={"image": image.tiffsave_buffer()}), 422, "image has 5 channels; send grey")
+
+
 @pytest.mark.parametrize(("mode", "words"), [("F", "floating-point"), ("I", "32-bit whole")])
 def test_pixels_without_a_known_white_are_refused(client: TestClient, mode: str, words: str) -> None:
     buffer = io.BytesIO()
@@ -281,6 +294,13 @@ def test_formats_of_8_bits_get_8_bits_and_jpeg_is_over_white(client: TestClient,
         assert got.pixels.dtype == np.uint8
         white = bands in (2, 4) and media == "image/jpeg"
         np.testing.assert_allclose(got.pixels[:, :, 0], 255 if white else 0, atol=2)
+
+
+def test_a_format_that_cannot_hold_the_size_is_refused(client: TestClient) -> None:
+    data = picture(np.zeros((1, 65501, 3), np.uint8))
+    for media, limit in (("image/jpeg", 65500), ("image/webp", 16383)):
+        answer = client.post(url("negative"), files={"image": data}, headers={"Accept": media})
+        refused(answer, 406, f"the answer is 65501x1, {media[6:].upper()} holds at most {limit} pixels a side")
 
 
 # --- strength --------------------------------------------------------------------------------------------
