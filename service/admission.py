@@ -1,9 +1,9 @@
-"""A bounded number of requests inside, in count and in pixels; whoever does not fit is told at once.
+"""A bounded number of requests inside, in count, in bytes and in pixels; whoever does not fit is told at once.
 
-enter -> Permit -> weigh(pixels) ... -> left on every path
+enter -> Permit -> hold(bytes) while the body comes -> weigh(pixels) ... -> left on every path
 
-The count is taken before a body is read, so that requests x body limit bounds the memory of bodies; the
-pixels are taken when headers have told them, before anything is decoded.
+The count is taken before a body is read, its bytes as they come; the pixels are taken when headers have told
+them, before anything is decoded.
 """
 
 from collections.abc import Iterator
@@ -20,13 +20,16 @@ class Admission:
     Args:
         max_requests: requests inside at the same time.
         max_pixels: pixels (images) and numbers (vectors, latents, JSON) of all requests inside.
+        max_bytes: of all bodies inside; at least the limit of one.
     """
 
-    def __init__(self, max_requests: int, max_pixels: int) -> None:
+    def __init__(self, max_requests: int, max_pixels: int, max_bytes: int) -> None:
         self.max_requests = max_requests
         self.max_pixels = max_pixels
+        self.max_bytes = max_bytes
         self.requests = 0
         self.pixels = 0
+        self.bytes = 0
 
     @contextmanager
     def enter(self) -> Iterator["Permit"]:
@@ -40,14 +43,24 @@ class Admission:
         finally:
             self.requests -= 1
             self.pixels -= permit.pixels
+            self.bytes -= permit.bytes
 
 
 class Permit:
-    """One request's place inside, and the pixels that it holds."""
+    """One request's place inside, and the bytes and pixels that it holds."""
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
         self.pixels = 0
+        self.bytes = 0
+
+    def hold(self, count: int) -> None:
+        """Hold `count` bytes more until the request leaves; raises Overloaded (429) if they do not fit now."""
+        inside, limit = self._admission.bytes, self._admission.max_bytes
+        if inside + count > limit:
+            raise Overloaded(f"the bodies inside have {inside} bytes, {limit} fit; try again")
+        self._admission.bytes += count
+        self.bytes += count
 
     def weigh(self, pixels: int) -> None:
         """Hold `pixels` more until the request leaves.

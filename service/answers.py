@@ -1,36 +1,47 @@
-"""The answer in the form that the caller likes: PNG, JPEG, WebP, JSON or .npy, with model and version in its headers.
+"""The answer in the form that the caller likes: a picture, JSON or .npy, with model and version in its headers.
 
-Without a preference it comes in the form in which the question came; latents come as JSON.
+Without a preference it comes in the form in which the question came, a picture in its own format (BMP as PNG);
+latents come as JSON.
 """
 
 import base64
 from typing import Any
 
+import numpy as np
 from starlette.responses import Response
 
 from service import codec, images
 from service.errors import NotAcceptable
-from service.inference import Result
+from service.images import TIFF
+from service.inference import Pages, Result, Samples
 from service.manifest import Operation
 from service.model import Array, Model
 from service.negotiation import choose
+from service.pictures import Picture
 from service.requests import JSON, NPY, Sent
 
 PICTURES = tuple(images.ENCODED)
 ERRORS_IN_HEADERS = 100  # samples; more would not pass through proxies, JSON holds any number
 
 
-def negotiate(accept: str | None, model: Model, operation: Operation, sent: Sent, count: int) -> str:
+def negotiate(accept: str | None, model: Model, operation: Operation, sent: Sent, work: Samples | Pages) -> str:
     """The answer's media type, chosen before the work is done; NotAcceptable (406) names what can be had."""
-    numbers = (NPY, JSON) if sent.form == "npy" and operation != "encode" else (JSON, NPY)
+    numbers: tuple[str, ...] = (NPY, JSON) if sent.form == "npy" and operation != "encode" else (JSON, NPY)
+    if not work.uniform:
+        numbers = (JSON,)
     if operation == "encode" or model.modality == "vector":
         offers: tuple[str, ...] = numbers
         why = "numbers are no picture"
-    elif count > 1:
+    elif work.count > 1 and sent.form == "image":
+        offers = (TIFF, *numbers)
+        why = f"the answer has {work.count} pages, and of pictures only {TIFF} holds several"
+    elif work.count > 1:
         offers = numbers
-        why = f"{count} pictures do not fit into one"
+        why = f"{work.count} pictures do not fit into one"
     else:
-        offers = (*PICTURES, *numbers) if sent.form == "image" else (*numbers, *PICTURES)
+        own = (sent.media_type,) if sent.media_type in PICTURES else ()
+        pictures = tuple(dict.fromkeys((*own, *PICTURES)))
+        offers = (*pictures, *numbers) if sent.form == "image" else (*numbers, *pictures)
         why = "it cannot be had in another form"
     chosen = choose(accept, offers)
     if chosen is None:
@@ -49,9 +60,11 @@ def render(result: Result, media_type: str, model: Model, operation: Operation, 
     if media_type == JSON:
         body = codec.write_json(_document(result, model, operation, pictures=bool(sent.pictures)))
     elif media_type == NPY:
-        body = codec.write_npy(result.output)
+        body = codec.write_npy(_stacked(result))
+    elif len(result.samples) > 1:
+        body = images.encode_pages(_pictures(result))
     else:
-        body = images.encode(result.output[0], media_type)
+        body = images.encode(_pictures(result)[0], media_type)
     return Response(body, media_type=media_type, headers=headers)
 
 
@@ -62,15 +75,22 @@ def _document(result: Result, model: Model, operation: Operation, *, pictures: b
         "operation": operation,
     }
     if operation == "encode":
-        document["latents"] = result.output
+        document["latents"] = result.samples
     elif pictures:
-        document["images"] = _base64(result.output)
+        document["images"] = [
+            base64.b64encode(images.encode(picture, "image/png")).decode() for picture in _pictures(result)
+        ]
     else:
-        document["outputs"] = result.output
+        document["outputs"] = _stacked(result)
     if result.error is not None:
         document |= {"reconstruction_error": result.error, "percentile": result.percentile}
     return document
 
 
-def _base64(pixels: Array) -> list[str]:
-    return [base64.b64encode(images.encode(image, "image/png")).decode() for image in pixels]
+def _stacked(result: Result) -> Array:
+    """[N,...]"""
+    return np.stack(result.samples) if isinstance(result.samples, tuple) else result.samples
+
+
+def _pictures(result: Result) -> tuple[Picture, ...]:
+    return result.pictures or tuple(Picture(sample) for sample in result.samples)

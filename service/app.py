@@ -1,21 +1,21 @@
 """Composition root: settings -> registry, admission, scheduler, inference -> routes. The only file that knows all.
 
-bytes -> admission -> requests.read -> inference (codec, scheduler, model) -> answers.render -> bytes
+bytes -> admission -> requests.read -> inference (pictures, pages, scheduler, model) -> answers.render -> bytes
 """
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, get_args
 
-from fastapi import FastAPI, Path, Query, Request, Response
+from fastapi import Depends, FastAPI, Path, Query, Request, Response
 from fastapi_offline import FastAPIOffline
 
 from service import __version__, answers, openapi, problems, requests
 from service.admission import Admission
 from service.errors import InvalidInput, NotReady, UnknownOperation
-from service.images import Fit
-from service.inference import Inference
+from service.fit import Fit
+from service.inference import Inference, Options
 from service.manifest import Operation
 from service.model import Model
 from service.registry import Registry, open_all
@@ -27,11 +27,16 @@ OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 ABOUT = """Autoencoders over HTTP: `encode`, `decode`, `reconstruct`, `denoise`.
 
 Send an image (raw body or form field `image`), JSON or `.npy`; the answer comes in the form the question came in,
-or in the one that `Accept` names. Latents come as JSON. Every refusal is a problem document (RFC 9457)."""
+or in the one that `Accept` names. Latents come as JSON. Denoisers without a size of their own take pictures of any
+size: 16 bits, alpha, colour, profile, text and the pages of a TIFF stay. Every refusal is a problem document
+(RFC 9457)."""
 
 Name = Annotated[str, Path(description="a model of /v1/models", examples=["cats-stacked"])]
 Version = Annotated[str, Path(description="a version of that model", examples=["1"])]
 FitQuery = Annotated[Fit | None, Query(description="resize an image to the size the model takes")]
+StrengthQuery = Annotated[
+    float, Query(ge=0, le=1, description="how much of the correction is applied: 0 nothing, 1 all of it")
+]
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -41,13 +46,13 @@ def create_app(settings: Settings) -> FastAPI:
         ProviderMissing: settings.require_provider, and a model does not run on settings.provider.
     """
     registry = open_all(settings.models, settings.provider, required=settings.require_provider)
-    admission = Admission(settings.max_requests, settings.max_inside_pixels)
+    admission = Admission(settings.max_requests, settings.max_inside_pixels, settings.max_inside_bytes)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         scheduler = Scheduler(settings.workers)
         app.state.scheduler = scheduler
-        app.state.inference = Inference(scheduler, settings.max_pixels, settings.max_batch)
+        app.state.inference = Inference(scheduler, settings.max_pixels, settings.max_batch, settings.tile)
         yield
         scheduler.close()
 
@@ -104,11 +109,15 @@ def _add_models(app: FastAPI, registry: Registry) -> None:
 
 
 def _add_operation(app: FastAPI, operation: Operation) -> None:
-    async def newest(request: Request, name: Name, fit: FitQuery = None) -> Response:
-        return await _answer(request, operation, name, None, fit)
+    read = _denoise_options if operation == "denoise" else _options
 
-    async def pinned(request: Request, name: Name, version: Version, fit: FitQuery = None) -> Response:
-        return await _answer(request, operation, name, version, fit)
+    async def newest(request: Request, name: Name, options: Annotated[Options, Depends(read)]) -> Response:
+        return await _answer(request, operation, name, None, options)
+
+    async def pinned(
+        request: Request, name: Name, version: Version, options: Annotated[Options, Depends(read)]
+    ) -> Response:
+        return await _answer(request, operation, name, version, options)
 
     extra = {"requestBody": openapi.request_body(operation)}
     routes: list[tuple[str, Callable[..., Awaitable[Response]], str]] = [
@@ -130,6 +139,14 @@ def _add_operation(app: FastAPI, operation: Operation) -> None:
         )
 
 
+async def _options(fit: FitQuery = None) -> Options:
+    return Options(fit)
+
+
+async def _denoise_options(fit: FitQuery = None, strength: StrengthQuery = 1.0) -> Options:
+    return Options(fit, strength)
+
+
 def _add_unknown_operation(app: FastAPI) -> None:
     @app.post("/v1/models/{name}/{operation}", include_in_schema=False)
     @app.post("/v1/models/{name}/versions/{version}/{operation}", include_in_schema=False)
@@ -139,25 +156,39 @@ def _add_unknown_operation(app: FastAPI) -> None:
         )
 
 
-async def _answer(request: Request, operation: Operation, name: str, version: str | None, fit: Fit | None) -> Response:
+async def _answer(request: Request, operation: Operation, name: str, version: str | None, options: Options) -> Response:
     """One request, one direction; admission leaves on every path."""
     state = request.app.state
-    for parameter in request.query_params:
-        if parameter != "fit":
-            raise InvalidInput(f"there is no parameter {parameter[:100]!r}; the only one is fit")
+    _check_parameters(request.query_params, operation)
     model: Model = state.registry.get(name, version)
     model.input_port(operation)
     with state.admission.enter() as permit:
-        body = await requests.receive(request, state.settings.max_body_bytes)
-        sent = requests.read(body, request.headers.get("content-type"), model, operation, state.settings.max_batch)
-        result = await state.inference.run(model, operation, sent, fit, permit)
-        media_type = answers.negotiate(request.headers.get("accept"), model, operation, sent, len(result.output))
+        sent = requests.read(
+            # by no name: it is large, and read once
+            await requests.receive(request, state.settings.max_body_bytes, permit.hold),
+            request.headers.get("content-type"),
+            model,
+            operation,
+            state.settings.max_batch,
+        )
+        work = await state.inference.read(model, operation, sent, options, permit)
+        media_type = answers.negotiate(request.headers.get("accept"), model, operation, sent, work)
+        result = await state.inference.run(model, operation, work, options)
 
         def render(media_type: str) -> Response:
             return answers.render(result, media_type, model, operation, sent)
 
         response: Response = await state.scheduler.call(render, media_type)
     return response
+
+
+def _check_parameters(given: Iterable[str], operation: Operation) -> None:
+    for parameter in given:
+        if parameter == "strength" and operation != "denoise":
+            raise InvalidInput(f"strength is for denoise; {operation} has nothing to weaken")
+        if parameter not in ("fit", "strength"):
+            allowed = "allowed are fit and strength" if operation == "denoise" else "the only one is fit"
+            raise InvalidInput(f"there is no parameter {parameter[:100]!r}; {allowed}")
 
 
 def _summary(registry: Registry, model: Model) -> ModelSummary:

@@ -1,6 +1,7 @@
-"""From what was sent to what the model says: pictures decoded, samples stacked, runs scheduled.
+"""From what was sent to what the model says: pictures decoded, work cut into items, runs scheduled.
 
-Sent -> weigh (headers only) -> decode -> fit -> batch [N,...] -> items -> runs -> Result
+Sent -> read: weigh (headers only) -> decode -> Samples [N,...] of the model's own shape | Pages of any size
+Samples -> items of some samples; Pages -> items of some tiles -> runs -> Result
 """
 
 import math
@@ -10,24 +11,68 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from service import codec, images
+from service import codec, images, pages, pictures
 from service.admission import Permit
 from service.errors import InvalidInput, TooLarge
+from service.fit import Fit, fit
 from service.graph import Port
-from service.images import Fit
+from service.images import Header
 from service.manifest import Operation
 from service.model import Array, Model, Reconstruction
+from service.pages import Piece
+from service.pictures import Picture
 from service.requests import Part, Sent
 from service.scheduler import Scheduler
 
-ITEM_NUMBERS = 1 << 16  # numbers in one work item: a 28x28 model runs 83 samples at a time, a megapixel page alone
+ITEM_NUMBERS = 1 << 16  # numbers in one work item: a 28x28 model runs 83 samples at a time, a tile of a page alone
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a request may ask for: `fit` to the model's size; `strength` of denoising, 0 (nothing) to 1 (all)."""
+
+    fit: Fit | None = None
+    strength: float = 1.0
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A batch [N,...] as the model's port takes it."""
+
+    batch: Array
+
+    @property
+    def count(self) -> int:
+        return len(self.batch)
+
+    @property
+    def uniform(self) -> bool:
+        return True
+
+
+@dataclass(frozen=True)
+class Pages:
+    """Pictures of any size, depth and colour, to be denoised as they are."""
+
+    pictures: tuple[Picture, ...]
+
+    @property
+    def count(self) -> int:
+        return len(self.pictures)
+
+    @property
+    def uniform(self) -> bool:
+        """Whether one array holds them all."""
+        return len({(picture.pixels.shape, picture.pixels.dtype) for picture in self.pictures}) == 1
 
 
 @dataclass(frozen=True)
 class Result:
-    """What an operation gave for a batch: `output` [N,...]; `error` and `percentile` float64 [N] of reconstruct."""
+    """What an operation gave: `samples` [N,...], or one array for each page, of which `pictures` have the notes too;
+    `error` and `percentile` float64 [N] of reconstruct."""
 
-    output: Array
+    samples: Array | tuple[Array, ...]
+    pictures: tuple[Picture, ...] | None = None
     error: NDArray[np.float64] | None = None
     percentile: NDArray[np.float64] | None = None
 
@@ -39,75 +84,128 @@ class Inference:
         scheduler: where pictures are decoded and models run.
         max_pixels: of one picture.
         max_batch: samples of one request.
+        tile: pixels along a side of the tiles of images of any size.
     """
 
-    def __init__(self, scheduler: Scheduler, max_pixels: int, max_batch: int) -> None:
+    def __init__(self, scheduler: Scheduler, max_pixels: int, max_batch: int, tile: int) -> None:
         self._scheduler = scheduler
         self._max_pixels = max_pixels
         self._max_batch = max_batch
+        self._tile = tile
 
-    async def run(self, model: Model, operation: Operation, sent: Sent, fit: Fit | None, permit: Permit) -> Result:
-        """Raises the errors of service.errors; the permit then still holds what was weighed."""
+    async def read(
+        self, model: Model, operation: Operation, sent: Sent, options: Options, permit: Permit
+    ) -> Samples | Pages:
+        """What was sent, decoded and checked; raises the errors of service.errors. `permit` holds what was weighed."""
         port = model.input_port(operation)
-        if fit is not None and (port.name != "image" or isinstance(port.shape[1], str)):
+        if options.fit is not None and (port.name != "image" or isinstance(port.shape[1], str)):
             raise InvalidInput(f"fit is for models of one image size; {model.manifest.name} {operation} takes any")
-        await self._weigh(sent, permit)
-        batch = await self._batch(model, port, sent, fit)
-        model.check(operation, batch)
+        as_pages = operation == "denoise" and model.any_size
+        headers = await self._weigh(sent, permit, self._max_batch if as_pages and len(sent.parts) == 1 else 1)
+        if as_pages:
+            work: Samples | Pages = Pages(await self._pages(port, sent, headers))
+        else:
+            work = Samples(await self._batch(model, port, sent, headers, options.fit))
+            model.check(operation, work.batch)
+        if work.count > self._max_batch:
+            raise TooLarge(
+                f"the batch holds {work.count} samples; the limit is {self._max_batch}", limit=self._max_batch
+            )
+        return work
+
+    async def run(self, model: Model, operation: Operation, work: Samples | Pages, options: Options) -> Result:
+        """Raises ModelFailed."""
+        if isinstance(work, Pages):
+            return await self._denoise(model, work, options.strength)
+        batch = work.batch
         size = max(1, ITEM_NUMBERS // math.prod(batch.shape[1:]))
         items = [batch[i : i + size] for i in range(0, len(batch), size)]
-        results = await self._scheduler.run(partial(model.run, operation), items)
-        return _joined(results)
+        run = partial(_run, model, operation, options.strength)
+        return _joined(await self._scheduler.run(run, items))
 
-    async def _weigh(self, sent: Sent, permit: Permit) -> None:
+    async def _weigh(self, sent: Sent, permit: Permit, max_pages: int) -> list[Header]:
         for part in sent.parts:
             if not isinstance(part.data, bytes):
                 permit.weigh(part.data.size)
-        for pixels in await self._scheduler.run(self._inspect, sent.pictures):
-            permit.weigh(pixels)
 
-    def _inspect(self, part: Part) -> int:
-        return images.inspect(_bytes(part), self._max_pixels, part.which)
+        def inspect(part: Part) -> Header:
+            return images.inspect(_bytes(part), self._max_pixels, part.which, max_pages)
 
-    async def _batch(self, model: Model, port: Port, sent: Sent, fit: Fit | None) -> Array:
-        name = model.manifest.name
-        read = partial(_samples, port=port, fit=fit, name=name)
-        parts = await self._scheduler.run(read, sent.parts)
-        shapes = {part.shape[1:] for part in parts}
-        if len(shapes) > 1:
-            found = " and ".join(sorted(str(list(shape)) for shape in shapes)[:3])
-            raise InvalidInput(f"the samples of one request must have one shape; there are {found}")
-        batch = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        if len(batch) > self._max_batch:
-            raise TooLarge(
-                f"the batch holds {len(batch)} samples; the limit is {self._max_batch}", limit=self._max_batch
-            )
-        return batch
+        headers = await self._scheduler.run(inspect, sent.pictures)
+        for header in headers:
+            permit.weigh(header.pixels)
+        return headers
+
+    async def _pages(self, port: Port, sent: Sent, headers: list[Header]) -> tuple[Picture, ...]:
+        read = partial(_pictures, channels=pages.channels(port))
+        parts = await self._scheduler.run(read, _with_headers(sent, headers))
+        found = tuple(picture for part in parts for picture in part)
+        if len(parts) > 1:
+            _check_one_shape({picture.pixels.shape[:2] for picture in found})
+        return found
+
+    async def _batch(self, model: Model, port: Port, sent: Sent, headers: list[Header], how: Fit | None) -> Array:
+        read = partial(_samples, port=port, how=how, name=model.manifest.name)
+        parts = await self._scheduler.run(read, _with_headers(sent, headers))
+        _check_one_shape({part.shape[1:] for part in parts})
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    async def _denoise(self, model: Model, work: Pages, strength: float) -> Result:
+        """Tile by tile; nothing of a page's size is made but its answer."""
+        outputs = tuple(np.empty_like(picture.pixels) for picture in work.pictures)
+        pieces: list[Piece] = []
+        for picture, output in zip(work.pictures, outputs, strict=True):
+            pieces += pages.pieces(model, picture.pixels, output, self._tile)
+        items = list(pages.grouped(pieces, ITEM_NUMBERS))
+        await self._scheduler.run(partial(pages.denoise, model, strength, ITEM_NUMBERS), items)
+        done = zip(outputs, work.pictures, strict=True)
+        return Result(outputs, tuple(Picture(output, picture.notes) for output, picture in done))
 
 
-def _samples(part: Part, port: Port, fit: Fit | None, name: str) -> Array:
+def _run(model: Model, operation: Operation, strength: float, batch: Array) -> Array | Reconstruction:
+    output = model.run(operation, batch)
+    return output if isinstance(output, Reconstruction) else pictures.blended(batch, output, strength)
+
+
+def _with_headers(sent: Sent, headers: list[Header]) -> list[tuple[Part, Header | None]]:
+    waiting = iter(headers)
+    return [(part, next(waiting) if isinstance(part.data, bytes) else None) for part in sent.parts]
+
+
+def _pictures(sent: tuple[Part, Header | None], channels: int) -> list[Picture]:
+    """One part -> its pictures as they are; images of an array are of the model's channels."""
+    part, header = sent
+    if header is not None:
+        return images.decode(_bytes(part), header, part.which)
+    batch = _as_images(_array(part), channels, part.which)
+    if batch.size == 0:
+        raise InvalidInput(f"the batch is empty (shape {list(batch.shape)}); at least one sample is needed")
+    return [Picture(image) for image in batch]
+
+
+def _samples(sent: tuple[Part, Header | None], port: Port, how: Fit | None, name: str) -> Array:
     """One part -> [n,...] as the port takes it, one sample or more."""
+    part, header = sent
     if port.name != "image":
         numbers = codec.to_float32(_array(part), part.which)
         return numbers[None] if numbers.ndim == len(port.shape) - 1 else numbers
-    channels = port.shape[3]
-    if not isinstance(channels, int):
-        raise TypeError("This is a bug: verified image ports have 1 or 3 channels")
-    if isinstance(part.data, bytes):
-        pixels = images.decode(part.data, channels, part.which)[None]
+    channels = pages.channels(port)
+    if header is not None:
+        (picture,) = images.decode(_bytes(part), header, part.which)
+        pixels: Array = pictures.flat(picture.pixels, channels)[None]
     else:
-        pixels = _as_images(part.data, channels, part.which)
+        pixels = _as_images(_array(part), channels, part.which)
     height, width = port.shape[1:3]
     if isinstance(height, str) or isinstance(width, str) or pixels.shape[1:3] == (height, width) or not pixels.size:
         return pixels
-    if fit is None:
+    if how is None:
         raise InvalidInput(
             f"{part.which} is {pixels.shape[2]}x{pixels.shape[1]}, {name} takes {width}x{height}; "
             "add ?fit=contain, ?fit=cover or ?fit=stretch to have it resized",
             width=width,
             height=height,
         )
-    return np.stack([images.fit(image, height, width, fit) for image in pixels])
+    return np.stack([fit(image, height, width, how) for image in pixels])
 
 
 def _as_images(array: Array, channels: int, which: str) -> Array:
@@ -126,6 +224,12 @@ def _as_images(array: Array, channels: int, which: str) -> Array:
     raise InvalidInput(f"{which} has shape {list(array.shape)}; images are {takes}")
 
 
+def _check_one_shape(shapes: set[tuple[int, ...]]) -> None:
+    if len(shapes) > 1:
+        found = " and ".join(sorted(str(list(shape)) for shape in shapes)[:3])
+        raise InvalidInput(f"the samples of one request must have one shape; there are {found}")
+
+
 def _joined(results: list[Array | Reconstruction]) -> Result:
     plain = [r for r in results if not isinstance(r, Reconstruction)]
     if plain:
@@ -133,6 +237,7 @@ def _joined(results: list[Array | Reconstruction]) -> Result:
     made = [r for r in results if isinstance(r, Reconstruction)]
     return Result(
         np.concatenate([r.output for r in made]),
+        None,
         np.concatenate([r.error for r in made]),
         np.concatenate([r.percentile for r in made]),
     )

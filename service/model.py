@@ -54,7 +54,13 @@ class Model:
             role: open_session(graph, provider, threads, required=required) for role, graph in package.graphs.items()
         }
         self.provider = " and ".join(sorted({obtained(session) for session in self._sessions.values()}))
-        self._strides = tuple(_stride(axis) for axis in self.sample.shape[1:3])
+        below, right = (_stride(axis) for axis in (*self.sample.shape[1:3], 1, 1)[:2])
+        self.strides = (below, right)
+
+    @property
+    def any_size(self) -> bool:
+        """Whether images of all heights and widths are taken."""
+        return self.modality == "image" and all(isinstance(axis, str) for axis in self.sample.shape[1:3])
 
     def input_port(self, operation: Operation) -> Port:
         """The port that `operation` feeds; raises OperationMissing (409) if the package does not offer it."""
@@ -132,7 +138,7 @@ class Model:
         """Images [N,H,W,C] -> [N,H',W',C], H' and W' the next multiples of the strides; others as they are."""
         if self.modality == "vector":
             return batch
-        below, right = (-size % stride for size, stride in zip(batch.shape[1:3], self._strides, strict=True))
+        below, right = (-size % stride for size, stride in zip(batch.shape[1:3], self.strides, strict=True))
         if below == right == 0:
             return batch
         return np.pad(batch, ((0, 0), (0, below), (0, right), (0, 0)), mode="edge")

@@ -1,15 +1,15 @@
 """What OpenAPI says of the operations: media types in and out, with examples that work as they stand."""
 
 import base64
-import io
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
+from service import images
 from service.answers import PICTURES
 from service.images import MEDIA_TYPES
 from service.manifest import Operation
+from service.pictures import Picture
 from service.problems import MEDIA_TYPE
 from service.requests import FORM, JSON, NPY
 
@@ -36,9 +36,7 @@ def drawing() -> str:
         pixels[8 - step, 5 + step // 2] = pixels[4 + step, 7 + step // 2] = 255
         pixels[8 - step, 22 - step // 2] = pixels[4 + step, 20 - step // 2] = 255
     pixels[14, 9:11] = pixels[14, 17:19] = pixels[18, 13:15] = 255
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return base64.b64encode(buffer.getvalue()).decode()
+    return base64.b64encode(images.encode(Picture(pixels[:, :, None]), "image/png")).decode()
 
 
 def request_body(operation: Operation) -> dict[str, Any]:

@@ -53,7 +53,7 @@ async def _validation(request: Request, error: Exception) -> Response:
         raise error
     first: dict[str, Any] = error.errors()[0]
     name, given = first["loc"][-1], str(first.get("input"))[:100]
-    allowed = first.get("ctx", {}).get("expected", first["msg"])
+    allowed = "numbers from 0 to 1" if name == "strength" else first.get("ctx", {}).get("expected", first["msg"])
     return problem(request, 422, "Invalid input", f"{name} is {given!r}; allowed are {allowed}")
 
 

@@ -8,6 +8,7 @@ is larger than the body was.
 
 import base64
 import binascii
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -45,12 +46,20 @@ class Sent:
     form: Form
 
     @property
+    def media_type(self) -> str | None:
+        """Of the picture, if what came is one."""
+        data = self.parts[0].data
+        return images.media_type(data) if self.form == "image" and isinstance(data, bytes) else None
+
+    @property
     def pictures(self) -> tuple[Part, ...]:
         return tuple(part for part in self.parts if isinstance(part.data, bytes))
 
 
-async def receive(request: Request, limit: int) -> bytes:
+async def receive(request: Request, limit: int, hold: Callable[[int], None]) -> bytes:
     """The whole body, at most `limit` bytes; TooLarge (413) as soon as it is known, by its length or on the way.
+
+    `hold` is told of every byte before it is kept, and may raise.
 
     Starlette's own limit answers plain text, and every refusal here is a problem document.
     """
@@ -60,6 +69,7 @@ async def receive(request: Request, limit: int) -> bytes:
         raise TooLarge(f"{sentence}: it has {length}", limit=limit)
     body = bytearray()
     async for chunk in request.stream():
+        hold(len(chunk))
         body += chunk
         if len(body) > limit:
             raise TooLarge(sentence, limit=limit)

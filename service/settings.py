@@ -37,12 +37,20 @@ class Settings(BaseSettings):
     workers: int = Field(
         default_factory=usable_cores, ge=1, le=256, description="model runs side by side, one thread each"
     )
-    max_body_bytes: int = Field(64 * MIB, ge=1024, le=4096 * MIB, description="bytes of one request's body")
-    max_pixels: int = Field(40 * MEGAPIXEL, ge=1, le=10_000 * MEGAPIXEL, description="pixels of one image")
-    max_batch: int = Field(4096, ge=1, le=1_000_000, description="samples in one request")
+    tile: int = Field(
+        512, ge=64, le=4096, description="pixels along a side of the tiles that images of any size are cut into"
+    )
+    max_body_bytes: int = Field(256 * MIB, ge=1024, le=4096 * MIB, description="bytes of one request's body")
+    max_inside_bytes: int = Field(
+        1024 * MIB, ge=1024, le=1024 * 1024 * MIB, description="bytes of all bodies inside; at least max_body_bytes"
+    )
+    max_pixels: int = Field(
+        120 * MEGAPIXEL, ge=1, le=10_000 * MEGAPIXEL, description="pixels of one image, or of one page of a TIFF"
+    )
+    max_batch: int = Field(4096, ge=1, le=1_000_000, description="samples, or pages, in one request")
     max_requests: int = Field(64, ge=1, le=100_000, description="requests inside; the next is answered 429")
     max_inside_pixels: int = Field(
-        160 * MEGAPIXEL,
+        250 * MEGAPIXEL,
         ge=1,
         le=100_000 * MEGAPIXEL,
         description="pixels (or numbers) of all requests inside; at least max_pixels",
@@ -56,11 +64,16 @@ class Settings(BaseSettings):
         return models
 
     @model_validator(mode="after")
-    def _one_image_fits_inside(self) -> Self:
+    def _the_largest_fits_inside(self) -> Self:
         if self.max_inside_pixels < self.max_pixels:
             raise ValueError(
                 f"{PREFIX}MAX_INSIDE_PIXELS={self.max_inside_pixels} is less than "
                 f"{PREFIX}MAX_PIXELS={self.max_pixels}: must be at least that, or the largest image never fits"
+            )
+        if self.max_inside_bytes < self.max_body_bytes:
+            raise ValueError(
+                f"{PREFIX}MAX_INSIDE_BYTES={self.max_inside_bytes} is less than "
+                f"{PREFIX}MAX_BODY_BYTES={self.max_body_bytes}: must be at least that, or the largest body never fits"
             )
         return self
 

@@ -101,7 +101,9 @@ class Denoiser(nn.Module):
     def halo(self) -> int:
         """Pixels: nothing farther away reaches an output pixel. A 3x3 convolution at 1/s of the size reaches s."""
         scales = [UNSHUFFLE * 2**level for level in range(len(self.recipe.widths))]
-        blocks = [e + d for e, d in itertools.zip_longest(self.recipe.encoder_blocks, self.recipe.decoder_blocks, fillvalue=0)]
+        blocks = [
+            e + d for e, d in itertools.zip_longest(self.recipe.encoder_blocks, self.recipe.decoder_blocks, fillvalue=0)
+        ]
         reach = 2 * scales[0] + sum(2 * n * scale for n, scale in zip(blocks, scales, strict=True)) + self.stride - 1
         return -(-reach // self.stride) * self.stride
 

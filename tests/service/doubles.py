@@ -91,10 +91,10 @@ def vector_graphs(length: int = 6) -> dict[Role, onnx.ModelProto]:
     }  # fmt: skip
 
 
-def denoiser_graphs() -> dict[Role, onnx.ModelProto]:
-    """A negative of any size whose sides are multiples of 4 inside; RGB."""
+def denoiser_graphs(channels: int = 3) -> dict[Role, onnx.ModelProto]:
+    """A negative of any size whose sides are multiples of 4 inside."""
     n = helper.make_node
-    shape = ["N", "4*h", "4*w", 3]
+    shape = ["N", "4*h", "4*w", channels]
     return {
         "denoiser": graph(
             [
@@ -106,6 +106,63 @@ def denoiser_graphs() -> dict[Role, onnx.ModelProto]:
             {"white": np.array(255, np.int32)},
         )
     }  # fmt: skip
+
+
+CONVOLUTIONAL_HALO = 6  # of the graph below, counted by hand: even pixels look 6 to the left and up
+
+
+def convolutional_graphs(channels: int = 1, features: int = 4) -> dict[Role, onnx.ModelProto]:
+    """A small U: two scales, a stride of 2 down, nearest up, a skip connection, zeros around; random weights.
+
+    y = x + conv(up(conv(down(a))) + a), a = conv(x)
+    """
+    n = helper.make_node
+    weights = np.random.default_rng(0)
+
+    def kernel(outputs: int, inputs: int) -> np.ndarray:
+        drawn = weights.normal(0, 1, (outputs, inputs, 3, 3)) / np.sqrt(2 * inputs)
+        return np.asarray(drawn, np.float32)
+
+    shape = ["N", "2*h", "2*w", channels]
+    pads = [1, 1, 1, 1]
+    nodes = [
+        n("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
+        n("Transpose", ["float"], ["x"], perm=[0, 3, 1, 2]),
+        n("Conv", ["x", "first"], ["a1"], pads=pads),
+        n("LeakyRelu", ["a1"], ["a"], alpha=0.5),
+        n("Conv", ["a", "down"], ["b1"], pads=pads, strides=[2, 2]),
+        n("LeakyRelu", ["b1"], ["b"], alpha=0.5),
+        n("Conv", ["b", "deep"], ["c"], pads=pads),
+        n("Resize", ["c", "", "twice"], ["u"], mode="nearest", nearest_mode="floor",
+          coordinate_transformation_mode="asymmetric"),
+        n("Add", ["u", "a"], ["s"]),
+        n("Conv", ["s", "last"], ["correction"], pads=pads),
+        n("Add", ["x", "correction"], ["y"]),
+        n("Round", ["y"], ["whole"]),
+        n("Clip", ["whole", "low", "high"], ["clipped"]),
+        n("Transpose", ["clipped"], ["pixels"], perm=[0, 2, 3, 1]),
+        n("Cast", ["pixels"], ["denoised"], to=TensorProto.UINT8),
+    ]  # fmt: skip
+    constants = {
+        "first": kernel(features, channels), "down": kernel(features, features), "deep": kernel(features, features),
+        "last": kernel(channels, features), "twice": np.array([1, 1, 2, 2], np.float32),
+        "low": np.array(0, np.float32), "high": np.array(255, np.float32),
+    }  # fmt: skip
+    ports = ("image", TensorProto.UINT8, shape), ("denoised", TensorProto.UINT8, shape)
+    return {"denoiser": graph(nodes, *ports, constants)}
+
+
+def write_denoisers(models: Path) -> Path:
+    """page and photo (grey, RGB; convolutional, tiled); whole (page without a halo); grey-negative and negative
+    (grey, RGB; pixel by pixel); signal (vectors, which come back as they are)."""
+    facts: Any = {"kind": "denoising", "operations": ("denoise",), "reconstruction_error_quantiles": None}
+    write(models, "page", convolutional_graphs(1), halo=CONVOLUTIONAL_HALO, **facts)
+    write(models, "photo", convolutional_graphs(3), halo=CONVOLUTIONAL_HALO, **facts)
+    write(models, "grey-negative", denoiser_graphs(1), halo=0, **facts)
+    write(models, "negative", denoiser_graphs(3), halo=0, **facts)
+    write(models, "whole", convolutional_graphs(1), **facts)
+    write(models, "signal", vector_graphs(), **{**facts, "operations": ("encode", "denoise")})
+    return models
 
 
 def manifest(name: str, graphs: Mapping[Role, bytes], **changes: Any) -> Manifest:

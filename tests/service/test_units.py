@@ -33,7 +33,7 @@ from tests.service import doubles
 
 
 def test_a_full_house_is_refused_and_has_room_again_when_one_leaves() -> None:
-    house = Admission(max_requests=1, max_pixels=100)
+    house = Admission(max_requests=1, max_pixels=100, max_bytes=100)
     with house.enter() as permit:
         permit.weigh(60)
         with pytest.raises(Overloaded, match="1 requests are inside") as refusal, house.enter():
@@ -45,13 +45,25 @@ def test_a_full_house_is_refused_and_has_room_again_when_one_leaves() -> None:
 
 
 def test_pixels_that_do_not_fit_now_are_429_and_those_that_never_will_413() -> None:
-    house = Admission(max_requests=5, max_pixels=100)
+    house = Admission(max_requests=5, max_pixels=100, max_bytes=100)
     with house.enter() as first, house.enter() as second:
         first.weigh(60)
         with pytest.raises(Overloaded):
             second.weigh(60)
         with pytest.raises(TooLarge):
             second.weigh(101)
+
+
+def test_bytes_that_do_not_fit_now_are_429_and_fit_when_others_left() -> None:
+    house = Admission(max_requests=5, max_pixels=100, max_bytes=100)
+    with house.enter() as first:
+        first.hold(60)
+        with pytest.raises(Overloaded, match="the bodies inside have 60 bytes, 100 fit"), house.enter() as second:
+            second.hold(60)
+        assert house.bytes == 60
+    with house.enter() as third:
+        third.hold(100)
+    assert house.bytes == 0
 
 
 def test_a_full_service_answers_429_with_retry_after_and_health_still_answers(models: Path) -> None:
@@ -252,6 +264,8 @@ def test_cores_follow_the_containers_quota(tmp_path: Path) -> None:
         ("AUTOENCODER_PORT", "70000", "AUTOENCODER_PORT=70000 is refused (port to listen on"),
         ("AUTOENCODER_MODELS", "/does/not/exist", "must be a folder that exists"),
         ("AUTOENCODER_MAX_INSIDE_PIXELS", "5", "must be at least that"),
+        ("AUTOENCODER_MAX_INSIDE_BYTES", "5000", "or the largest body never fits"),
+        ("AUTOENCODER_TILE", "63", "AUTOENCODER_TILE=63 is refused (pixels along a side of the tiles"),
     ],
 )
 def test_a_wrong_setting_stops_the_start_with_one_line(

@@ -132,7 +132,7 @@ def test_learning_rates_rise_and_fall() -> None:
     assert rates[0] < rates[1] < rates[2]
     assert rates[3] == pytest.approx(0.5)
     assert rates[4] == pytest.approx(0)
-    assert loop.learning_rate(Optimization(epochs=1, learning_rate=0.2), 0.9) == 0.2
+    assert loop.learning_rate(Optimization(epochs=1, learning_rate=0.2), 0.9) == 1
 
 
 def test_bf16_runs_the_same_loop(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from training import fonts, prose
 from training.errors import DataError
 from training.fonts import FontBook, read
 from training.prose import Prose
-from training.typesetting import page
+from training.typesetting import _Sheet, page
 
 NOWHERE = Path("/nowhere")  # no manual pages: words are invented
 
@@ -30,6 +30,21 @@ def test_a_page_is_dark_ink_on_white_paper_of_the_asked_shape() -> None:
         assert np.median(drawn) == 255
     dark = [some_page(seed).min() for seed in range(8)]
     assert np.median(dark) < 60
+
+
+@pytest.mark.parametrize(
+    "block",
+    ["paragraph", "heading", "bullets", "table", "form", "boxed", "sketch", "written", "inverted", "picture"],
+)
+def test_every_block_puts_ink_below_its_top_and_says_where_it_ends(block: str) -> None:
+    for seed in range(12):
+        sheet = _Sheet(rng(seed), 400, 300, faces.book(), Prose("train", NOWHERE))
+        bottom = getattr(sheet, block)(10, 100, 280)
+        drawn = np.minimum(np.asarray(sheet.print), sheet.strokes)
+        assert bottom > 100
+        above = 60 if block == "form" else 90  # what is written by hand into a form may reach above its line
+        assert drawn[:above].min() == 255, "nothing stands above the block"
+        assert drawn[above:].min() < 200
 
 
 def test_the_same_seed_draws_the_same_page_and_another_seed_another() -> None:

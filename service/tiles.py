@@ -1,0 +1,103 @@
+"""Images of any size in tiles of one shape: cut with a halo, stitched without a seam.
+
+image [H,W,C] -> plan -> tile.cut -> [h,w,C] -> a fully convolutional graph -> tile.inner -> tile.core of the output
+
+A graph that halves its image and doubles it again sees pixels in groups of its stride, so tiles begin and end on
+multiples of it, in an image that its own edge fills up to such a multiple. Tiles lie flush with the image's
+border: there the graph sees the very border that it would see in the whole image; the last one is shifted back
+rather than filled up. Elsewhere the outermost `halo` pixels of a tile are thrown away, because they looked at
+what lies outside it. So tiled and whole agree but for the order of floating-point sums.
+
+Memory: a tile is copied when it is cut, and nothing else is.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Span:
+    """Along one axis: the tile sees start..stop, of which it keeps first..last."""
+
+    start: int
+    stop: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One rectangle of an image [H,W,C]."""
+
+    y: Span
+    x: Span
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(h, w) of what the tile sees."""
+        return self.y.stop - self.y.start, self.x.stop - self.x.start
+
+    def cut(self, image: Array) -> Array:
+        """[H,W,C] -> [h,w,C], a copy; beyond the image its edge goes on."""
+        seen = image[self.y.start : self.y.stop, self.x.start : self.x.stop]
+        below, right = self.shape[0] - seen.shape[0], self.shape[1] - seen.shape[1]
+        return np.pad(seen, ((0, below), (0, right), (0, 0)), mode="edge")
+
+    def core(self, image: Array) -> Array:
+        """[H,W,C] -> the view of it that this tile answers for; no two tiles of a plan answer for one pixel."""
+        return image[self.y.first : self.y.last, self.x.first : self.x.last]
+
+    def inner(self, seen: Array) -> Array:
+        """[...,h,w,C] -> the view of it that `core` is of the image."""
+        y, x = self.y, self.x
+        return seen[..., y.first - y.start : y.last - y.start, x.first - x.start : x.last - x.start, :]
+
+
+def side(wanted: int, halo: int, stride: int) -> int:
+    """Pixels along a tile's side: `wanted`, rounded down to the stride.
+
+    A tile that does not exceed two halos would keep nothing: it becomes four halos, so that at least a quarter of
+    the work is not overlap.
+    """
+    halo = _up(halo, stride)
+    rounded = max(stride, wanted // stride * stride)
+    return rounded if rounded > 2 * halo else max(stride, 4 * halo)
+
+
+def plan(height: int, width: int, wanted: int, halo: int, strides: tuple[int, int]) -> list[Tile]:
+    """Tiles, row by row, whose cores cover [height, width] exactly once.
+
+    Args:
+        wanted: pixels along a tile's side (see `side`).
+        halo: how far an output pixel looks, at most.
+        strides: of the graph, along height and width.
+    """
+    rows = _spans(height, side(wanted, halo, strides[0]), halo, strides[0])
+    columns = _spans(width, side(wanted, halo, strides[1]), halo, strides[1])
+    return [Tile(row, column) for row in rows for column in columns]
+
+
+def whole(height: int, width: int, strides: tuple[int, int]) -> Tile:
+    """The one tile of a graph whose halo is not known."""
+    return Tile(Span(0, _up(height, strides[0]), 0, height), Span(0, _up(width, strides[1]), 0, width))
+
+
+def _spans(size: int, tile: int, halo: int, stride: int) -> list[Span]:
+    padded, halo = _up(size, stride), _up(halo, stride)
+    if padded <= tile:
+        return [Span(0, padded, 0, size)]
+    step = tile - 2 * halo
+    starts = [*range(0, padded - tile, step), padded - tile]
+    firsts = [0, *(start + halo for start in starts[1:])]
+    lasts = [*firsts[1:], size]
+    return [Span(start, start + tile, first, last) for start, first, last in zip(starts, firsts, lasts, strict=True)]
+
+
+def _up(size: int, stride: int) -> int:
+    """The next multiple of the stride."""
+    return -(-size // stride) * stride

@@ -1,0 +1,56 @@
+"""A page of 100 megapixels, in a process of its own: what it takes is told in ARCHITECTURE.md."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.service import doubles
+
+BYTES_PER_PIXEL = 2  # of 8-bit grey: the page and its answer; beside them both files
+CONSTANT = 256 * 2**20  # libraries, model, a few tiles
+SCRIPT = """
+import asyncio, resource, sys
+from pathlib import Path
+import numpy as np
+from service import answers, images
+from service.admission import Admission
+from service.inference import Inference, Options
+from service.model import Model
+from service.package import read
+from service.pictures import Picture
+from service.requests import Part, Sent
+from service.scheduler import Scheduler
+
+def page():
+    pixels = np.full((10_000, 10_000, 1), 250, np.uint8)
+    pixels[::50] = 20
+    return images.encode(Picture(pixels), "image/png")
+
+async def go(sent):
+    model = Model(read(Path(sys.argv[1])))
+    scheduler = Scheduler(2)
+    inference = Inference(scheduler, 120_000_000, 1, 512)
+    with Admission(1, 120_000_000, 1).enter() as permit:
+        work = await inference.read(model, "denoise", sent, Options(), permit)
+        result = await inference.run(model, "denoise", work, Options())
+    response = answers.render(result, "image/png", model, "denoise", sent)
+    scheduler.close()
+    return response.body
+
+if sys.argv[2] == "make":
+    sys.stdout.buffer.write(page())
+else:
+    data = sys.stdin.buffer.read()
+    answer = asyncio.run(go(Sent((Part(data, "image"),), "image")))
+    assert images.inspect(answer, 10**9, "it").sizes == ((10_000, 10_000),)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, len(data) + len(answer))
+"""
+
+
+def test_100_megapixels_take_two_bytes_a_pixel_and_a_constant(tmp_path: Path) -> None:
+    package = doubles.write_denoisers(tmp_path) / "page" / "1"
+    command = [sys.executable, "-c", SCRIPT, str(package)]
+    page = subprocess.run([*command, "make"], stdout=subprocess.PIPE, check=True).stdout
+    done = subprocess.run([*command, "denoise"], input=page, stdout=subprocess.PIPE, check=True)
+    peak, files = map(int, done.stdout.split())
+    assert 10**8 < peak < BYTES_PER_PIXEL * 10**8 + 2 * files + CONSTANT

@@ -1,0 +1,86 @@
+"""Tiles: every pixel once, and no seam that a model could see."""
+
+import numpy as np
+import pytest
+
+from service import pages, tiles
+from service.model import Model
+from service.package import read
+from service.pages import Piece
+from tests.service import doubles
+
+SIDE = 32
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    folder = doubles.write_denoisers(tmp_path_factory.mktemp("models"))
+    return Model(read(folder / "page" / "1"))
+
+
+def structured(height: int, width: int, channels: int = 1) -> np.ndarray:
+    """Noise, and lines across every border that tiles might have."""
+    image = np.random.default_rng(height * 1000 + width).integers(0, 256, (height, width, channels), dtype=np.uint8)
+    for place in range(0, max(height, width), 5):
+        image[place : place + 1] = 255 * (place % 2)
+        image[:, place : place + 1] = 255 * (place % 3 == 0)
+    diagonal = np.arange(min(height, width))
+    image[diagonal, diagonal] = 128
+    return image
+
+
+def tiled(model: Model, image: np.ndarray, halo: int) -> np.ndarray:
+    output = np.zeros_like(image)
+    for tile in tiles.plan(image.shape[0], image.shape[1], SIDE, halo, model.strides):
+        pages.denoise(model, 1, 1000, [Piece(image, output, tile)])
+    return output
+
+
+def difference(model: Model, image: np.ndarray, halo: int) -> int:
+    whole = model.denoise(image[None])[0]
+    return int(np.abs(tiled(model, image, halo).astype(int) - whole).max())
+
+
+SIZES = [(1, 1), (1, 77), (83, 1), (2, 3), (31, 97), (32, 32), (33, 64), (101, 103), (64, 200)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_tiles_and_the_whole_agree(page: Model, size: tuple[int, int]) -> None:
+    assert difference(page, structured(*size), doubles.CONVOLUTIONAL_HALO) <= 1
+
+
+def test_a_halo_that_is_too_small_would_be_seen(page: Model) -> None:
+    assert difference(page, structured(101, 103), 2) > 1
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("halo", "stride"), [(0, 1), (6, 2), (5, 8), (15, 4), (40, 8)])
+def test_every_pixel_is_written_once_by_a_tile_that_sees_far_enough(
+    size: tuple[int, int], halo: int, stride: int
+) -> None:
+    count = np.zeros((*size, 1), int)
+    shapes = set()
+    for tile in tiles.plan(size[0], size[1], SIDE, halo, (stride, stride)):
+        tile.core(count)[...] += 1
+        shapes.add(tile.shape)
+        for span, length in ((tile.y, size[0]), (tile.x, size[1])):
+            assert span.start % stride == 0 == (span.stop - span.start) % stride
+            assert span.start == 0 or span.first - span.start >= halo
+            assert span.stop >= length or span.stop - span.last >= halo
+    assert (count == 1).all()
+    assert len(shapes) == 1
+
+
+def test_a_side_is_a_multiple_of_the_stride_that_two_halos_do_not_fill() -> None:
+    assert tiles.side(512, 20, 8) == 512
+    assert tiles.side(515, 20, 8) == 512
+    assert tiles.side(64, 32, 8) == 128
+    assert tiles.side(64, 0, 100) == 100
+
+
+def test_small_images_of_one_shape_are_run_together_and_large_tiles_alone(page: Model) -> None:
+    square, strip = np.zeros((8, 8, 1), np.uint8), np.zeros((8, 100, 1), np.uint8)
+    small = pages.pieces(page, square, square, SIDE) * 3
+    large = pages.pieces(page, strip, strip, SIDE)
+    groups = list(pages.grouped([*small, *large], 8 * 32 * 2))
+    assert [len(group) for group in groups] == [3, 2, 2, 1]
