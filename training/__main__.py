@@ -15,9 +15,9 @@ from typing import Any
 import torch
 
 from service.package import PackageError
-from training import __version__, datasets, recipe, run
+from training import __version__, datasets, patches, recipe, restoration, run
 from training.errors import RecipeError, TrainingError
-from training.recipe import Recipe
+from training.recipe import Recipe, Unet
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,12 +30,11 @@ def main(arguments: list[str] | None = None) -> int:
         chosen = _recipe(asked)
         out = Path(asked.out or Path("models") / chosen.name)
         chosen = recipe.changed(chosen, {"name": out.name})
-        data = datasets.load(chosen.data)
         device = _device(asked.device)
         if asked.fresh:
             for checkpoint in (Path(asked.runs) / out.name).rglob("*.pt"):
                 checkpoint.unlink()
-        directory = run.run(chosen, data, out, Path(asked.runs), device)
+        directory = _run(chosen, out, Path(asked.runs), device)
     except (TrainingError, PackageError) as error:
         print(f"autoencoder-train: {error}", file=sys.stderr)
         return 2
@@ -44,6 +43,13 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     _report(directory)
     return 0
+
+
+def _run(chosen: Recipe, out: Path, runs: Path, device: torch.device) -> Path:
+    """Load the recipe's data, train; the directory of the new package."""
+    if isinstance(chosen.architecture, Unet):
+        return restoration.run(chosen, patches.load(chosen), out, runs, device)
+    return run.run(chosen, datasets.load(chosen.data), out, runs, device)
 
 
 def _parser() -> argparse.ArgumentParser:

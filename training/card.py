@@ -22,7 +22,8 @@ def render(facts: Manifest, pictures: Mapping[str, str], notes: str, parity: str
         *_images(pictures),
         "## Measured",
         "",
-        f"On the {data.test} held-out samples of the test split, which nothing was chosen on.",
+        f"On the {data.test} held-out {'samples' if facts.halo is None else 'images'} of the test split, "
+        "which nothing was chosen on.",
         "",
         *_tables(facts.evaluation),
         *([notes.strip(), ""] if notes.strip() else []),
@@ -79,6 +80,8 @@ def _number(value: float, unit: str) -> str:
 
 def _commands(facts: Manifest) -> list[str]:
     url = f"localhost:8000/v1/models/{facts.name}"
+    if facts.operations == ("denoise",):
+        return [f"curl -F image=@scan.png {url}/denoise -o clean.png"]
     image = "reconstruction_psnr" in facts.evaluation
     body = "-F image=@cat.png" if image else "-H 'Content-Type: application/x-npy' --data-binary @samples.npy"
     lines = [f"curl {body} {url}/encode"]

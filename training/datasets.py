@@ -11,6 +11,7 @@ import hashlib
 import struct
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -65,7 +66,7 @@ def load(data: Data) -> Dataset:
         path = quickdraw.cats()
         licence = quickdraw.LICENCE
     else:
-        path = _find(data.source)
+        path = find(data.source)
     samples, split = _read(path, data)
     samples = _as_samples(samples, path)
     if split is None:
@@ -79,13 +80,14 @@ def load(data: Data) -> Dataset:
     return Dataset(data.source, licence, train, validation, test)
 
 
-def split_by_content(samples: Array) -> NDArray[np.uint8]:
+def split_by_content(samples: Array | Sequence[Array]) -> NDArray[np.uint8]:
     """0 train, 1 validation, 2 test for each sample, from the SHA-256 of its bytes; uint8 [N]."""
     numbers = [int(hashlib.sha256(np.ascontiguousarray(s).tobytes()).hexdigest()[:8], 16) % 100 for s in samples]
     return np.digitize(numbers, [80, 90]).astype(np.uint8)
 
 
-def _find(source: str) -> Path:
+def find(source: str) -> Path:
+    """A path as it is, or in a data folder; DataError if there is nothing."""
     for path in (Path(source), *(folder / source for folder in quickdraw.data_folders())):
         if path.exists():
             return path
@@ -112,10 +114,8 @@ def _read(path: Path, data: Data) -> tuple[Array, Array | None]:
 
 def _read_images(folder: Path, size: int | None) -> tuple[Array, Array | None]:
     """All images below `folder`, in name order. Subfolders train, val(idation), test are the splits, if there."""
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
-    if not files:
-        raise DataError(f"{folder} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    images = [_open(file, size) for file in files]
+    files = image_files(folder)
+    images = [open_image(file, size) for file in files]
     colour = any(image.mode == "RGB" for image in images)
     arrays: list[Array] = []
     for file, image in zip(files, images, strict=True):
@@ -129,7 +129,15 @@ def _read_images(folder: Path, size: int | None) -> tuple[Array, Array | None]:
     return np.stack(arrays), _split_by_folder(folder, files)
 
 
-def _open(file: Path, size: int | None) -> Image.Image:
+def image_files(folder: Path) -> list[Path]:
+    """All images below `folder`, in name order; DataError if there is none."""
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
+    if not files:
+        raise DataError(f"{folder} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    return files
+
+
+def open_image(file: Path, size: int | None) -> Image.Image:
     """Upright, 8 bits, mode L or RGB; alpha over white."""
     try:
         with Image.open(file, formats=("PNG", "JPEG", "WEBP", "TIFF", "BMP")) as opened:

@@ -23,6 +23,7 @@ from training.architectures import Autoencoder, PixelScaling
 from training.datasets import Dataset
 from training.errors import DiskError, ParityError
 from training.evaluation import encode, reconstruct
+from training.unet import Denoiser
 
 OPSET = 20
 GREY_LEVELS = 1  # largest difference allowed between torch and onnxruntime, uint8
@@ -56,7 +57,26 @@ def graphs(autoencoder: Autoencoder, train: np.ndarray) -> dict[Role, bytes]:
     }
 
 
-def _export(module: nn.Module, example: Tensor, source: str, target: str) -> bytes:
+class _Denoise(nn.Module):
+    def __init__(self, denoiser: Denoiser) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.denoiser.denoise(image)
+
+
+def denoiser(module: Denoiser) -> bytes:
+    """ONNX bytes of `image` uint8 [N,H,W,C] -> `denoised`; N is dynamic, H and W are multiples of the stride."""
+    channels, stride = module.recipe.channels, module.stride
+    example = torch.zeros(2, 4 * stride, 6 * stride, channels, dtype=torch.uint8)
+    axes = {0: torch.export.Dim("N"), 1: stride * torch.export.Dim("h"), 2: stride * torch.export.Dim("w")}
+    return _export(_Denoise(module.cpu().eval()), example, "image", "denoised", axes)
+
+
+def _export(
+    module: nn.Module, example: Tensor, source: str, target: str, axes: Mapping[int, Any] | None = None
+) -> bytes:
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own deprecations; parity is what counts
@@ -64,7 +84,7 @@ def _export(module: nn.Module, example: Tensor, source: str, target: str) -> byt
             module.eval(),
             (example.clone(),),
             dynamo=True,
-            dynamic_shapes=({0: torch.export.Dim("N")},),
+            dynamic_shapes=(dict(axes) if axes else {0: torch.export.Dim("N")},),
             input_names=[source],
             output_names=[target],
             opset_version=OPSET,
@@ -149,6 +169,30 @@ def manifest(
         training=training,
         evaluation=dict(evaluation),
         reconstruction_error_quantiles=tuple(float(f"{q:.6g}") for q in quantiles),
+    )
+
+
+def denoiser_manifest(
+    name: str,
+    version: int,
+    description: str,
+    onnx_graphs: Mapping[Role, bytes],
+    training: Training,
+    evaluation: Mapping[str, Metric],
+    halo: int,
+) -> Manifest:
+    """The facts of a denoiser of one graph, which images of any size may be cut into tiles for."""
+    return Manifest(
+        name=name,
+        version=version,
+        kind="denoising",
+        description=description,
+        operations=("denoise",),
+        opset=OPSET,
+        graphs={role: GraphFile(file=f"{role}.onnx", sha256=package.sha256(g)) for role, g in onnx_graphs.items()},
+        training=training,
+        evaluation=dict(evaluation),
+        halo=halo,
     )
 
 

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from training import checkpoint
 from training.errors import NotFinite
+from training.muon import Muon
 from training.recipe import Optimization
 
 Objective = Callable[[nn.Module, Tensor, float, torch.Generator], Tensor]
@@ -190,8 +191,7 @@ class _Run:
 def _optimizers(module: nn.Module, plan: Optimization) -> list[torch.optim.Optimizer]:
     """AdamW for all, or Muon for the matrices that stand between others, and AdamW for the rest.
 
-    Muon: Jordan et al. 2024; its step is scaled to AdamW's size (Liu et al., "Muon is Scalable for LLM Training",
-    2025, section 2.2). The first and the last layer and all biases are AdamW's, as its authors advise.
+    The first and the last layer and all biases are AdamW's, as Muon's authors advise.
     """
     parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
     inner = [p for name, p in parameters.items() if p.dim() == 2 and not name.startswith(("first.", "last."))]
@@ -205,10 +205,7 @@ def _optimizers(module: nn.Module, plan: Optimization) -> list[torch.optim.Optim
     )
     if not hidden:
         return [adamw]
-    muon = torch.optim.Muon(
-        inner, lr=plan.learning_rate, weight_decay=plan.weight_decay, momentum=0.95, adjust_lr_fn="match_rms_adamw"
-    )
-    return [muon, adamw]
+    return [Muon(inner, lr=plan.learning_rate, weight_decay=plan.weight_decay), adamw]
 
 
 def learning_rate(plan: Optimization, progress: float) -> float:

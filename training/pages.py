@@ -5,7 +5,8 @@ a piece of a clean page of NoisyOffice's train ----+-> NoisyOffice's own paper a
 
 The same seed, size, fonts and text give the same file. Page k has its own generator, so a longer file begins with the
 pages of a shorter one. With --noisy-office, every page is by even chance one of four: set and degraded here; set here
-and laid on a sheet of the corpus; of the corpus, on another of its sheets (twice as often). With --only, all are the last.
+and laid on a sheet of the corpus; of the corpus, on another of its sheets (twice as often). With --only, all are of
+the last kind.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from tqdm import tqdm
 
 from training.degradation import degrade
 from training.errors import DataError, TrainingError
-from training.fonts import FontBook
+from training.fonts import FontBook, Split
 from training.noisyoffice import Corpus, Pair, load
 from training.prose import Prose
 from training.typesetting import page
@@ -53,7 +54,7 @@ def mixed_pairs(
             clean = page(rng, size, size, *writer)
             yield clean, degrade(clean, rng) if kind else corpus.recombine(clean, rng)
         else:
-            clean = _piece(rng, scans[rng.integers(len(scans))].clean, size)
+            clean = _piece(rng, scans[int(rng.integers(len(scans)))].clean, size)
             yield clean, corpus.recombine(clean, rng)
 
 
@@ -90,22 +91,40 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--sheet", type=Path, help="also a PNG of the first 12 pairs, to look at")
     asked = parser.parse_args(arguments)
     try:
-        if asked.pages < 1 or not 64 <= asked.size <= 4096:
-            raise DataError(f"{asked.pages} pages of {asked.size} pixels: at least 1 page, of 64 to 4096 pixels a side")
-        if asked.noisy_office and asked.split != "train":
-            raise DataError("--noisy-office is for --split train: the corpus has splits of its own")
-        if asked.only and not asked.noisy_office:
-            raise DataError("--only needs --noisy-office FOLDER")
-        writer = None if asked.only else (FontBook.installed(asked.split), Prose(asked.split))
-        if asked.noisy_office:
-            made = mixed_pairs(asked.pages, asked.size, asked.seed, writer, load(asked.noisy_office, "train"))
-        elif writer:
-            made = pairs(asked.pages, asked.size, asked.seed, *writer)
-        _write(made, asked.pages, asked.size, asked.out, asked.sheet)
+        make(
+            asked.pages, asked.size, asked.seed, asked.split, asked.out,
+            noisy_office=asked.noisy_office, only=asked.only, sheet=asked.sheet,
+        )  # fmt: skip
     except TrainingError as error:
         sys.stderr.write(f"{error}\n")
         return 2
     return 0
+
+
+def make(
+    count: int,
+    size: int,
+    seed: int,
+    split: Split,
+    out: Path,
+    *,
+    noisy_office: Path | None = None,
+    only: bool = False,
+    sheet: Path | None = None,
+) -> None:
+    """The command's work: writes `out`, .npz of `clean` and `noisy`; DataError says what cannot be done."""
+    if count < 1 or not 64 <= size <= 4096:
+        raise DataError(f"{count} pages of {size} pixels: at least 1 page, of 64 to 4096 pixels a side")
+    if noisy_office and split != "train":
+        raise DataError("--noisy-office is for --split train: the corpus has splits of its own")
+    if only and not noisy_office:
+        raise DataError("--only needs --noisy-office FOLDER")
+    writer = None if only else (FontBook.installed(split), Prose(split))
+    if noisy_office:
+        made = mixed_pairs(count, size, seed, writer, load(noisy_office, "train"))
+    elif writer:
+        made = pairs(count, size, seed, *writer)
+    _write(made, count, size, out, sheet)
 
 
 def _write(made: Iterator[tuple[Pages, Pages]], count: int, size: int, out: Path, sheet: Path | None) -> None:

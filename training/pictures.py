@@ -38,6 +38,25 @@ def rows(labelled: Sequence[tuple[str, Array]]) -> bytes:
     return _png(figure)
 
 
+def before_after(shown: Sequence[tuple[str, Array, Array, Array]], height: int = 220) -> bytes:
+    """A row per image: its label, then the top left of noisy, denoised, clean, uint8 [H,W,C], pixel by pixel."""
+    width = max(min(row[1].shape[1], 420) for row in shown)
+    figure = Figure(
+        figsize=((3 * width + 20) / 100, (height + 18) * len(shown) / 100 + 0.2), dpi=100, facecolor="white"
+    )
+    axes = figure.subplots(len(shown), 3, squeeze=False)
+    for (label, *images), line in zip(shown, axes, strict=True):
+        for axis, image in zip(line, images, strict=True):
+            _draw(axis, image[:height, :width])
+        line[0].set_title(label, fontsize=9, color=INK, loc="left", pad=3)
+    for axis, title in zip(axes[0], ("noisy", "denoised", "clean"), strict=True):
+        axis.set_title(title, fontsize=9, color=FAINT, loc="right", pad=3)
+    figure.subplots_adjust(
+        left=0.005, right=0.995, top=1 - 0.2 / len(shown) / 2.4, bottom=0.005, wspace=0.01, hspace=0.09
+    )
+    return _png(figure)
+
+
 def learning_curve(curves: Sequence[tuple[str, History]], unit: str) -> bytes:
     """Training loss and validation error over epochs, log scale, one panel per curve; the kept epoch is marked."""
     figure = Figure(figsize=(4.2 * len(curves), 3.2), dpi=100, facecolor="white", layout="constrained")

@@ -41,12 +41,18 @@ class Augmentation(_Section):
     """Random, label-free changes of a clean image, each drawn anew per sample; see training.augmentation."""
 
     flip: bool = False
+    quarter_turns: bool = Field(False, description="unet only: turned by 0, 90, 180 or 270 degrees")
+    clean: Share = Field(0, description="unet only: share of samples given clean, which must come through unharmed")
+    grey: Share = Field(0, description="unet of 3 channels only: share of samples whose colours are made equal")
     shift: float = Field(0, ge=0, le=16, description="pixels, up to, each direction")
     rotate: float = Field(0, ge=0, le=180, description="degrees, up to, each direction")
     scale: Share = 0
     shear: Share = 0
     elastic: Share = Field(0, description="standard deviation of a 4x4 displacement field, of half the image")
     fade: tuple[Share, Share] = Field((1, 1), description="parts of the run between which it fades to none")
+
+
+UNET_ONLY = {"quarter_turns", "clean", "grey"}
 
 
 class Corruption(_Section):
@@ -168,6 +174,12 @@ class Recipe(_Section):
             raise ValueError("data.noisy, data.validation and data.test are for the unet architecture")
         if not unet and self.optimization.loss == "l1":
             raise ValueError('loss "l1" is for the unet architecture')
+        usual = Augmentation()
+        changes = {key for key, value in self.augmentation if value != getattr(usual, key)}
+        if not unet and changes & UNET_ONLY:
+            raise ValueError(f"augmentation.{min(changes & UNET_ONLY)} is for the unet architecture")
+        if unet and changes - UNET_ONLY - {"flip"}:
+            raise ValueError(f"augmentation.{min(changes - UNET_ONLY - {'flip'})} is not for the unet architecture")
         if self.data.crop > self.data.patch:
             raise ValueError(f"data.crop ({self.data.crop}) must not be larger than data.patch ({self.data.patch})")
         if self.pretraining is not None and not isinstance(self.architecture, Dense):

@@ -3,23 +3,18 @@
 recipe -> dataset -> architecture -> [pretraining, layer by layer] -> loop -> evaluation -> export -> package
 """
 
-import datetime
 import json
-import platform
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnx
-import onnxruntime
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from service import package
-from service.manifest import Data, Metric, Training
-from training import __version__, architectures, card, evaluation, export, pictures
+from service.manifest import Metric
+from training import architectures, card, evaluation, export, pictures, provenance
 from training.augmentation import Augmenter
 from training.corruption import Corruptor
 from training.datasets import Dataset
@@ -107,7 +102,7 @@ def run(recipe: Recipe, data: Dataset, out: Path, runs: Path, device: torch.devi
     onnx_graphs = export.graphs(trained.autoencoder, data.train)
     errors = export.held_out_errors(trained.autoencoder, data)
     facts = export.manifest(
-        name, version, recipe.kind, recipe.description, onnx_graphs, _provenance(recipe, data), metrics, errors
+        name, version, recipe.kind, recipe.description, onnx_graphs, provenance.of(recipe, data), metrics, errors
     )
     _, parity = export.open_checked(trained.autoencoder, data, facts, onnx_graphs)
     unit = "grey levels" if data.modality == "image" else "(absolute)"
@@ -174,36 +169,6 @@ def _beside(metrics: dict[str, Metric], name: str, others: dict[str, Metric]) ->
         key: metric.model_copy(update={"baselines": {**metric.baselines, name: others[key].value}})
         for key, metric in metrics.items()
     }
-
-
-def _provenance(recipe: Recipe, data: Dataset) -> Training:
-    return Training(
-        recipe=recipe.name,
-        recipe_sha256=recipe.digest,
-        data=Data(
-            source=data.source, licence=data.licence,
-            train=len(data.train), validation=len(data.validation), test=len(data.test),
-        ),
-        seed=recipe.seed,
-        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
-        code_revision=_revision(),
-        versions={
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "onnx": onnx.__version__,
-            "onnxruntime": onnxruntime.__version__,
-        },
-    )  # fmt: skip
-
-
-def _revision() -> str:
-    """The commit of a checkout, else the version of the package."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=12", "HEAD"]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    except OSError:
-        return __version__
-    return found.stdout.strip() if found.returncode == 0 else __version__
 
 
 def _write_history(folder: Path, trained: Trained) -> None:

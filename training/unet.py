@@ -1,6 +1,6 @@
 """A denoiser with skip connections: what is left of an autoencoder that may look past its bottleneck.
 
-image -> scaling -> halved by pixel unshuffle -> [blocks, halve] ... blocks ... [double, + skip, blocks] -> noise
+image -> scaling -> halved by pixel unshuffle -> [blocks, halve] ... blocks ... [enlarge, + skip, blocks] -> noise
 image - noise -> scaling back -> denoised
 
 U-Net (Ronneberger et al., MICCAI 2015) of residual blocks, that predicts the noise (Zhang et al., "Beyond a Gaussian
@@ -49,7 +49,7 @@ class Block(nn.Module):
         return x + self.outer(F.relu(self.inner(x)))  # type: ignore[no-any-return]
 
 
-class Double(nn.Module):
+class Enlarge(nn.Module):
     """[N,C,H,W] -> [N,C',2H,2W] by a 1x1 convolution and pixel shuffle (Shi et al., CVPR 2016)."""
 
     def __init__(self, before: int, after: int) -> None:
@@ -74,7 +74,7 @@ class Denoiser(nn.Module):
         self.first = Conv(pixels, widths[0], 3)
         self.encoder = nn.ModuleList(_blocks(w, n) for w, n in zip(widths, recipe.encoder_blocks, strict=True))
         self.halve = nn.ModuleList(Conv(a, b, 2, stride=2) for a, b in itertools.pairwise(widths))
-        self.double = nn.ModuleList(Double(b, a) for a, b in itertools.pairwise(widths))
+        self.enlarge = nn.ModuleList(Enlarge(b, a) for a, b in itertools.pairwise(widths))
         self.decoder = nn.ModuleList(_blocks(w, n) for w, n in zip(widths, recipe.decoder_blocks, strict=False))
         self.last = Conv(widths[0], pixels, 3, gain=0.1)
 
@@ -86,8 +86,8 @@ class Denoiser(nn.Module):
             if level < len(self.halve):
                 skips.append(x)
                 x = self.halve[level](x)
-        for level in reversed(range(len(self.double))):
-            x = self.decoder[level](self.double[level](x) + skips[level])
+        for level in reversed(range(len(self.enlarge))):
+            x = self.decoder[level](self.enlarge[level](x) + skips[level])
         return image + F.pixel_shuffle(self.last(x), UNSHUFFLE)
 
     def denoise(self, image: Tensor) -> Tensor:
@@ -95,7 +95,7 @@ class Denoiser(nn.Module):
 
     @property
     def stride(self) -> int:
-        return UNSHUFFLE * 2 ** (len(self.recipe.widths) - 1)
+        return int(UNSHUFFLE * 2 ** (len(self.recipe.widths) - 1))
 
     @property
     def halo(self) -> int:
@@ -105,7 +105,7 @@ class Denoiser(nn.Module):
             e + d for e, d in itertools.zip_longest(self.recipe.encoder_blocks, self.recipe.decoder_blocks, fillvalue=0)
         ]
         reach = 2 * scales[0] + sum(2 * n * scale for n, scale in zip(blocks, scales, strict=True)) + self.stride - 1
-        return -(-reach // self.stride) * self.stride
+        return int(-(-reach // self.stride) * self.stride)
 
 
 def _blocks(width: int, count: int) -> nn.Sequential:

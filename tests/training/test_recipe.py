@@ -39,6 +39,7 @@ def test_none_removes_a_key() -> None:
     spatial = {"type": "convolutional", "latent_channels": 4}
     base = recipe.build(small_recipe("x", architecture=spatial), {}, "x")
     flat = recipe.changed(base, {"architecture.latent_dim": 8, "architecture.latent_channels": "none"})
+    assert isinstance(flat.architecture, recipe.Convolutional)
     assert flat.architecture.latent_dim == 8
 
 

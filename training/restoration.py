@@ -1,0 +1,170 @@
+"""One training run of a denoiser for images of any size, top to bottom.
+
+recipe -> patches -> U-net -> loop -> measured on whole images -> one graph `image` -> `image` -> package
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from service import package
+from service.manifest import Manifest, Role
+from service.model import Model
+from training import card, denoising, export, pictures, provenance
+from training.corruption import Corruptor
+from training.errors import ParityError
+from training.loop import History, autocast, fit
+from training.patches import Patches, Whole
+from training.recipe import Recipe, Unet
+from training.unet import Denoiser
+
+
+@dataclass
+class Trained:
+    """A denoiser with the weights of its best epoch, on the CPU, and how it got there."""
+
+    denoiser: Denoiser
+    history: History
+
+
+class Views:
+    """(patches uint8 [B,P,P,C or 2C], generator) -> (clean, noisy) float [B,C,p,p]: crops, turned, with noise."""
+
+    def __init__(self, recipe: Recipe, *, paired: bool) -> None:
+        self.crop, self.augmentation, self.paired = recipe.data.crop, recipe.augmentation, paired
+        self.corrupt = Corruptor(recipe.corruption, pixels=False)
+
+    def __call__(self, batch: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        height, width = batch.shape[1:3]
+        y, x, mirror, turns = (
+            torch.randint(most, (len(batch),), generator=generator, device=batch.device).tolist()
+            for most in (height - self.crop + 1, width - self.crop + 1, 2, 4)
+        )
+        views = []
+        for sample, top, left, flipped, turned in zip(batch, y, x, mirror, turns, strict=True):
+            view = sample[top : top + self.crop, left : left + self.crop]
+            if self.augmentation.flip and flipped:
+                view = view.flip(1)
+            views.append(view.rot90(turned) if self.augmentation.quarter_turns else view)
+        pixels = torch.stack(views).permute(0, 3, 1, 2).float() / 255
+        if self.paired:
+            clean, noisy = pixels.chunk(2, dim=1)
+        else:
+            clean = self._some_grey(pixels, generator)
+            noisy = self.corrupt(clean, generator)
+        unharmed = self._drawn(len(batch), self.augmentation.clean, pixels, generator)
+        noisy = torch.where(unharmed, clean, noisy)
+        return tuple(part.contiguous(memory_format=torch.channels_last) for part in (clean, noisy))  # type: ignore[return-value]
+
+    def _some_grey(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
+        if not self.augmentation.grey:
+            return pixels
+        chosen = self._drawn(len(pixels), self.augmentation.grey, pixels, generator)
+        return torch.where(chosen, pixels.mean(1, keepdim=True), pixels)
+
+    @staticmethod
+    def _drawn(count: int, share: float, pixels: Tensor, generator: torch.Generator) -> Tensor:
+        return torch.rand(count, 1, 1, 1, generator=generator, device=pixels.device) < share
+
+
+def train(recipe: Recipe, data: Patches, folder: Path, device: torch.device) -> Trained:
+    """Fit the recipe's denoiser; checkpoints lie in `folder`, and a run that was killed goes on from them."""
+    denoiser = build(recipe).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    generator = torch.Generator(device).manual_seed(recipe.seed)
+    views = Views(recipe, paired=data.paired)
+    error = F.l1_loss if recipe.optimization.loss == "l1" else F.mse_loss
+
+    def objective(module: nn.Module, batch: Tensor, _: float, generator: torch.Generator) -> Tensor:
+        clean, noisy = views(batch, generator)
+        return error(module(noisy).float(), clean)
+
+    held_out = [(image.clean, noisy) for image in data.validation for noisy in denoising.noisy_versions(image)]
+
+    def validate(module: nn.Module) -> float:
+        """Root mean squared error of each image, mean over images."""
+        if not isinstance(module, Denoiser):
+            raise TypeError("This is a bug: only denoisers are trained here")
+        with autocast(device, "fp32"):
+            errors = [denoising.mse(denoising.restore(module, noisy), clean) for clean, noisy in held_out]
+        return float(np.mean(np.sqrt(errors)))
+
+    history = fit(
+        denoiser, torch.from_numpy(data.train).to(device), objective, validate, recipe.optimization,
+        generator=generator, file=folder / "checkpoint.pt",
+        fingerprint=f"{recipe.digest} {data.digest}", title=recipe.name,
+    )  # fmt: skip
+    return Trained(denoiser.cpu().eval(), history)
+
+
+def build(recipe: Recipe) -> Denoiser:
+    """The recipe's architecture with its first weights."""
+    if not isinstance(recipe.architecture, Unet):
+        raise TypeError("This is a bug: restoration is for the unet architecture")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        return Denoiser(recipe.architecture)
+
+
+def run(recipe: Recipe, data: Patches, out: Path, runs: Path, device: torch.device) -> Path:
+    """Train, measure, export; returns the directory of the new package, <out>/<version>/."""
+    models, name = out.parent, out.name
+    trained = train(recipe, data, runs / name, device)
+    denoiser = trained.denoiser
+    metrics = dict(denoising.measure(denoiser, data))
+    version = package.next_version(models, name)
+    graph: dict[Role, bytes] = {"denoiser": export.denoiser(denoiser)}
+    facts = export.denoiser_manifest(
+        name, version, recipe.description, graph, provenance.of(recipe, data), metrics, denoiser.halo
+    )
+    sentence = _parity(denoiser, data, facts, graph)
+    drawn = draw(trained, data)
+    text = card.render(facts, {file: caption for file, (caption, _) in drawn.items()}, recipe.notes, sentence)
+    files = {"README.md": text.encode(), **{file: png for file, (_, png) in drawn.items()}}
+    return export.write(models, facts, graph, files)
+
+
+def _parity(denoiser: Denoiser, data: Patches, facts: Manifest, graph: Mapping[Role, bytes]) -> str:
+    """Opens the package as the service will and compares it with torch on every test image."""
+    model = Model(package.verify(facts, graph, where=f"{facts.name}/{facts.version}"), "cpu")
+    worst = 0
+    for image in data.test:
+        noisy = denoising.noisy_versions(image)[0]
+        served, expected = model.denoise(_eight_bits(noisy)[None])[0], denoising.restore(denoiser, _eight_bits(noisy))
+        worst = max(worst, int(np.abs(served.astype(int) - np.rint(expected * 255).astype(int)).max()))
+    if worst > export.GREY_LEVELS:
+        raise ParityError(
+            f"onnxruntime and torch differ by {worst} grey levels on the test images, at most {export.GREY_LEVELS} is "
+            f"allowed; no package was written"
+        )
+    return f"onnxruntime and torch differ on all test images by at most {worst} grey level{'s' * (worst != 1)}."
+
+
+def draw(trained: Trained, data: Patches) -> dict[str, tuple[str, bytes]]:
+    """The report's pictures: file name -> (caption, PNG)."""
+    groups: dict[str, Whole] = {}
+    for image in data.test:
+        groups.setdefault(image.group, image)
+    chosen = list(groups.values()) if len(groups) > 1 else list(data.test[:4])
+    rows = []
+    for image in chosen:
+        versions = denoising.noisy_versions(image)
+        noisy = versions[len(versions) // 2]
+        restored = denoising.restore(trained.denoiser, noisy)
+        rows.append((image.group, _eight_bits(noisy), np.rint(restored * 255).astype(np.uint8), image.clean))
+    return {
+        "before-after.png": ("Held-out images: noisy, denoised, and the clean original", pictures.before_after(rows)),
+        "learning_curve.png": (
+            "Learning curve; the marked epoch was kept",
+            pictures.learning_curve([("training", trained.history)], "error"),
+        ),
+    }
+
+
+def _eight_bits(pixels: np.ndarray) -> np.ndarray:
+    """As a file holds it: uint8 stays, float in 0..1 is clipped and rounded."""
+    return pixels if pixels.dtype == np.uint8 else np.rint(pixels.clip(0, 1) * 255).astype(np.uint8)
