@@ -2,11 +2,19 @@
 
 Vincent et al., "Extracting and Composing Robust Features with Denoising Autoencoders" (ICML 2008), section 2.3,
 and "Stacked Denoising Autoencoders" (JMLR 11, 2010), section 3.3: gaussian, masking, salt-and-pepper.
+
+Camera noise is what gaussian noise leaves out: it grows with the light (Foi et al., "Practical Poissonian-Gaussian
+noise modeling and fitting", IEEE TIP 17, 2008), has been smeared over its neighbours and colours by the camera, and
+then compressed (as in Zhang et al., "Designing a Practical Degradation Model", ICCV 2021, section 3).
 """
 
 from collections.abc import Sequence
 
+import cv2
+import numpy as np
 import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from training.recipe import Corruption
@@ -31,7 +39,9 @@ class Corruptor:
             return clean
         shape = (len(clean), *[1] * (clean.dim() - 1))
         uniform = {"generator": generator, "device": clean.device}
-        choice = torch.randint(len(self.corruptions), shape, **uniform)  # type: ignore[call-overload]
+        weights = torch.tensor([c.weight for c in self.corruptions], device=clean.device).cumsum(0)
+        draw = torch.rand(shape, **uniform) * weights[-1]  # type: ignore[call-overload]
+        choice = torch.bucketize(draw, weights[:-1], right=True)
         corrupted = clean
         for index, corruption in enumerate(self.corruptions):
             low, high = corruption.level
@@ -57,4 +67,27 @@ def salt_and_pepper(clean: Tensor, level: Tensor, generator: torch.Generator) ->
     return torch.where(draw < level / 2, 0.0, torch.where(draw < level, 1.0, clean))
 
 
-_CORRUPT = {"gaussian": gaussian, "masking": masking, "salt-and-pepper": salt_and_pepper}
+def camera(clean: Tensor, level: Tensor, generator: torch.Generator) -> Tensor:
+    """[N,C,H,W]: noise of standard deviation about `level` at half light, as a camera and its JPEG leave it."""
+    uniform = {"generator": generator, "device": clean.device}
+    shape = level.shape
+    light, blur, shared = (torch.rand(shape, **uniform) for _ in range(3))  # type: ignore[call-overload]
+    noise = torch.randn(clean.shape, **uniform)  # type: ignore[call-overload]
+    noise = torch.lerp(noise, noise[:, :1], 0.5 * shared)  # colours share a part of it
+    smeared = torch.lerp(noise, F.avg_pool2d(F.pad(noise, (1, 1, 1, 1), mode="reflect"), 3, 1), blur)
+    smeared = smeared / smeared.std((1, 2, 3), keepdim=True).clamp_min(1e-6)
+    noisy = clean + level * (1 - light + 2 * light * clean).clamp_min(0).sqrt() * smeared
+    files = (noisy.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    qualities = torch.randint(30, 140, (len(files),), generator=generator, device=clean.device).tolist()
+    opened = [_jpeg(file, quality) if quality <= 95 else file for file, quality in zip(files, qualities, strict=True)]
+    return torch.from_numpy(np.stack(opened)).to(clean.device).permute(0, 3, 1, 2).float() / 255
+
+
+def _jpeg(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    """[H,W,C] through JPEG with halved colour, as most cameras write it."""
+    _, encoded = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, quality))
+    read = cv2.IMREAD_GRAYSCALE if image.shape[2] == 1 else cv2.IMREAD_COLOR
+    return np.asarray(cv2.imdecode(encoded, read), np.uint8).reshape(image.shape)
+
+
+_CORRUPT = {"camera": camera, "gaussian": gaussian, "masking": masking, "salt-and-pepper": salt_and_pepper}

@@ -121,7 +121,7 @@ def _drawn(denoiser: Denoiser, data: Patches, sigma: int) -> Iterator[tuple[str,
     for image in data.test:
         noisy = _gaussian(image, sigma)
         file = _rounded(noisy.clip(0, 1))
-        outputs = (restore(denoiser, noisy), _rounded(restore(denoiser, file)), noisy, best(file))
+        outputs: tuple[Array, ...] = (restore(denoiser, noisy), _rounded(restore(denoiser, file)), noisy, best(file))
         for name, output in zip(names, outputs, strict=True):
             values[name].append(_psnr(mse(output, image.clean)))
     means = {name: float(np.mean(each)) for name, each in values.items()}

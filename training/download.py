@@ -21,12 +21,12 @@ def cache() -> Path:
     return Path(os.environ.get("AUTOENCODER_CACHE") or Path(home) / "autoencoder-service")
 
 
-def fetch(url: str, destination: Path) -> Path:
+def fetch(url: str, destination: Path, *, sha256: str | None = None) -> Path:
     """Download `url` to `destination`, unless it is there; a broken download goes on where it stopped.
 
     The bytes gather in `<destination>.part`; only a complete file with the right checksum gets its name. Google's
     storage states an MD5 (`x-goog-hash: md5=<base64>`), which is checked; a publisher that states none is trusted
-    as far as its length.
+    as far as its length, unless `sha256` (hex) says what the bytes must be.
 
     Raises:
         DownloadError: not reachable, shorter than announced, or another checksum (the part is then removed).
@@ -39,6 +39,8 @@ def fetch(url: str, destination: Path) -> Path:
         destination.parent.mkdir(parents=True, exist_ok=True)
         headers = _receive(url, part)
         _verify(url, part, headers)
+        if sha256 is not None:
+            _verify_sha256(url, part, sha256)
         part.replace(destination)
     except urllib.error.URLError as error:
         raise DownloadError(f"cannot download {url}: {error.reason}; what has arrived is kept, run it again") from error
@@ -73,6 +75,14 @@ def _receive(url: str, part: Path) -> dict[str, str]:
         if total is not None and part.stat().st_size < total:
             raise DownloadError(f"{url} broke off at {part.stat().st_size} of {total} bytes; run it again to go on")
         return {name.lower(): value for name, value in response.headers.items()}
+
+
+def _verify_sha256(url: str, part: Path, expected: str) -> None:
+    with part.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != expected:
+        part.unlink()
+        raise DownloadError(f"{url} arrived with SHA-256 {digest[:12]}..., expected {expected[:12]}...; it was removed")
 
 
 def _verify(url: str, part: Path, headers: dict[str, str]) -> None:

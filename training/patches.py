@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from training import noisyoffice, pages
+from training import noisyoffice, pages, wallpapers
 from training.datasets import find, image_files, open_image, split_by_content
 from training.download import cache
 from training.errors import DataError
@@ -72,7 +72,10 @@ def load(recipe: Recipe) -> Patches:
         raise TypeError("This is a bug: patches are for denoisers of any size")
     if data.source in PAGES:
         return _pages(data.source, recipe)
-    path = find(data.source)
+    licence, path = data.licence, None
+    if data.source == "photos/debian":
+        licence, path = wallpapers.licence(), wallpapers.photographs()
+    path = path or find(data.source)
     if path.suffix == ".npz":
         train, validation, test = _split(_npz(path), path)
     else:
@@ -86,7 +89,7 @@ def load(recipe: Recipe) -> Patches:
         else:
             train, validation, test = _split(everything, path)
     return Patches(
-        data.source, data.licence, _cut(train, data.patch, data.source), train[0].noisy is not None, validation, test
+        data.source, licence, _cut(train, data.patch, data.source), train[0].noisy is not None, validation, test
     )
 
 

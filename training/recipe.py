@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from service.manifest import Kind, ModelName
 from training.errors import RecipeError
 
-CorruptionKind = Literal["gaussian", "masking", "salt-and-pepper"]
+CorruptionKind = Literal["gaussian", "masking", "salt-and-pepper", "camera"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -56,10 +56,14 @@ UNET_ONLY = {"quarter_turns", "clean", "grey"}
 
 
 class Corruption(_Section):
-    """Noise on the input; the target stays clean (Vincent et al. 2008). `level` is drawn per sample between two."""
+    """Noise on the input; the target stays clean (Vincent et al. 2008). `level` is drawn per sample between two.
+
+    A corruption of `weight` 2 is drawn twice as often as one of weight 1.
+    """
 
     kind: CorruptionKind
     level: tuple[Share, Share]
+    weight: float = Field(1, gt=0, le=1000)
 
 
 class Dense(_Section):

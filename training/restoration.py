@@ -56,10 +56,18 @@ class Views:
             clean, noisy = pixels.chunk(2, dim=1)
         else:
             clean = self._some_grey(pixels, generator)
-            noisy = self.corrupt(clean, generator)
+            noisy = self._as_files(self.corrupt(clean, generator), clean, generator)
         unharmed = self._drawn(len(batch), self.augmentation.clean, pixels, generator)
         noisy = torch.where(unharmed, clean, noisy)
         return tuple(part.contiguous(memory_format=torch.channels_last) for part in (clean, noisy))  # type: ignore[return-value]
+
+    def _as_files(self, noisy: Tensor, clean: Tensor, generator: torch.Generator) -> Tensor:
+        """Half of them clipped and rounded to 8 bits; where all colours are equal, their noise is equal too."""
+        if clean.shape[1] == 3:
+            grey = (clean[:, :1] == clean).all(dim=(1, 2, 3), keepdim=True)
+            noisy = torch.where(grey, noisy[:, :1], noisy)
+        files = self._drawn(len(noisy), 0.5, noisy, generator)
+        return torch.where(files, (noisy.clamp(0, 1) * 255).round() / 255, noisy)
 
     def _some_grey(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
         if not self.augmentation.grey:
