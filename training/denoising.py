@@ -5,7 +5,7 @@ images, denoiser -> restored float [H,W,C] -> mean squared errors -> metrics {na
 Filters have strengths; they are chosen on validation, test is only reported. RMSE is the root of the mean over images
 of each image's mean squared error, pixels in 0..1. PSNR is 10 log10(1 / MSE) of each image, averaged over images.
 
-Where noise is drawn, it is gaussian of 15, 25 and 50 of 255. It is added in float and neither clipped nor rounded, as
+Where noise is drawn, all test images are measured in grey as well. It is gaussian of 15, 25 and 50 of 255. It is added in float and neither clipped nor rounded, as
 the literature does (Zhang et al. 2017, section IV); "8 bits" says what comes of it as a file holds it.
 """
 
@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from service.manifest import Metric
-from training.patches import Patches, Whole
+from training.patches import Image, Patches, Whole
 from training.unet import Denoiser
 
 Array = NDArray[Any]
@@ -54,7 +54,9 @@ def noisy_versions(image: Whole) -> list[Array]:
 
 def _gaussian(image: Whole, sigma: int) -> NDArray[np.float32]:
     seed = int.from_bytes(image.name.encode()[-7:], "big")
-    noise = np.random.default_rng([seed, sigma]).standard_normal(image.clean.shape, np.float32)
+    height, width, channels = image.clean.shape
+    drawn = 1 if is_grey(image.clean) else channels  # what is grey has grey noise
+    noise = np.random.default_rng([seed, sigma]).standard_normal((height, width, drawn), np.float32)
     return np.asarray(image.clean / np.float32(255) + noise * np.float32(sigma / 255), np.float32)
 
 
@@ -69,8 +71,14 @@ def measure(denoiser: Denoiser, data: Patches) -> Iterator[tuple[str, Metric]]:
     if data.paired:
         yield from _paired(denoiser, data)
     else:
-        for sigma in SIGMAS:
-            yield from _drawn(denoiser, data, sigma)
+        groups: dict[str, list[Whole]] = {}
+        for image in data.test:
+            groups.setdefault(image.group, []).append(image)
+            if len(data.test) > 1 and not is_grey(image.clean) and image.clean.shape[2] == 3:
+                groups.setdefault(f"{image.group} in grey", []).append(_in_grey(image))
+        for group, images in groups.items():
+            for sigma in SIGMAS:
+                yield f"denoising_psnr_{_words(group)}_{sigma}", _drawn(denoiser, images, data.validation, sigma)
 
 
 # --- pages and other pairs -------------------------------------------------------------------------------
@@ -103,7 +111,7 @@ def _paired(denoiser: Denoiser, data: Patches) -> Iterator[tuple[str, Metric]]:
         if leaking:
             yield "denoising_rmse_without_wrinkled", metric([group for group in office if group not in leaking])
         for group in groups:
-            yield f"denoising_rmse_{'_'.join(group.split())}", metric([group])
+            yield f"denoising_rmse_{_words(group)}", metric([group])
     clean = [_psnr(mse(_rounded(restore(denoiser, image.clean)), image.clean)) for image in data.test]
     yield "unharmed_psnr", Metric(value=float(np.mean(clean)), unit="dB", split="test", baselines={})
     yield "unharmed_psnr_worst", Metric(value=float(np.min(clean)), unit="dB", split="test", baselines={})
@@ -112,20 +120,31 @@ def _paired(denoiser: Denoiser, data: Patches) -> Iterator[tuple[str, Metric]]:
 # --- photographs -----------------------------------------------------------------------------------------
 
 
-def _drawn(denoiser: Denoiser, data: Patches, sigma: int) -> Iterator[tuple[str, Metric]]:
+def is_grey(image: Image) -> bool:
+    """Whether all channels of [H,W,C] are equal."""
+    return bool((image == image[..., :1]).all())
+
+
+def _in_grey(image: Whole) -> Whole:
+    """Its luma (ITU-R 601), in all three channels."""
+    luma = cv2.cvtColor(image.clean, cv2.COLOR_RGB2GRAY)
+    return Whole(image.name, f"{image.group} in grey", np.repeat(luma[..., None], 3, axis=2))
+
+
+def _drawn(denoiser: Denoiser, images: Sequence[Whole], validation: Sequence[Whole], sigma: int) -> Metric:
     strengths = [partial(_non_local_means, strength=round(sigma * k)) for k in (0.4, 0.6, 0.8, 1.0, 1.2)]
-    held_out = [(_rounded(_gaussian(image, sigma).clip(0, 1)), image.clean) for image in data.validation[:8]]
+    held_out = [(_rounded(_gaussian(image, sigma).clip(0, 1)), image.clean) for image in validation[:8]]
     best = min(strengths, key=lambda f: float(np.mean([mse(f(noisy), clean) for noisy, clean in held_out])))
     names = ("this model", "8 bits", "noisy", "non-local means")
     values: dict[str, list[float]] = {name: [] for name in names}
-    for image in data.test:
+    for image in images:
         noisy = _gaussian(image, sigma)
         file = _rounded(noisy.clip(0, 1))
         outputs: tuple[Array, ...] = (restore(denoiser, noisy), _rounded(restore(denoiser, file)), noisy, best(file))
         for name, output in zip(names, outputs, strict=True):
             values[name].append(_psnr(mse(output, image.clean)))
     means = {name: float(np.mean(each)) for name, each in values.items()}
-    yield f"denoising_psnr_gaussian_{sigma}", _metric(means, "dB")
+    return _metric(means, "dB")
 
 
 # --- filters without learning ----------------------------------------------------------------------------
@@ -152,8 +171,9 @@ def _adaptive_threshold(image: Array, kernel: int, offset: int) -> Array:
 
 
 def _non_local_means(image: Array, strength: int) -> Array:
-    if image.shape[2] == 1:
-        return np.asarray(cv2.fastNlMeansDenoising(image[..., 0], None, strength, 7, 21))[..., None]
+    if is_grey(image):
+        grey = np.asarray(cv2.fastNlMeansDenoising(image[..., 0], None, strength, 7, 21))[..., None]
+        return np.repeat(grey, image.shape[2], axis=2)
     return np.asarray(cv2.fastNlMeansDenoisingColored(image, None, strength, strength, 7, 21))
 
 
@@ -184,6 +204,10 @@ def _best(candidates: Sequence[Filter], validation: Sequence[Whole]) -> Filter:
 
 def _rounded(pixels: Array) -> NDArray[np.uint8]:
     return np.asarray(np.rint(pixels * 255), np.uint8)
+
+
+def _words(group: str) -> str:
+    return "gaussian" if group == "all" else "_".join(group.lower().split())
 
 
 def _psnr(error: float) -> float:

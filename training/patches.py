@@ -164,7 +164,8 @@ def _folder(folder: Path, noisy: Path | None, channels: int) -> list[Whole]:
             other = _array(noisy / file.relative_to(folder), channels)
             if other.shape != clean.shape:
                 raise DataError(f"{noisy / file.name} is {other.shape[:2]}, its clean version {clean.shape[:2]} (H, W)")
-        images.append(Whole(file.stem, "all", clean, other))
+        inside = file.relative_to(folder).parts[:-1]
+        images.append(Whole(file.stem, inside[0] if inside else "all", clean, other))
     return images
 
 
