@@ -5,8 +5,9 @@ images, denoiser -> restored float [H,W,C] -> mean squared errors -> metrics {na
 Filters have strengths; they are chosen on validation, test is only reported. RMSE is the root of the mean over images
 of each image's mean squared error, pixels in 0..1. PSNR is 10 log10(1 / MSE) of each image, averaged over images.
 
-Where noise is drawn, all test images are measured in grey as well. It is gaussian of 15, 25 and 50 of 255. It is added in float and neither clipped nor rounded, as
-the literature does (Zhang et al. 2017, section IV); "8 bits" says what comes of it as a file holds it.
+Where noise is drawn, all test images are measured in grey as well. It is gaussian of 15, 25 and 50 of 255, added in
+float and neither clipped nor rounded, as the literature does (Zhang et al. 2017, section IV); "8 bits" says what comes
+of it as a file holds it.
 """
 
 import math
@@ -207,7 +208,7 @@ def _rounded(pixels: Array) -> NDArray[np.uint8]:
 
 
 def _words(group: str) -> str:
-    return "gaussian" if group == "all" else "_".join(group.lower().split())
+    return {"all": "gaussian", "all in grey": "gaussian_grey"}.get(group, "_".join(group.lower().split()))
 
 
 def _psnr(error: float) -> float:

@@ -23,7 +23,7 @@ from training.architectures import Autoencoder, PixelScaling
 from training.datasets import Dataset
 from training.errors import DiskError, ParityError
 from training.evaluation import encode, reconstruct
-from training.unet import Denoiser
+from training.unet import Denoiser, plain
 
 OPSET = 20
 GREY_LEVELS = 1  # largest difference allowed between torch and onnxruntime, uint8
@@ -71,7 +71,7 @@ def denoiser(module: Denoiser) -> bytes:
     channels, stride = module.recipe.channels, module.stride
     example = torch.zeros(2, 4 * stride, 6 * stride, channels, dtype=torch.uint8)
     axes = {0: torch.export.Dim("N"), 1: stride * torch.export.Dim("h"), 2: stride * torch.export.Dim("w")}
-    return _export(_Denoise(module.cpu().eval()), example, "image", "denoised", axes)
+    return _export(_Denoise(plain(module.cpu()).eval()), example, "image", "denoised", axes)
 
 
 def _export(

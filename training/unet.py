@@ -9,6 +9,7 @@ Denoiser", IEEE TIP 2017, section III), working at half size from its first laye
 `halo` pixels to each side, so any image can be cut into tiles without a seam.
 """
 
+import copy
 import itertools
 import math
 
@@ -36,6 +37,14 @@ class Conv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         weight = self.weight.view(self.shape).contiguous(memory_format=torch.channels_last)
         return F.conv2d(x, weight, self.bias, self.stride, self.padding)
+
+
+    def plain(self) -> nn.Conv2d:
+        """The same convolution with its weights in torch's usual shape."""
+        after, before, kernel, _ = self.shape
+        conv = nn.Conv2d(before, after, kernel, self.stride, self.padding)
+        conv.weight.data, conv.bias.data = self.weight.data.view(self.shape), self.bias.data  # type: ignore[union-attr]
+        return conv
 
 
 class Block(nn.Module):
@@ -106,6 +115,16 @@ class Denoiser(nn.Module):
         ]
         reach = 2 * scales[0] + sum(2 * n * scale for n, scale in zip(blocks, scales, strict=True)) + self.stride - 1
         return int(-(-reach // self.stride) * self.stride)
+
+
+def plain(denoiser: Denoiser) -> Denoiser:
+    """A copy with plain convolutions, for export: a runtime prepares weights once that are constants, not views."""
+    copied = copy.deepcopy(denoiser)
+    for module in list(copied.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, Conv):
+                setattr(module, name, child.plain())
+    return copied
 
 
 def _blocks(width: int, count: int) -> nn.Sequential:

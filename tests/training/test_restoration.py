@@ -117,7 +117,7 @@ def test_the_command_trains_on_a_folder_of_photographs(
     assert code == 0, capsys.readouterr().err
     evaluation = package.read(tmp_path / "models/mine/1").manifest.evaluation
     assert set(evaluation) == {
-        f"denoising_psnr_{group}_{sigma}" for group in ("gaussian", "all_in_grey") for sigma in denoising.SIGMAS
+        f"denoising_psnr_{group}_{sigma}" for group in ("gaussian", "gaussian_grey") for sigma in denoising.SIGMAS
     }
     assert {"noisy", "8 bits", "non-local means"} == set(evaluation["denoising_psnr_gaussian_25"].baselines)
     noisy = evaluation["denoising_psnr_gaussian_25"].baselines["noisy"]
