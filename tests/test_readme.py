@@ -20,6 +20,10 @@ from training import recipe
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [c for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for c in block.strip().splitlines()]
+QUICK_UNET = (
+    "--set optimization.epochs=1 --set data.patch=32 --set data.crop=32 --set architecture.widths=[8,8] "
+    "--set architecture.encoder_blocks=[0,1] --set architecture.decoder_blocks=[1]"
+)
 QUICK = "--set optimization.epochs=1 --set pretraining.epochs=1 --set ablation=[] --set architecture.hidden=[64]"
 
 
@@ -60,14 +64,20 @@ def test_the_curl_lines_do_what_the_readme_says(url: str, tmp_path: Path) -> Non
 
 
 def test_the_training_lines_leave_a_package_that_is_listed(tmp_path: Path) -> None:
-    (tmp_path / "path" / "to" / "folder").mkdir(parents=True)
-    for index, image in enumerate(drawings(120)):
-        Image.fromarray(image).save(tmp_path / "path" / "to" / "folder" / f"{index}.png")
-    lines = [command for command in COMMANDS if command.startswith("autoencoder-")]
-    for line in lines:
-        output = run(line if "--data" not in line else f"{line} {QUICK}", tmp_path)
+    for folder, size in (("folder", 12), ("clean", 48), ("noisy", 48)):
+        (tmp_path / "path" / "to" / folder).mkdir(parents=True)
+        for index, image in enumerate(drawings(120, size)):
+            noise = np.random.default_rng(index).integers(0, 60 if folder == "noisy" else 1, image.shape)
+            noisy = np.minimum(image + noise, 255).astype(np.uint8)
+            Image.fromarray(noisy).save(tmp_path / "path" / "to" / folder / f"{index}.png")
+    output = ""
+    for line in [command for command in COMMANDS if command.startswith("autoencoder-")]:
+        quick = "" if "--data" not in line else QUICK if "--kind" in line else QUICK_UNET
+        output += run(f"{line} {quick}", tmp_path)
     assert "mine" in output
     assert package.read(tmp_path / "models" / "mine" / "1").manifest.kind == "stacked"
+    for name in ("mine-photos", "mine-pages"):
+        assert package.read(tmp_path / "models" / name / "1").manifest.operations == ("denoise",)
 
 
 def test_every_command_is_run_by_one_of_these_tests() -> None:

@@ -60,17 +60,18 @@ def _images(pictures: Mapping[str, str]) -> list[str]:
 
 
 def _tables(evaluation: Mapping[str, Metric]) -> list[str]:
-    lines: list[str] = []
+    """A table for each unit and set of baselines, a row for each metric."""
+    groups: dict[tuple[str, tuple[str, ...]], dict[str, Metric]] = {}
     for name, metric in evaluation.items():
-        columns = {"this model": metric.value, **metric.baselines}
-        lines += [
-            f"**{name.replace('_', ' ')}** ({metric.unit})",
-            "",
-            "| " + " | ".join(columns) + " |",
-            "|" + "---|" * len(columns),
-            "| " + " | ".join(_number(value, metric.unit) for value in columns.values()) + " |",
-            "",
-        ]
+        groups.setdefault((metric.unit, tuple(metric.baselines)), {})[name] = metric
+    lines: list[str] = []
+    for (unit, baselines), metrics in groups.items():
+        columns = [unit, "this model", *baselines]
+        lines += ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+        for name, metric in metrics.items():
+            numbers = [_number(value, unit) for value in (metric.value, *metric.baselines.values())]
+            lines.append("| " + " | ".join([name.replace("_", " "), f"**{numbers[0]}**", *numbers[1:]]) + " |")
+        lines.append("")
     return lines
 
 
