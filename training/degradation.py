@@ -66,21 +66,21 @@ def piece(rng: np.random.Generator, background: Page, shape: tuple[int, int]) ->
 def lay(rng: np.random.Generator, clean: Page, sheet: Floats, strength: float) -> Floats:
     """Ink of `clean` on `sheet` float32 [H,W] in 0..1 -> float32 [H,W]: soaked in, painted over, or inverted light.
 
-    Ink keeps at least 40 % of its darkness everywhere, and ink that is grey already keeps 70 %.
+    Ink keeps at least half of its darkness everywhere, and ink that is grey already keeps 80 %.
     """
     ink: Floats = 1 - clean.astype(np.float32) / np.float32(255)
     if rng.random() < 0.5:
         ink = _blurred(rng, ink, 0.3 + 0.5 * strength)
-    faint = 0.4 if _black(clean) else 0.7
-    if rng.random() < 0.3 + 0.3 * strength:  # a tired ribbon, a dry pen: unevenly faded
+    faint = 0.5 if _black(clean) else 0.8
+    if rng.random() < 0.1 + 0.2 * strength:  # a tired ribbon, a dry pen: unevenly faded
         fade = rng.uniform(faint, 1)
         uneven = paper.octaves(rng, clean.shape, 10 ** rng.uniform(0.6, 2.2), 3)
         ink *= np.clip(fade + rng.uniform(0, 0.3) * strength * uneven, faint, 1)
     how = rng.random()
     if how < 0.55:
-        return np.asarray(sheet * (1 - ink * rng.uniform(0.75, 1)), np.float32)
+        return np.asarray(sheet * (1 - ink * rng.uniform(0.85, 1)), np.float32)
     if how < 0.92:
-        tone = np.float32(rng.uniform(0, 0.12) if rng.random() < 0.7 else rng.uniform(0.12, 0.43))
+        tone = np.float32(rng.uniform(0, 0.12) if rng.random() < 0.85 else rng.uniform(0.12, 0.4))
         return np.asarray(sheet + (np.minimum(tone, 0.5 * sheet) - sheet) * ink, np.float32)
     floor = np.minimum(1 - sheet, 0.5 * sheet)  # as the NoisyOffice corpus was composed: dark paper lightens ink
     return np.asarray(sheet + (floor - sheet) * ink, np.float32)

@@ -119,22 +119,23 @@ def drawing(page: Page, rng: np.random.Generator, box: tuple[int, int, int, int]
 
 
 def figure(page: Page, rng: np.random.Generator, box: tuple[int, int, int, int]) -> None:
-    """Grey that belongs to the page, to be kept: a bar chart, a soft picture, or its halftone."""
+    """Grey that belongs to the page, to be kept: a bar chart, or a picture's halftone.
+
+    No soft picture: nothing would tell it from a stain.
+    """
     x0, y0, x1, y1 = box
     height, width = y1 - y0, x1 - x0
-    kind = rng.integers(3)
-    if kind == 0:
+    if rng.random() < 0.4:
         edges = np.linspace(x0, x1, 2 * int(rng.integers(3, 9))).astype(int)
         for left, right in zip(edges[::2], edges[1::2], strict=True):
             top = int(rng.uniform(y0, y1))
-            cv2.rectangle(page, (int(left), top), (int(right), y1), int(rng.integers(0, 190)), -1)
+            cv2.rectangle(page, (int(left), top), (int(right), y1), int(rng.integers(0, 110)), -1)
             cv2.rectangle(page, (int(left), top), (int(right), y1), 0, 1)
         return
     coarse = rng.uniform(10, 250, (int(rng.integers(3, 9)), int(rng.integers(3, 9)))).astype(np.float32)
     picture = np.clip(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), 0, 255)
-    if kind == 2:
-        pitch = rng.uniform(3.5, 7)
-        y, x = np.mgrid[0:height, 0:width].astype(np.float32) * (np.pi / pitch)
-        screen = 127.5 + 63.75 * (np.cos(x + y) + np.cos(x - y))
-        picture = np.clip((picture - screen) * 3 + 127.5, 0, 255)
+    pitch = rng.uniform(3.5, 7)
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32) * (np.pi / pitch)
+    screen = 127.5 + 63.75 * (np.cos(x + y) + np.cos(x - y))
+    picture = np.clip((picture - screen) * 3 + 127.5, 0, 255)
     page[y0:y1, x0:x1] = np.minimum(page[y0:y1, x0:x1], picture.astype(np.uint8))

@@ -22,6 +22,7 @@ Page = NDArray[np.uint8]  # [H,W], white 255
 
 # How often a script is chosen, where the fonts allow it; all others share one tenth.
 COMMON = {"latin": 5.0, "cyrillic": 1.0, "greek": 0.7, "han": 0.8, "kana": 0.7, "hangul": 0.6, "arabic": 0.6}
+GREYEST = 28  # em in pixels: larger letters are never grey, which would look like the stains that are to go
 SMALLEST, LARGEST = 10, 110  # em in pixels: an x-height of about 5 to 60
 
 
@@ -86,7 +87,7 @@ class _Sheet:
         self.print = Image.new("L", (width, height), 255)
         self.draw = ImageDraw.Draw(self.print)
         self.strokes = np.full((height, width), 255, np.uint8)
-        self.pencil = rng.random() < 0.06  # the whole page in grey
+        self.pencil = rng.random() < 0.03  # the whole page in grey
         self.body = self.style()
 
     def chance(self, share: float) -> bool:
@@ -94,9 +95,9 @@ class _Sheet:
 
     def ink(self) -> int:
         """Mostly black, sometimes dark grey, rarely pencil."""
-        if self.pencil or self.chance(0.05):
-            return int(self.rng.integers(80, 175))
-        return int(self.rng.integers(0, 25)) if self.chance(0.75) else int(self.rng.integers(25, 90))
+        if self.pencil or self.chance(0.02):
+            return int(self.rng.integers(80, 165))
+        return int(self.rng.integers(0, 25)) if self.chance(0.85) else int(self.rng.integers(25, 80))
 
     def style(self) -> _Style:
         rng, fonts = self.rng, self.fonts
@@ -107,7 +108,7 @@ class _Sheet:
         pixels, grey = max(pixels, 13) if script in UNSPACED else pixels, self.ink()
         while _thinness(face, script, pixels) > 0.45 and pixels < 40:  # hairlines would fade from the target itself
             pixels, grey = int(pixels * 1.3) + 1, min(grey, 60)
-        return _Style(face, script, pixels, grey)
+        return _Style(face, script, pixels, grey if pixels <= GREYEST else min(grey, 60))
 
     def fill(self) -> None:
         rng = self.rng
@@ -275,7 +276,8 @@ class _Sheet:
         if self.chance(0.15):
             for line in np.arange(y, bottom, rng.uniform(14, 30)).tolist():
                 pen.stroke(self.strokes, [(x, line), (x + span, line)], int(rng.integers(120, 200)))
-        pen.handwriting(self.strokes, rng, (x, y, x + span, bottom), int(rng.integers(40, 190)), 1 + self.chance(0.45))
+        grey = int(rng.integers(20, 90) if self.chance(0.6) else rng.integers(90, 180))
+        pen.handwriting(self.strokes, rng, (x, y, x + span, bottom), grey, 1 + self.chance(0.45))
         return bottom
 
     def inverted(self, x: int, y: int, span: int) -> int:

@@ -38,7 +38,6 @@ class Conv(nn.Module):
         weight = self.weight.view(self.shape).contiguous(memory_format=torch.channels_last)
         return F.conv2d(x, weight, self.bias, self.stride, self.padding)
 
-
     def plain(self) -> nn.Conv2d:
         """The same convolution with its weights in torch's usual shape."""
         after, before, kernel, _ = self.shape

@@ -166,6 +166,11 @@ def test_a_run_that_was_broken_off_ends_with_the_same_weights(pairs: Path, tmp_p
 # --- views -----------------------------------------------------------------------------------------------
 
 
+def test_only_what_the_clamp_puts_right_is_free() -> None:
+    output, clean = torch.tensor([1.5, 1.5, 0.4, -0.5, -0.5]), torch.tensor([1.0, 0.0, 0.5, 0.0, 1.0])
+    assert restoration.excess(output, clean).tolist() == pytest.approx([0, 1.5, -0.1, 0, -1.5])
+
+
 def test_views_crop_clean_and_noisy_alike() -> None:
     position = np.arange(40 * 40, dtype=np.uint32).reshape(40, 40)
     sample = np.stack([position % 251, position % 251], -1).astype(np.uint8)
