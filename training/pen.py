@@ -127,10 +127,12 @@ def figure(page: Page, rng: np.random.Generator, box: tuple[int, int, int, int])
     height, width = y1 - y0, x1 - x0
     if rng.random() < 0.4:
         edges = np.linspace(x0, x1, 2 * int(rng.integers(3, 9))).astype(int)
+        bars = np.full_like(page, 255)
         for left, right in zip(edges[::2], edges[1::2], strict=True):
             top = int(rng.uniform(y0, y1))
-            cv2.rectangle(page, (int(left), top), (int(right), y1), int(rng.integers(0, 110)), -1)
-            cv2.rectangle(page, (int(left), top), (int(right), y1), 0, 1)
+            cv2.rectangle(bars, (int(left), top), (int(right), y1), int(rng.integers(0, 110)), -1)
+            cv2.rectangle(bars, (int(left), top), (int(right), y1), 0, 1)
+        np.minimum(page, bars, out=page)
         return
     coarse = rng.uniform(10, 250, (int(rng.integers(3, 9)), int(rng.integers(3, 9)))).astype(np.float32)
     picture = np.clip(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), 0, 255)
