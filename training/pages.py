@@ -9,6 +9,7 @@ sheet of the corpus, and three are of the corpus, on another of its sheets. With
 """
 
 import argparse
+import hashlib
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -66,6 +67,13 @@ def _piece(rng: np.random.Generator, clean: Pages, size: int) -> Pages:
     if rng.random() < 0.25:
         piece = piece[:: rng.choice([1, -1]), :: rng.choice([1, -1])]
     return np.ascontiguousarray(piece)
+
+
+def fingerprint() -> str:
+    """Of the code that draws pages: 8 hex digits that change when pages may look different."""
+    modules = ("degradation", "fonts", "noisyoffice", "pages", "paper", "pen", "prose", "typesetting")
+    code = b"".join(Path(__file__).with_name(f"{module}.py").read_bytes() for module in modules)
+    return hashlib.sha256(code).hexdigest()[:8]
 
 
 def contact_sheet(clean: Pages, noisy: Pages, columns: int = 4) -> Pages:

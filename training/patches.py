@@ -111,7 +111,7 @@ def _pages(source: str, recipe: Recipe) -> Patches:
 
 
 def _generated(source: str, size: int, seed: int, office: Path) -> dict[str, Array]:
-    file = cache() / "pages" / f"{source.split('/')[1]}-{PAGES[source]}-{size}-{seed}.npz"
+    file = cache() / "pages" / f"{source.split('/')[1]}-{PAGES[source]}-{size}-{seed}-{pages.fingerprint()}.npz"
     if not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
         only = ["--only"] if source == "pages/noisy-office" else []

@@ -108,9 +108,12 @@ class Unet(_Section):
     widths: tuple[Annotated[int, Field(ge=4, le=1024)], ...] = Field((24, 48, 96), min_length=1, max_length=5)
     encoder_blocks: tuple[Annotated[int, Field(ge=0, le=16)], ...] = (1, 1, 2)
     decoder_blocks: tuple[Annotated[int, Field(ge=0, le=16)], ...] = (1, 1)
+    context: int = Field(0, ge=0, le=63, description="side of the max-pooling at the lowest level, odd; 0: none")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.context and self.context % 2 == 0:
+            raise ValueError("context must be odd, or 0")
         if not len(self.widths) == len(self.encoder_blocks) == len(self.decoder_blocks) + 1:
             raise ValueError("encoder_blocks must be as long as widths, decoder_blocks one shorter")
         return self

@@ -7,6 +7,9 @@ U-Net (Ronneberger et al., MICCAI 2015) of residual blocks, that predicts the no
 Denoiser", IEEE TIP 2017, section III), working at half size from its first layer on (Zhang et al., "FFDNet", IEEE TIP
 2018, section III-B): a quarter of the arithmetic. No normalisation: a pixel's output depends on its surroundings alone,
 `halo` pixels to each side, so any image can be cut into tiles without a seam.
+
+With `context` the lowest level also sees the maximum of each of its channels over a neighbourhood: how dark the darkest
+ink nearby is tells ink from stain, and convolutions, which add, are slow to learn it.
 """
 
 import copy
@@ -84,12 +87,15 @@ class Denoiser(nn.Module):
         self.halve = nn.ModuleList(Conv(a, b, 2, stride=2) for a, b in itertools.pairwise(widths))
         self.enlarge = nn.ModuleList(Enlarge(b, a) for a, b in itertools.pairwise(widths))
         self.decoder = nn.ModuleList(_blocks(w, n) for w, n in zip(widths, recipe.decoder_blocks, strict=False))
+        self.context = Conv(widths[-1], widths[-1], 1, gain=0.5) if recipe.context else None
         self.last = Conv(widths[0], pixels, 3, gain=0.1)
 
     def forward(self, image: Tensor) -> Tensor:
         x = self.first(F.pixel_unshuffle(image, UNSHUFFLE))
         skips: list[Tensor] = []
         for level, blocks in enumerate(self.encoder):
+            if self.context is not None and level == len(self.halve):
+                x = x + self.context(F.max_pool2d(x, self.recipe.context, 1, self.recipe.context // 2))
             x = blocks(x)
             if level < len(self.halve):
                 skips.append(x)
@@ -112,7 +118,13 @@ class Denoiser(nn.Module):
         blocks = [
             e + d for e, d in itertools.zip_longest(self.recipe.encoder_blocks, self.recipe.decoder_blocks, fillvalue=0)
         ]
-        reach = 2 * scales[0] + sum(2 * n * scale for n, scale in zip(blocks, scales, strict=True)) + self.stride - 1
+        reach = (
+            2 * scales[0]
+            + self.recipe.context // 2 * scales[-1]
+            + sum(2 * n * scale for n, scale in zip(blocks, scales, strict=True))
+            + self.stride
+            - 1
+        )
         return int(-(-reach // self.stride) * self.stride)
 
 
