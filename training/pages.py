@@ -4,8 +4,8 @@ fonts and text of one split -> typesetting.page ---+-> degradation.degrade -----
 a piece of a clean page of NoisyOffice's train ----+-> NoisyOffice's own paper and law of ink ---+   uint8 [N,H,W]
 
 The same seed, size, fonts and text give the same file. Page k has its own generator, so a longer file begins with the
-pages of a shorter one. With --noisy-office, a page in five is set and degraded here, one is set here and laid on a
-sheet of the corpus, and three are of the corpus, on another of its sheets. With --only, all are of the last kind.
+pages of a shorter one. With --noisy-office, three pages in twenty are set and degraded here, two are set here and laid
+on a sheet of the corpus, and fifteen are of the corpus, on another of its sheets. With --only, all are of the last kind.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def pairs(count: int, size: int, seed: int, fonts: FontBook, text: Prose) -> Ite
 def mixed_pairs(
     count: int, size: int, seed: int, writer: tuple[FontBook, Prose] | None, scans: Sequence[Pair]
 ) -> Iterator[tuple[Pages, Pages]]:
-    """`count` pairs (clean, noisy), each uint8 [size,size], three of five of the corpus's text on the corpus's sheets.
+    """`count` pairs (clean, noisy), each uint8 [size,size], three of four of the corpus's text on the corpus's sheets.
 
     Args:
         writer: fonts and text for the others; None: all of them are the corpus's.
@@ -49,10 +49,10 @@ def mixed_pairs(
     corpus = Corpus(scans)
     for number in range(count):
         rng = np.random.default_rng([seed, number])
-        kind = rng.integers(5) if writer else 4
-        if writer and kind < 2:
+        kind = rng.integers(20) if writer else 20
+        if writer and kind < 5:
             clean = page(rng, size, size, *writer)
-            yield clean, degrade(clean, rng) if kind else corpus.recombine(clean, rng)
+            yield clean, degrade(clean, rng) if kind < 3 else corpus.recombine(clean, rng)
         else:
             clean = _piece(rng, scans[int(rng.integers(len(scans)))].clean, size)
             yield clean, corpus.recombine(clean, rng)

@@ -29,7 +29,7 @@ Image = NDArray[np.uint8]  # [H,W,C]
 Array = NDArray[Any]
 
 OFFICE_LICENCE = "freely available (UCI data set 216; NoisyOffice, Castro-Bleda et al. 2019)"
-PAGES = {"pages/mixed": 6000, "pages/noisy-office": 3000}  # generated sources: how many patches
+PAGES = {"pages/mixed": 9000, "pages/noisy-office": 3000}  # generated sources: how many patches
 OWN_HELD_OUT = 24  # pages set and degraded here, for validation and for test
 OWN_SIZE = 400  # pixels a side
 OWN = "own pages"  # the group of those
