@@ -5,7 +5,7 @@ a piece of a clean page of NoisyOffice's train ----+-> NoisyOffice's own paper a
 
 The same seed, size, fonts and text give the same file. Page k has its own generator, so a longer file begins with the
 pages of a shorter one. With --noisy-office, three pages in twenty are set and degraded here, two are set here and laid
-on a sheet of the corpus, and fifteen are of the corpus, on another of its sheets. With --only, all are of the last kind.
+on a sheet of the corpus, fifteen are of the corpus, on another of its sheets. With --only, all are of the last kind.
 """
 
 import argparse

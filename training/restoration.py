@@ -3,12 +3,13 @@
 recipe -> patches -> U-net -> loop -> measured on whole images -> one graph `image` -> `image` -> package
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from service import package
@@ -23,6 +24,10 @@ from training.recipe import Recipe, Unet
 from training.unet import Denoiser
 
 VALIDATED = 48  # noisy images at most, after every epoch
+FAILURES = 4  # groups whose worst image is shown
+PART = (160, 420)  # height and width of what is shown of it
+
+Eight = NDArray[np.uint8]  # [H,W,C]
 
 
 @dataclass
@@ -170,14 +175,14 @@ def draw(trained: Trained, data: Patches) -> dict[str, tuple[str, bytes]]:
     for image in data.test:
         groups.setdefault(image.group, image)
     chosen = list(groups.values()) if len(groups) > 1 else list(data.test[:4])
-    rows = []
-    for image in chosen:
-        versions = denoising.noisy_versions(image)
-        noisy = versions[len(versions) // 2]
-        restored = denoising.restore(trained.denoiser, noisy)
-        rows.append((image.group, _eight_bits(noisy), np.rint(restored * 255).astype(np.uint8), image.clean))
+    rows = [_shown(trained.denoiser, image) for image in chosen]
+    failures = [_worst_part(*row) for row in _worst(trained.denoiser, data.test)]
     return {
         "before-after.png": ("Held-out images: noisy, denoised, and the clean original", pictures.before_after(rows)),
+        "failures.png": (
+            "Where it fails: the parts of held-out images that came out worst; noisy, denoised, and the clean original",
+            pictures.before_after(failures),
+        ),
         "learning_curve.png": (
             "Learning curve; the marked epoch was kept",
             pictures.learning_curve([("training", trained.history)], "error"),
@@ -185,6 +190,39 @@ def draw(trained: Trained, data: Patches) -> dict[str, tuple[str, bytes]]:
     }
 
 
-def _eight_bits(pixels: np.ndarray) -> np.ndarray:
+Row = tuple[str, Eight, Eight, Eight]
+"""Group, then noisy, denoised, clean: uint8 [H,W,C]."""
+
+
+def _shown(denoiser: Denoiser, image: Whole) -> Row:
+    versions = denoising.noisy_versions(image)
+    noisy = versions[len(versions) // 2]
+    restored = denoising.restore(denoiser, noisy)
+    return image.group, _eight_bits(noisy), _eight_bits(restored), image.clean
+
+
+def _worst(denoiser: Denoiser, images: Sequence[Whole]) -> list[Row]:
+    """The image of largest error of each group, at most FAILURES, the worst first."""
+    worst: dict[str, tuple[float, Row]] = {}
+    for image in images:
+        row = _shown(denoiser, image)
+        error = denoising.mse(row[2], row[3])
+        if error > worst.get(image.group, (-1.0, row))[0]:
+            worst[image.group] = error, row
+    return [row for _, row in sorted(worst.values(), key=lambda found: -found[0])[:FAILURES]]
+
+
+def _worst_part(group: str, noisy: Eight, restored: Eight, clean: Eight) -> Row:
+    """The piece of PART (height, width) with the largest error."""
+    wrong = np.square(restored.astype(np.float32) - clean).mean(-1)
+    height, width = (min(most, there) for most, there in zip(PART, wrong.shape, strict=True))
+    total = np.pad(wrong.astype(np.float64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    inside = total[height:, width:] - total[:-height, width:] - total[height:, :-width] + total[:-height, :-width]
+    y, x = (int(at) for at in np.unravel_index(inside.argmax(), inside.shape))
+    noisy, restored, clean = (image[y : y + height, x : x + width] for image in (noisy, restored, clean))
+    return group, noisy, restored, clean
+
+
+def _eight_bits(pixels: np.ndarray) -> Eight:
     """As a file holds it: uint8 stays, float in 0..1 is clipped and rounded."""
     return pixels if pixels.dtype == np.uint8 else np.rint(pixels.clip(0, 1) * 255).astype(np.uint8)

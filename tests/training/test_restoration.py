@@ -91,6 +91,7 @@ def test_pairs_become_a_package_that_cleans_better_than_no_model(
     assert {"median background, divided", "adaptive threshold", "non-local means"} <= set(metric.baselines)
     assert "-F image=@scan.png" in (directory / "README.md").read_text()
     assert (directory / "before-after.png").stat().st_size > 10_000
+    assert (directory / "failures.png").stat().st_size > 5_000
 
     model = Model(opened)
     image = dirty(letters(3, 200, 150))[..., None][2]
@@ -344,3 +345,17 @@ def test_every_photograph_has_an_author_and_a_free_licence() -> None:
     assert len(listed) == 34
     assert all(author and licence.startswith(("CC", "GPL", "LGPL")) for author, licence in listed)
     assert "Sander Klootwijk" in wallpapers.licence()
+
+
+def test_of_a_failure_the_part_with_the_largest_error_is_shown() -> None:
+    clean = np.full((500, 600, 1), 255, np.uint8)
+    restored = clean.copy()
+    restored[400:420, 300:330] = 0  # ink that is not there
+    restored[10:12, 10:12] = 0
+    group, noisy, shown, expected = restoration._worst_part("all", restored, restored, clean)
+    assert group == "all"
+    assert noisy.shape == shown.shape == expected.shape == (*restoration.PART, 1)
+    assert (shown == 0).sum() == 20 * 30
+    assert (expected == 255).all()
+    small = restoration._worst_part("all", *(image[:30, :40] for image in (restored, restored, clean)))
+    assert small[1].shape == (30, 40, 1)
