@@ -24,6 +24,13 @@ QUICK_UNET = (
     "--set optimization.epochs=1 --set data.patch=32 --set data.crop=32 --set architecture.widths=[8,8] "
     "--set architecture.encoder_blocks=[0,1] --set architecture.decoder_blocks=[1]"
 )
+METRICS = {
+    "cats-undercomplete": "reconstruction_mse",
+    "cats-stacked": "reconstruction_mse",
+    "cats-convolutional": "reconstruction_mse",
+    "cats-denoising": "denoising_mse_gaussian_0.25",
+    "pages": "denoising_rmse",
+}
 QUICK = "--set optimization.epochs=1 --set pretraining.epochs=1 --set ablation=[] --set architecture.hidden=[64]"
 
 
@@ -57,6 +64,9 @@ def test_the_curl_lines_do_what_the_readme_says(url: str, tmp_path: Path) -> Non
     noisy = np.asarray(Image.open(ROOT / "docs" / "noisy-cat.png")).astype(float)
     denoised = np.asarray(Image.open(tmp_path / "clean.png")).astype(float)
     assert np.mean((denoised - clean) ** 2) < 0.4 * np.mean((noisy - clean) ** 2)
+    scan, page = (np.asarray(Image.open(tmp_path / f).convert("L")) for f in ("docs/scan.png", "page.png"))
+    assert page.shape == scan.shape
+    assert np.median(page) == 255 > np.median(scan)
     for picture in ("decoded.png", "reconstructed.png"):
         drawn = np.asarray(Image.open(tmp_path / picture)).astype(float)
         assert np.mean((drawn - clean) ** 2) < 0.7 * np.mean(clean**2)
@@ -89,12 +99,11 @@ def test_every_command_is_run_by_one_of_these_tests() -> None:
         assert re.search(rf"^{verb}:", makefile, re.MULTILINE), f"README says make {verb}"
 
 
-@pytest.mark.parametrize("name", ["cats-undercomplete", "cats-stacked", "cats-convolutional", "cats-denoising"])
+@pytest.mark.parametrize("name", [*METRICS])
 def test_shipped_packages_are_those_of_the_shipped_recipes_and_the_readme_says_their_numbers(name: str) -> None:
     manifest = package.read(ROOT / "models" / name / "1").manifest
     assert manifest.training.recipe_sha256 == recipe.load(name).digest
-    metric = "denoising_mse_gaussian_0.25" if name == "cats-denoising" else "reconstruction_mse"
-    assert f"{manifest.evaluation[metric].value:.4f}" in README
+    assert f"{manifest.evaluation[METRICS[name]].value:.4f}" in README
     assert str(ROOT) not in (ROOT / "models" / name / "1" / "README.md").read_text()
 
 
