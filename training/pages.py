@@ -2,10 +2,12 @@
 
 fonts and text of one split -> typesetting.page ---+-> degradation.degrade ---------+-> `clean` and `noisy`,
 a piece of a clean page of NoisyOffice's train ----+-> NoisyOffice's own paper and law of ink ---+   uint8 [N,H,W]
+the same piece of its noisy page, as it is ------------------------------------------------------+
 
 The same seed, size, fonts and text give the same file. Page k has its own generator, so a longer file begins with the
 pages of a shorter one. With --noisy-office, three pages in twenty are set and degraded here, two are set here and laid
-on a sheet of the corpus, fifteen are of the corpus, on another of its sheets. With --only, all are of the last kind.
+on a sheet of the corpus, fifteen are of the corpus: one in three of these as it is, which shows how ink really lies
+on a sheet, two laid on another sheet. With --only, all are of the corpus.
 """
 
 import argparse
@@ -27,6 +29,8 @@ from training.prose import Prose
 from training.typesetting import page
 
 Pages = NDArray[np.uint8]
+
+AS_IT_IS = 1 / 3  # share of the corpus's pieces whose noisy page is the corpus's own
 
 
 def pairs(count: int, size: int, seed: int, fonts: FontBook, text: Prose) -> Iterator[tuple[Pages, Pages]]:
@@ -54,19 +58,19 @@ def mixed_pairs(
             clean = page(rng, size, size, *writer)
             yield clean, degrade(clean, rng) if kind < 3 else corpus.recombine(clean, rng)
         else:
-            clean = _piece(rng, scans[int(rng.integers(len(scans)))].clean, size)
-            yield clean, corpus.recombine(clean, rng)
+            clean, noisy = _piece(rng, scans[int(rng.integers(len(scans)))], size)
+            yield clean, noisy if rng.random() < AS_IT_IS else corpus.recombine(clean, rng)
 
 
-def _piece(rng: np.random.Generator, clean: Pages, size: int) -> Pages:
-    """uint8 [size,size] of a page, mirrored past its edge; one in four is upside down or mirrored."""
-    short = [max(size - there, 0) for there in clean.shape]
-    sheet = np.pad(clean, [(0, short[0]), (0, short[1])], mode="symmetric")
-    y, x = (int(rng.integers(there - size + 1)) for there in sheet.shape)
+def _piece(rng: np.random.Generator, pair: Pair, size: int) -> Pages:
+    """uint8 [2,size,size]: clean and noisy, mirrored past the page's edge; one in four is upside down or mirrored."""
+    short = [max(size - there, 0) for there in pair.clean.shape]
+    sheet = np.pad(np.dstack([pair.clean, pair.noisy]), [(0, short[0]), (0, short[1]), (0, 0)], mode="symmetric")
+    y, x = (int(rng.integers(there - size + 1)) for there in sheet.shape[:2])
     piece = sheet[y : y + size, x : x + size]
     if rng.random() < 0.25:
         piece = piece[:: rng.choice([1, -1]), :: rng.choice([1, -1])]
-    return np.ascontiguousarray(piece)
+    return np.ascontiguousarray(np.moveaxis(piece, -1, 0))
 
 
 def fingerprint() -> str:
