@@ -63,12 +63,12 @@ def serve(chosen: Settings) -> int:
 
 def models(chosen: Settings) -> int:
     """List the packages under the models folder; exit code 1 if one is refused."""
-    registry = open_all(chosen.models, chosen.provider, required=chosen.require_provider)
+    registry = open_all(chosen.models, chosen.provider, required=chosen.require_provider, precision=chosen.precision)
     for name in registry.names:
         model = registry.get(name)
         versions = ", ".join(map(str, registry.versions(name)))
         operations = " ".join(model.manifest.operations)
-        print(f"{name:24}{versions:10}{model.manifest.kind:15}{model.provider:10}{operations}")
+        print(f"{name:24}{versions:10}{model.manifest.kind:15}{model.provider:10}{model.precision:6}{operations}")
     for refusal in registry.refused:
         print(f"refused: {refusal.reason}", file=sys.stderr)
     if not registry.names:

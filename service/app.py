@@ -45,7 +45,9 @@ def create_app(settings: Settings) -> FastAPI:
     Raises:
         ProviderMissing: settings.require_provider, and a model does not run on settings.provider.
     """
-    registry = open_all(settings.models, settings.provider, required=settings.require_provider)
+    registry = open_all(
+        settings.models, settings.provider, required=settings.require_provider, precision=settings.precision
+    )
     admission = Admission(settings.max_requests, settings.max_inside_pixels, settings.max_inside_bytes)
 
     @asynccontextmanager
@@ -201,6 +203,7 @@ def _summary(registry: Registry, model: Model) -> ModelSummary:
         description=manifest.description,
         operations=list(manifest.operations),
         provider=model.provider,
+        precision=model.precision,
     )
 
 

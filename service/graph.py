@@ -108,6 +108,7 @@ _ROLE_PORTS: dict[Role, tuple[tuple[str, str], ...]] = {  # role: allowed (input
     "encoder": (("image", "latent"), ("vector", "latent")),
     "decoder": (("latent", "image"), ("latent", "vector")),
     "denoiser": (("image", "denoised"),),
+    "denoiser-int8": (("image", "denoised"),),
 }
 
 

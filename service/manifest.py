@@ -8,7 +8,7 @@ QUANTILES = 101  # reconstruction_error_quantiles: at 0, 1, ... 100 per cent
 
 Kind = Literal["undercomplete", "stacked", "denoising"]
 Operation = Literal["encode", "decode", "reconstruct", "denoise"]
-Role = Literal["encoder", "decoder", "denoiser"]
+Role = Literal["encoder", "decoder", "denoiser", "denoiser-int8"]
 ModelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}[a-z0-9]$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Finite = Annotated[float, Field(allow_inf_nan=False)]

@@ -10,7 +10,7 @@ padded with their own edge and the answer is cropped: off the stride, the runtim
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from service.errors import InvalidInput, ModelFailed, OperationMissing
 from service.graph import Port
 from service.manifest import Operation
 from service.package import Modality, Package
-from service.providers import Provider, obtained, open_session
+from service.providers import Precision, Provider, eight_bit_instructions, obtained, open_session
 
 Array = NDArray[Any]
 
@@ -41,19 +41,34 @@ class Model:
         provider: execution provider to ask for.
         threads: threads inside one run.
         required: refuse a provider other than the one asked for (service.providers.ProviderMissing).
+        precision: `auto` runs a denoiser in eight-bit whole numbers where the package has such a graph, the CPU runs
+            it, and the CPU has instructions for it; `fp32` never does, `int8` wherever the package has the graph.
     """
 
     def __init__(
-        self, package: Package, provider: Provider = "auto", threads: int = 1, *, required: bool = False
+        self,
+        package: Package,
+        provider: Provider = "auto",
+        threads: int = 1,
+        *,
+        required: bool = False,
+        precision: Precision = "auto",
     ) -> None:
         self.manifest = package.manifest
         self.sample: Port = package.sample
         self.latent: Port | None = package.latent
         self.modality: Modality = package.modality
+        graphs = dict(package.graphs)
+        quantized = graphs.pop("denoiser-int8", None)
         self._sessions = {
-            role: open_session(graph, provider, threads, required=required) for role, graph in package.graphs.items()
+            role: open_session(graph, provider, threads, required=required) for role, graph in graphs.items()
         }
         self.provider = " and ".join(sorted({obtained(session) for session in self._sessions.values()}))
+        fits = precision == "int8" or (precision == "auto" and self.provider == "cpu" and eight_bit_instructions())
+        self.precision: Literal["fp32", "int8"] = "int8" if quantized is not None and fits else "fp32"
+        if quantized is not None and fits:
+            self._sessions["denoiser"] = open_session(quantized, "cpu", threads, required=False)
+            self.provider = "cpu"
         below, right = (_stride(axis) for axis in (*self.sample.shape[1:3], 1, 1)[:2])
         self.strides = (below, right)
 

@@ -99,6 +99,8 @@ def verify(manifest: Manifest, graphs: Mapping[Role, bytes], where: str) -> Pack
     for role, data in graphs.items():
         ports[role] = verify_graph(role, data, manifest.opset, f"{where}/{manifest.graphs[role].file}")
     verify_ports_agree(ports, where)
+    if "denoiser-int8" in ports and "denoiser" not in ports:
+        raise GraphMissing(f"{where} has a graph 'denoiser-int8', which stands in for 'denoiser'; that one is missing")
     for operation in manifest.operations:
         for role in _needs(operation, manifest.kind, ports):
             if role not in ports:

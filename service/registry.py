@@ -14,7 +14,7 @@ from service import package
 from service.errors import UnknownModel, UnknownVersion
 from service.model import Model
 from service.package import PackageError
-from service.providers import Provider, SessionFailed
+from service.providers import Precision, Provider, SessionFailed
 
 _log = logging.getLogger("service.registry")
 
@@ -63,7 +63,7 @@ class Registry:
         raise UnknownVersion(f"{name} has no version {version!r}; it has {have}", versions=list(versions))
 
 
-def open_all(models: Path, provider: Provider, *, required: bool) -> Registry:
+def open_all(models: Path, provider: Provider, *, required: bool, precision: Precision = "auto") -> Registry:
     """Verify and open every package under `models`, one after another: making a session holds the interpreter.
 
     Raises:
@@ -74,7 +74,7 @@ def open_all(models: Path, provider: Provider, *, required: bool) -> Registry:
     for directory in _directories(models):
         folder = f"{directory.parent.name}/{directory.name}"
         try:
-            model = Model(package.read(directory), provider, required=required)
+            model = Model(package.read(directory), provider, required=required, precision=precision)
         except (PackageError, SessionFailed, OSError) as reason:
             refused.append(Refusal(folder, _sentence(folder, reason)))
             _log.error("%s is not served: %s", folder, refused[-1].reason)

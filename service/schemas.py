@@ -1,6 +1,6 @@
 """Bodies as OpenAPI describes them. No logic: the inference routes read and write theirs without pydantic."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -22,6 +22,7 @@ class ModelSummary(BaseModel):
     description: str
     operations: list[Operation]
     provider: str = Field(description="the execution provider that really runs")
+    precision: Literal["fp32", "int8"] = Field(description="numbers that the graph really computes with")
 
 
 class ModelFacts(ModelSummary):

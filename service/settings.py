@@ -11,7 +11,7 @@ from typing import Any, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from service.providers import Provider, usable_cores
+from service.providers import Precision, Provider, usable_cores
 
 PREFIX = "AUTOENCODER_"
 MIB = 2**20
@@ -33,6 +33,9 @@ class Settings(BaseSettings):
     provider: Provider = Field("auto", description="execution provider to ask for")
     require_provider: bool = Field(
         default=False, description="refuse to start when the provider asked for does not really run"
+    )
+    precision: Precision = Field(
+        "auto", description="int8: quantised graphs where a package has them; auto: where the CPU is faster with them"
     )
     workers: int = Field(
         default_factory=usable_cores, ge=1, le=256, description="model runs side by side, one thread each"

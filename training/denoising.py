@@ -5,6 +5,8 @@ images, denoiser -> restored float [H,W,C] -> mean squared errors -> metrics {na
 Filters have strengths; they are chosen on validation, test is only reported. RMSE is the root of the mean over images
 of each image's mean squared error, pixels in 0..1. PSNR is 10 log10(1 / MSE) of each image, averaged over images.
 
+Beside "this model", in torch, "int8" is its graph in eight-bit whole numbers, if it has one, on eight-bit files.
+
 Where noise is drawn, all test images are measured in grey as well. It is gaussian of 15, 25 and 50 of 255, added in
 float and neither clipped nor rounded, as the literature does (Zhang et al. 2017, section IV); "8 bits" says what comes
 of it as a file holds it.
@@ -67,10 +69,10 @@ def mse(restored: Array, clean: Array) -> float:
     return float(np.mean((a - b) ** 2))
 
 
-def measure(denoiser: Denoiser, data: Patches) -> Iterator[tuple[str, Metric]]:
-    """Yields (name, metric) on the test images."""
+def measure(denoiser: Denoiser, data: Patches, int8: Filter | None = None) -> Iterator[tuple[str, Metric]]:
+    """Yields (name, metric) on the test images; `int8` is the quantised denoiser."""
     if data.paired:
-        yield from _paired(denoiser, data)
+        yield from _paired(denoiser, data, int8)
     else:
         groups: dict[str, list[Whole]] = {}
         for image in data.test:
@@ -79,15 +81,16 @@ def measure(denoiser: Denoiser, data: Patches) -> Iterator[tuple[str, Metric]]:
                 groups.setdefault(f"{image.group} in grey", []).append(_in_grey(image))
         for group, images in groups.items():
             for sigma in SIGMAS:
-                yield f"denoising_psnr_{_words(group)}_{sigma}", _drawn(denoiser, images, data.validation, sigma)
+                yield f"denoising_psnr_{_words(group)}_{sigma}", _drawn(denoiser, int8, images, data.validation, sigma)
 
 
 # --- pages and other pairs -------------------------------------------------------------------------------
 
 
-def _paired(denoiser: Denoiser, data: Patches) -> Iterator[tuple[str, Metric]]:
+def _paired(denoiser: Denoiser, data: Patches, int8: Filter | None) -> Iterator[tuple[str, Metric]]:
     groups = list(dict.fromkeys(image.group for image in data.test))
-    filters = {name: _best(candidates, data.validation) for name, candidates in FILTERS.items()}
+    served = {} if int8 is None else {"int8": int8}
+    filters = {**served, **{name: _best(candidates, data.validation) for name, candidates in FILTERS.items()}}
     errors: dict[str, dict[str, list[float]]] = {}
     for image in data.test:
         if image.noisy is None:
@@ -113,9 +116,10 @@ def _paired(denoiser: Denoiser, data: Patches) -> Iterator[tuple[str, Metric]]:
             yield "denoising_rmse_without_wrinkled", metric([group for group in office if group not in leaking])
         for group in groups:
             yield f"denoising_rmse_{_words(group)}", metric([group])
-    clean = [_psnr(mse(_rounded(restore(denoiser, image.clean)), image.clean)) for image in data.test]
-    yield "unharmed_psnr", Metric(value=float(np.mean(clean)), unit="dB", split="test", baselines={})
-    yield "unharmed_psnr_worst", Metric(value=float(np.min(clean)), unit="dB", split="test", baselines={})
+    versions: dict[str, Filter] = {"this model": lambda image: _rounded(restore(denoiser, image)), **served}
+    clean = {name: [psnr(mse(f(image.clean), image.clean)) for image in data.test] for name, f in versions.items()}
+    yield "unharmed_psnr", _metric({name: float(np.mean(each)) for name, each in clean.items()}, "dB")
+    yield "unharmed_psnr_worst", _metric({name: float(np.min(each)) for name, each in clean.items()}, "dB")
 
 
 # --- photographs -----------------------------------------------------------------------------------------
@@ -132,18 +136,25 @@ def _in_grey(image: Whole) -> Whole:
     return Whole(image.name, f"{image.group} in grey", np.repeat(luma[..., None], 3, axis=2))
 
 
-def _drawn(denoiser: Denoiser, images: Sequence[Whole], validation: Sequence[Whole], sigma: int) -> Metric:
+def _drawn(
+    denoiser: Denoiser, int8: Filter | None, images: Sequence[Whole], validation: Sequence[Whole], sigma: int
+) -> Metric:
     strengths = [partial(_non_local_means, strength=round(sigma * k)) for k in (0.4, 0.6, 0.8, 1.0, 1.2)]
     held_out = [(_rounded(_gaussian(image, sigma).clip(0, 1)), image.clean) for image in validation[:8]]
     best = min(strengths, key=lambda f: float(np.mean([mse(f(noisy), clean) for noisy, clean in held_out])))
-    names = ("this model", "8 bits", "noisy", "non-local means")
-    values: dict[str, list[float]] = {name: [] for name in names}
+    values: dict[str, list[float]] = {}
     for image in images:
         noisy = _gaussian(image, sigma)
         file = _rounded(noisy.clip(0, 1))
-        outputs: tuple[Array, ...] = (restore(denoiser, noisy), _rounded(restore(denoiser, file)), noisy, best(file))
-        for name, output in zip(names, outputs, strict=True):
-            values[name].append(_psnr(mse(output, image.clean)))
+        outputs: dict[str, Array] = {
+            "this model": restore(denoiser, noisy),
+            "8 bits": _rounded(restore(denoiser, file)),
+            **({} if int8 is None else {"int8": int8(file)}),
+            "noisy": noisy,
+            "non-local means": best(file),
+        }
+        for name, output in outputs.items():
+            values.setdefault(name, []).append(psnr(mse(output, image.clean)))
     means = {name: float(np.mean(each)) for name, each in values.items()}
     return _metric(means, "dB")
 
@@ -211,7 +222,8 @@ def _words(group: str) -> str:
     return {"all": "gaussian", "all in grey": "gaussian_grey"}.get(group, "_".join(group.lower().split()))
 
 
-def _psnr(error: float) -> float:
+def psnr(error: float) -> float:
+    """dB of a mean squared error, pixels in 0..1; at most UNHARMED."""
     return min(UNHARMED, -10 * math.log10(max(error, 1e-10)))
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -33,6 +34,7 @@ PAGES = {"pages/mixed": 9000, "pages/noisy-office": 3000}  # generated sources: 
 OWN_HELD_OUT = 24  # pages set and degraded here, for validation and for test
 OWN_SIZE = 400  # pixels a side
 OWN = "own pages"  # the group of those
+FLAT = 0.03  # with data.detail: share of patches without any detail that is kept
 
 
 @dataclass(frozen=True)
@@ -88,9 +90,7 @@ def load(recipe: Recipe) -> Patches:
             )
         else:
             train, validation, test = _split(everything, path)
-    return Patches(
-        data.source, licence, _cut(train, data.patch, data.source), train[0].noisy is not None, validation, test
-    )
+    return Patches(data.source, licence, _cut(train, recipe), train[0].noisy is not None, validation, test)
 
 
 # --- pages -----------------------------------------------------------------------------------------------
@@ -186,15 +186,28 @@ def _split(images: list[Whole], path: Path) -> tuple[list[Whole], list[Whole], l
     return train, validation, test
 
 
-def _cut(images: Sequence[Whole], size: int, source: str) -> NDArray[np.uint8]:
-    """All patches of `size` pixels that cover the images, the last of each row and column shifted back."""
+def _cut(images: Sequence[Whole], recipe: Recipe) -> NDArray[np.uint8]:
+    """The patches that cover the images, the last of each row and column shifted back; smooth ones if drawn."""
+    size, detail = recipe.data.patch, recipe.data.detail
+    rng = np.random.default_rng(recipe.seed)
     patches = []
     for image in images:
         pixels = image.clean if image.noisy is None else np.concatenate([image.clean, image.noisy], -1)
         if min(pixels.shape[:2]) < size:
             continue
         starts = [sorted({*range(0, there - size, size), there - size}) for there in pixels.shape[:2]]
-        patches += [pixels[y : y + size, x : x + size] for y in starts[0] for x in starts[1]]
+        for y in starts[0]:
+            for x in starts[1]:
+                patch = pixels[y : y + size, x : x + size]
+                if not detail or rng.random() < FLAT + _detail(patch) / detail:
+                    patches.append(patch)
     if not patches:
-        raise DataError(f"{source} holds no image of at least {size} x {size} pixels; lower data.patch and data.crop")
+        raise DataError(
+            f"{recipe.data.source} holds no image of at least {size} x {size} pixels; lower data.patch and data.crop"
+        )
     return np.stack(patches)
+
+
+def _detail(patch: Image) -> float:
+    """Mean absolute Laplacian of [P,P,C], in grey levels; about 20 in photographs of 480 x 320 pixels."""
+    return float(np.abs(cv2.Laplacian(patch.mean(-1).astype(np.float32), cv2.CV_32F)).mean())

@@ -34,6 +34,13 @@ class Data(_Section):
     validation: str | None = Field(None, description="where the validation images lie, if not a part of `source`")
     test: str | None = Field(None, description="where the test images lie, if not a part of `source`")
     patch: int = Field(160, ge=16, le=1024, description="images of any size are cut into patches of so many pixels")
+    detail: float = Field(
+        0,
+        ge=0,
+        le=255,
+        description="photographs: mean |Laplacian| (of 255) at which a patch is kept "
+        "for sure; smoother ones are kept in proportion; 0: all are kept",
+    )
     crop: int = Field(96, ge=16, le=1024, description="what one training step sees of a patch, at a random place")
 
 
@@ -105,6 +112,7 @@ class Unet(_Section):
 
     type: Literal["unet"] = "unet"
     channels: Literal[1, 3] = Field(1, description="1: grey, 3: RGB")
+    unshuffle: Literal[1, 2] = Field(2, description="2: half size from the first layer on, a quarter of the work")
     widths: tuple[Annotated[int, Field(ge=4, le=1024)], ...] = Field((24, 48, 96), min_length=1, max_length=5)
     encoder_blocks: tuple[Annotated[int, Field(ge=0, le=16)], ...] = (1, 1, 2)
     decoder_blocks: tuple[Annotated[int, Field(ge=0, le=16)], ...] = (1, 1)
@@ -131,13 +139,21 @@ class Optimization(_Section):
     learning_rate: float = Field(1e-3, gt=0, le=10)
     adamw_learning_rate: float = Field(2e-3, gt=0, le=10, description="of what Muon leaves to AdamW")
     weight_decay: float = Field(0, ge=0, le=1)
-    loss: Literal["mse", "l1", "bce"] = "mse"
+    loss: Literal["mse", "l1", "psnr", "bce"] = "mse"
     schedule: Literal["constant", "cosine"] = "constant"
     warmup: Share = Field(0, description="part of the run in which the learning rate rises from 0")
     ema: float = Field(0, ge=0, lt=1, description="decay of the running average of the weights; 0: off")
     patience: int = Field(0, ge=0, description="epochs without a better validation error until it stops; 0: never")
     precision: Literal["fp32", "bf16"] = "fp32"
     clip: float = Field(0, ge=0, description="largest gradient norm; 0: off")
+
+
+class Quantization(_Section):
+    """Beside the graph in floats a second one in eight-bit whole numbers, if it loses little; see
+    training.quantization."""
+
+    loss: float = Field(0.05, gt=0, le=3, description="dB of PSNR on validation that it may lose, at most")
+    calibration: int = Field(64, ge=1, le=4096, description="training patches that give the ranges")
 
 
 class Pretraining(_Section):
@@ -167,6 +183,7 @@ class Recipe(_Section):
     architecture: Annotated[Dense | Convolutional | Unet, Field(discriminator="type")]
     pretraining: Pretraining | None = None
     optimization: Optimization
+    quantization: Quantization | None = None
     ablation: tuple[Ablation, ...] = ()
     notes: str = Field("", description="paragraphs for the model card, Markdown")
 
@@ -179,8 +196,10 @@ class Recipe(_Section):
             raise ValueError("kind denoising needs a corruption, other kinds must not have one")
         if not unet and (self.data.noisy or self.data.validation or self.data.test):
             raise ValueError("data.noisy, data.validation and data.test are for the unet architecture")
-        if not unet and self.optimization.loss == "l1":
-            raise ValueError('loss "l1" is for the unet architecture')
+        if not unet and self.quantization is not None:
+            raise ValueError("quantization is for the unet architecture")
+        if not unet and self.optimization.loss in ("l1", "psnr"):
+            raise ValueError(f'loss "{self.optimization.loss}" is for the unet architecture')
         usual = Augmentation()
         changes = {key for key, value in self.augmentation if value != getattr(usual, key)}
         if not unet and changes & UNET_ONLY:
@@ -198,7 +217,9 @@ class Recipe(_Section):
     @property
     def digest(self) -> str:
         """SHA-256 (hex) of everything that decides the weights; a key left at its default counts as left out."""
-        decisive = self.model_dump_json(exclude={"description", "ablation", "notes"}, exclude_defaults=True)
+        decisive = self.model_dump_json(
+            exclude={"description", "ablation", "notes", "quantization"}, exclude_defaults=True
+        )
         return hashlib.sha256(decisive.encode()).hexdigest()
 
 

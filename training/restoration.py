@@ -1,9 +1,11 @@
 """One training run of a denoiser for images of any size, top to bottom.
 
-recipe -> patches -> U-net -> loop -> measured on whole images -> one graph `image` -> `image` -> package
+recipe -> patches -> U-net -> loop -> one graph `image` -> `denoised` [-> a second one in eight bits]
+  -> measured on whole images -> package
 """
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from torch import Tensor, nn
 from service import package
 from service.manifest import Manifest, Role
 from service.model import Model
-from training import card, denoising, export, pictures, provenance
+from training import card, denoising, export, pictures, provenance, quantization
 from training.corruption import Corruptor
 from training.errors import ParityError
 from training.loop import History, autocast, fit
@@ -23,7 +25,9 @@ from training.patches import Patches, Whole
 from training.recipe import Recipe, Unet
 from training.unet import Denoiser
 
-VALIDATED = 48  # noisy images at most, after every epoch
+VALIDATED = 2_500_000  # pixels of noisy images, about, after every epoch
+QUANTIZED = 12  # validation images that quantisation is judged by, of each their middle
+MIDDLE = 192  # pixels a side
 FAILURES = 4  # groups whose worst image is shown
 PART = (160, 420)  # height and width of what is shown of it
 
@@ -91,22 +95,22 @@ def train(recipe: Recipe, data: Patches, folder: Path, device: torch.device) -> 
     denoiser = build(recipe).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     generator = torch.Generator(device).manual_seed(recipe.seed)
     views = Views(recipe, paired=data.paired)
-    squared = recipe.optimization.loss == "mse"
+    measure = LOSSES[recipe.optimization.loss]
 
     def objective(module: nn.Module, batch: Tensor, _: float, generator: torch.Generator) -> Tensor:
         clean, noisy = views(batch, generator)
-        error = excess(module(noisy).float(), clean)
-        return error.square().mean() if squared else error.abs().mean()
+        return measure(excess(module(noisy).float(), clean))
 
-    held_out = [(image.clean, noisy) for image in data.validation for noisy in denoising.noisy_versions(image)]
-    held_out = held_out[:: -(-len(held_out) // VALIDATED)]
+    held_out = [[(image.clean, noisy) for noisy in denoising.noisy_versions(image)] for image in data.validation]
+    pixels = sum(clean.shape[0] * clean.shape[1] for versions in held_out for clean, _ in versions)
+    some = [version for versions in held_out[:: -(-pixels // VALIDATED)] for version in versions]
 
     def validate(module: nn.Module) -> float:
         """Root mean squared error of each image, mean over images."""
         if not isinstance(module, Denoiser):
             raise TypeError("This is a bug: only denoisers are trained here")
         with autocast(device, "fp32"):
-            errors = [denoising.mse(denoising.restore(module, noisy), clean) for clean, noisy in held_out]
+            errors = [denoising.mse(denoising.restore(module, noisy), clean) for clean, noisy in some]
         return float(np.mean(np.sqrt(errors)))
 
     history = fit(
@@ -115,6 +119,22 @@ def train(recipe: Recipe, data: Patches, folder: Path, device: torch.device) -> 
         fingerprint=f"{recipe.digest} {data.digest}", title=recipe.name,
     )  # fmt: skip
     return Trained(denoiser.cpu().eval(), history)
+
+
+def negative_psnr(error: Tensor) -> Tensor:
+    """[B,C,H,W] -> tenths of a decibel-like unit: mean over images of ln(MSE), as PSNR is averaged over images.
+
+    So faint noise counts as much as strong noise (Chen et al., "Simple Baselines for Image Restoration", ECCV 2022, use
+    it too); errors below 1.5 of 255 count little.
+    """
+    return 0.1 * (error.square().mean((1, 2, 3)) + (1.5 / 255) ** 2).log().mean()
+
+
+LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
+    "l1": lambda error: error.abs().mean(),
+    "mse": lambda error: error.square().mean(),
+    "psnr": negative_psnr,
+}
 
 
 def excess(output: Tensor, clean: Tensor) -> Tensor:
@@ -140,9 +160,12 @@ def run(recipe: Recipe, data: Patches, out: Path, runs: Path, device: torch.devi
     models, name = out.parent, out.name
     trained = train(recipe, data, runs / name, device)
     denoiser = trained.denoiser
-    metrics = dict(denoising.measure(denoiser, data))
-    version = package.next_version(models, name)
     graph: dict[Role, bytes] = {"denoiser": export.denoiser(denoiser)}
+    eight_bits = _quantized(recipe, data, graph["denoiser"])
+    if eight_bits is not None:
+        graph["denoiser-int8"] = eight_bits
+    metrics = dict(denoising.measure(denoiser, data, None if eight_bits is None else quantization.served(eight_bits)))
+    version = package.next_version(models, name)
     facts = export.denoiser_manifest(
         name, version, recipe.description, graph, provenance.of(recipe, data), metrics, denoiser.halo
     )
@@ -153,9 +176,39 @@ def run(recipe: Recipe, data: Patches, out: Path, runs: Path, device: torch.devi
     return export.write(models, facts, graph, files)
 
 
+def _quantized(recipe: Recipe, data: Patches, graph: bytes) -> bytes | None:
+    """The graph in eight-bit whole numbers, if the recipe asks for one and it loses as little as allowed."""
+    if recipe.quantization is None:
+        return None
+    generator = torch.Generator().manual_seed(recipe.seed)
+    order = torch.randperm(len(data.train), generator=generator)[: recipe.quantization.calibration]
+    _, noisy = Views(recipe, paired=data.paired)(torch.from_numpy(data.train[order.numpy()]), generator)
+    calibration = [_eight_bits(image) for image in noisy.permute(0, 2, 3, 1).numpy()]
+    held_out = [
+        (_eight_bits(_middle(noisy)), _middle(image.clean))
+        for image in data.validation[:: -(-len(data.validation) // QUANTIZED)]
+        for noisy in denoising.noisy_versions(image)
+    ]
+
+    def error(candidate: bytes) -> float:
+        served = quantization.served(candidate)
+        return -float(np.mean([denoising.psnr(denoising.mse(served(noisy), clean)) for noisy, clean in held_out]))
+
+    found = quantization.quantized(graph, calibration, error, error(graph) + recipe.quantization.loss)
+    if found is None:
+        print(f"{recipe.name}: not quantised, it would lose more than {recipe.quantization.loss} dB", file=sys.stderr)  # noqa: T201
+    return found
+
+
+def _middle(image: np.ndarray) -> np.ndarray:
+    """[H,W,C] -> at most [MIDDLE,MIDDLE,C] of it."""
+    top, left = (max(0, (there - MIDDLE) // 2) for there in image.shape[:2])
+    return image[top : top + MIDDLE, left : left + MIDDLE]
+
+
 def _parity(denoiser: Denoiser, data: Patches, facts: Manifest, graph: Mapping[Role, bytes]) -> str:
     """Opens the package as the service will and compares it with torch on every test image."""
-    model = Model(package.verify(facts, graph, where=f"{facts.name}/{facts.version}"), "cpu")
+    model = Model(package.verify(facts, graph, where=f"{facts.name}/{facts.version}"), "cpu", precision="fp32")
     worst = 0
     for image in data.test:
         noisy = denoising.noisy_versions(image)[0]

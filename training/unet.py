@@ -1,12 +1,13 @@
 """A denoiser with skip connections: what is left of an autoencoder that may look past its bottleneck.
 
-image -> scaling -> halved by pixel unshuffle -> [blocks, halve] ... blocks ... [enlarge, + skip, blocks] -> noise
+image -> scaling -> [halved by pixel unshuffle] -> [blocks, halve] ... blocks ... [enlarge, + skip, blocks] -> noise
 image - noise -> scaling back -> denoised
 
 U-Net (Ronneberger et al., MICCAI 2015) of residual blocks, that predicts the noise (Zhang et al., "Beyond a Gaussian
-Denoiser", IEEE TIP 2017, section III), working at half size from its first layer on (Zhang et al., "FFDNet", IEEE TIP
-2018, section III-B): a quarter of the arithmetic. No normalisation: a pixel's output depends on its surroundings alone,
-`halo` pixels to each side, so any image can be cut into tiles without a seam.
+Denoiser", IEEE TIP 2017, section III). With `unshuffle` 2 it works at half size from its first layer on (Zhang et al.,
+"FFDNet", IEEE TIP 2018, section III-B): a quarter of the arithmetic, enough for pages; photographs lose fine texture
+by it. No normalisation: a pixel's output depends on its surroundings alone, `halo` pixels to each side, so any image
+can be cut into tiles without a seam.
 
 With `context` the lowest level also sees the maximum of each of its channels over a neighbourhood: how dark the darkest
 ink nearby is tells ink from stain, and convolutions, which add, are slow to learn it.
@@ -22,8 +23,6 @@ from torch import Tensor, nn
 
 from training.architectures import PixelScaling
 from training.recipe import Unet
-
-UNSHUFFLE = 2
 
 
 class Conv(nn.Module):
@@ -81,7 +80,7 @@ class Denoiser(nn.Module):
         super().__init__()
         self.recipe = recipe
         self.scaling = PixelScaling()
-        widths, pixels = recipe.widths, recipe.channels * UNSHUFFLE**2
+        widths, pixels = recipe.widths, recipe.channels * recipe.unshuffle**2
         self.first = Conv(pixels, widths[0], 3)
         self.encoder = nn.ModuleList(_blocks(w, n) for w, n in zip(widths, recipe.encoder_blocks, strict=True))
         self.halve = nn.ModuleList(Conv(a, b, 2, stride=2) for a, b in itertools.pairwise(widths))
@@ -91,7 +90,7 @@ class Denoiser(nn.Module):
         self.last = Conv(widths[0], pixels, 3, gain=0.1)
 
     def forward(self, image: Tensor) -> Tensor:
-        x = self.first(F.pixel_unshuffle(image, UNSHUFFLE))
+        x = self.first(self._smaller(image))
         skips: list[Tensor] = []
         for level, blocks in enumerate(self.encoder):
             if self.context is not None and level == len(self.halve):
@@ -102,19 +101,25 @@ class Denoiser(nn.Module):
                 x = self.halve[level](x)
         for level in reversed(range(len(self.enlarge))):
             x = self.decoder[level](self.enlarge[level](x) + skips[level])
-        return image + F.pixel_shuffle(self.last(x), UNSHUFFLE)
+        return image + self._larger(self.last(x))
 
     def denoise(self, image: Tensor) -> Tensor:
         return self.scaling.inverse(self(self.scaling(image)))
 
+    def _smaller(self, image: Tensor) -> Tensor:
+        return image if self.recipe.unshuffle == 1 else F.pixel_unshuffle(image, self.recipe.unshuffle)
+
+    def _larger(self, x: Tensor) -> Tensor:
+        return x if self.recipe.unshuffle == 1 else F.pixel_shuffle(x, self.recipe.unshuffle)
+
     @property
     def stride(self) -> int:
-        return int(UNSHUFFLE * 2 ** (len(self.recipe.widths) - 1))
+        return int(self.recipe.unshuffle * 2 ** (len(self.recipe.widths) - 1))
 
     @property
     def halo(self) -> int:
         """Pixels: nothing farther away reaches an output pixel. A 3x3 convolution at 1/s of the size reaches s."""
-        scales = [UNSHUFFLE * 2**level for level in range(len(self.recipe.widths))]
+        scales = [self.recipe.unshuffle * 2**level for level in range(len(self.recipe.widths))]
         blocks = [
             e + d for e, d in itertools.zip_longest(self.recipe.encoder_blocks, self.recipe.decoder_blocks, fillvalue=0)
         ]

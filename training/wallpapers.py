@@ -2,8 +2,8 @@
 
 package of Debian's archive (SHA-256 checked) -> chosen photographs -> scaled down by two or more -> PNG in the cache
 
-Scaling down averages away the noise and the traces of compression that the photographs have. Each is kept at two sizes:
-the longer side about 1400 pixels, and half of that, where texture is as dense as in small pictures.
+Scaling down averages away the noise and the traces of compression of the photographs. Each is kept at five sizes,
+as most of them show few things from near: texture as dense as in small pictures is found in their small copies.
 """
 
 import io
@@ -19,7 +19,7 @@ from training.download import cache, fetch
 from training.errors import DataError, DiskError
 
 ARCHIVE = "https://deb.debian.org/debian/pool/main"
-LONGER_SIDE = 1400  # pixels, of the larger copy
+LONGER_SIDES = (1400, 1000, 700, 500, 350)  # pixels, of the copies
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ SOURCES = (
 
 def photographs() -> Path:
     """The folder of the scaled photographs; downloads 168 MB once. DownloadError, DataError or DiskError."""
-    folder = cache() / "photos" / "debian"
+    folder = cache() / "photos" / "debian-five-sizes"
     if folder.is_dir():
         return folder
     part = folder.with_name("debian.part")
@@ -125,7 +125,7 @@ def licence() -> str:
 
 
 def unpack(package: Path, source: Source, folder: Path) -> None:
-    """Writes the package's photographs, scaled, as <name>-1.png and <name>-2.png; DataError if one is missing."""
+    """Writes the package's photographs, scaled, as <name>-1.png, <name>-2.png, ...; DataError if one is missing."""
     wanted = dict.fromkeys(source.photographs)
     try:
         with tarfile.open(fileobj=io.BytesIO(_member(package, "data.tar")), mode="r:*") as archive:
@@ -162,10 +162,9 @@ def _scale(encoded: bytes, folder: Path, name: str) -> None:
     image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
     if image is None:
         raise DataError(f"{name} cannot be read as an image")
-    longer = max(image.shape[:2])
-    factor = max(2, -(-longer // LONGER_SIDE))
-    for number, divisor in ((1, factor), (2, 2 * factor)):
-        size = (image.shape[1] // divisor, image.shape[0] // divisor)
+    for number, longer in enumerate(LONGER_SIDES, 1):
+        factor = max(2, max(image.shape[:2]) / longer)
+        size = (round(image.shape[1] / factor), round(image.shape[0] / factor))
         small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         if not cv2.imwrite(str(folder / f"{name}-{number}.png"), small):
             raise DiskError(f"cannot write {folder / name}")

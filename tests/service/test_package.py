@@ -84,6 +84,18 @@ def test_a_missing_graph_is_refused(directory: Path) -> None:
         package.read(directory)
 
 
+def test_a_quantised_denoiser_alone_is_refused(tmp_path: Path) -> None:
+    facts: Any = {"kind": "denoising", "operations": ("denoise",), "reconstruction_error_quantiles": None}
+    (whole,) = doubles.denoiser_graphs().values()
+    directory = doubles.write(tmp_path / "models", "small", {"denoiser": whole, "denoiser-int8": whole}, **facts)
+    assert set(package.read(directory).graphs) == {"denoiser", "denoiser-int8"}
+    manifest = json.loads((directory / "manifest.json").read_text())
+    del manifest["graphs"]["denoiser"]
+    edit(directory, graphs=manifest["graphs"])
+    with pytest.raises(graph.GraphMissing, match="stands in for 'denoiser'; that one is missing"):
+        package.read(directory)
+
+
 def test_an_operation_without_its_graph_is_refused(tmp_path: Path) -> None:
     only = {"encoder": doubles.image_graphs()["encoder"]}
     with pytest.raises(graph.GraphMissing, match="offers decode, which needs a graph 'decoder'"):

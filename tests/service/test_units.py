@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from starlette.testclient import TestClient
 
@@ -242,6 +243,33 @@ def test_a_provider_that_is_not_here_falls_back_unless_it_is_required(models: Pa
     assert Model(package, "cuda").provider == "cpu"
     with pytest.raises(ProviderMissing, match="provider cuda was asked for and does not run here"):
         Model(package, "cuda", required=True)
+
+
+def test_a_quantised_graph_runs_where_the_cpu_is_faster_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts: Any = {"kind": "denoising", "operations": ("denoise",), "reconstruction_error_quantiles": None}
+    (negative,) = doubles.denoiser_graphs(1).values()
+    doubled = doubles.denoiser_graphs(1)["denoiser"]
+    doubled.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(np.array(254, np.int32), "white"))
+    opened = read(doubles.write(tmp_path, "small", {"denoiser": negative, "denoiser-int8": doubled}, **facts))
+    image = np.full((1, 4, 4, 1), 10, np.uint8)
+    for has, precision, runs, answer in (
+        (True, "auto", "int8", 244), (False, "auto", "fp32", 245),
+        (True, "fp32", "fp32", 245), (False, "int8", "int8", 244),
+    ):  # fmt: skip
+        monkeypatch.setattr("service.model.eight_bit_instructions", lambda has=has: has)
+        model = Model(opened, precision=precision)  # type: ignore[arg-type]
+        assert model.precision == runs
+        assert (model.denoise(image) == answer).all()
+
+
+def test_a_processor_says_whether_it_multiplies_eight_bit_numbers(tmp_path: Path) -> None:
+    listed = tmp_path / "cpuinfo"
+    for line, has in (("flags : fpu avx512_vnni", True), ("flags : fpu avx2", False), ("Features : fp asimddp", True)):
+        listed.write_text(f"processor : 0\n{line}\nbugs : avx_vnni\n")
+        assert providers.eight_bit_instructions(listed) is has
+    assert not providers.eight_bit_instructions(tmp_path / "none")
 
 
 def test_cores_follow_the_containers_quota(tmp_path: Path) -> None:

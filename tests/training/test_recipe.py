@@ -54,6 +54,8 @@ def test_none_removes_a_key() -> None:
         ({"architecture": {"type": "convolutional", "latent_dim": 4, "channels": [8]}}, "must be equally long"),
         ({"architecture": {"type": "convolutional", "latent_dim": 4}, "pretraining": {"epochs": 1}}, "for the dense"),
         ({"optimization.loss": "bce"}, 'needs output_activation "sigmoid"'),
+        ({"optimization.loss": "psnr"}, 'loss "psnr" is for the unet architecture'),
+        ({"quantization": {}}, "quantization is for the unet architecture"),
         ({"name.first": "x"}, "name.first is not a key of a table"),
         ({"name": "Not A Name"}, "name: String should match pattern"),
     ],

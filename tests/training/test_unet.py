@@ -8,6 +8,7 @@ SHAPES = [
     Unet(widths=(8,), encoder_blocks=(1,), decoder_blocks=()),
     Unet(widths=(8, 12), encoder_blocks=(1, 2), decoder_blocks=(1,)),
     Unet(widths=(8, 12), encoder_blocks=(0, 1), decoder_blocks=(0,), context=5),
+    Unet(widths=(8, 12), encoder_blocks=(1, 1), decoder_blocks=(1,), unshuffle=1),
     Unet(widths=(8, 8, 8), encoder_blocks=(1, 0, 1), decoder_blocks=(0, 1), channels=3),
 ]
 
@@ -20,7 +21,9 @@ def built(recipe: Unet) -> Denoiser:
     return denoiser
 
 
-@pytest.mark.parametrize("recipe", SHAPES, ids=["one level", "two levels", "context", "three levels, colour"])
+@pytest.mark.parametrize(
+    "recipe", SHAPES, ids=["one level", "two levels", "context", "full size", "three levels, colour"]
+)
 def test_an_output_pixel_sees_no_farther_than_the_halo(recipe: Unet) -> None:
     denoiser = built(recipe).double()
     size = 2 * denoiser.halo + 4 * denoiser.stride
@@ -35,7 +38,9 @@ def test_an_output_pixel_sees_no_farther_than_the_halo(recipe: Unet) -> None:
     assert reached > denoiser.halo - 2 * denoiser.stride, "and no larger than it must be"
 
 
-@pytest.mark.parametrize("recipe", SHAPES, ids=["one level", "two levels", "context", "three levels, colour"])
+@pytest.mark.parametrize(
+    "recipe", SHAPES, ids=["one level", "two levels", "context", "full size", "three levels, colour"]
+)
 def test_the_port_keeps_shape_and_dtype_and_starts_near_the_identity(recipe: Unet) -> None:
     torch.manual_seed(0)
     denoiser = Denoiser(recipe)
