@@ -10,7 +10,7 @@ folders for validation and test.
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,6 +34,7 @@ PAGES = {"pages/mixed": 9000, "pages/noisy-office": 3000}  # generated sources: 
 OWN_HELD_OUT = 24  # pages set and degraded here, for validation and for test
 OWN_SIZE = 400  # pixels a side
 OWN = "own pages"  # the group of those
+EXAMPLE_SIZE = "-4"  # of the copies of photographs that are shown: 500 pixels
 FLAT = 0.03  # with data.detail: share of patches without any detail that is kept
 
 
@@ -57,6 +58,7 @@ class Patches:
     paired: bool
     validation: Sequence[Whole]
     test: Sequence[Whole]
+    examples: Sequence[Whole] = ()  # to be shown in place of test images, whose licence may not allow it
 
     @property
     def digest(self) -> str:
@@ -75,8 +77,10 @@ def load(recipe: Recipe) -> Patches:
     if data.source in PAGES:
         return _pages(data.source, recipe)
     licence, path = data.licence, None
+    examples: list[Whole] = []
     if data.source == "photos/debian":
         licence, path = wallpapers.licence(), wallpapers.photographs()
+        examples = _examples(architecture.channels)
     path = path or find(data.source)
     if path.suffix == ".npz":
         train, validation, test = _split(_npz(path), path)
@@ -90,7 +94,8 @@ def load(recipe: Recipe) -> Patches:
             )
         else:
             train, validation, test = _split(everything, path)
-    return Patches(data.source, licence, _cut(train, recipe), train[0].noisy is not None, validation, test)
+    patches = _cut(train, recipe)
+    return Patches(data.source, licence, patches, train[0].noisy is not None, validation, test, examples)
 
 
 # --- pages -----------------------------------------------------------------------------------------------
@@ -134,6 +139,15 @@ def _own(split: Literal["validation", "test"]) -> list[Whole]:
 
 
 # --- files -----------------------------------------------------------------------------------------------
+
+
+def _examples(channels: int) -> list[Whole]:
+    """One copy of each free photograph that is only shown; its author is its group."""
+    return [
+        replace(image, group=image.name.removesuffix(EXAMPLE_SIZE).replace("_", " "))
+        for image in _folder(wallpapers.examples(), None, channels)
+        if image.name.endswith(EXAMPLE_SIZE)
+    ]
 
 
 def _npz(path: Path) -> list[Whole]:

@@ -224,12 +224,13 @@ def _parity(denoiser: Denoiser, data: Patches, facts: Manifest, graph: Mapping[R
 
 def draw(trained: Trained, data: Patches) -> dict[str, tuple[str, bytes]]:
     """The report's pictures: file name -> (caption, PNG)."""
+    images = data.examples or data.test
     groups: dict[str, Whole] = {}
-    for image in data.test:
+    for image in images:
         groups.setdefault(image.group, image)
-    chosen = list(groups.values()) if len(groups) > 1 else list(data.test[:4])
+    chosen = list(groups.values()) if len(groups) > 1 else list(images[:4])
     rows = [_shown(trained.denoiser, image) for image in chosen]
-    failures = [_worst_part(*row) for row in _worst(trained.denoiser, data.test)]
+    failures = [_worst_part(*row) for row in _worst(trained.denoiser, images)]
     return {
         "before-after.png": ("Held-out images: noisy, denoised, and the clean original", pictures.before_after(rows)),
         "failures.png": (

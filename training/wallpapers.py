@@ -10,6 +10,7 @@ Lanczos' filter keeps it sharp (0.1 dB better at sigma 15 than area averages, af
 import io
 import lzma
 import tarfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,15 +97,34 @@ SOURCES = (
 )  # fmt: skip
 
 
+EXAMPLES = Source(
+    SOURCES[0].pool,
+    SOURCES[0].sha256,
+    {
+        f"{_ARTISTS}/friends_by_Aitzol_Berasategi.jpg": ("Aitzol Berasategi", _BY),
+        f"{_ARTISTS}/Wine_by_Jakkub_Mede.jpg": ("Jakub Mede", _BY),
+    },
+)  # never trained on: what a card may show
+
+
 def photographs() -> Path:
     """The folder of the scaled photographs; downloads 168 MB once. DownloadError, DataError or DiskError."""
-    folder = cache() / "photos" / "debian-lanczos"
+    return _unpacked("debian-lanczos", SOURCES)
+
+
+def examples() -> Path:
+    """The folder of the scaled EXAMPLES; raises as `photographs` does."""
+    return _unpacked("debian-examples", (EXAMPLES,))
+
+
+def _unpacked(name: str, sources: Sequence[Source]) -> Path:
+    folder = cache() / "photos" / name
     if folder.is_dir():
         return folder
-    part = folder.with_name("debian.part")
+    part = folder.with_name(f"{name}.part")
     try:
         part.mkdir(parents=True, exist_ok=True)
-        for source in SOURCES:
+        for source in sources:
             url = f"{ARCHIVE}/{source.pool}"
             package = fetch(url, cache() / "debian" / Path(source.pool).name, sha256=source.sha256)
             unpack(package, source, part)

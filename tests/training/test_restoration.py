@@ -15,6 +15,7 @@ from tests.training import faces
 from training import denoising, export, fonts, patches, quantization, recipe, restoration, wallpapers
 from training.__main__ import main
 from training.errors import DataError, ParityError, RecipeError
+from training.loop import History
 from training.patches import Whole
 from training.recipe import Recipe
 from training.restoration import Views
@@ -340,6 +341,25 @@ def test_photographs_are_taken_from_a_package_and_scaled_down(tmp_path: Path) ->
     (tmp_path / "y.deb").write_bytes(b"<html>not found</html>")
     with pytest.raises(DataError, match="not a package of Debian"):
         wallpapers.unpack(tmp_path / "y.deb", source, tmp_path)
+
+
+def test_photographs_that_may_be_shown_stand_in_for_test_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder, names in (("train", range(8)), ("shown", ["a_by_b-4", "a_by_b-5"])):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            cv2.imwrite(str(tmp_path / folder / f"{name}.png"), np.full((40, 40, 3), 99, np.uint8))
+    monkeypatch.setattr(wallpapers, "photographs", lambda: tmp_path / "train")
+    monkeypatch.setattr(wallpapers, "examples", lambda: tmp_path / "shown")
+    held_out = {"data.validation": str(tmp_path / "train"), "data.test": str(tmp_path / "train")}
+    architecture = {"type": "unet", "channels": 3, "widths": [8], "encoder_blocks": [1], "decoder_blocks": []}
+    data = patches.load(made("photos/debian", held_out, architecture=architecture))
+    assert [image.group for image in data.examples] == ["a by b"]
+    assert "a by b" not in {image.group for image in data.test}
+    trained = restoration.Trained(restoration.build(made("x", architecture=architecture)), History([1.0], [1.0], 0))
+    drawn = restoration.draw(trained, data)
+    assert drawn["before-after.png"][1].startswith(b"\x89PNG")
 
 
 def test_every_photograph_has_an_author_and_a_free_licence() -> None:
