@@ -42,7 +42,8 @@ class Model:
         threads: threads inside one run.
         required: refuse a provider other than the one asked for (service.providers.ProviderMissing).
         precision: `auto` runs a denoiser in eight-bit whole numbers where the package has such a graph, the CPU runs
-            it, and the CPU has instructions for it; `fp32` never does, `int8` wherever the package has the graph.
+            it, and the CPU has instructions for it; `fp32` never does; `int8` asks for no instructions. No other
+            provider runs it: a GPU that was asked for is never left for it.
     """
 
     def __init__(
@@ -64,11 +65,10 @@ class Model:
             role: open_session(graph, provider, threads, required=required) for role, graph in graphs.items()
         }
         self.provider = " and ".join(sorted({obtained(session) for session in self._sessions.values()}))
-        fits = precision == "int8" or (precision == "auto" and self.provider == "cpu" and eight_bit_instructions())
-        self.precision: Literal["fp32", "int8"] = "int8" if quantized is not None and fits else "fp32"
-        if quantized is not None and fits:
+        self.precision: Literal["fp32", "int8"] = "fp32"
+        if quantized is not None and self.provider == "cpu" and _eight_bits(precision):
+            self.precision = "int8"
             self._sessions["denoiser"] = open_session(quantized, "cpu", threads, required=False)
-            self.provider = "cpu"
         below, right = (_stride(axis) for axis in (*self.sample.shape[1:3], 1, 1)[:2])
         self.strides = (below, right)
 
@@ -170,6 +170,10 @@ def reconstruction_error(batch: Array, output: Array) -> NDArray[np.float64]:
     scale = 255.0 if batch.dtype == np.uint8 else 1.0
     difference = (batch.astype(np.float64) - output.astype(np.float64)) / scale
     return np.asarray(np.mean(difference.reshape(len(batch), -1) ** 2, axis=1))
+
+
+def _eight_bits(precision: Precision) -> bool:
+    return precision == "int8" or (precision == "auto" and eight_bit_instructions())
 
 
 def _cropped(output: Array, batch: Array) -> Array:

@@ -35,7 +35,8 @@ class Settings(BaseSettings):
         default=False, description="refuse to start when the provider asked for does not really run"
     )
     precision: Precision = Field(
-        "auto", description="int8: quantised graphs where a package has them; auto: where the CPU is faster with them"
+        "auto",
+        description="on the CPU, int8: quantised graphs where packages have them; auto: if it is faster with them",
     )
     workers: int = Field(
         default_factory=usable_cores, ge=1, le=256, description="model runs side by side, one thread each"

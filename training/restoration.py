@@ -122,7 +122,7 @@ def train(recipe: Recipe, data: Patches, folder: Path, device: torch.device) -> 
 
 
 def negative_psnr(error: Tensor) -> Tensor:
-    """[B,C,H,W] -> tenths of a decibel-like unit: mean over images of ln(MSE), as PSNR is averaged over images.
+    """Of an error [B,C,H,W], pixels in 0..1: a tenth of ln(MSE), averaged over images as PSNR is; 0.023 are 1 dB.
 
     So faint noise counts as much as strong noise (Chen et al., "Simple Baselines for Image Restoration", ECCV 2022, use
     it too); errors below 1.5 of 255 count little.

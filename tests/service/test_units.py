@@ -264,6 +264,16 @@ def test_a_quantised_graph_runs_where_the_cpu_is_faster_with_it(
         assert (model.denoise(image) == answer).all()
 
 
+def test_a_gpu_is_not_left_for_a_quantised_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    facts: Any = {"kind": "denoising", "operations": ("denoise",), "reconstruction_error_quantiles": None}
+    (whole,) = doubles.denoiser_graphs(1).values()
+    opened = read(doubles.write(tmp_path, "small", {"denoiser": whole, "denoiser-int8": whole}, **facts))
+    monkeypatch.setattr("service.model.obtained", lambda session: "cuda")
+    for precision in ("auto", "int8"):
+        model = Model(opened, precision=precision)  # type: ignore[arg-type]
+        assert (model.provider, model.precision) == ("cuda", "fp32")
+
+
 def test_a_processor_says_whether_it_multiplies_eight_bit_numbers(tmp_path: Path) -> None:
     listed = tmp_path / "cpuinfo"
     for line, has in (("flags : fpu avx512_vnni", True), ("flags : fpu avx2", False), ("Features : fp asimddp", True)):
