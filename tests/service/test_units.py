@@ -270,7 +270,7 @@ def test_a_gpu_is_not_left_for_a_quantised_graph(tmp_path: Path, monkeypatch: py
     opened = read(doubles.write(tmp_path, "small", {"denoiser": whole, "denoiser-int8": whole}, **facts))
     monkeypatch.setattr("service.model.obtained", lambda session: "cuda")
     for precision in ("auto", "int8"):
-        model = Model(opened, precision=precision)  # type: ignore[arg-type]
+        model = Model(opened, precision=precision)
         assert (model.provider, model.precision) == ("cuda", "fp32")
 
 
