@@ -122,11 +122,11 @@ def main() -> int:
     parser.add_argument("--package", type=Path, default=Path("models/pages/1"))
     parser.add_argument("--json", type=Path, help="also write the numbers here")
     asked = parser.parse_args()
-    model = Model(read(asked.package), "cpu", threads=2)
+    model = Model(read(asked.package), "cpu", cores=2)
     samples = office() + own()
 
     def cleaned(page: Page) -> Page:
-        return np.asarray(model.denoise(page[None, ..., None])[0, ..., 0])
+        return np.asarray(model.denoise(page[None, ..., None], wide=True)[0, ..., 0])
 
     report: dict[str, dict[str, dict[str, float]]] = {}
     for name, engine in engines().items():

@@ -21,6 +21,7 @@ from service.pictures import Picture
 from service.requests import JSON, NPY, Sent
 
 PICTURES = tuple(images.ENCODED)
+_SHORT_BYTES = {NPY: 1 << 18, JSON: 1 << 14}  # pictures less
 ERRORS_IN_HEADERS = 100  # samples; more would not pass through proxies, JSON holds any number
 
 
@@ -49,6 +50,11 @@ def negotiate(accept: str | None, model: Model, operation: Operation, sent: Sent
             f"Accept: {accept} cannot be served ({why}); {operation} answers {', '.join(offers)}", offers=list(offers)
         )
     return chosen
+
+
+def short(result: Result, media_type: str) -> bool:
+    """Whether `render` takes less than a thread there and back."""
+    return sum(sample.nbytes for sample in result.samples) <= _SHORT_BYTES.get(media_type, 1 << 12)
 
 
 def render(result: Result, media_type: str, model: Model, operation: Operation, sent: Sent) -> Response:

@@ -4,18 +4,22 @@ bytes -> admission -> requests.read -> inference (pictures, pages, scheduler, mo
 """
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
+from http import HTTPStatus
 from typing import Annotated, Any, get_args
 
-from fastapi import Depends, FastAPI, Path, Query, Request, Response
+from fastapi import FastAPI, HTTPException, Path, Request, Response
+from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
+from starlette.types import Receive, Scope, Send
 
-from service import __version__, answers, openapi, problems, requests
-from service.admission import Admission
-from service.errors import InvalidInput, NotReady, UnknownOperation
-from service.fit import Fit
-from service.inference import Inference, Options
+from service import __version__, answers, openapi, options, problems, requests
+from service.admission import MEGA, Admission
+from service.errors import NotReady, UnknownOperation
+from service.inference import Inference
+from service.lifetime import deadline, leaving
 from service.manifest import Operation
 from service.model import Model
 from service.registry import Registry, open_all
@@ -33,10 +37,6 @@ size: 16 bits, alpha, colour, profile, text and the pages of a TIFF stay. Every 
 
 Name = Annotated[str, Path(description="a model of /v1/models", examples=["cats-stacked"])]
 Version = Annotated[str, Path(description="a version of that model", examples=["1"])]
-FitQuery = Annotated[Fit | None, Query(description="resize an image to the size the model takes")]
-StrengthQuery = Annotated[
-    float, Query(ge=0, le=1, description="how much of the correction is applied: 0 nothing, 1 all of it")
-]
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -46,7 +46,11 @@ def create_app(settings: Settings) -> FastAPI:
         ProviderMissing: settings.require_provider, and a model does not run on settings.provider.
     """
     registry = open_all(
-        settings.models, settings.provider, required=settings.require_provider, precision=settings.precision
+        settings.models,
+        settings.provider,
+        required=settings.require_provider,
+        precision=settings.precision,
+        cores=settings.workers,
     )
     admission = Admission(settings.max_requests, settings.max_inside_pixels, settings.max_inside_bytes)
 
@@ -111,23 +115,18 @@ def _add_models(app: FastAPI, registry: Registry) -> None:
 
 
 def _add_operation(app: FastAPI, operation: Operation) -> None:
-    read = _denoise_options if operation == "denoise" else _options
+    async def newest(request: Request) -> Response:
+        return await _answer(request, operation)
 
-    async def newest(request: Request, name: Name, options: Annotated[Options, Depends(read)]) -> Response:
-        return await _answer(request, operation, name, None, options)
+    async def pinned(request: Request) -> Response:
+        return await _answer(request, operation)
 
-    async def pinned(
-        request: Request, name: Name, version: Version, options: Annotated[Options, Depends(read)]
-    ) -> Response:
-        return await _answer(request, operation, name, version, options)
-
-    extra = {"requestBody": openapi.request_body(operation)}
-    routes: list[tuple[str, Callable[..., Awaitable[Response]], str]] = [
+    routes: list[tuple[str, Callable[[Request], Awaitable[Response]], str]] = [
         (f"/v1/models/{{name}}/{operation}", newest, operation),
         (f"/v1/models/{{name}}/versions/{{version}}/{operation}", pinned, f"{operation}_version"),
     ]
     for path, endpoint, identifier in routes:
-        app.add_api_route(
+        route = Operational(
             path,
             endpoint,
             methods=["POST"],
@@ -137,16 +136,25 @@ def _add_operation(app: FastAPI, operation: Operation) -> None:
             operation_id=identifier,
             response_model=Answer,
             responses=openapi.responses(operation),
-            openapi_extra=extra,
+            openapi_extra={
+                "parameters": openapi.parameters(operation, versioned=endpoint is pinned),
+                "requestBody": openapi.request_body(operation),
+            },
         )
+        app.router.routes.append(route)
 
 
-async def _options(fit: FitQuery = None) -> Options:
-    return Options(fit)
+class Operational(APIRoute):
+    """A route that OpenAPI knows and FastAPI's dependency layer does not see: its endpoint is given the request.
 
+    For a tensor of 28x28 that layer took longer than the model (benchmarks/README.md).
+    """
 
-async def _denoise_options(fit: FitQuery = None, strength: StrengthQuery = 1.0) -> Options:
-    return Options(fit, strength)
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] != "POST":
+            raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "POST"})
+        response = await self.endpoint(Request(scope, receive))
+        await response(scope, receive, send)
 
 
 def _add_unknown_operation(app: FastAPI) -> None:
@@ -158,39 +166,37 @@ def _add_unknown_operation(app: FastAPI) -> None:
         )
 
 
-async def _answer(request: Request, operation: Operation, name: str, version: str | None, options: Options) -> Response:
-    """One request, one direction; admission leaves on every path."""
-    state = request.app.state
-    _check_parameters(request.query_params, operation)
-    model: Model = state.registry.get(name, version)
+async def _answer(request: Request, operation: Operation) -> Response:
+    """One request, one direction, within its time; admission leaves on every path."""
+    state, headers = request.app.state, request.headers
+    settings: Settings = state.settings
+    chosen = options.read(request.scope["query_string"], operation)
+    model: Model = state.registry.get(request.path_params["name"], request.path_params.get("version"))
     model.input_port(operation)
+    asked = options.deadline(headers.get("request-deadline"), settings.max_deadline)
     with state.admission.enter() as permit:
-        sent = requests.read(
-            # by no name: it is large, and read once
-            await requests.receive(request, state.settings.max_body_bytes, permit.hold),
-            request.headers.get("content-type"),
-            model,
-            operation,
-            state.settings.max_batch,
-        )
-        work = await state.inference.read(model, operation, sent, options, permit)
-        media_type = answers.negotiate(request.headers.get("accept"), model, operation, sent, work)
-        result = await state.inference.run(model, operation, work, options)
-
-        def render(media_type: str) -> Response:
-            return answers.render(result, media_type, model, operation, sent)
-
-        response: Response = await state.scheduler.call(render, media_type)
+        async with deadline(asked or settings.deadline) as limit:
+            body = await requests.receive(request, settings.max_body_bytes, permit.hold)
+            read = partial(
+                requests.read,
+                content_type=headers.get("content-type"),
+                model=model,
+                operation=operation,
+                max_batch=settings.max_batch,
+            )
+            sent = await state.scheduler.call(read, body, short=requests.short(body, headers.get("content-type")))
+            del body, read  # it may be large, and what it holds is in `sent`
+            async with leaving(request, watched=not sent.short):
+                work = await state.inference.read(model, operation, sent, chosen, permit)
+                if asked is None and permit.pixels > MEGA:
+                    limit.extend(permit.pixels / MEGA * settings.deadline_per_megapixel)
+                media_type = answers.negotiate(headers.get("accept"), model, operation, sent, work)
+                result = await state.inference.run(model, operation, work, chosen)
+                render = partial(answers.render, result, model=model, operation=operation, sent=sent)
+                response: Response = await state.scheduler.call(
+                    render, media_type, short=answers.short(result, media_type)
+                )
     return response
-
-
-def _check_parameters(given: Iterable[str], operation: Operation) -> None:
-    for parameter in given:
-        if parameter == "strength" and operation != "denoise":
-            raise InvalidInput(f"strength is for denoise; {operation} has nothing to weaken")
-        if parameter not in ("fit", "strength"):
-            allowed = "allowed are fit and strength" if operation == "denoise" else "the only one is fit"
-            raise InvalidInput(f"there is no parameter {parameter[:100]!r}; {allowed}")
 
 
 def _summary(registry: Registry, model: Model) -> ModelSummary:

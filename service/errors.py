@@ -13,7 +13,8 @@ ServiceError
 ├── InvalidInput           422  shape, dtype, values, picture: understood but not usable
 ├── Overloaded             429  full; comes with Retry-After
 ├── ModelFailed            500  the runtime failed on an input that fits the model's ports: ours, not the sender's
-└── NotReady               503  models are still being opened, none is usable, or the service is stopping
+├── NotReady               503  models are still being opened, none is usable, or the service is stopping
+└── DeadlineExceeded       504  the request took longer than it was given
 
 service.app turns them into problem+json (RFC 9457) in one place. The sentence is public: it names what was
 wrong and what is allowed, and never a path, a trace or another caller's data.
@@ -126,3 +127,8 @@ class ModelFailed(ServiceError):
 class NotReady(ServiceError):
     status = 503
     title = "Not ready"
+
+
+class DeadlineExceeded(ServiceError):
+    status = 504
+    title = "Deadline exceeded"

@@ -1,7 +1,8 @@
 """From what was sent to what the model says: pictures decoded, work cut into items, runs scheduled.
 
 Sent -> read: weigh (headers only) -> decode -> Samples [N,...] of the model's own shape | Pages of any size
-Samples -> items of some samples; Pages -> items of some tiles -> runs -> Result
+Samples: few -> the lane of model and operation, which joins them with others'; many -> items of some samples
+Pages -> items of some tiles          items and lanes -> runs -> Result
 """
 
 import math
@@ -19,20 +20,17 @@ from service.graph import Port
 from service.images import Header
 from service.manifest import Operation
 from service.model import Array, Model, Reconstruction
+from service.options import Options
 from service.pages import Piece
 from service.pictures import Picture
 from service.requests import Part, Sent
-from service.scheduler import Scheduler
+from service.scheduler import Lane, Scheduler
 
 ITEM_NUMBERS = 1 << 16  # numbers in one work item: a 28x28 model runs 83 samples at a time, a tile of a page alone
+SHORT_NUMBERS = 1 << 16  # of arrays: to check and convert them takes less than a thread there and back
+SHORT_PIXELS = 1 << 12  # of pictures, and twice as many bytes: so does decoding them
 
-
-@dataclass(frozen=True)
-class Options:
-    """What a request may ask for: `fit` to the model's size; `strength` of denoising, 0 (nothing) to 1 (all)."""
-
-    fit: Fit | None = None
-    strength: float = 1.0
+Output = Array | Reconstruction
 
 
 @dataclass(frozen=True)
@@ -92,6 +90,7 @@ class Inference:
         self._max_pixels = max_pixels
         self._max_batch = max_batch
         self._tile = tile
+        self._lanes: dict[tuple[Model, Operation], Lane[Array, Output]] = {}
 
     async def read(
         self, model: Model, operation: Operation, sent: Sent, options: Options, permit: Permit
@@ -119,9 +118,18 @@ class Inference:
             return await self._denoise(model, work, options.strength)
         batch = work.batch
         size = max(1, ITEM_NUMBERS // math.prod(batch.shape[1:]))
-        items = [batch[i : i + size] for i in range(0, len(batch), size)]
-        run = partial(_run, model, operation, options.strength)
-        return _joined(await self._scheduler.run(run, items))
+        if len(batch) <= size and model.one_shape(operation):
+            outputs = [await self._lane(model, operation, size).join(batch, len(batch))]
+        else:
+            items = [batch[i : i + size] for i in range(0, len(batch), size)]
+            outputs = await self._scheduler.run(partial(model.run, operation), items)
+        return _joined(batch, outputs, options.strength)
+
+    def _lane(self, model: Model, operation: Operation, size: int) -> Lane[Array, Output]:
+        key = model, operation
+        if key not in self._lanes:
+            self._lanes[key] = Lane(self._scheduler, partial(_run_joined, model, operation), size)
+        return self._lanes[key]
 
     async def _weigh(self, sent: Sent, permit: Permit, max_pages: int) -> list[Header]:
         for part in sent.parts:
@@ -131,14 +139,15 @@ class Inference:
         def inspect(part: Part) -> Header:
             return images.inspect(_bytes(part), self._max_pixels, part.which, max_pages)
 
-        headers = await self._scheduler.run(inspect, sent.pictures)
+        short = sum(len(_bytes(part)) for part in sent.pictures) <= 2 * SHORT_PIXELS
+        headers = await self._scheduler.run(inspect, sent.pictures, short=short)
         for header in headers:
             permit.weigh(header.pixels)
         return headers
 
     async def _pages(self, port: Port, sent: Sent, headers: list[Header]) -> tuple[Picture, ...]:
         read = partial(_pictures, channels=pages.channels(port))
-        parts = await self._scheduler.run(read, _with_headers(sent, headers))
+        parts = await self._scheduler.run(read, _with_headers(sent, headers), short=_short(sent, headers))
         found = tuple(picture for part in parts for picture in part)
         if len(parts) > 1:
             _check_one_shape({picture.pixels.shape[:2] for picture in found})
@@ -146,7 +155,7 @@ class Inference:
 
     async def _batch(self, model: Model, port: Port, sent: Sent, headers: list[Header], how: Fit | None) -> Array:
         read = partial(_samples, port=port, how=how, name=model.manifest.name)
-        parts = await self._scheduler.run(read, _with_headers(sent, headers))
+        parts = await self._scheduler.run(read, _with_headers(sent, headers), short=_short(sent, headers))
         _check_one_shape({part.shape[1:] for part in parts})
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
@@ -157,14 +166,28 @@ class Inference:
         for picture, output in zip(work.pictures, outputs, strict=True):
             pieces += pages.pieces(model, picture.pixels, output, self._tile)
         items = list(pages.grouped(pieces, ITEM_NUMBERS))
-        await self._scheduler.run(partial(pages.denoise, model, strength, ITEM_NUMBERS), items)
+        alone = len(items) == 1 and self._scheduler.idle  # then all cores go into its run
+        await self._scheduler.run(partial(pages.denoise, model, strength, ITEM_NUMBERS, wide=alone), items)
         done = zip(outputs, work.pictures, strict=True)
         return Result(outputs, tuple(Picture(output, picture.notes) for output, picture in done))
 
 
-def _run(model: Model, operation: Operation, strength: float, batch: Array) -> Array | Reconstruction:
-    output = model.run(operation, batch)
-    return output if isinstance(output, Reconstruction) else pictures.blended(batch, output, strength)
+def _run_joined(model: Model, operation: Operation, batches: list[Array]) -> list[Output]:
+    """Batches [n,...] of several callers in one run -> the output of each."""
+    if len(batches) == 1:
+        return [model.run(operation, batches[0])]
+    output = model.run(operation, np.concatenate(batches))
+    cuts = np.cumsum([len(batch) for batch in batches])[:-1]
+    if not isinstance(output, Reconstruction):
+        return list(np.split(output, cuts))
+    parts = (np.split(part, cuts) for part in (output.output, output.error, output.percentile))
+    return [Reconstruction(*part) for part in zip(*parts, strict=True)]
+
+
+def _short(sent: Sent, headers: list[Header]) -> bool:
+    """Whether decoding it takes less than a thread there and back."""
+    numbers = sum(part.data.size for part in sent.parts if not isinstance(part.data, bytes))
+    return numbers <= SHORT_NUMBERS and sum(header.pixels for header in headers) <= SHORT_PIXELS
 
 
 def _with_headers(sent: Sent, headers: list[Header]) -> list[tuple[Part, Header | None]]:
@@ -230,11 +253,13 @@ def _check_one_shape(shapes: set[tuple[int, ...]]) -> None:
         raise InvalidInput(f"the samples of one request must have one shape; there are {found}")
 
 
-def _joined(results: list[Array | Reconstruction]) -> Result:
-    plain = [r for r in results if not isinstance(r, Reconstruction)]
+def _joined(batch: Array, outputs: list[Output], strength: float) -> Result:
+    plain = [output for output in outputs if not isinstance(output, Reconstruction)]
     if plain:
-        return Result(np.concatenate(plain))
-    made = [r for r in results if isinstance(r, Reconstruction)]
+        return Result(pictures.blended(batch, plain[0] if len(plain) == 1 else np.concatenate(plain), strength))
+    made = [output for output in outputs if isinstance(output, Reconstruction)]
+    if len(made) == 1:
+        return Result(made[0].output, None, made[0].error, made[0].percentile)
     return Result(
         np.concatenate([r.output for r in made]),
         None,

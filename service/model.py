@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import onnxruntime
 from numpy.typing import NDArray
 
 from service.errors import InvalidInput, ModelFailed, OperationMissing
 from service.graph import Port
-from service.manifest import Operation
+from service.manifest import Operation, Role
 from service.package import Modality, Package
 from service.providers import Precision, Provider, eight_bit_instructions, obtained, open_session
 
@@ -39,7 +40,7 @@ class Model:
     Args:
         package: verified by service.package.read.
         provider: execution provider to ask for.
-        threads: threads inside one run.
+        cores: threads inside a wide run; all others have one, and several run side by side.
         required: refuse a provider other than the one asked for (service.providers.ProviderMissing).
         precision: `auto` runs a denoiser in eight-bit whole numbers where the package has such a graph, the CPU runs
             it, and the CPU has instructions for it; `fp32` never does; `int8` asks for no instructions. No other
@@ -50,7 +51,7 @@ class Model:
         self,
         package: Package,
         provider: Provider = "auto",
-        threads: int = 1,
+        cores: int = 1,
         *,
         required: bool = False,
         precision: Precision = "auto",
@@ -61,21 +62,27 @@ class Model:
         self.modality: Modality = package.modality
         graphs = dict(package.graphs)
         quantized = graphs.pop("denoiser-int8", None)
-        self._sessions = {
-            role: open_session(graph, provider, threads, required=required) for role, graph in graphs.items()
-        }
+        self._sessions = {role: open_session(graph, provider, 1, required=required) for role, graph in graphs.items()}
         self.provider = " and ".join(sorted({obtained(session) for session in self._sessions.values()}))
         self.precision: Literal["fp32", "int8"] = "fp32"
         if quantized is not None and self.provider == "cpu" and _eight_bits(precision):
             self.precision = "int8"
-            self._sessions["denoiser"] = open_session(quantized, "cpu", threads, required=False)
+            self._sessions["denoiser"] = open_session(quantized, "cpu", 1, required=False)
         below, right = (_stride(axis) for axis in (*self.sample.shape[1:3], 1, 1)[:2])
         self.strides = (below, right)
+        self._wide: onnxruntime.InferenceSession | None = None
+        if self.any_size and cores > 1 and self.provider == "cpu" and "denoiser" in graphs:
+            graph = quantized if quantized is not None and self.precision == "int8" else graphs["denoiser"]
+            self._wide = open_session(graph, "cpu", cores, required=False)
 
     @property
     def any_size(self) -> bool:
         """Whether images of all heights and widths are taken."""
         return self.modality == "image" and all(isinstance(axis, str) for axis in self.sample.shape[1:3])
+
+    def one_shape(self, operation: Operation) -> bool:
+        """Whether all samples that `operation` takes have one shape, so that any of them make a batch."""
+        return not any(isinstance(axis, str) for axis in self.input_port(operation).shape[1:])
 
     def input_port(self, operation: Operation) -> Port:
         """The port that `operation` feeds; raises OperationMissing (409) if the package does not offer it."""
@@ -126,20 +133,23 @@ class Model:
         error = reconstruction_error(batch, output)
         return Reconstruction(output, error, self._percentile(error))
 
-    def denoise(self, batch: Array) -> Array:
-        """Corrupted `image` uint8 [N,H,W,C] or `vector` float32 [N,D] -> clean, same shape and dtype."""
+    def denoise(self, batch: Array, *, wide: bool = False) -> Array:
+        """Corrupted `image` uint8 [N,H,W,C] or `vector` float32 [N,D] -> clean, same shape and dtype.
+
+        `wide`: with all cores in this run, for images of any size on the CPU: quicker for who is alone here.
+        """
         self.check("denoise", batch)
         padded = self._padded(batch)
         if "denoiser" in self._sessions:
-            return _cropped(self._run("denoiser", padded), batch)
+            return _cropped(self._run("denoiser", padded, wide=wide), batch)
         return _cropped(self._run("decoder", self._run("encoder", padded)), batch)
 
     def run(self, operation: Operation, batch: Array) -> Array | Reconstruction:
         """The operation by name."""
         return getattr(self, operation)(batch)  # type: ignore[no-any-return]
 
-    def _run(self, role: str, batch: Array) -> Array:
-        session = self._sessions[role]  # type: ignore[index]
+    def _run(self, role: Role, batch: Array, *, wide: bool = False) -> Array:
+        session = self._wide if wide and self._wide is not None else self._sessions[role]
         try:
             (output,) = session.run(None, {session.get_inputs()[0].name: batch})
         except Exception as failure:  # onnxruntime's exceptions share no other base class

@@ -9,6 +9,7 @@ from service import images
 from service.answers import PICTURES
 from service.images import MEDIA_TYPES
 from service.manifest import Operation
+from service.options import FITS
 from service.pictures import Picture
 from service.problems import MEDIA_TYPE
 from service.requests import FORM, JSON, NPY
@@ -37,6 +38,44 @@ def drawing() -> str:
         pixels[8 - step, 22 - step // 2] = pixels[4 + step, 20 - step // 2] = 255
     pixels[14, 9:11] = pixels[14, 17:19] = pixels[18, 13:15] = 255
     return base64.b64encode(images.encode(Picture(pixels[:, :, None]), "image/png")).decode()
+
+
+def parameters(operation: Operation, *, versioned: bool) -> list[dict[str, Any]]:
+    """OpenAPI's parameters of an operation's route; `service.options` reads them."""
+    text = {"type": "string"}
+    found: list[dict[str, Any]] = [
+        {"name": "name", "in": "path", "required": True, "schema": text, "description": "a model of /v1/models"}
+    ]
+    if versioned:
+        found.append(
+            {"name": "version", "in": "path", "required": True, "schema": text, "description": "one of its versions"}
+        )
+    found.append(
+        {
+            "name": "fit",
+            "in": "query",
+            "schema": {"type": "string", "enum": list(FITS)},
+            "description": "resize an image to the size the model takes",
+        }
+    )
+    if operation == "denoise":
+        found.append(
+            {
+                "name": "strength",
+                "in": "query",
+                "schema": {"type": "number", "minimum": 0, "maximum": 1, "default": 1},
+                "description": "how much of the correction is applied: 0 nothing, 1 all of it",
+            }
+        )
+    found.append(
+        {
+            "name": "Request-Deadline",
+            "in": "header",
+            "schema": {"type": "number", "exclusiveMinimum": 0},
+            "description": "seconds that the request may take, instead of the service's own",
+        }
+    )
+    return found
 
 
 def request_body(operation: Operation) -> dict[str, Any]:
@@ -97,6 +136,7 @@ def responses(operation: Operation) -> dict[int | str, dict[str, Any]]:
         413: "body, picture or batch over a limit",
         415: "media type not taken; `accepted` lists those that are",
         422: "understood, but shape, dtype, size or values cannot be used",
+        504: "not done within the deadline",
         429: "full; come again after Retry-After seconds",
     }
     refused: dict[int | str, dict[str, Any]] = {

@@ -46,12 +46,15 @@ def grouped(all_pieces: Sequence[Piece], numbers: int) -> Iterator[list[Piece]]:
     yield group
 
 
-def denoise(model: Model, strength: float, numbers: int, group: Sequence[Piece]) -> None:
-    """Run pieces of one tile shape, `numbers` numbers at a time, and write their outputs; raises ModelFailed."""
+def denoise(model: Model, strength: float, numbers: int, group: Sequence[Piece], *, wide: bool = False) -> None:
+    """Run pieces of one tile shape, `numbers` numbers at a time, and write their outputs; raises ModelFailed.
+
+    `wide`: all cores in each run (see Model.denoise).
+    """
     given = [pictures.seen(piece.tile.cut(piece.pixels), channels(model.sample)) for piece in group]  # each [n,h,w,C]
     batch = np.concatenate(given)
     size = max(1, numbers // math.prod(batch.shape[1:]))  # a large colour tile: its three grey pages one by one
-    denoised = np.concatenate([model.denoise(batch[i : i + size]) for i in range(0, len(batch), size)])
+    denoised = np.concatenate([model.denoise(batch[i : i + size], wide=wide) for i in range(0, len(batch), size)])
     end = 0
     for piece, planes in zip(group, given, strict=True):
         start, end = end, end + len(planes)

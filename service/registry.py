@@ -63,9 +63,13 @@ class Registry:
         raise UnknownVersion(f"{name} has no version {version!r}; it has {have}", versions=list(versions))
 
 
-def open_all(models: Path, provider: Provider, *, required: bool, precision: Precision = "auto") -> Registry:
+def open_all(
+    models: Path, provider: Provider, *, required: bool, precision: Precision = "auto", cores: int = 1
+) -> Registry:
     """Verify and open every package under `models`, one after another: making a session holds the interpreter.
 
+    Args:
+        required, precision, cores: see service.model.Model.
     Raises:
         ProviderMissing: `required`, and a session does not run on `provider`; that is no package's fault.
     """
@@ -74,7 +78,7 @@ def open_all(models: Path, provider: Provider, *, required: bool, precision: Pre
     for directory in _directories(models):
         folder = f"{directory.parent.name}/{directory.name}"
         try:
-            model = Model(package.read(directory), provider, required=required, precision=precision)
+            model = Model(package.read(directory), provider, cores, required=required, precision=precision)
         except (PackageError, SessionFailed, OSError) as reason:
             refused.append(Refusal(folder, _sentence(folder, reason)))
             _log.error("%s is not served: %s", folder, refused[-1].reason)

@@ -27,6 +27,8 @@ UNNAMED = "application/octet-stream"
 _URLENCODED = "application/x-www-form-urlencoded"
 _ALIASES = {"image/jpg": "image/jpeg", "image/x-ms-bmp": "image/bmp", "image/tif": "image/tiff"}
 
+SHORT_BYTES = 1 << 14  # of JSON and forms: to read them takes less than a thread there and back
+
 Form = Literal["image", "json", "npy"]
 
 
@@ -55,6 +57,14 @@ class Sent:
     def pictures(self) -> tuple[Part, ...]:
         return tuple(part for part in self.parts if isinstance(part.data, bytes))
 
+    @property
+    def short(self) -> bool:
+        """Whether it is answered before anyone would have the time to leave."""
+        return (
+            sum(len(part.data) if isinstance(part.data, bytes) else part.data.nbytes for part in self.parts)
+            <= SHORT_BYTES
+        )
+
 
 async def receive(request: Request, limit: int, hold: Callable[[int], None]) -> bytes:
     """The whole body, at most `limit` bytes; TooLarge (413) as soon as it is known, by its length or on the way.
@@ -80,6 +90,13 @@ def media_type(content_type: str | None) -> str:
     """The bare media type in lower case; UNNAMED for a request without one."""
     bare = (content_type or UNNAMED).partition(";")[0].strip().lower()
     return _ALIASES.get(bare, bare)
+
+
+def short(body: bytes, content_type: str | None) -> bool:
+    """Whether `read` takes less than a thread there and back; .npy is not even copied."""
+    return (
+        len(body) <= SHORT_BYTES or body.startswith(codec.NPY_MAGIC) or media_type(content_type) in images.MEDIA_TYPES
+    )
 
 
 def accepted(port: str) -> tuple[str, ...]:

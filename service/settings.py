@@ -53,6 +53,11 @@ class Settings(BaseSettings):
     )
     max_batch: int = Field(4096, ge=1, le=1_000_000, description="samples, or pages, in one request")
     max_requests: int = Field(64, ge=1, le=100_000, description="requests inside; the next is answered 429")
+    deadline: float = Field(30, gt=0, le=86_400, description="seconds that a request may take")
+    deadline_per_megapixel: float = Field(
+        2, ge=0, le=3600, description="seconds more for each million of pixels or numbers that it holds"
+    )
+    max_deadline: float = Field(600, gt=0, le=86_400, description="seconds that a request may ask for by its header")
     max_inside_pixels: int = Field(
         250 * MEGAPIXEL,
         ge=1,

@@ -393,3 +393,24 @@ def test_nothing_a_client_sends_gives_a_500(
     assert response.status_code < 500, response.text
     if response.status_code >= 400:
         assert response.headers["content-type"] == "application/problem+json"
+
+
+# --- time ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("header", ["0", "-1", "601", "soon", "nan", "inf"])
+def test_a_deadline_out_of_range_is_refused(client: TestClient, header: str) -> None:
+    answer = client.post(
+        url("encode"), content=picture(), headers={"Content-Type": "image/png", "Request-Deadline": header}
+    )
+    refused(answer, 422, f"Request-Deadline is '{header}'; allowed are seconds above 0, up to 600")
+
+
+def test_a_request_that_is_not_done_in_its_time_is_504_and_leaves(client: TestClient) -> None:
+    large = picture(np.random.default_rng(0).integers(0, 256, (900, 1000), dtype=np.uint8))
+    headers = {"Content-Type": "image/png", "Request-Deadline": "0.001"}
+    document = refused(client.post(url("encode") + "?fit=cover", content=large, headers=headers), 504, "0.001 seconds")
+    assert document["title"] == "Deadline exceeded"
+    assert client.app.state.admission.requests == 0  # type: ignore[attr-defined]
+    headers["Request-Deadline"] = "60"
+    assert client.post(url("encode") + "?fit=cover", content=large, headers=headers).status_code == 200

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from service import answers, images
 from service.admission import Admission
-from service.inference import Inference, Options
+from service.inference import Inference
+from service.options import Options
 from service.model import Model
 from service.package import read
 from service.pictures import Picture

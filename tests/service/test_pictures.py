@@ -345,7 +345,10 @@ def test_strength_is_for_denoise_and_openapi_says_so(client: TestClient) -> None
     paths = client.get("/openapi.json").json()["paths"]
     names = {operation: [p["name"] for p in paths[f"/v1/models/{{name}}/{operation}"]["post"]["parameters"]]
              for operation in ("encode", "denoise")}  # fmt: skip
-    assert names == {"encode": ["name", "fit"], "denoise": ["name", "fit", "strength"]}
+    assert names == {
+        "encode": ["name", "fit", "Request-Deadline"],
+        "denoise": ["name", "fit", "strength", "Request-Deadline"],
+    }
 
 
 # --- damaged pictures ------------------------------------------------------------------------------------

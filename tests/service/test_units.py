@@ -14,19 +14,25 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from starlette.requests import ClientDisconnect, Request
 from starlette.testclient import TestClient
+from starlette.types import Message
 
 from service import providers, settings
 from service.__main__ import main
 from service.admission import Admission
 from service.app import create_app
-from service.errors import InvalidInput, ModelFailed, Overloaded, TooLarge, UnknownVersion
-from service.model import Model
+from service.errors import DeadlineExceeded, InvalidInput, ModelFailed, Overloaded, TooLarge, UnknownVersion
+from service.inference import Inference, Result, Samples
+from service.lifetime import deadline, leaving
+from service.manifest import Operation
+from service.model import Model, Reconstruction
 from service.negotiation import choose
+from service.options import Options
 from service.package import read
 from service.providers import ProviderMissing, usable_cores
 from service.registry import open_all
-from service.scheduler import Scheduler
+from service.scheduler import Lane, Scheduler
 from service.settings import Settings, SettingsError
 from tests.service import doubles
 
@@ -132,6 +138,171 @@ def test_a_failing_item_fails_its_own_caller_only() -> None:
     failed, fine = asyncio.run(go())
     assert isinstance(failed, ValueError)
     assert fine == ["1", "2"]
+
+
+def in_lane(lane: Lane[int, str], *items: int) -> list[Any]:
+    async def go() -> list[Any]:
+        return await asyncio.gather(*(lane.join(item, 1) for item in items), return_exceptions=True)
+
+    return asyncio.run(go())
+
+
+def test_what_arrives_together_is_one_run_and_each_gets_its_own() -> None:
+    runs: list[list[int]] = []
+
+    def work(items: list[int]) -> list[str]:
+        runs.append(items)
+        return [str(item) for item in items]
+
+    lane = Lane(Scheduler(1), work, 8)
+    assert in_lane(lane, 1, 2, 3) == ["1", "2", "3"]
+    assert runs == [[1, 2, 3]]
+    assert in_lane(lane, *range(20)) == [str(item) for item in range(20)]
+    assert max(map(len, runs)) == 8
+    assert sorted(item for run in runs[1:] for item in run) == list(range(20))
+
+
+def test_who_fails_in_a_joined_run_fails_alone() -> None:
+    def work(items: list[int]) -> list[str]:
+        if 2 in items:
+            raise ValueError("two")
+        return [str(item) for item in items]
+
+    one, two, three = in_lane(Lane(Scheduler(1), work, 8), 1, 2, 3)
+    assert (one, three) == ("1", "3")
+    assert isinstance(two, ValueError)
+
+
+def test_a_short_run_is_done_on_the_loop_and_a_long_one_in_a_thread() -> None:
+    threads: list[str] = []
+    pause = 0.0
+
+    def work(items: list[int]) -> list[str]:
+        threads.append(threading.current_thread().name)
+        time.sleep(pause)
+        return [str(item) for item in items]
+
+    lane = Lane(Scheduler(1), work, 8)
+    for _ in range(3):
+        in_lane(lane, 1)
+    assert threads[0].startswith("run")  # not measured yet
+    assert threads[1:] == ["MainThread"] * 2
+    threads.clear()
+    pause = 0.02
+    for _ in range(100):  # it became slow: the lane learns that
+        in_lane(lane, 1)
+        if threads[-1].startswith("run"):
+            break
+    assert threads[-1].startswith("run")
+
+
+def test_a_lane_shares_its_work_out_among_free_threads_and_drops_who_left() -> None:
+    runs: list[list[int]] = []
+    both = threading.Barrier(2, timeout=5)
+
+    def work(items: list[int]) -> list[str]:
+        runs.append(items)
+        both.wait()  # passes only if two runs are under way
+        return [str(item) for item in items]
+
+    async def go() -> list[Any]:
+        lane = Lane(Scheduler(2), work, 100)
+        tasks = [asyncio.create_task(lane.join(item, 1)) for item in range(5)]
+        await asyncio.sleep(0)
+        tasks[4].cancel()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    *answers, left = asyncio.run(go())
+    assert answers == ["0", "1", "2", "3"]
+    assert isinstance(left, asyncio.CancelledError)
+    assert sorted(item for run in runs for item in run) == [0, 1, 2, 3]
+
+
+def test_the_scheduler_knows_when_it_is_idle() -> None:
+    async def go() -> None:
+        scheduler = Scheduler(2)
+        assert scheduler.idle
+        task = asyncio.create_task(scheduler.call(time.sleep, 0.01))
+        await asyncio.sleep(0)
+        assert not scheduler.idle
+        await task
+        assert scheduler.idle
+        scheduler.close()
+
+    asyncio.run(go())
+
+
+# --- inference -------------------------------------------------------------------------------------------
+
+
+def test_callers_that_are_joined_get_what_they_would_get_alone(models: Path) -> None:
+    model = Model(read(models / "small" / "2"))
+    batches = [np.random.default_rng(n).integers(0, 256, (n, 28, 28, 1), dtype=np.uint8) for n in (1, 3, 2)]
+
+    async def go(operation: Operation) -> list[Result]:
+        inference = Inference(Scheduler(2), 10_000, 100, 64)
+        return await asyncio.gather(*(inference.run(model, operation, Samples(b), Options()) for b in batches))
+
+    for batch, result in zip(batches, asyncio.run(go("encode")), strict=True):
+        np.testing.assert_array_equal(result.samples, model.encode(batch))
+    for batch, result in zip(batches, asyncio.run(go("reconstruct")), strict=True):
+        alone: Reconstruction = model.reconstruct(batch)
+        np.testing.assert_array_equal(result.samples, alone.output)
+        np.testing.assert_allclose(result.error, alone.error)
+        np.testing.assert_allclose(result.percentile, alone.percentile)
+
+
+def test_a_wide_run_gives_what_a_narrow_one_gives(tmp_path: Path) -> None:
+    package = read(doubles.write_denoisers(tmp_path) / "page" / "1")
+    page = np.random.default_rng(0).integers(0, 256, (1, 33, 50, 1), dtype=np.uint8)
+    np.testing.assert_array_equal(Model(package, "cpu", 2).denoise(page, wide=True), Model(package).denoise(page))
+
+
+# --- lifetime --------------------------------------------------------------------------------------------
+
+
+def test_a_deadline_is_504_and_can_be_extended() -> None:
+    async def late(more: float) -> str:
+        async with deadline(0.02) as limit:
+            limit.extend(more)
+            await asyncio.sleep(0.05)
+        return "in time"
+
+    with pytest.raises(DeadlineExceeded, match=r"not done after 0\.02 seconds, which is its deadline"):
+        asyncio.run(late(0))
+    assert asyncio.run(late(5)) == "in time"
+
+
+def test_a_timeout_that_is_not_the_deadline_stays_what_it_is() -> None:
+    async def go() -> None:
+        async with deadline(5):
+            raise TimeoutError("another one")
+
+    with pytest.raises(TimeoutError, match="another one"):
+        asyncio.run(go())
+
+
+def test_who_hangs_up_is_noticed_and_a_cancellation_from_elsewhere_is_not_taken_for_it() -> None:
+    async def go(hang_up: bool) -> None:
+        async def receive() -> Message:
+            if not hang_up:
+                await asyncio.sleep(5)
+            return {"type": "http.disconnect"}
+
+        async with leaving(Request({"type": "http"}, receive), watched=True):
+            await asyncio.sleep(5)
+
+    with pytest.raises(ClientDisconnect):
+        asyncio.run(go(hang_up=True))
+
+    async def cancelled() -> None:
+        task = asyncio.create_task(go(hang_up=False))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        await task
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(cancelled())
 
 
 def test_items_of_a_caller_that_left_never_start() -> None:

@@ -1,0 +1,75 @@
+"""What a request asks for beside its body: the query of its address, and how long it may take.
+
+`?fit=contain&strength=0.5` -> Options      Request-Deadline: 2.5 -> seconds
+"""
+
+import math
+from dataclasses import dataclass
+from typing import get_args
+from urllib.parse import parse_qsl
+
+from service.errors import InvalidInput
+from service.fit import Fit
+from service.manifest import Operation
+
+FITS: tuple[Fit, ...] = get_args(Fit)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a request may ask for: `fit` to the model's size; `strength` of denoising, 0 (nothing) to 1 (all)."""
+
+    fit: Fit | None = None
+    strength: float = 1.0
+
+
+DEFAULT = Options()
+
+
+def read(query: bytes, operation: Operation) -> Options:
+    """The query string, undecoded; InvalidInput (422) for what is unknown, out of range, or not this operation's."""
+    if not query:
+        return DEFAULT
+    fit, strength = DEFAULT.fit, DEFAULT.strength
+    for parameter, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+        if parameter == "fit":
+            fit = _fit(value)
+        elif parameter == "strength":
+            if operation != "denoise":
+                raise InvalidInput(f"strength is for denoise; {operation} has nothing to weaken")
+            strength = _strength(value)
+        else:
+            allowed = "allowed are fit and strength" if operation == "denoise" else "the only one is fit"
+            raise InvalidInput(f"there is no parameter {parameter[:100]!r}; {allowed}")
+    return Options(fit, strength)
+
+
+def _fit(value: str) -> Fit:
+    for known in FITS:
+        if value == known:
+            return known
+    allowed = f"{', '.join(map(repr, FITS[:-1]))} or {FITS[-1]!r}"
+    raise InvalidInput(f"fit is {value[:100]!r}; allowed are {allowed}")
+
+
+def _strength(value: str) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number <= 1:
+        raise InvalidInput(f"strength is {value[:100]!r}; allowed are numbers from 0 to 1")
+    return number
+
+
+def deadline(header: str | None, most: float) -> float | None:
+    """Seconds that the caller gives the request, None without the header; InvalidInput (422) beyond 0 to `most`."""
+    if header is None:
+        return None
+    try:
+        seconds = float(header)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds <= most:
+        raise InvalidInput(f"Request-Deadline is {header[:100]!r}; allowed are seconds above 0, up to {most:g}")
+    return seconds
