@@ -1,4 +1,4 @@
-"""`autoencoder-service serve | models`: the service from the command line; also `python -m service`.
+"""`autoencoder-service serve | models | tune`: the service from the command line; also `python -m service`.
 
 Every error of the user is one line on stderr and exit code 2.
 """
@@ -16,9 +16,9 @@ from typing import get_args
 
 import uvicorn
 
-from service import __version__, settings
+from service import __version__, settings, tuning
 from service.app import create_app
-from service.providers import Provider, ProviderMissing
+from service.providers import Provider, ProviderMissing, usable_cores
 from service.registry import Registry, open_all
 from service.settings import Settings, SettingsError
 
@@ -80,6 +80,28 @@ def models(chosen: Settings) -> int:
     return 1 if registry.refused else 0
 
 
+def tune(chosen: Settings) -> int:
+    """Measure how many runs side by side and which tile this machine likes best; write them to the settings file."""
+    registry = open_all(chosen.models, chosen.provider, required=chosen.require_provider, precision=chosen.precision)
+    denoisers = [model for model in map(registry.get, registry.names) if model.any_size]
+    if not denoisers:
+        print(
+            f"autoencoder-service: nothing to tune: {chosen.models} holds no model of images of any size",
+            file=sys.stderr,
+        )
+        return 2
+    names = [model.manifest.name for model in denoisers]
+    print("megapixels a second\nworkers  tile" + "".join(f"{name:>14}" for name in names))
+    shapes = []
+    for shape in tuning.measured(denoisers, usable_cores()):
+        print(f"{shape.workers:7}{shape.tile:6}" + "".join(f"{rate:14.2f}" for rate in shape.rates), flush=True)
+        shapes.append(shape)
+    best = max(shapes, key=lambda shape: shape.mean)
+    path = settings.write_file({"workers": best.workers, "tile": best.tile})
+    print(f"best: workers = {best.workers}, tile = {best.tile}; written to {path}")
+    return 0
+
+
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family)
@@ -106,8 +128,13 @@ def _welcome(registry: Registry, url: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="autoencoder-service", description="Autoencoders over HTTP.")
     parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(required=True, metavar="serve | models")
-    for command, words in ((serve, "start the service"), (models, "list the packages and the provider they run on")):
+    commands = parser.add_subparsers(required=True, metavar="serve | models | tune")
+    verbs: list[tuple[Callable[[Settings], int], str]] = [
+        (serve, "start the service"),
+        (models, "list the packages and the provider they run on"),
+        (tune, "measure the best run shape on this machine and write it to the settings file"),
+    ]
+    for command, words in verbs:
         sub = commands.add_parser(command.__name__, help=words, description=command.__doc__)
         sub.set_defaults(command=command)
         sub.add_argument("--models", type=Path, metavar="FOLDER", help="folder that holds the packages")

@@ -1,10 +1,13 @@
 """Every knob of the service: default, unit, range; checked at start, and an unknown one is an error.
 
-environment AUTOENCODER_* (and the command line) -> load -> Settings
+the command line, else environment AUTOENCODER_*, else the settings file -> load -> Settings
 """
 
 import difflib
+import json
 import os
+import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,6 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from service.providers import Precision, Provider, usable_cores
 
 PREFIX = "AUTOENCODER_"
+FILE = Path("autoencoder-service.toml")  # read if it is there; AUTOENCODER_SETTINGS names another
 MIB = 2**20
 MEGAPIXEL = 1_000_000
 
@@ -88,21 +92,61 @@ class Settings(BaseSettings):
 
 
 def load(**given: Any) -> Settings:
-    """Settings from defaults, then the environment, then what the command line gave (None: not given).
+    """Settings from what the command line gave (None: not given), the environment, the settings file, defaults.
 
     Raises:
-        SettingsError: an unknown AUTOENCODER_* variable, or a value out of range.
+        SettingsError: an unknown AUTOENCODER_* variable or name in the file, or a value out of range.
     """
-    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    known = {f"{PREFIX}{name.upper()}" for name in (*Settings.model_fields, "settings")}
     for variable in os.environ:
         if variable.upper().startswith(PREFIX) and variable.upper() not in known:
-            close = difflib.get_close_matches(variable.upper(), known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(known))}"
-            raise SettingsError(f"{variable} is not a setting; {hint}")
+            raise SettingsError(f"{variable} is not a setting; {_hint(variable.upper(), known)}")
+    there = {variable.upper() for variable in os.environ}
+    from_file = {name: value for name, value in read_file().items() if f"{PREFIX}{name.upper()}" not in there}
     try:
-        return Settings(**{name: value for name, value in given.items() if value is not None})
+        return Settings(**{**from_file, **{name: value for name, value in given.items() if value is not None}})
     except ValidationError as invalid:
         raise SettingsError(_sentence(invalid)) from invalid
+
+
+def file() -> Path:
+    """The settings file: what AUTOENCODER_SETTINGS names, else FILE in the working folder."""
+    return Path(os.environ.get(f"{PREFIX}SETTINGS", FILE))
+
+
+def read_file() -> dict[str, Any]:
+    """What the settings file says, {} if there is none; SettingsError if it cannot be read or holds an unknown name."""
+    path = file()
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if path == FILE:
+            return {}
+        raise SettingsError(f"{PREFIX}SETTINGS={path} does not exist") from None
+    except (OSError, ValueError) as broken:  # UnicodeDecodeError and TOMLDecodeError are ValueErrors
+        raise SettingsError(f"the settings file {path} cannot be read: {broken}") from broken
+    for name in values:
+        if name not in Settings.model_fields:
+            raise SettingsError(f"{path}: {name} is not a setting; {_hint(name, set(Settings.model_fields))}")
+    return values
+
+
+def write_file(changes: Mapping[str, int]) -> Path:
+    """Change the settings file, everything else that it says kept; SettingsError if it cannot be written."""
+    path, values = file(), {**read_file(), **changes}
+    lines = [f"{name} = {json.dumps(value)}" for name, value in values.items()]  # such values are TOML as well
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        raise SettingsError(f"the settings file {path} cannot be written: {error.strerror or error}") from error
+    return path
+
+
+def _hint(name: str, known: set[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(known))}"
 
 
 def _sentence(invalid: ValidationError) -> str:

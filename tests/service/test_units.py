@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.testclient import TestClient
 from starlette.types import Message
 
-from service import providers, settings
+from service import providers, settings, tuning
 from service.__main__ import main
 from service.admission import Admission
 from service.app import create_app
@@ -248,6 +248,8 @@ def test_callers_that_are_joined_get_what_they_would_get_alone(models: Path) -> 
     for batch, result in zip(batches, asyncio.run(go("reconstruct")), strict=True):
         alone: Reconstruction = model.reconstruct(batch)
         np.testing.assert_array_equal(result.samples, alone.output)
+        assert result.error is not None
+        assert result.percentile is not None
         np.testing.assert_allclose(result.error, alone.error)
         np.testing.assert_allclose(result.percentile, alone.percentile)
 
@@ -538,3 +540,70 @@ def test_the_service_loads_no_torch(models: Path) -> None:
         "sys.exit(any(n in sys.modules for n in ('torch', 'training', 'matplotlib', 'sklearn', 'cv2')))"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+# --- settings file, tuning -------------------------------------------------------------------------------
+
+
+def test_the_settings_file_is_below_the_environment_and_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
+    assert settings.load().tile == 512
+    settings.FILE.write_text("tile = 256\nport = 9\nmax_batch = 7\n")
+    monkeypatch.setenv("AUTOENCODER_PORT", "10")
+    chosen = settings.load(max_batch=8)
+    assert (chosen.tile, chosen.port, chosen.max_batch) == (256, 10, 8)
+    other = tmp_path / "other.toml"
+    other.write_text("tile = 128\n")
+    monkeypatch.setenv("AUTOENCODER_SETTINGS", str(other))
+    assert settings.load().tile == 128
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("tyle = 3", r"autoencoder-service\.toml: tyle is not a setting; did you mean tile\?"),
+        ("tile = 3", r"AUTOENCODER_TILE=3 is refused"),
+        ("tile = ", r"the settings file autoencoder-service\.toml cannot be read"),
+    ],
+)
+def test_a_wrong_settings_file_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, sentence: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
+    settings.FILE.write_text(text)
+    with pytest.raises(SettingsError, match=sentence):
+        settings.load()
+    monkeypatch.setenv("AUTOENCODER_SETTINGS", "nowhere.toml")
+    with pytest.raises(SettingsError, match=r"AUTOENCODER_SETTINGS=nowhere\.toml does not exist"):
+        settings.load()
+
+
+def test_tune_measures_and_writes_what_serve_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tuning, "SIDE", 96)
+    monkeypatch.setattr(tuning, "TILES", (64, 96))
+    (tmp_path / "models").mkdir()
+    assert main(["tune"]) == 2
+    assert "holds no model of images of any size" in capsys.readouterr().err
+    doubles.write_denoisers(tmp_path / "models")
+    settings.FILE.write_text('host = "0.0.0.0"\ntile = 4096\n')
+    assert main(["tune"]) == 0
+    written = settings.load()
+    assert written.host == "0.0.0.0"  # what tune does not measure stays
+    assert written.tile in (64, 96)
+    assert f"best: workers = {written.workers}, tile = {written.tile}" in capsys.readouterr().out
+
+
+def test_a_settings_file_that_cannot_be_written_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings.FILE.with_name(settings.FILE.name + ".part").mkdir()
+    with pytest.raises(SettingsError, match="cannot be written"):
+        settings.write_file({"tile": 256})
