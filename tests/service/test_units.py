@@ -221,12 +221,13 @@ def test_a_lane_shares_its_work_out_among_free_threads_and_drops_who_left() -> N
 def test_the_scheduler_knows_when_it_is_idle() -> None:
     async def go() -> None:
         scheduler = Scheduler(2)
-        assert scheduler.idle
+        seen = [scheduler.idle]
         task = asyncio.create_task(scheduler.call(time.sleep, 0.01))
         await asyncio.sleep(0)
-        assert not scheduler.idle
+        seen.append(scheduler.idle)
         await task
-        assert scheduler.idle
+        seen.append(scheduler.idle)
+        assert seen == [True, False, True]
         scheduler.close()
 
     asyncio.run(go())
