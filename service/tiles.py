@@ -8,6 +8,8 @@ border: there the graph sees the very border that it would see in the whole imag
 rather than filled up. Elsewhere the outermost `halo` pixels of a tile are thrown away, because they looked at
 what lies outside it. So tiled and whole agree but for the order of floating-point sums.
 
+There are as few tiles as the largest side allows, and no larger than so many must be.
+
 Memory: a tile is copied when it is cut, and nothing else is.
 """
 
@@ -18,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+
+HALOS = 14  # in a tile's side, at least: so that a quarter of the work is overlap, and not much more
 
 
 @dataclass(frozen=True)
@@ -59,26 +63,21 @@ class Tile:
 
 
 def side(wanted: int, halo: int, stride: int) -> int:
-    """Pixels along a tile's side: `wanted`, rounded down to the stride.
-
-    A tile that does not exceed two halos would keep nothing: it becomes four halos, so that at least a quarter of
-    the work is not overlap.
-    """
-    halo = _up(halo, stride)
-    rounded = max(stride, wanted // stride * stride)
-    return rounded if rounded > 2 * halo else max(stride, 4 * halo)
+    """Most pixels along a tile's side: `wanted`, rounded down to the stride, but at least HALOS halos."""
+    return max(stride, wanted // stride * stride, HALOS * _up(halo, stride))
 
 
-def plan(height: int, width: int, wanted: int, halo: int, strides: tuple[int, int]) -> list[Tile]:
-    """Tiles, row by row, whose cores cover [height, width] exactly once.
+def plan(height: int, width: int, most: tuple[int, int], halo: int, strides: tuple[int, int]) -> list[Tile]:
+    """Tiles of one shape, row by row, whose cores cover [height, width] exactly once.
 
     Args:
-        wanted: pixels along a tile's side (see `side`).
+        most: pixels along a tile's sides, at most, as `side` gives them: multiples of the strides, above two halos.
         halo: how far an output pixel looks, at most.
         strides: of the graph, along height and width.
     """
-    rows = _spans(height, side(wanted, halo, strides[0]), halo, strides[0])
-    columns = _spans(width, side(wanted, halo, strides[1]), halo, strides[1])
+    rows, columns = (
+        _spans(size, along, halo, stride) for size, along, stride in zip((height, width), most, strides, strict=True)
+    )
     return [Tile(row, column) for row in rows for column in columns]
 
 
@@ -87,10 +86,13 @@ def whole(height: int, width: int, strides: tuple[int, int]) -> Tile:
     return Tile(Span(0, _up(height, strides[0]), 0, height), Span(0, _up(width, strides[1]), 0, width))
 
 
-def _spans(size: int, tile: int, halo: int, stride: int) -> list[Span]:
+def _spans(size: int, most: int, halo: int, stride: int) -> list[Span]:
+    """As few spans as there must be, and no longer than they must be."""
     padded, halo = _up(size, stride), _up(halo, stride)
-    if padded <= tile:
+    if padded <= most:
         return [Span(0, padded, 0, size)]
+    count = -(-(padded - 2 * halo) // (most - 2 * halo))
+    tile = _up(-(-(padded + 2 * halo * (count - 1)) // count), stride)
     step = tile - 2 * halo
     starts = [*range(0, padded - tile, step), padded - tile]
     firsts = [0, *(start + halo for start in starts[1:])]

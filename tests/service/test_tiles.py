@@ -31,7 +31,7 @@ def structured(height: int, width: int, channels: int = 1) -> np.ndarray:
 
 def tiled(model: Model, image: np.ndarray, halo: int) -> np.ndarray:
     output = np.zeros_like(image)
-    for tile in tiles.plan(image.shape[0], image.shape[1], SIDE, halo, model.strides):
+    for tile in tiles.plan(image.shape[0], image.shape[1], (SIDE, SIDE), halo, model.strides):
         pages.denoise(model, 1, 1000, [Piece(image, output, tile)])
     return output
 
@@ -60,7 +60,8 @@ def test_every_pixel_is_written_once_by_a_tile_that_sees_far_enough(
 ) -> None:
     count = np.zeros((*size, 1), int)
     shapes = set()
-    for tile in tiles.plan(size[0], size[1], SIDE, halo, (stride, stride)):
+    most = max(SIDE, 3 * halo)
+    for tile in tiles.plan(size[0], size[1], (most, most), halo, (stride, stride)):
         tile.core(count)[...] += 1
         shapes.add(tile.shape)
         for span, length in ((tile.y, size[0]), (tile.x, size[1])):
@@ -71,16 +72,23 @@ def test_every_pixel_is_written_once_by_a_tile_that_sees_far_enough(
     assert len(shapes) == 1
 
 
-def test_a_side_is_a_multiple_of_the_stride_that_two_halos_do_not_fill() -> None:
+def test_a_side_is_a_multiple_of_the_stride_and_long_enough_for_little_overlap() -> None:
     assert tiles.side(512, 20, 8) == 512
     assert tiles.side(515, 20, 8) == 512
-    assert tiles.side(64, 32, 8) == 128
+    assert tiles.side(512, 65, 8) == 14 * 72
     assert tiles.side(64, 0, 100) == 100
 
 
+def test_tiles_are_no_larger_than_so_many_must_be() -> None:
+    halo, most = 68, 952
+    spans = {tile.y for tile in tiles.plan(3508, 1, (most, most), halo, (4, 4))}
+    assert len(spans) == 5  # four of 952 would see 3400 pixels
+    assert {span.stop - span.start for span in spans} == {812}  # five of 810.4, and multiples of 4
+
+
 def test_small_images_of_one_shape_are_run_together_and_large_tiles_alone(page: Model) -> None:
-    square, strip = np.zeros((8, 8, 1), np.uint8), np.zeros((8, 100, 1), np.uint8)
+    square, strip = np.zeros((8, 8, 1), np.uint8), np.zeros((8, 490, 1), np.uint8)
     small = pages.pieces(page, square, square, SIDE) * 3
     large = pages.pieces(page, strip, strip, SIDE)
-    groups = list(pages.grouped([*small, *large], 8 * 32 * 2))
-    assert [len(group) for group in groups] == [3, 2, 2, 1]
+    groups = list(pages.grouped([*small, *large], 8 * 112 * 2))
+    assert [len(group) for group in groups] == [3, 2, 2, 2, 1]

@@ -98,7 +98,7 @@ def test_pairs_become_a_package_that_cleans_better_than_no_model(
     image = dirty(letters(3, 200, 150))[..., None][2]
     whole = model.denoise(image[None])[0]
     stitched = np.empty_like(image)
-    for tile in tiles.plan(200, 150, 64, manifest.halo, model.strides):
+    for tile in tiles.plan(200, 150, (64, 64), manifest.halo, model.strides):
         tile.core(stitched)[...] = tile.inner(model.denoise(tile.cut(image)[None])[0])
     assert np.abs(stitched.astype(int) - whole.astype(int)).max() <= 1
 
