@@ -1,8 +1,8 @@
 """`python -m benchmarks.denoising`: time and PSNR beside OpenCV's non-local means and the package bm3d, same pictures.
 
 One process, all cores each, methods in turns, medians of several rounds. Non-local means and BM3D are told the noise's
-strength; the packages are not. Ours runs as in the service: tiles, one thread each, side by side. Also one A4 page at
-300 dpi (2480 x 3508, grey) through HTTP.
+strength; the packages are not. Ours runs as in the service: tiles side by side, one thread each, or a single tile with
+all cores. Also one A4 page at 300 dpi (2480 x 3508, grey) through HTTP.
 
 BM3D needs `pip install bm3d` (Mäkinen, Azzari and Foi, IEEE TIP 29, 2020); without it, and above 0.3 megapixel, where
 it takes minutes, its rows are left out.
@@ -41,7 +41,8 @@ def ours(model: Model, pool: ThreadPoolExecutor, tile: int) -> Callable[[Image],
     def denoise(image: Image) -> Image:
         output = np.empty_like(image)
         pieces = pages.pieces(model, image, output, tile)
-        list(pool.map(lambda piece: pages.denoise(model, 1.0, 1 << 30, [piece]), pieces))
+        alone = len(pieces) == 1
+        list(pool.map(lambda piece: pages.denoise(model, 1.0, 1 << 30, [piece], wide=alone), pieces))
         return output
 
     return denoise
@@ -50,10 +51,10 @@ def ours(model: Model, pool: ThreadPoolExecutor, tile: int) -> Callable[[Image],
 def both(package: Path, pool: ThreadPoolExecutor, tile: int) -> dict[str, Callable[[Image], Image]]:
     """As the service would run it here; and in floats, if that is another graph."""
     opened = read(package)
-    served = Model(opened, "cpu")
+    served = Model(opened, "cpu", CORES)
     methods = {"ours": ours(served, pool, tile)}
     if served.precision != "fp32":
-        methods["ours in floats"] = ours(Model(opened, "cpu", precision="fp32"), pool, tile)
+        methods["ours in floats"] = ours(Model(opened, "cpu", CORES, precision="fp32"), pool, tile)
     return methods
 
 

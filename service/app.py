@@ -71,10 +71,10 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.registry, app.state.admission, app.state.settings = registry, admission, settings
     problems.install(app)
+    for operation in reversed(OPERATIONS):
+        _add_operation(app, operation)
     _add_health(app, registry)
     _add_models(app, registry)
-    for operation in OPERATIONS:
-        _add_operation(app, operation)
     _add_unknown_operation(app)
     logging.getLogger("service.app").info("%d models are open", len(registry.names))
     return app
@@ -122,8 +122,8 @@ def _add_operation(app: FastAPI, operation: Operation) -> None:
         return await _answer(request, operation)
 
     routes: list[tuple[str, Callable[[Request], Awaitable[Response]], str]] = [
-        (f"/v1/models/{{name}}/{operation}", newest, operation),
         (f"/v1/models/{{name}}/versions/{{version}}/{operation}", pinned, f"{operation}_version"),
+        (f"/v1/models/{{name}}/{operation}", newest, operation),
     ]
     for path, endpoint, identifier in routes:
         route = Operational(
@@ -141,7 +141,7 @@ def _add_operation(app: FastAPI, operation: Operation) -> None:
                 "requestBody": openapi.request_body(operation),
             },
         )
-        app.router.routes.append(route)
+        app.router.routes.insert(0, route)  # routes are tried one by one, and these are asked most
 
 
 class Operational(APIRoute):

@@ -8,6 +8,7 @@ array -> .npy | JSON
 import ast
 import io
 import math
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 
@@ -35,36 +36,33 @@ def read_npy(data: bytes, which: str) -> Array:
         MalformedBody: not .npy, or its header and its length disagree.
         InvalidInput: a dtype other than whole or real numbers (nothing is ever unpickled), or too many axes.
     """
-    file = io.BytesIO(data)
     try:
-        version = npy.read_magic(file)
-        _check_literal(data, version)
-        read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, fortran_order, dtype = read_header(file)
+        start = _npy_start(data)
+        shape, fortran_order, dtype = _npy_header(data[:start])
     except (ValueError, TypeError, KeyError, SyntaxError, RecursionError, MemoryError) as broken:
         raise MalformedBody(f"{which} is not .npy: its header cannot be read") from broken
     if dtype.kind not in "uif":
         raise InvalidInput(f"{which} has dtype {dtype}; whole or real numbers are taken")
     if len(shape) > _MAX_AXES:
         raise InvalidInput(f"{which} has {len(shape)} axes; at most {_MAX_AXES} make sense here")
-    declared, there = math.prod(shape) * dtype.itemsize, len(data) - file.tell()
+    declared, there = math.prod(shape) * dtype.itemsize, len(data) - start
     if min(shape, default=1) < 0 or declared != there:
         raise MalformedBody(f"{which} declares shape {list(shape)} of {dtype}, which is {declared} bytes; {there} came")
     if declared == 0:
         return np.empty(shape, dtype.newbyteorder("="))
-    flat = np.frombuffer(data, dtype, offset=file.tell())
+    flat = np.frombuffer(data, dtype, offset=start)
     array = flat.reshape(shape[::-1]).T if fortran_order else flat.reshape(shape)
     return array.astype(dtype.newbyteorder("="), order="C", copy=False)
 
 
 def write_npy(array: Array) -> bytes:
-    buffer = io.BytesIO()
-    npy.write_array(buffer, array, allow_pickle=False)
-    return buffer.getvalue()
+    """.npy version 1.0, C order."""
+    return _npy_written(array.dtype, array.shape) + array.tobytes()
 
 
-def _check_literal(data: bytes, version: tuple[int, int]) -> None:
-    """Refuse headers that are no plain literal: numpy would try Python 2's spelling, warn, and guess."""
+def _npy_start(data: bytes) -> int:
+    """Where the numbers begin; ValueError for what is no header of version 1.0 or 2.0, at most 10,000 bytes long."""
+    version = npy.read_magic(io.BytesIO(data))
     if version not in ((1, 0), (2, 0)):
         raise ValueError(f"version {version}")
     width = 2 if version == (1, 0) else 4
@@ -72,7 +70,29 @@ def _check_literal(data: bytes, version: tuple[int, int]) -> None:
     length = int.from_bytes(data[start - width : start], "little")
     if length > 10_000:  # numpy's own limit
         raise ValueError(f"header of {length} bytes")
-    ast.literal_eval(data[start : start + length].decode("latin-1").strip())
+    return start + length
+
+
+@lru_cache(
+    256
+)  # callers send the same few headers again and again, and to parse one takes longer than to encode a drawing
+def _npy_header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """All that comes before the numbers -> shape, Fortran order, dtype. Headers that are no plain literal are refused:
+    numpy would try Python 2's spelling, warn, and guess.
+    """
+    file = io.BytesIO(head)
+    version = npy.read_magic(file)
+    ast.literal_eval(head[file.tell() + (2 if version == (1, 0) else 4) :].decode("latin-1").strip())
+    read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    return read_header(file)
+
+
+@lru_cache(256)
+def _npy_written(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    """All that comes before the numbers."""
+    buffer = io.BytesIO()
+    npy.write_array_header_1_0(buffer, {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape})
+    return buffer.getvalue()
 
 
 # --- JSON ------------------------------------------------------------------------------------------------

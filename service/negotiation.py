@@ -1,11 +1,13 @@
 """Accept (RFC 9110, 12.5.1) -> the form of the answer, among those that can be had."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 _Range = tuple[str, float]  # media range, quality 0..1
 
 
-def choose(accept: str | None, offers: Sequence[str]) -> str | None:
+@lru_cache(256)
+def choose(accept: str | None, offers: tuple[str, ...]) -> str | None:
     """The offer that the client likes best, None if it takes none of them.
 
     Args:
