@@ -22,8 +22,8 @@ check: $(VENV)/.dev  ## format, lint, types, import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.dev  ## the short benchmark
-	$(BIN)/python -m benchmarks
+bench: $(VENV)/.dev  ## the short benchmark: the service beside the floors (needs wrk)
+	$(BIN)/python -m benchmarks.serving --short
 
 train: $(VENV)/.training  ## make train RECIPE=cats-stacked
 	$(BIN)/autoencoder-train $(RECIPE)
