@@ -50,7 +50,12 @@ def serve(chosen: Settings) -> int:
     host, port = listening.getsockname()[:2]
     _welcome(app.state.registry, f"http://{'localhost' if host in ('127.0.0.1', '0.0.0.0') else host}:{port}")  # noqa: S104
     config = uvicorn.Config(
-        app, loop="uvloop" if sys.platform != "win32" else "asyncio", http="httptools", log_level="warning"
+        app,
+        loop="uvloop" if sys.platform != "win32" else "asyncio",
+        http="httptools",
+        log_level="warning",
+        access_log=False,
+        proxy_headers=False,  # nothing here asks who the client is
     )
 
     def leave(_signal: int, _frame: FrameType | None) -> None:

@@ -4,11 +4,11 @@ bytes -> admission -> requests.read -> inference (pictures, pages, scheduler, mo
 """
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from http import HTTPStatus
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 from fastapi import FastAPI, HTTPException, Path, Request, Response
 from fastapi.routing import APIRoute
@@ -18,8 +18,9 @@ from starlette.types import Receive, Scope, Send
 from service import __version__, answers, openapi, options, problems, requests
 from service.admission import MEGA, Admission
 from service.errors import NotReady, UnknownOperation
+from service.front import OPERATIONS, Front
 from service.inference import Inference
-from service.lifetime import deadline, leaving
+from service.lifetime import Deadline, until_gone
 from service.manifest import Operation
 from service.model import Model
 from service.registry import Registry, open_all
@@ -27,7 +28,6 @@ from service.scheduler import Scheduler
 from service.schemas import Answer, ModelFacts, ModelList, ModelSummary, PortFacts, Problem, RefusedPackage, Status
 from service.settings import Settings
 
-OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 ABOUT = """Autoencoders over HTTP: `encode`, `decode`, `reconstruct`, `denoise`.
 
 Send an image (raw body or form field `image`), JSON or `.npy`; the answer comes in the form the question came in,
@@ -71,11 +71,12 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.registry, app.state.admission, app.state.settings = registry, admission, settings
     problems.install(app)
-    for operation in reversed(OPERATIONS):
+    for operation in OPERATIONS:
         _add_operation(app, operation)
     _add_health(app, registry)
     _add_models(app, registry)
     _add_unknown_operation(app)
+    app.middleware_stack = Front(app.build_middleware_stack(), _answer)
     logging.getLogger("service.app").info("%d models are open", len(registry.names))
     return app
 
@@ -115,46 +116,39 @@ def _add_models(app: FastAPI, registry: Registry) -> None:
 
 
 def _add_operation(app: FastAPI, operation: Operation) -> None:
-    async def newest(request: Request) -> Response:
-        return await _answer(request, operation)
-
-    async def pinned(request: Request) -> Response:
-        return await _answer(request, operation)
-
-    routes: list[tuple[str, Callable[[Request], Awaitable[Response]], str]] = [
-        (f"/v1/models/{{name}}/versions/{{version}}/{operation}", pinned, f"{operation}_version"),
-        (f"/v1/models/{{name}}/{operation}", newest, operation),
-    ]
-    for path, endpoint, identifier in routes:
-        route = Operational(
-            path,
-            endpoint,
-            methods=["POST"],
-            tags=["operations"],
-            summary=openapi.SUMMARIES[operation],
-            description=f"Try it with `{openapi.EXAMPLE_MODEL[operation]}`.",
-            operation_id=identifier,
-            response_model=Answer,
-            responses=openapi.responses(operation),
-            openapi_extra={
-                "parameters": openapi.parameters(operation, versioned=endpoint is pinned),
-                "requestBody": openapi.request_body(operation),
-            },
+    """What OpenAPI says of it; service.front answers it."""
+    for path, identifier in (
+        (f"/v1/models/{{name}}/{operation}", operation),
+        (f"/v1/models/{{name}}/versions/{{version}}/{operation}", f"{operation}_version"),
+    ):
+        app.router.routes.append(
+            Documented(
+                path,
+                _documented,
+                methods=["POST"],
+                tags=["operations"],
+                summary=openapi.SUMMARIES[operation],
+                description=f"Try it with `{openapi.EXAMPLE_MODEL[operation]}`.",
+                operation_id=identifier,
+                response_model=Answer,
+                responses=openapi.responses(operation),
+                openapi_extra={
+                    "parameters": openapi.parameters(operation, versioned="versions" in path),
+                    "requestBody": openapi.request_body(operation),
+                },
+            )
         )
-        app.router.routes.insert(0, route)  # routes are tried one by one, and these are asked most
 
 
-class Operational(APIRoute):
-    """A route that OpenAPI knows and FastAPI's dependency layer does not see: its endpoint is given the request.
+async def _documented() -> None:
+    raise AssertionError("This is a bug: operations are answered in front")
 
-    For a tensor of 28x28 that layer took longer than the model (benchmarks/README.md).
-    """
 
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] != "POST":
-            raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "POST"})
-        response = await self.endpoint(Request(scope, receive))
-        await response(scope, receive, send)
+class Documented(APIRoute):
+    """A route for OpenAPI and for 405: its POSTs are answered by service.front."""
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "POST"})
 
 
 def _add_unknown_operation(app: FastAPI) -> None:
@@ -166,37 +160,35 @@ def _add_unknown_operation(app: FastAPI) -> None:
         )
 
 
-async def _answer(request: Request, operation: Operation) -> Response:
+async def _answer(request: Request, name: str, version: str | None, operation: Operation) -> Response:
     """One request, one direction, within its time; admission leaves on every path."""
     state, headers = request.app.state, request.headers
     settings: Settings = state.settings
+    content_type, accept = headers.get("content-type"), headers.get("accept")
     chosen = options.read(request.scope["query_string"], operation)
-    model: Model = state.registry.get(request.path_params["name"], request.path_params.get("version"))
+    model: Model = state.registry.get(name, version)
     model.input_port(operation)
     asked = options.deadline(headers.get("request-deadline"), settings.max_deadline)
     with state.admission.enter() as permit:
-        async with deadline(asked or settings.deadline) as limit:
+        async with Deadline(asked or settings.deadline) as deadline:
             body = await requests.receive(request, settings.max_body_bytes, permit.hold)
             read = partial(
-                requests.read,
-                content_type=headers.get("content-type"),
-                model=model,
-                operation=operation,
-                max_batch=settings.max_batch,
+                requests.read, content_type=content_type, model=model, operation=operation, max_batch=settings.max_batch
             )
-            sent = await state.scheduler.call(read, body, short=requests.short(body, headers.get("content-type")))
+            sent = await state.scheduler.call(read, body, short=requests.short(body, content_type))
             del body, read  # it may be large, and what it holds is in `sent`
-            async with leaving(request, watched=not sent.short):
+
+            async def worked() -> Response:
                 work = await state.inference.read(model, operation, sent, chosen, permit)
                 if asked is None and permit.pixels > MEGA:
-                    limit.extend(permit.pixels / MEGA * settings.deadline_per_megapixel)
-                media_type = answers.negotiate(headers.get("accept"), model, operation, sent, work)
+                    deadline.extend(permit.pixels / MEGA * settings.deadline_per_megapixel)
+                media_type = answers.negotiate(accept, model, operation, sent, work)
                 result = await state.inference.run(model, operation, work, chosen)
                 render = partial(answers.render, result, model=model, operation=operation, sent=sent)
-                response: Response = await state.scheduler.call(
-                    render, media_type, short=answers.short(result, media_type)
-                )
-    return response
+                short = answers.short(result, media_type)
+                return await state.scheduler.call(render, media_type, short=short)  # type: ignore[no-any-return]
+
+            return await (worked() if sent.short else until_gone(request, worked()))
 
 
 def _summary(registry: Registry, model: Model) -> ModelSummary:

@@ -4,57 +4,57 @@ Whichever comes first cancels the request's task, and with it the items of its t
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine
+from types import TracebackType
+from typing import Any, Self, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
 from service.errors import DeadlineExceeded
 
+Result = TypeVar("Result")
 
-class Limit:
-    """The deadline of the block that it was made for, and how long that is in seconds."""
 
-    def __init__(self, timeout: asyncio.Timeout, seconds: float) -> None:
-        self._timeout, self.seconds = timeout, seconds
+class Deadline:
+    """`async with Deadline(30) as deadline`: the block takes so many seconds at most; then DeadlineExceeded (504).
+
+    Args:
+        seconds: above 0.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._timeout = asyncio.timeout(seconds)
 
     def extend(self, seconds: float) -> None:
-        """Give it more time; raises RuntimeError if it is over."""
+        """Give the block more time; raises RuntimeError if it is over."""
         due = self._timeout.when()
-        if seconds and due is not None:
+        if due is not None:
             self.seconds += seconds
             self._timeout.reschedule(due + seconds)
 
+    async def __aenter__(self) -> Self:
+        await self._timeout.__aenter__()
+        return self
 
-@asynccontextmanager
-async def deadline(seconds: float) -> AsyncIterator[Limit]:
-    """The block takes at most `seconds`, or as much as its Limit says then; DeadlineExceeded (504) after that."""
-    timeout = asyncio.timeout(seconds)
-    limit = Limit(timeout, seconds)
-    try:
-        async with timeout:
-            yield limit
-    except TimeoutError as late:
-        if not timeout.expired():
-            raise
-        raise DeadlineExceeded(
-            f"the request was not done after {limit.seconds:g} seconds, which is its deadline; send less, or more time "
-            f"in the header Request-Deadline",
-            seconds=limit.seconds,
-        ) from late
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self._timeout.__aexit__(kind, error, trace)
+        except TimeoutError as late:
+            raise DeadlineExceeded(
+                f"the request was not done after {self.seconds:g} seconds, which is its deadline; send less, or ask for "
+                f"more in the header Request-Deadline",
+                seconds=self.seconds,
+            ) from late
 
 
-@asynccontextmanager
-async def leaving(request: Request, *, watched: bool) -> AsyncIterator[None]:
-    """ClientDisconnect as soon as the caller hangs up; the request's body must have been received.
-
-    Args:
-        watched: False for work that is done before the loop would learn of it.
-    """
+async def until_gone(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+    """What `work` returns; ClientDisconnect as soon as the caller hangs up. The request's body was received before."""
     task = asyncio.current_task()
-    if not watched or task is None:
-        yield
-        return
+    if task is None:
+        raise AssertionError("This is a bug: coroutines run in tasks")
     gone = False
 
     async def watch() -> None:
@@ -66,7 +66,7 @@ async def leaving(request: Request, *, watched: bool) -> AsyncIterator[None]:
 
     watcher = asyncio.create_task(watch())
     try:
-        yield
+        return await work
     except asyncio.CancelledError as cancelled:
         if not gone or task.uncancel() > 0:  # someone else cancels it as well: the deadline, the server
             raise

@@ -26,6 +26,15 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _bug)
 
 
+async def answer(request: Request, error: Exception) -> Response:
+    """The problem document of any error; bugs are logged with their trace."""
+    for kind, handler in ((ServiceError, _service_error), (ClientDisconnect, _gone), (HTTPException, _http)):
+        if isinstance(error, kind):
+            return await handler(request, error)
+    _log.error("%s failed: this is a bug", request.url.path, exc_info=error)
+    return await _bug(request, error)
+
+
 def problem(request: Request, status: int, title: str, detail: str, **facts: object) -> Response:
     body = {
         "type": "urn:autoencoder:" + title.lower().replace(" ", "-"),

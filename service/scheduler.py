@@ -114,7 +114,9 @@ class Scheduler:
 
     async def call(self, function: Callable[[Item], Result], item: Item, *, short: bool = False) -> Result:
         """`function(item)` in a thread, in its turn; `short`: on the loop."""
-        (result,) = await self.run(function, [item], short=short)
+        if short:
+            return function(item)
+        (result,) = await self.run(function, [item])
         return result
 
     def queue(self, queue: _Queue) -> None:

@@ -28,7 +28,7 @@ OUT = Path("build")
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3, help="each server is started that many times, in turns")
-    parser.add_argument("--seconds", type=float, default=4, help="of load at each concurrency")
+    parser.add_argument("--seconds", type=int, default=4, help="of load at each concurrency")
     parser.add_argument("--only", default="", help="rows whose name holds this text")
     parser.add_argument("--servers", default="", help="of the peers, only these; comma-separated")
     parser.add_argument("--short", action="store_true", help="ours and the floors, one round")
@@ -75,7 +75,7 @@ def _chosen(package: Path, operation: str) -> str:
     return next(file.file for name, file in model.manifest.graphs.items() if name == role)
 
 
-def _measured(row: Row, peers: list[Server], rounds: int, seconds: float) -> dict[str, Any]:
+def _measured(row: Row, peers: list[Server], rounds: int, seconds: int) -> dict[str, Any]:
     servers = [OURS, FLOOR, *(s for s in peers if not (s.batches and "denoise" in row.name))]
     runs: dict[str, dict[int, list[Outcome]]] = {server.name: {} for server in servers}
     memory: dict[str, int] = {}
@@ -117,7 +117,7 @@ def _measured(row: Row, peers: list[Server], rounds: int, seconds: float) -> dic
     }
 
 
-def _driven(running: Running, server: Server, row: Row, clients: int, seconds: float) -> tuple[Outcome, int]:
+def _driven(running: Running, server: Server, row: Row, clients: int, seconds: int) -> tuple[Outcome, int]:
     wrk = Wrk(running.port, server.load(row.load), clients, seconds)
     peak, over = 0, threading.Event()
 
@@ -126,11 +126,13 @@ def _driven(running: Running, server: Server, row: Row, clients: int, seconds: f
         while not over.wait(0.3):
             peak = max(peak, running.memory())
 
-    watcher = threading.Thread(target=watch)
+    watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
-    outcome = wrk.outcome()
-    over.set()
-    watcher.join()
+    try:
+        outcome = wrk.outcome()
+    finally:
+        over.set()
+        watcher.join()
     return outcome, peak
 
 
@@ -141,7 +143,7 @@ def _answer_bytes(row: Row) -> int:
     return row.samples * 32 * 4 + 128
 
 
-def _beside(seconds: float) -> dict[str, float]:
+def _beside(seconds: int) -> dict[str, float]:
     """Small encodes alone, and beside two clients who send large pages: 16 clients, seconds of p50 and p99."""
     small = next(row for row in rows(_chosen) if row.package == CATS)
     page = next(row for row in rows(_chosen) if row.package == PAGES)

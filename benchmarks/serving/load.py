@@ -50,7 +50,7 @@ class Outcome:
 class Wrk:
     """wrk on its way; `outcome` waits for its end."""
 
-    def __init__(self, port: int, load: Load, clients: int, seconds: float) -> None:
+    def __init__(self, port: int, load: Load, clients: int, seconds: int) -> None:
         self._folder = tempfile.TemporaryDirectory()
         body, script = Path(self._folder.name) / "body", Path(self._folder.name) / "load.lua"
         body.write_bytes(load.body)

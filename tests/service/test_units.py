@@ -24,7 +24,7 @@ from service.admission import Admission
 from service.app import create_app
 from service.errors import DeadlineExceeded, InvalidInput, ModelFailed, Overloaded, TooLarge, UnknownVersion
 from service.inference import Inference, Result, Samples
-from service.lifetime import deadline, leaving
+from service.lifetime import Deadline, until_gone
 from service.manifest import Operation
 from service.model import Model, Reconstruction
 from service.negotiation import choose
@@ -266,8 +266,8 @@ def test_a_wide_run_gives_what_a_narrow_one_gives(tmp_path: Path) -> None:
 
 def test_a_deadline_is_504_and_can_be_extended() -> None:
     async def late(more: float) -> str:
-        async with deadline(0.02) as limit:
-            limit.extend(more)
+        async with Deadline(0.02) as deadline:
+            deadline.extend(more)
             await asyncio.sleep(0.05)
         return "in time"
 
@@ -278,7 +278,7 @@ def test_a_deadline_is_504_and_can_be_extended() -> None:
 
 def test_a_timeout_that_is_not_the_deadline_stays_what_it_is() -> None:
     async def go() -> None:
-        async with deadline(5):
+        async with Deadline(5):
             raise TimeoutError("another one")
 
     with pytest.raises(TimeoutError, match="another one"):
@@ -292,8 +292,7 @@ def test_who_hangs_up_is_noticed_and_a_cancellation_from_elsewhere_is_not_taken_
                 await asyncio.sleep(5)
             return {"type": "http.disconnect"}
 
-        async with leaving(Request({"type": "http"}, receive), watched=True):
-            await asyncio.sleep(5)
+        await until_gone(Request({"type": "http"}, receive), asyncio.sleep(5))
 
     with pytest.raises(ClientDisconnect):
         asyncio.run(go(hang_up=True))
