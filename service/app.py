@@ -39,7 +39,7 @@ Name = Annotated[str, Path(description="a model of /v1/models", examples=["cats-
 Version = Annotated[str, Path(description="a version of that model", examples=["1"])]
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings) -> Front:
     """The application, with every model under settings.models opened: who can reach it finds it ready.
 
     Raises:
@@ -76,9 +76,8 @@ def create_app(settings: Settings) -> FastAPI:
     _add_health(app, registry)
     _add_models(app, registry)
     _add_unknown_operation(app)
-    app.middleware_stack = Front(app.build_middleware_stack(), _answer)
     logging.getLogger("service.app").info("%d models are open", len(registry.names))
-    return app
+    return Front(app, _answer)
 
 
 def _add_health(app: FastAPI, registry: Registry) -> None:
@@ -162,16 +161,17 @@ def _add_unknown_operation(app: FastAPI) -> None:
 
 async def _answer(request: Request, name: str, version: str | None, operation: Operation) -> Response:
     """One request, one direction, within its time; admission leaves on every path."""
-    state, headers = request.app.state, request.headers
+    state = request.app.state
     settings: Settings = state.settings
-    content_type, accept = headers.get("content-type"), headers.get("accept")
+    headers = {key: value.decode("latin-1") for key, value in request.scope["headers"]}
+    content_type, accept = headers.get(b"content-type"), headers.get(b"accept")
     chosen = options.read(request.scope["query_string"], operation)
     model: Model = state.registry.get(name, version)
     model.input_port(operation)
-    asked = options.deadline(headers.get("request-deadline"), settings.max_deadline)
+    asked = options.deadline(headers.get(b"request-deadline"), settings.max_deadline)
     with state.admission.enter() as permit:
         async with Deadline(asked or settings.deadline) as deadline:
-            body = await requests.receive(request, settings.max_body_bytes, permit.hold)
+            body = await requests.receive(request, headers.get(b"content-length"), settings.max_body_bytes, permit.hold)
             read = partial(
                 requests.read, content_type=content_type, model=model, operation=operation, max_batch=settings.max_batch
             )

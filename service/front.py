@@ -10,8 +10,8 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import get_args
 
-from fastapi import Request, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from fastapi import FastAPI, Request, Response
+from starlette.types import Receive, Scope, Send
 
 from service import problems
 from service.manifest import Operation
@@ -25,22 +25,24 @@ class Front:
     """An ASGI application.
 
     Args:
-        behind: takes what is no operation.
+        behind: takes what is no operation; its `state` is this application's too.
         answer: (request, name, version or None, operation) -> response; may raise anything.
     """
 
     def __init__(
-        self, behind: ASGIApp, answer: Callable[[Request, str, str | None, Operation], Awaitable[Response]]
+        self, behind: FastAPI, answer: Callable[[Request, str, str | None, Operation], Awaitable[Response]]
     ) -> None:
-        self._behind, self._answer = behind, answer
+        self.behind, self._answer = behind, answer
+        self.state = behind.state
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         found = None
         if scope["type"] == "http" and scope["method"] == "POST":
             found = _ADDRESS.fullmatch(scope["path"])
         if found is None:
-            await self._behind(scope, receive, send)
+            await self.behind(scope, receive, send)
             return
+        scope["app"] = self
         request = Request(scope, receive)
         name, version, operation = found.groups()
         try:

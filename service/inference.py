@@ -139,6 +139,8 @@ class Inference:
         def inspect(part: Part) -> Header:
             return images.inspect(_bytes(part), self._max_pixels, part.which, max_pages)
 
+        if not sent.pictures:
+            return []
         short = sum(len(_bytes(part)) for part in sent.pictures) <= 2 * SHORT_PIXELS
         headers = await self._scheduler.run(inspect, sent.pictures, short=short)
         for header in headers:

@@ -44,8 +44,8 @@ class Deadline:
             await self._timeout.__aexit__(kind, error, trace)
         except TimeoutError as late:
             raise DeadlineExceeded(
-                f"the request was not done after {self.seconds:g} seconds, which is its deadline; send less, or ask for "
-                f"more in the header Request-Deadline",
+                f"the request was not done after {self.seconds:g} seconds, which is its deadline; send less, or ask "
+                f"for more in the header Request-Deadline",
                 seconds=self.seconds,
             ) from late
 

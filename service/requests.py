@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from service import codec, images
 from service.errors import InvalidInput, LatentMismatch, TooLarge, UnsupportedMediaType
@@ -66,24 +66,32 @@ class Sent:
         )
 
 
-async def receive(request: Request, limit: int, hold: Callable[[int], None]) -> bytes:
+async def receive(request: Request, length: str | None, limit: int, hold: Callable[[int], None]) -> bytes:
     """The whole body, at most `limit` bytes; TooLarge (413) as soon as it is known, by its length or on the way.
 
-    `hold` is told of every byte before it is kept, and may raise.
+    `length` is the header Content-Length, if there is one. `hold` is told of every byte before it is kept, and may
+    raise. ClientDisconnect if the caller leaves before the end.
 
     Starlette's own limit answers plain text, and every refusal here is a problem document.
     """
     sentence = f"the body is larger than {limit} bytes, which is the limit"
-    length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length) > limit:
+    if length is not None and length.isdecimal() and int(length) > limit:
         raise TooLarge(f"{sentence}: it has {length}", limit=limit)
     body = bytearray()
-    async for chunk in request.stream():
+    while True:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk = message.get("body", b"")
         hold(len(chunk))
-        body += chunk
-        if len(body) > limit:
+        if len(body) + len(chunk) > limit:
             raise TooLarge(sentence, limit=limit)
-    return bytes(body)
+        more = message.get("more_body", False)
+        if not body and not more:
+            return bytes(chunk)  # it came in one piece: no copy
+        body += chunk
+        if not more:
+            return bytes(body)
 
 
 def media_type(content_type: str | None) -> str:
