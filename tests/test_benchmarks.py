@@ -1,4 +1,19 @@
+import shutil
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
 from benchmarks.reading import wrong
+from benchmarks.serving import floor
+from benchmarks.serving.load import Wrk
+from benchmarks.serving.report import table
+from benchmarks.serving.rows import rows
+from benchmarks.serving.servers import FLOOR, OTHERS, OURS, started
+from service.app import create_app
+from service.settings import Settings
+
+ENCODER = "encoder.onnx"
 
 
 def test_errors_of_reading_are_edits_without_blanks() -> None:
@@ -9,3 +24,60 @@ def test_errors_of_reading_are_edits_without_blanks() -> None:
     assert wrong("a cart!", "cat") == (3, 3)
     assert wrong("kitten", "sitting")[0] == 3
     assert wrong("sunday", "saturday")[0] == 3
+
+
+def test_every_request_of_the_benchmark_is_answered_as_it_asks() -> None:
+    with TestClient(create_app(Settings(models=Path("models")))) as client:
+        for row in rows(lambda _package, _operation: ENCODER):
+            if "megapixel" in row.name:
+                continue  # seconds of work, and nothing new
+            headers = {"Content-Type": row.load.content_type}
+            if row.load.accept != "*/*":
+                headers["Accept"] = row.load.accept
+            answer = client.post(row.load.path, content=row.load.body, headers=headers)
+            assert answer.status_code == 200, answer.text
+            if "Accept" in headers:
+                assert answer.headers["content-type"] == row.load.accept
+
+
+def test_a_floor_is_a_rate_of_the_same_work() -> None:
+    row = rows(lambda _package, _operation: ENCODER)[0]
+    assert floor.rate(row, cores=1, seconds=0.05) > 10
+
+
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
+def test_servers_are_started_driven_and_stopped() -> None:
+    row = rows(lambda _package, _operation: ENCODER)[0]
+    for server in (OURS, FLOOR):
+        with started(server, row.package / row.graph, row.load, 256) as running:
+            outcome = Wrk(running.port, server.load(row.load), 2, 1).outcome()
+            assert running.memory() > 10 << 20
+        assert running.process.poll() is not None
+        assert outcome.errors == 0
+        assert outcome.rate > 10
+        assert outcome.p50 <= outcome.p99
+
+
+def test_a_server_that_does_not_answer_says_so() -> None:
+    row = rows(lambda _package, _operation: ENCODER)[0]
+    broken = type(FLOOR)("broken", ("-c", "raise SystemExit('no such thing')"))
+    with (
+        pytest.raises(RuntimeError, match=r"broken does not serve: .* no such thing"),
+        started(broken, row.package / row.graph, row.load),
+    ):
+        pass
+
+
+def test_who_takes_files_as_a_form_gets_a_form() -> None:
+    row = rows(lambda _package, _operation: ENCODER)[0]
+    form = next(server for server in OTHERS if server.form).load(row.load)
+    assert form.content_type.startswith("multipart/form-data")
+    assert row.load.body in form.body
+
+
+def test_the_table_tells_rates_beside_ours() -> None:
+    at = {"rate": 50.0, "p50": 0.01, "p99": 0.02, "errors": 0}
+    servers = {"ours": {1: {**at, "rate": 100.0}}, "peer": {1: {**at, "errors": 3}}}
+    text = table({"row": "a row", "work floor": 200.0, "servers": servers, "memory": {"peer": 1 << 30}})
+    assert "a row   (work alone: 200.0/s)" in text
+    assert "0.50    1024       3" in text

@@ -60,7 +60,7 @@ def scene(height: int, width: int, channels: int) -> np.ndarray:
     y, x = np.mgrid[:height, :width]
     shapes = 128 + 60 * np.sin(x / 23) * np.cos(y / 17) + 50 * ((x // 40 + y // 40) % 2)
     noise = rng.normal(0, 12, (height, width, channels))
-    return (shapes[..., None] + noise).clip(0, 255).astype(np.uint8)
+    return np.asarray((shapes[..., None] + noise).clip(0, 255), np.uint8)
 
 
 def _npy(array: np.ndarray) -> bytes:

@@ -3,6 +3,7 @@
 Server -> started on a free port, with the graph and the number of cores in its environment -> answers POST
 """
 
+import contextlib
 import http.client
 import os
 import shutil
@@ -138,7 +139,8 @@ def started(server: Server, graph: Path, load: Load, answer_bytes: int = 0) -> I
         _wait(server, process, port, server.load(load), log)
         yield Running(port, process)
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):  # it has ended by itself
+            os.killpg(process.pid, signal.SIGTERM)
         try:
             process.wait(10)
         except subprocess.TimeoutExpired:
