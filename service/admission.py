@@ -6,8 +6,7 @@ The count is taken before a body is read, its bytes as they come; the pixels are
 them, before anything is decoded.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Self
 
 from service.errors import Overloaded, TooLarge
 
@@ -31,19 +30,9 @@ class Admission:
         self.pixels = 0
         self.bytes = 0
 
-    @contextmanager
-    def enter(self) -> Iterator["Permit"]:
-        """One place inside for as long as the block runs; raises Overloaded (429) when the house is full."""
-        if self.requests >= self.max_requests:
-            raise Overloaded(f"{self.requests} requests are inside, which is the limit; try again")
-        self.requests += 1
-        permit = Permit(self)
-        try:
-            yield permit
-        finally:
-            self.requests -= 1
-            self.pixels -= permit.pixels
-            self.bytes -= permit.bytes
+    def enter(self) -> "Permit":
+        """`with house.enter() as permit`: one place inside while the block runs; Overloaded (429) when it is full."""
+        return Permit(self)
 
 
 class Permit:
@@ -53,6 +42,18 @@ class Permit:
         self._admission = admission
         self.pixels = 0
         self.bytes = 0
+
+    def __enter__(self) -> Self:
+        inside = self._admission.requests
+        if inside >= self._admission.max_requests:
+            raise Overloaded(f"{inside} requests are inside, which is the limit; try again")
+        self._admission.requests += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._admission.requests -= 1
+        self._admission.pixels -= self.pixels
+        self._admission.bytes -= self.bytes
 
     def hold(self, count: int) -> None:
         """Hold `count` bytes more until the request leaves; raises Overloaded (429) if they do not fit now."""

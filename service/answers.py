@@ -54,7 +54,9 @@ def negotiate(accept: str | None, model: Model, operation: Operation, sent: Sent
 
 def short(result: Result, media_type: str) -> bool:
     """Whether `render` takes less than a thread there and back."""
-    return sum(sample.nbytes for sample in result.samples) <= _SHORT_BYTES.get(media_type, 1 << 12)
+    samples = result.samples
+    size = sum(sample.nbytes for sample in samples) if isinstance(samples, tuple) else samples.nbytes
+    return size <= _SHORT_BYTES.get(media_type, 1 << 12)
 
 
 def render(result: Result, media_type: str, model: Model, operation: Operation, sent: Sent) -> Response:

@@ -76,7 +76,7 @@ def _chosen(package: Path, operation: str) -> str:
 
 
 def _measured(row: Row, peers: list[Server], rounds: int, seconds: int) -> dict[str, Any]:
-    servers = [OURS, FLOOR, *(s for s in peers if not (s.batches and "denoise" in row.name))]
+    servers = [OURS, FLOOR, *(s for s in peers if s.takes(row.load, any_size="denoise" in row.name))]
     runs: dict[str, dict[int, list[Outcome]]] = {server.name: {} for server in servers}
     memory: dict[str, int] = {}
     works: list[float] = []

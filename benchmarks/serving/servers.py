@@ -5,6 +5,7 @@ Server -> started on a free port, with the graph and the number of cores in its 
 
 import contextlib
 import http.client
+import json
 import os
 import shutil
 import signal
@@ -16,6 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
 
 from benchmarks.serving.load import Load
 
@@ -35,6 +38,7 @@ class Server:
         packages: what its environment needs; none: ours.
         settings: environment variables beside GRAPH, KIND, PORT, WORKERS, ANSWER_BYTES.
         form: takes files only as a form.
+        protocol: takes only JSON of the open inference protocol.
         batches: joins requests, which needs samples of one shape.
     """
 
@@ -44,6 +48,13 @@ class Server:
     settings: dict[str, str] = field(default_factory=dict)
     form: bool = False
     batches: bool = False
+    protocol: bool = False
+
+    def takes(self, load: Load, *, any_size: bool) -> bool:
+        """Whether it can be asked that: who joins requests needs one shape, and some know only JSON."""
+        if any_size and self.batches:
+            return False
+        return not self.protocol or load.content_type == "application/json"
 
     @property
     def python(self) -> Path:
@@ -68,6 +79,10 @@ class Server:
         """The request as this server takes it."""
         if self.name == "ours":
             return load
+        if self.protocol:
+            array = np.array(json.loads(load.body)["inputs"])
+            tensor = {"name": "image", "shape": array.shape, "datatype": "UINT8", "data": array.reshape(-1).tolist()}
+            return Load("/v2/models/served/infer", json.dumps({"inputs": [tensor]}).encode(), load.content_type)
         if not self.form or load.content_type == "application/json":
             return Load("/", load.body, load.content_type)
         head = (
@@ -92,6 +107,9 @@ OTHERS = (
            ("mosec",), {"BATCH": "64"}, batches=True),
     Server("BentoML", ("-m", "bentoml", "serve", "bento:Served", "--port", "{port}"), ("bentoml", "fastapi"),
            {"BENTOML_DO_NOT_TRACK": "1"}),
+    Server("MLServer", ("-m", "mlserver.cli.main", "start", "mlserver_model"), ("mlserver", "uvloop<0.22"),
+           {"MLSERVER_PARALLEL_WORKERS": "0", "MLSERVER_GRPC_PORT": "0", "MLSERVER_METRICS_PORT": "0",
+            "MLSERVER_ENABLE_DOCS": "false"}, protocol=True),
     Server("Ray", ("ray_.py",), ("ray[serve]",), {"RAY_USAGE_STATS_ENABLED": "0"}),
 )  # fmt: skip
 
@@ -126,7 +144,7 @@ def started(server: Server, graph: Path, load: Load, answer_bytes: int = 0) -> I
         port = free.getsockname()[1]
     ours = server is OURS
     settings = {"GRAPH": str(graph.resolve()), "KIND": load.content_type, "PORT": str(port), "WORKERS": str(CORES),
-                "ANSWER_BYTES": str(answer_bytes), **server.settings}  # fmt: skip
+                "ANSWER_BYTES": str(answer_bytes), "MLSERVER_HTTP_PORT": str(port), **server.settings}  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ORT_DISABLE_TELEMETRY": "1", **({} if ours else settings)}
     log = Path("build") / f"{server.name.replace(' ', '-')}.log"
     log.parent.mkdir(exist_ok=True)
