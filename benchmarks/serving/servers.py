@@ -38,6 +38,7 @@ class Server:
         packages: what its environment needs; none: ours.
         settings: environment variables beside GRAPH, KIND, PORT, WORKERS, ANSWER_BYTES.
         form: takes files only as a form.
+        path: where it takes requests.
         protocol: takes only JSON of the open inference protocol.
         batches: joins requests, which needs samples of one shape.
     """
@@ -49,6 +50,7 @@ class Server:
     form: bool = False
     batches: bool = False
     protocol: bool = False
+    path: str = "/"
 
     def takes(self, load: Load, *, any_size: bool) -> bool:
         """Whether it can be asked that: who joins requests needs one shape, and some know only JSON."""
@@ -84,12 +86,12 @@ class Server:
             tensor = {"name": "image", "shape": array.shape, "datatype": "UINT8", "data": array.reshape(-1).tolist()}
             return Load("/v2/models/served/infer", json.dumps({"inputs": [tensor]}).encode(), load.content_type)
         if not self.form or load.content_type == "application/json":
-            return Load("/", load.body, load.content_type)
+            return Load(self.path, load.body, load.content_type)
         head = (
             '--frontier\r\nContent-Disposition: form-data; name="body"; filename="body"\r\n'
             f"Content-Type: {load.content_type}\r\n\r\n"
         )
-        return Load("/", head.encode() + load.body + b"\r\n--frontier--\r\n", FORM)
+        return Load(self.path, head.encode() + load.body + b"\r\n--frontier--\r\n", FORM)
 
 
 UVICORN = ("-m", "uvicorn", "--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "error",
@@ -102,9 +104,9 @@ OTHERS = (
     Server("LitServe", ("lit.py",), ("litserve", "python-multipart"), {"BATCH": "1"}, form=True),
     Server("LitServe batched", ("lit.py",), ("litserve", "python-multipart"), {"BATCH": "64"}, form=True, batches=True),
     Server("mosec", ("mosec_.py", "--port", "{port}", "--timeout", "60000", "--log-level", "error"), ("mosec",),
-           {"BATCH": "1"}),
+           {"BATCH": "1"}, path="/inference"),
     Server("mosec batched", ("mosec_.py", "--port", "{port}", "--timeout", "60000", "--log-level", "error"),
-           ("mosec",), {"BATCH": "64"}, batches=True),
+           ("mosec",), {"BATCH": "64"}, batches=True, path="/inference"),
     Server("BentoML", ("-m", "bentoml", "serve", "bento:Served", "--port", "{port}"), ("bentoml", "fastapi"),
            {"BENTOML_DO_NOT_TRACK": "1"}),
     Server("MLServer", ("-m", "mlserver.cli.main", "start", "mlserver_model"), ("mlserver", "uvloop<0.22"),
