@@ -4,12 +4,14 @@ bytes -> inspect (format, width x height of every page; nothing decoded) -> deco
 Picture -> encode -> bytes; several -> encode_pages -> TIFF
 
 Only four of libvips' readers are left unblocked, each called by name for the format that the first bytes say.
-libvips reads no BMP; Pillow does, and is asked for nothing else here.
+libvips reads no BMP, and takes half a millisecond to begin with any picture: Pillow reads BMP, and small PNGs that hold
+nothing but pixels.
 """
 
 import io
 import logging
 import os
+import struct
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
@@ -47,6 +49,8 @@ _CARRIED = {  # metadata by the beginning of libvips' name for it: the kind of m
 _LONGEST_NOTE = 1 << 22  # a profile of a press is 3 MB; 50 KB of compressed text can be 50 MB
 _UNKNOWN_RESOLUTION = (72 / 25.4, 72 / 25.4)  # pixels per millimetre; every PNG and TIFF of libvips says one
 _LOOK = (128, 1024)  # rows, columns of the middle of a picture that tell how it is best packed
+SMALL = 1 << 12  # pixels
+_PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"\0\0\0\0IEND\xaeB`\x82"
 _LOGGER = logging.getLogger("service.images")
 _ANIMATED = "{} is animated, it has several frames; send one picture"
 
@@ -104,6 +108,9 @@ def inspect(data: bytes, max_pixels: int, which: str, max_pages: int = 1) -> Hea
     if form is None:
         raise UnsupportedMediaType(f"{which} is not a picture in PNG, JPEG, WebP, TIFF or BMP", accepted=MEDIA_TYPES)
     try:
+        small = _small_png(data)
+        if small is not None:
+            return Header(form, (_limited(small, max_pixels, which),))
         if form == "image/bmp":
             with Image.open(io.BytesIO(data), formats=("BMP",)) as bitmap:
                 return Header(form, (_limited(bitmap.size, max_pixels, which),))
@@ -131,7 +138,9 @@ def decode(data: bytes, header: Header, which: str) -> list[Picture]:
     """
     try:
         if header.media_type == "image/bmp":
-            return [_bitmap(data)]
+            return [_plain(data, "BMP")]
+        if _small_png(data) is not None:
+            return [Picture(_plain(data, "PNG").pixels, Notes(resolution=_UNKNOWN_RESOLUTION))]
         return [_decoded(image) for image in _opened(data, header.media_type, len(header.sizes))]
     except MemoryError:
         raise
@@ -253,8 +262,21 @@ def _upright(pixels: Pixels, orientation: int) -> Pixels:
     return np.ascontiguousarray(turned)  # type: ignore[return-value]
 
 
-def _bitmap(data: bytes) -> Picture:
-    with Image.open(io.BytesIO(data), formats=("BMP",)) as opened:
+def _small_png(data: bytes) -> tuple[int, int] | None:
+    """(width, height) of a PNG of SMALL pixels at most, 8-bit grey or RGB, not interlaced, that holds nothing else."""
+    if not data.startswith(_PNG_START) or len(data) > 8 * SMALL:
+        return None
+    width, height, depth, colour, _, _, interlaced = struct.unpack_from(">IIBBBBB", data.ljust(33), 16)
+    if depth != 8 or colour not in (0, 2) or interlaced or not 0 < width * height <= SMALL:
+        return None
+    at = 33  # behind the header's checksum
+    while data[at + 4 : at + 8] == b"IDAT":
+        at += 12 + int.from_bytes(data[at : at + 4], "big")
+    return (width, height) if data[at:] == _PNG_END else None
+
+
+def _plain(data: bytes, form: str) -> Picture:
+    with Image.open(io.BytesIO(data), formats=(form,)) as opened:
         grey = opened.mode in ("1", "L")
         pixels = np.asarray(opened.convert("L" if grey else "RGBA" if opened.mode == "RGBA" else "RGB"))
     return Picture(pixels.reshape(*pixels.shape[:2], -1))

@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 
 from service import images
 from service.app import create_app
+from service.errors import InvalidInput, TooLarge
 from service.pictures import Notes, Picture
 from service.settings import Settings
 from tests.service import doubles
@@ -395,3 +396,36 @@ def test_a_damaged_picture_never_gives_a_500(
     assert response.status_code < 500, response.text
     if response.status_code >= 400:
         assert response.headers["content-type"] == "application/problem+json"
+
+
+# --- small pictures --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (28, 28, 3), (1, 1), (64, 64, 3)])
+def test_a_small_bare_png_is_read_as_libvips_reads_it(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    data = picture(np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8), "PNG")
+    quick = images.decode(data, images.inspect(data, 10_000, "it"), "it")[0]
+    assert images._small_png(data) == shape[1::-1]
+    monkeypatch.setattr(images, "SMALL", 0)
+    assert images._small_png(data) is None
+    slow = images.decode(data, images.inspect(data, 10_000, "it"), "it")[0]
+    np.testing.assert_array_equal(quick.pixels, slow.pixels)
+    assert quick.notes.fields == slow.notes.fields
+    np.testing.assert_allclose(quick.notes.resolution or (), slow.notes.resolution or (0, 0), rtol=1e-3)
+
+
+def test_a_small_png_with_more_than_pixels_is_left_to_libvips() -> None:
+    pixels = np.zeros((9, 9), np.uint8)
+    assert images._small_png(picture(pixels, "PNG", dpi=(300, 300))) is None
+    assert images._small_png(picture(pixels, "PNG", transparency=0)) is None
+    assert images._small_png(picture(pixels, "PNG")[:-1]) is None
+    assert images._small_png(picture(np.zeros((80, 80), np.uint8), "PNG")) is None
+    assert images._small_png(b"\x89PNG") is None
+
+
+@pytest.mark.parametrize("place", [20, 40, 45, 50])
+def test_a_small_png_that_is_damaged_is_refused(place: int) -> None:
+    data = bytearray(picture(np.random.default_rng(0).integers(0, 256, (20, 20), dtype=np.uint8), "PNG"))
+    data[place] ^= 0x55
+    with pytest.raises((InvalidInput, TooLarge)):
+        images.decode(bytes(data), images.inspect(bytes(data), 10_000, "it"), "it")
