@@ -4,8 +4,8 @@ bytes -> inspect (format, width x height of every page; nothing decoded) -> deco
 Picture -> encode -> bytes; several -> encode_pages -> TIFF
 
 Only four of libvips' readers are left unblocked, each called by name for the format that the first bytes say.
-libvips reads no BMP, and takes half a millisecond to begin with any picture: Pillow reads BMP, and small PNGs that hold
-nothing but pixels.
+libvips reads no BMP, and takes a millisecond to begin with any picture: Pillow reads BMP, and reads and writes small
+PNGs that hold nothing but pixels.
 """
 
 import io
@@ -161,6 +161,8 @@ def encode(picture: Picture, media_type: str) -> bytes:
             f"the answer is {pixels.shape[1]}x{pixels.shape[0]}, {form.upper()} holds at most {longest} pixels a side; "
             "ask for image/png"
         )
+    if form == "png" and pixels.dtype == np.uint8 and not picture.notes.fields and pixels[..., 0].size <= SMALL:
+        return _written_small(picture)
     image = _image(pixels).copy(**_resolution(picture.notes))
     if form in ("jpeg", "webp"):
         image = _for_eyes(image, pixels, keep_alpha=form == "webp")
@@ -280,6 +282,16 @@ def _plain(data: bytes, form: str) -> Picture:
         grey = opened.mode in ("1", "L")
         pixels = np.asarray(opened.convert("L" if grey else "RGBA" if opened.mode == "RGBA" else "RGB"))
     return Picture(pixels.reshape(*pixels.shape[:2], -1))
+
+
+def _written_small(picture: Picture) -> bytes:
+    """PNG of 8 bits, without metadata but its resolution."""
+    buffer = io.BytesIO()
+    pixels = picture.pixels[..., 0] if picture.pixels.shape[2] == 1 else picture.pixels
+    told = picture.notes.resolution
+    dpi = {} if told is None else {"dpi": (told[0] * 25.4, told[1] * 25.4)}
+    Image.fromarray(pixels).save(buffer, "PNG", **dpi)
+    return buffer.getvalue()
 
 
 def _number(image: Any, name: str, otherwise: int) -> int:
