@@ -2,11 +2,9 @@
 
 import logging
 from http import HTTPStatus
-from typing import Any
 
 import orjson
 from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -20,7 +18,6 @@ _log = logging.getLogger("service.problems")
 def install(app: FastAPI) -> None:
     """Every error that leaves `app` is a problem document: ours, FastAPI's, Starlette's, and bugs."""
     app.add_exception_handler(ServiceError, _service_error)
-    app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _bug)
@@ -55,15 +52,6 @@ async def _service_error(request: Request, error: Exception) -> Response:
     response = problem(request, error.status, error.title, error.detail, **error.facts)
     response.headers.update(error.headers)
     return response
-
-
-async def _validation(request: Request, error: Exception) -> Response:
-    if not isinstance(error, RequestValidationError):
-        raise error
-    first: dict[str, Any] = error.errors()[0]
-    name, given = first["loc"][-1], str(first.get("input"))[:100]
-    allowed = "numbers from 0 to 1" if name == "strength" else first.get("ctx", {}).get("expected", first["msg"])
-    return problem(request, 422, "Invalid input", f"{name} is {given!r}; allowed are {allowed}")
 
 
 async def _http(request: Request, error: Exception) -> Response:

@@ -1,5 +1,6 @@
 """The HTTP contract, route by route, against tiny real packages."""
 
+import asyncio
 import base64
 import io
 from typing import Any
@@ -414,3 +415,43 @@ def test_a_request_that_is_not_done_in_its_time_is_504_and_leaves(client: TestCl
     assert client.app.state.admission.requests == 0  # type: ignore[attr-defined]
     headers["Request-Deadline"] = "60"
     assert client.post(url("encode") + "?fit=cover", content=large, headers=headers).status_code == 200
+
+
+# --- bugs ------------------------------------------------------------------------------------------------
+
+
+def test_a_bug_is_a_500_that_tells_nothing_and_a_trace_in_the_log(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a secret")
+
+    monkeypatch.setattr(client.app.state.registry, "get", broken)  # type: ignore[attr-defined]
+    answer = client.post(url("encode"), content=npy(IMAGE), headers=NPY)
+    refused(answer, 500, "this is a bug of the service")
+    assert "a secret" not in answer.text
+    assert "RuntimeError: a secret" in caplog.text
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+def test_an_operation_is_asked_by_post(client: TestClient, method: str) -> None:
+    answer = client.request(method, url("encode"))
+    refused(answer, 405, f"{method} is not allowed here; allowed is POST")
+    assert answer.headers["allow"] == "POST"
+
+
+def test_who_leaves_before_the_body_is_whole_is_no_error_of_ours(client: TestClient) -> None:
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, str]:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http", "method": "POST", "path": url("encode"), "query_string": b"", "headers": [], "root_path": "",
+    }  # fmt: skip
+    asyncio.run(client.app(scope, receive, send))  # type: ignore[arg-type]
+    assert sent[0]["status"] == 400
+    assert client.app.state.admission.requests == 0  # type: ignore[attr-defined]
