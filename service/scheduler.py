@@ -229,12 +229,12 @@ class Lane(Generic[Item, Result]):
 
     def _run(self, places: list[_Place[Item, Result]]) -> list[Result | BaseException]:
         """Joined; if that fails, each alone, so that one caller's failure is no other's."""
-        started = time.perf_counter()
+        started = time.thread_time()  # of this thread alone: others on the core make a run late, not long
         try:
             results: list[Result | BaseException] = list(self._function([place.item for place in places]))
         except Exception as failure:  # noqa: BLE001  (whatever it is, it goes to its caller)
             return [failure] if len(places) == 1 else [self._run([place])[0] for place in places]
-        self._learn(sum(place.size for place in places), time.perf_counter() - started)
+        self._learn(sum(place.size for place in places), time.thread_time() - started)
         return results
 
     def _expected(self, size: int) -> float:
@@ -245,7 +245,7 @@ class Lane(Generic[Item, Result]):
         return float("inf")  # not measured yet: in a thread
 
     def _learn(self, size: int, seconds: float) -> None:
-        """A faster run counts at once, a slower one a little: this process is not always alone on its core."""
+        """A faster run counts at once, a slower one a little: caches are not always as cold."""
         k = size.bit_length()
         self._seconds[k] = min(seconds, self._seconds.get(k, seconds) * 1.1)
 
