@@ -4,7 +4,7 @@ a request's items -----------------> its queue -+-> one run of each queue in tur
 small batches of many requests -> a lane's queue -+        \\-> a lane's short run -> the event loop itself
 
 A request of a thousand items and a request of one are served alternately, so a large one cannot starve a small
-one. A lane joins what arrived while the last run was busy into one run, without a timer: who comes alone does not
+one; and one run of a lane goes beside a full house, since a tile may take half a second. A lane joins what arrived while the last run was busy into one run, without a timer: who comes alone does not
 wait for company. A run so short that the way to a thread and back would cost more is done on the loop.
 
 Work is whatever releases the interpreter lock: model runs, image codecs.
@@ -34,6 +34,10 @@ class _Run:
 
 
 class _Queue(Protocol):
+    @property
+    def express(self) -> bool:
+        """Whether its runs are few and small enough to go beside a full house."""
+
     def waits(self) -> bool:
         """Whether it wants another turn."""
 
@@ -50,6 +54,7 @@ class _Caller:
     results: dict[int, Any]
     total: int
     done: asyncio.Future[None]
+    express = False
 
     def waits(self) -> bool:
         return bool(self.waiting)
@@ -80,15 +85,16 @@ class Scheduler:
     """
 
     def __init__(self, workers: int) -> None:
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="run")
+        self._pool = ThreadPoolExecutor(workers + 1, thread_name_prefix="run")
         self.workers = workers
         self._free = workers
         self._queues: deque[_Queue] = deque()
+        self._express = False  # a lane's run is under way beside a full house
 
     @property
     def idle(self) -> bool:
         """Nothing runs and nothing waits: what comes now has the machine to itself."""
-        return self._free == self.workers and not self._queues
+        return self._free == self.workers and not self._queues and not self._express
 
     async def run(
         self, function: Callable[[Item], Result], items: Sequence[Item], *, short: bool = False
@@ -120,7 +126,18 @@ class Scheduler:
         return result
 
     def queue(self, queue: _Queue) -> None:
-        """Give it its turns, from now until nothing waits in it."""
+        """Give it its turns, from now until nothing waits in it.
+
+        A lane does not wait for a thread while large items have them all: one run of a lane goes beside them, and the
+        system shares the cores out.
+        """
+        if queue.express and not self._free and not self._express:
+            run = queue.take(1)
+            if run is not None:
+                self._express = True
+                self._start(run, self._express_is_free)
+            if not queue.waits():
+                return
         self._queues.append(queue)
         self._dispatch()
 
@@ -136,17 +153,30 @@ class Scheduler:
                 self._queues.append(queue)
             if run is not None:
                 self._free -= 1
-                outcome = asyncio.get_running_loop().run_in_executor(self._pool, run.work)
-                outcome.add_done_callback(lambda outcome, run=run: self._finished(run, outcome))  # type: ignore[misc]
+                self._start(run, self._thread_is_free)
 
-    def _finished(self, run: _Run, outcome: asyncio.Future[Any]) -> None:
+    def _start(self, run: _Run, over: Callable[[], None]) -> None:
+        def finished(outcome: asyncio.Future[Any]) -> None:
+            failure = outcome.exception()
+            if failure is None:
+                run.finish(outcome.result())
+            else:
+                run.fail(failure)
+            over()
+
+        asyncio.get_running_loop().run_in_executor(self._pool, run.work).add_done_callback(finished)
+
+    def _thread_is_free(self) -> None:
         self._free += 1
-        failure = outcome.exception()
-        if failure is None:
-            run.finish(outcome.result())
-        else:
-            run.fail(failure)
         self._dispatch()
+
+    def _express_is_free(self) -> None:
+        self._express = False
+        for queue in self._queues:
+            if queue.express:
+                self._queues.remove(queue)
+                self.queue(queue)
+                break
 
 
 @dataclass(eq=False)
@@ -166,6 +196,8 @@ class Lane(Generic[Item, Result]):
         function: items -> their results, in the same order; knows nothing of who sent them.
         most: size of one run; an item is never cut, so a larger one runs alone.
     """
+
+    express = True
 
     def __init__(self, scheduler: Scheduler, function: Callable[[list[Item]], list[Result]], most: int) -> None:
         self._scheduler, self._function, self._most = scheduler, function, most

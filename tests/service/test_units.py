@@ -220,6 +220,27 @@ def test_a_lane_shares_its_work_out_among_free_threads_and_drops_who_left() -> N
     assert sorted(item for run in runs for item in run) == [0, 1, 2, 3]
 
 
+def test_a_lane_does_not_wait_for_large_items() -> None:
+    gate = threading.Event()
+
+    def wait(_: int) -> None:
+        assert gate.wait(5)
+
+    async def go() -> list[str]:
+        scheduler = Scheduler(2)
+        large = asyncio.create_task(scheduler.run(wait, list(range(4))))
+        await asyncio.sleep(0)
+        lane = Lane[int, str](scheduler, lambda items: [str(item) for item in items], 2)
+        answers = await asyncio.wait_for(asyncio.gather(*(lane.join(item, 1) for item in range(5))), 5)
+        assert not large.done()
+        gate.set()
+        await large
+        scheduler.close()
+        return answers
+
+    assert asyncio.run(go()) == ["0", "1", "2", "3", "4"]
+
+
 def test_the_scheduler_knows_when_it_is_idle() -> None:
     async def go() -> None:
         scheduler = Scheduler(2)
