@@ -1,11 +1,12 @@
 """Work of all requests -> a bounded pool of threads, in turns.
 
 a request's items -----------------> its queue -+-> one run of each queue in turn -> thread -> results in order
-small batches of many requests -> a lane's queue -+        \\-> a lane's short run -> the event loop itself
+small batches of many requests -> a lane's queue -+-> its short runs -> the event loop itself
 
 A request of a thousand items and a request of one are served alternately, so a large one cannot starve a small
-one; and one run of a lane goes beside a full house, since a tile may take half a second. A lane joins what arrived while the last run was busy into one run, without a timer: who comes alone does not
-wait for company. A run so short that the way to a thread and back would cost more is done on the loop.
+one. A lane joins what arrived while the last run was busy into one run, without a timer: who comes alone does not
+wait for company. A run so short that the way to a thread and back would cost more is done on the loop; and one run
+of a lane goes beside a full house, since a tile may take half a second.
 
 Work is whatever releases the interpreter lock: model runs, image codecs.
 """
