@@ -2,8 +2,8 @@
 
 POST /v1/models/<name>[/versions/<version>]/<operation> -> answer -> bytes        all else -> the stack behind
 
-FastAPI knows these addresses too, for OpenAPI, but its seven layers take longer than a drawing's encoder does
-(benchmarks/README.md). Errors become the same problem documents.
+FastAPI knows these addresses too, for OpenAPI; small requests are spared its layers. Errors become the same problem
+documents.
 """
 
 import re

@@ -53,10 +53,7 @@ def _fit(value: str) -> Fit:
 
 
 def _strength(value: str) -> float:
-    try:
-        number = float(value)
-    except ValueError:
-        number = math.nan
+    number = _number(value)
     if not 0 <= number <= 1:
         raise InvalidInput(f"strength is {value[:100]!r}; allowed are numbers from 0 to 1")
     return number
@@ -66,10 +63,15 @@ def deadline(header: str | None, most: float) -> float | None:
     """Seconds that the caller gives the request, None without the header; InvalidInput (422) beyond 0 to `most`."""
     if header is None:
         return None
-    try:
-        seconds = float(header)
-    except ValueError:
-        seconds = math.nan
+    seconds = _number(header)
     if not 0 < seconds <= most:
         raise InvalidInput(f"Request-Deadline is {header[:100]!r}; allowed are seconds above 0, up to {most:g}")
     return seconds
+
+
+def _number(text: str) -> float:
+    """NaN, which is in no range, for what is no number."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
