@@ -58,11 +58,15 @@ def before_after(shown: Sequence[tuple[str, Array, Array, Array]], height: int =
 
 
 def learning_curve(curves: Sequence[tuple[str, History]], unit: str) -> bytes:
-    """Training loss and validation error over epochs, log scale, one panel per curve; the kept epoch is marked."""
+    """Training loss and validation error over epochs, log scale, one panel per curve; the kept epoch is marked.
+
+    A loss that is no error and falls below 0, as PSNR does, is left out.
+    """
     figure = Figure(figsize=(4.2 * len(curves), 3.2), dpi=100, facecolor="white", layout="constrained")
     for axis, (title, history) in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves, strict=True):
         epochs = np.arange(1, len(history.loss) + 1)
-        axis.plot(epochs, history.loss, color=FAINT, label="training loss (corrupted, augmented)")
+        if min(history.loss) > 0:
+            axis.plot(epochs, history.loss, color=FAINT, label="training loss (corrupted, augmented)")
         axis.plot(epochs, history.validation, color=ACCENT, label="validation error")
         axis.plot(history.best + 1, history.validation[history.best], "o", color=ACCENT, markersize=5)
         _style(axis, title, "epoch", unit)

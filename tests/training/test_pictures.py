@@ -53,3 +53,11 @@ def test_curves_histogram_and_map_are_pictures() -> None:
 def test_the_map_is_the_same_for_the_same_seed() -> None:
     latents = np.random.default_rng(0).normal(size=(40, 8))
     assert pictures.latent_map(latents, IMAGES, 1) == pictures.latent_map(latents, IMAGES, 1)
+
+
+def test_a_loss_below_zero_is_left_out_of_the_learning_curve() -> None:
+    below = pictures.learning_curve([("a", History([-0.5, -0.6], [0.2, 0.1], 1))], "error")
+    other = pictures.learning_curve([("a", History([-0.7, -0.9], [0.2, 0.1], 1))], "error")
+    above = pictures.learning_curve([("a", History([0.5, 0.4], [0.2, 0.1], 1))], "error")
+    assert below == other
+    assert below != above
