@@ -31,7 +31,8 @@ def pieces(model: Model, pixels: Pixels, output: Pixels, side: int) -> list[Piec
     halo = model.manifest.halo
     if halo is None:
         return [Piece(pixels, output, tiles.whole(height, width, model.strides))]
-    down, right = (tiles.side(side, halo, stride) for stride in model.strides)
+    halos = tiles.HALOS_OF_BYTES if model.precision == "int8" else tiles.HALOS
+    down, right = (tiles.side(side, halo, stride, halos) for stride in model.strides)
     return [Piece(pixels, output, tile) for tile in tiles.plan(height, width, (down, right), halo, model.strides)]
 
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 HALOS = 14  # in a tile's side, at least: so that a quarter of the work is overlap, and not much more
+HALOS_OF_BYTES = 20  # where what lies between the layers is bytes, not floats: a larger tile in no more memory
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,9 @@ class Tile:
         return seen[..., y.first - y.start : y.last - y.start, x.first - x.start : x.last - x.start, :]
 
 
-def side(wanted: int, halo: int, stride: int) -> int:
-    """Most pixels along a tile's side: `wanted`, rounded down to the stride, but at least HALOS halos."""
-    return max(stride, wanted // stride * stride, HALOS * _up(halo, stride))
+def side(wanted: int, halo: int, stride: int, halos: int = HALOS) -> int:
+    """Most pixels along a tile's side: `wanted`, rounded down to the stride, but at least `halos` halos."""
+    return max(stride, wanted // stride * stride, halos * _up(halo, stride))
 
 
 def plan(height: int, width: int, most: tuple[int, int], halo: int, strides: tuple[int, int]) -> list[Tile]:

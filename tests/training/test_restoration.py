@@ -394,7 +394,9 @@ def test_the_losses_are_what_they_say() -> None:
 
 
 def test_a_denoiser_is_quantised_as_far_as_the_loss_allows() -> None:
-    asked = made("x", architecture={"type": "unet", "widths": [8, 12], "encoder_blocks": [1, 1], "decoder_blocks": [1]})
+    asked = made(
+        "x", architecture={"type": "unet", "widths": [16, 32], "encoder_blocks": [1, 1], "decoder_blocks": [1]}
+    )
     graph = export.denoiser(restoration.build(asked))
     images = [*dirty(letters(8, 64, 64))[..., None]]
     exact = quantization.served(graph)
