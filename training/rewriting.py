@@ -122,7 +122,7 @@ def _is_pointwise(model: onnx.ModelProto, node: onnx.NodeProto) -> bool:
 
 
 def _attribute(node: onnx.NodeProto, name: str) -> Sequence[int]:
-    return next(helper.get_attribute_value(attribute) for attribute in node.attribute if attribute.name == name)  # type: ignore[no-any-return]
+    return next(helper.get_attribute_value(attribute) for attribute in node.attribute if attribute.name == name)
 
 
 def _initializer(model: onnx.ModelProto, name: str) -> onnx.TensorProto:
