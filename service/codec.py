@@ -8,6 +8,7 @@ array -> .npy | JSON
 import ast
 import io
 import math
+import re
 from functools import lru_cache
 from itertools import chain
 from typing import Any
@@ -131,6 +132,49 @@ def read_numbers(nested: Any, which: str) -> NDArray[np.float64]:
     return np.array(level, np.float64).reshape(shape)
 
 
+_DIGITS = bytes.maketrans(b"0123456789+-.eE", b"0" * 15)
+_SPACE = b" \t\r\n"
+_OPENED = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*"(\w+)"[ \t\r\n]*:[ \t\r\n]*')
+
+
+def read_flat(data: bytes, key: str) -> NDArray[np.float64] | NDArray[np.uint8] | None:
+    """`{"<key>": [[...]]}` of regular lists of numbers -> uint8 if all are, else float64; None for everything else.
+
+    What parse_json and read_numbers make of it, in a quarter of the time: the numbers are read as one list, and the
+    brackets, which repeat, tell the shape. For None those two find the words.
+    """
+    start, stop = data.find(b"["), data.rfind(b"]") + 1
+    opened = _OPENED.fullmatch(data[: max(start, 0)])
+    if opened is None or opened[1] != key.encode() or data[stop:].strip(_SPACE) != b"}":
+        return None
+    nested = data[start:stop]
+    zeros = nested.translate(_DIGITS, _SPACE)
+    brackets = zeros.translate(None, b"0")
+    if brackets.strip(b"[],") or b"0[" in zeros or b"]0" in zeros:
+        return None
+    shape: list[int] = []  # the innermost axis first
+    element = b""  # what stands for one of the innermost list; then 1 for such a list, 2 for a list of those
+    while not shape or brackets != element:
+        start, stop = len(brackets) - len(brackets.lstrip(b"[")), brackets.find(b"]")
+        count = brackets.count(b",", start, stop) + 1
+        row = b",".join([element] * count)
+        if not 0 < start <= min(stop, _MAX_AXES) or brackets[start:stop] != row:
+            return None
+        shape.append(count)
+        element = b"%d" % len(shape)
+        brackets = brackets.replace(b"[" + row + b"]", element)
+    try:
+        numbers = orjson.loads(b"[" + nested.translate(None, b"[]") + b"]")
+    except orjson.JSONDecodeError:
+        return None
+    if len(numbers) != math.prod(shape):
+        return None
+    try:
+        return np.frombuffer(bytes(numbers), np.uint8).reshape(shape[::-1])
+    except (TypeError, ValueError):  # real numbers, or not 0..255
+        return np.array(numbers, np.float64).reshape(shape[::-1])
+
+
 def write_json(document: dict[str, Any]) -> bytes:
     """JSON of a document with arrays in it; float32 numbers are the shortest that read back the same."""
     return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -148,8 +192,10 @@ def to_float32(array: Array, which: str) -> NDArray[np.float32]:
     return numbers
 
 
-def to_uint8(array: NDArray[np.float64], which: str) -> NDArray[np.uint8]:
+def to_uint8(array: NDArray[np.float64] | NDArray[np.uint8], which: str) -> NDArray[np.uint8]:
     """JSON numbers -> pixels; InvalidInput (422) unless all are whole and 0..255."""
+    if array.dtype == np.uint8:
+        return np.asarray(array, np.uint8)
     wrong = (array != np.floor(array)) | (array < 0) | (array > 255)
     if wrong.any():
         raise InvalidInput(f"{which} holds {array[wrong][0]:g}; pixels are whole numbers from 0 to 255")

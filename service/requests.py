@@ -155,8 +155,12 @@ def _form(body: bytes, content_type: str, max_batch: int) -> Sent:
 
 
 def _json(body: bytes, model: Model, operation: Operation, max_batch: int) -> Sent:
-    document = codec.parse_json(body)
     key = "latents" if operation == "decode" else "inputs"
+    port = model.input_port(operation).name
+    numbers = codec.read_flat(body, key)
+    if numbers is not None:
+        return Sent((Part(_for_port(numbers, port, key), key),), "json")
+    document = codec.parse_json(body)
     allowed = (key, "model", "version", "operation") if operation == "decode" else (key,)
     if not isinstance(document, dict):
         raise InvalidInput(f'the body is no JSON object; send {{"{key}": ...}}')
@@ -168,7 +172,6 @@ def _json(body: bytes, model: Model, operation: Operation, max_batch: int) -> Se
     if operation == "decode":
         _check_origin(document, model)
     values = document[key]
-    port = model.input_port(operation).name
     if port == "image" and isinstance(values, str):
         return Sent((Part(_picture(values, key), key),), "json")
     if port == "image" and isinstance(values, list) and values and all(isinstance(v, str) for v in values):
@@ -176,8 +179,12 @@ def _json(body: bytes, model: Model, operation: Operation, max_batch: int) -> Se
             raise TooLarge(f"{key} holds {len(values)} images; the limit is {max_batch}", limit=max_batch)
         parts = (Part(_picture(text, f"{key}[{i}]"), f"{key}[{i}]") for i, text in enumerate(values))
         return Sent(tuple(parts), "json")
-    numbers = codec.read_numbers(values, key)
-    return Sent((Part(codec.to_uint8(numbers, key) if port == "image" else numbers, key),), "json")
+    return Sent((Part(_for_port(codec.read_numbers(values, key), port, key), key),), "json")
+
+
+def _for_port(numbers: Array, port: str, key: str) -> Array:
+    """JSON's numbers -> pixels where the port takes them, else as they are."""
+    return codec.to_uint8(numbers, key) if port == "image" else numbers
 
 
 def _check_origin(document: dict[str, Any], model: Model) -> None:
