@@ -121,7 +121,7 @@ class Inference:
         if len(batch) <= size and model.one_shape(operation):
             outputs = [await self._lane(model, operation, size).join(batch, len(batch))]
         else:
-            items = [batch[i : i + size] for i in range(0, len(batch), size)]
+            items = np.array_split(batch, -(-len(batch) // size))  # of one size, but for one sample
             outputs = await self._scheduler.run(partial(model.run, operation), items)
         return _joined(batch, outputs, options.strength)
 
