@@ -1,4 +1,4 @@
-"""`autoencoder-service serve | models | tune`: the service from the command line; also `python -m service`.
+"""`autoencoder-service serve | models | tune | denoise | ...`: all from the command line; also `python -m service`.
 
 Every error of the user is one line on stderr and exit code 2.
 """
@@ -14,10 +14,12 @@ from pathlib import Path
 from types import FrameType
 from typing import get_args
 
+import shtab
 import uvicorn
 
-from service import __version__, settings, tuning
+from service import __version__, files, settings, tuning
 from service.app import create_app
+from service.files import FilesError
 from service.providers import Provider, ProviderMissing, usable_cores
 from service.registry import Registry, open_all
 from service.settings import Settings, SettingsError
@@ -25,11 +27,16 @@ from service.settings import Settings, SettingsError
 
 def main(arguments: list[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
-    command: Callable[[Settings], int] = asked.command
-    given = {name: value for name, value in vars(asked).items() if name != "command"}
+    if asked.command == "completion":
+        print(shtab.complete(_parser(), asked.shell))
+        return 0
+    given = {name: value for name, value in vars(asked).items() if name in Settings.model_fields}
     try:
+        if isinstance(asked.command, str):
+            return files.run(asked.command, asked, settings.load(models=asked.folder, provider=asked.provider))
+        command: Callable[[Settings], int] = asked.command
         return command(settings.load(**given))
-    except (SettingsError, ProviderMissing) as error:
+    except (SettingsError, ProviderMissing, FilesError) as error:
         print(f"autoencoder-service: {error}", file=sys.stderr)
         return 2
 
@@ -133,7 +140,7 @@ def _welcome(registry: Registry, url: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="autoencoder-service", description="Autoencoders over HTTP.")
     parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(required=True, metavar="serve | models | tune")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
     verbs: list[tuple[Callable[[Settings], int], str]] = [
         (serve, "start the service"),
         (models, "list the packages and the provider they run on"),
@@ -142,12 +149,30 @@ def _parser() -> argparse.ArgumentParser:
     for command, words in verbs:
         sub = commands.add_parser(command.__name__, help=words, description=command.__doc__)
         sub.set_defaults(command=command)
-        sub.add_argument("--models", type=Path, metavar="FOLDER", help="folder that holds the packages")
-        sub.add_argument("--provider", choices=get_args(Provider), help="execution provider to ask for")
+        _add_common(sub, "--models", "models")
         if command is serve:
             sub.add_argument("--host", help="address to listen on")
             sub.add_argument("--port", type=int, help="port to listen on; 0 takes any free one")
+    on_files = {
+        "denoise": "clean image files, without a server or with one",
+        "encode": "image files to latents",
+        "decode": "latents to images",
+        "reconstruct": "image files by how unusual they are: reconstruction errors as CSV",
+    }
+    for operation, words in on_files.items():
+        sub = commands.add_parser(operation, help=words, description=f"{words[0].upper()}{words[1:]}.")
+        sub.set_defaults(command=operation)
+        files.add_arguments(sub, operation)
+        _add_common(sub, "--models", "folder")
+    sub = commands.add_parser("completion", help="print what makes a shell complete these commands")
+    sub.set_defaults(command="completion")
+    sub.add_argument("shell", choices=shtab.SUPPORTED_SHELLS)
     return parser
+
+
+def _add_common(parser: argparse.ArgumentParser, folder: str, destination: str) -> None:
+    parser.add_argument(folder, dest=destination, type=Path, metavar="FOLDER", help="folder that holds the packages")
+    parser.add_argument("--provider", choices=get_args(Provider), help="execution provider to ask for")
 
 
 if __name__ == "__main__":

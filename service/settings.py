@@ -97,7 +97,7 @@ def load(**given: Any) -> Settings:
     Raises:
         SettingsError: an unknown AUTOENCODER_* variable or name in the file, or a value out of range.
     """
-    known = {f"{PREFIX}{name.upper()}" for name in (*Settings.model_fields, "settings")}
+    known = {f"{PREFIX}{name.upper()}" for name in (*Settings.model_fields, "settings", "key")}  # key: of a client
     for variable in os.environ:
         if variable.upper().startswith(PREFIX) and variable.upper() not in known:
             raise SettingsError(f"{variable} is not a setting; {_hint(variable.upper(), known)}")

@@ -1,0 +1,428 @@
+"""Files from the command line: `autoencoder-service denoise scans/ -o clean/ --model pages`, with or without a server.
+
+files, folders, globs, - -> jobs (source -> destination) -> some at a time -> AsyncClient -> written whole, or not
+
+The client talks to a service in this process, which opens the models itself, or to the one that `--url` names: both
+give the same. What is there already and newer than its source is not made again, so a stopped run goes on; a file
+that fails is reported, and the others are not stopped by it.
+"""
+
+import argparse
+import asyncio
+import csv
+import glob
+import io
+import json
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx2
+import numpy as np
+
+from service import codec, images
+from service.app import create_app
+from service.client import Array, AsyncClient, ServiceProblem, ServiceUnreachable
+from service.errors import MalformedBody, ServiceError
+from service.pictures import Picture
+from service.settings import Settings
+
+MEDIA_TYPES = {
+    ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp",
+    ".tif": "image/tiff", ".tiff": "image/tiff",
+}  # fmt: skip
+READ = (*MEDIA_TYPES, ".bmp")
+PIPE = "-"
+AT_ONCE = 8  # files beside as many as there are workers: they are read and decoded while others run
+SAMPLES = 1024  # of an array, in one request
+INTERRUPTED = 130
+
+
+class FilesError(Exception):
+    """What was asked for cannot be begun; the message is one line."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file, and how it is told of. `source` None: standard input; `destination` None: nothing is written."""
+
+    source: Path | None
+    name: str
+    destination: Path | None
+
+
+@dataclass
+class Told:
+    """What became of the files: progress to a terminal, failures, lines of JSON, and the exit code."""
+
+    verb: str
+    total: int
+    as_json: bool
+    done: int = 0
+    there: int = 0
+    failed: int = 0
+    started: float = field(default_factory=time.monotonic)
+
+    def success(self, job: Job, seconds: float, **facts: object) -> None:
+        self.done += 1
+        self._line(job, seconds=round(seconds, 3), **facts)
+
+    def failure(self, job: Job, sentence: str) -> None:
+        self.failed += 1
+        self._clear()
+        print(f"{job.name}: {sentence}", file=sys.stderr)
+        self._line(job, error=sentence)
+
+    def skipped(self, count: int) -> None:
+        self.there = count
+
+    def summary(self) -> int:
+        self._clear()
+        parts = [f"{self.done} {self.verb}"]
+        parts += [f"{self.there} were there already"] if self.there else []
+        parts += [f"{self.failed} failed"] if self.failed else []
+        if self.total > 1 or self.there or self.failed:
+            print(f"{', '.join(parts)}, in {time.monotonic() - self.started:.1f} s", file=sys.stderr)
+        return 1 if self.failed else 0
+
+    def _line(self, job: Job, **facts: object) -> None:
+        if self.as_json:
+            there = {"input": job.name, "output": None if job.destination is None else str(job.destination)}
+            print(json.dumps({**there, **facts}), flush=True)
+        count, passed = self.done + self.failed, time.monotonic() - self.started
+        if sys.stderr.isatty() and self.total > 1:
+            rest = passed / count * (self.total - count)
+            print(f"\r\033[K{count}/{self.total}  {count / passed:.1f}/s  {rest:.0f} s left  {job.name[-40:]}",
+                  end="", file=sys.stderr, flush=True)  # fmt: skip
+
+    def _clear(self) -> None:
+        if sys.stderr.isatty() and self.total > 1:
+            print("\r\033[K", end="", file=sys.stderr)
+
+
+def add_arguments(parser: argparse.ArgumentParser, operation: str) -> None:
+    """What `denoise`, `encode`, `decode` and `reconstruct` take."""
+    what = {
+        "decode": ("latents.npy", "FILE.png, FILE.npy or a FOLDER of images"),
+        "encode": ("image files, folders, globs, an .npy, or - for standard input", "FILE.npy; its list: FILE.txt"),
+        "reconstruct": ("image files, folders, globs, or - for standard input", "FILE.csv; - for standard output"),
+        "denoise": ("image files, folders, globs, or - for standard input", "FILE, FOLDER, or - for standard output"),
+    }[operation]
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help=what[0])
+    parser.add_argument("-o", "--output", required=True, metavar="OUTPUT", help=what[1])
+    parser.add_argument("--model", metavar="NAME", help="needed where several models can do it")
+    parser.add_argument("--model-version", type=int, metavar="N", help="default: the newest")
+    parser.add_argument("--url", help="use the service that runs there, and open no models here")
+    parser.add_argument("--key", help="its API key, if it wants one (default: the environment's AUTOENCODER_KEY)")
+    if operation == "denoise":
+        parser.add_argument(
+            "--strength", type=float, default=1, metavar="0..1", help="1 cleans all (default), 0 nothing"
+        )
+        parser.add_argument("--again", action="store_true", help="make what is there already once more")
+        parser.add_argument("--json", action="store_true", help="a line of JSON for each file on standard output")
+    if operation in ("encode", "reconstruct"):
+        parser.add_argument("--fit", choices=("contain", "cover", "stretch"), help="resize to the model's size")
+    if operation == "reconstruct":
+        parser.add_argument("--images", type=Path, metavar="FOLDER", help="write the reconstructions there too")
+
+
+def run(operation: str, asked: argparse.Namespace, settings: Settings) -> int:
+    """Exit code 0; 1 if a file failed. Raises FilesError before anything is written."""
+    work = {"denoise": _denoise, "encode": _encode, "decode": _decode, "reconstruct": _reconstruct}[operation]
+
+    async def all_of_it() -> int:
+        async with _client(asked, settings) as client:
+            model = await _model(client, operation, asked.model)
+            return await work(client, model, asked, settings.workers + AT_ONCE)
+
+    try:
+        return asyncio.run(all_of_it())
+    except KeyboardInterrupt:
+        print("stopped; what is written stays, and the same command goes on from there", file=sys.stderr)
+        return INTERRUPTED
+
+
+@asynccontextmanager
+async def _client(asked: argparse.Namespace, settings: Settings) -> AsyncIterator[AsyncClient]:
+    if asked.url is not None:
+        async with AsyncClient(asked.url, key=asked.key or os.environ.get("AUTOENCODER_KEY")) as client:
+            yield client
+        return
+    a_day = 86_400.0
+    app = create_app(settings.model_copy(update={"deadline": a_day, "max_deadline": a_day}))
+    async with app.behind.router.lifespan_context(app.behind):
+        transport = httpx2.ASGITransport(app)
+        async with AsyncClient("http://this-process", timeout=a_day, retries=0, transport=transport) as client:
+            yield client
+
+
+async def _model(client: AsyncClient, operation: str, name: str | None) -> str:
+    """The model that was asked for, or the only one there is for this."""
+    try:
+        able = [model for model in await client.models() if operation in model["operations"]]
+    except (ServiceProblem, ServiceUnreachable) as error:
+        raise FilesError(str(error)) from error
+    names = [model["name"] for model in able]
+    if name is not None:
+        if name not in names:
+            raise FilesError(f"no model {name} can {operation}; there are: {', '.join(names) or 'none'}")
+        return name
+    if len(able) == 1:
+        return str(names[0])
+    choice = "; ".join(f"{model['name']} ({model['description'].split(':')[0]})" for model in able)
+    raise FilesError(f"say which model with --model; there are: {choice or 'none'}")
+
+
+# --- the four verbs -------------------------------------------------------------------------------------------
+
+
+async def _denoise(client: AsyncClient, model: str, asked: argparse.Namespace, at_once: int) -> int:
+    jobs = _jobs(asked.inputs, asked.output)
+    if asked.json and asked.output == PIPE:
+        raise FilesError("--json and -o - both want standard output")
+    told = Told("cleaned", len(jobs), asked.json)
+    waiting = [job for job in jobs if asked.again or not _is_made(job)]
+    told.skipped(len(jobs) - len(waiting))
+
+    async def one(job: Job) -> None:
+        started = time.monotonic()
+        suffix = job.destination.suffix.lower() if job.destination is not None else ""
+        cleaned = await client.denoise(
+            model, _read(job), version=asked.model_version, strength=asked.strength, media_type=MEDIA_TYPES.get(suffix)
+        )
+        _write(job.destination, cleaned)
+        told.success(job, time.monotonic() - started, model=model)
+
+    await _each(waiting, one, told, at_once)
+    return told.summary()
+
+
+async def _encode(client: AsyncClient, model: str, asked: argparse.Namespace, at_once: int) -> int:
+    output = None if asked.output == PIPE else Path(asked.output)
+    if output is not None and output.suffix != ".npy":
+        raise FilesError(f"latents are written as .npy; {output} is another file")
+    if [Path(name).suffix for name in asked.inputs] == [".npy"]:
+        samples = _load(Path(asked.inputs[0]))
+        parts = [
+            await _said(client.encode(model, samples[i : i + SAMPLES], version=asked.model_version, fit=asked.fit))
+            for i in range(0, len(samples), SAMPLES)
+        ]
+        _write(output, _npy(np.concatenate(parts)))
+        return 0
+    jobs = [Job(source, name, None) for source, name in _sources(asked.inputs)]
+    told = Told("encoded", len(jobs), as_json=False)
+    latents: dict[str, Array] = {}
+
+    async def one(job: Job) -> None:
+        started = time.monotonic()
+        latents[job.name] = await client.encode(model, _read(job), version=asked.model_version, fit=asked.fit)
+        told.success(job, time.monotonic() - started)
+
+    await _each(jobs, one, told, at_once)
+    names = [job.name for job in jobs if job.name in latents]
+    if names:
+        _write(output, _npy(np.concatenate([latents[name] for name in names])))
+        if output is not None:
+            _write(output.with_suffix(".txt"), "".join(f"{name}\n" for name in names).encode())
+    return told.summary()
+
+
+async def _decode(client: AsyncClient, model: str, asked: argparse.Namespace, at_once: int) -> int:
+    del at_once
+    if len(asked.inputs) > 1:
+        raise FilesError("decode takes one file of latents")
+    latents = _load(None if asked.inputs[0] == PIPE else Path(asked.inputs[0]))
+    output = None if asked.output == PIPE else Path(asked.output)
+    parts = [
+        await _said(client.decode(model, latents[i : i + SAMPLES], version=asked.model_version))
+        for i in range(0, len(latents), SAMPLES)
+    ]
+    samples = np.concatenate(parts)
+    if output is None or output.suffix == ".npy":
+        _write(output, _npy(samples))
+    elif samples.dtype != np.uint8:
+        raise FilesError(f"{model} decodes to vectors, which are no pictures: write them to a .npy")
+    elif output.suffix.lower() in MEDIA_TYPES:
+        if len(samples) > 1:
+            raise FilesError(f"{len(samples)} latents make {len(samples)} pictures: name a folder")
+        _write(output, images.encode(Picture(samples[0]), MEDIA_TYPES[output.suffix.lower()]))
+    else:
+        digits = len(str(len(samples) - 1))
+        for number, sample in enumerate(samples):
+            _write(output / f"{number:0{digits}}.png", images.encode(Picture(sample), "image/png"))
+    return 0
+
+
+async def _reconstruct(client: AsyncClient, model: str, asked: argparse.Namespace, at_once: int) -> int:
+    if asked.images is None:
+        jobs = [Job(source, name, None) for source, name in _sources(asked.inputs)]
+    else:
+        jobs = _jobs(asked.inputs, f"{asked.images}/")
+    told = Told("reconstructed", len(jobs), as_json=False)
+    found: list[tuple[float, float, str]] = []
+
+    async def one(job: Job) -> None:
+        started = time.monotonic()
+        made = await client.reconstruct(model, _read(job), version=asked.model_version, fit=asked.fit)
+        if job.destination is not None and isinstance(made.output, bytes):
+            _write(job.destination, made.output)
+        found.append((float(made.error[0]), float(made.percentile[0]), job.name))
+        told.success(job, time.monotonic() - started)
+
+    await _each(jobs, one, told, at_once)
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["file", "reconstruction_error", "percentile"])
+    for error, percentile, name in sorted(found, key=lambda row: (-row[0], row[2])):
+        table.writerow([name, f"{error:.6g}", f"{percentile:.4g}"])
+    _write(None if asked.output == PIPE else Path(asked.output), text.getvalue().encode())
+    return told.summary()
+
+
+# --- jobs -----------------------------------------------------------------------------------------------------
+
+
+async def _each(jobs: Sequence[Job], work: Callable[[Job], Awaitable[None]], told: Told, at_once: int) -> None:
+    """`work` on all, `at_once` at a time; what it raises of one file's fault is told, and stops no other."""
+    waiting = iter(jobs)
+
+    async def worker() -> None:
+        for job in waiting:
+            try:
+                await work(job)
+            except (ServiceProblem, ServiceUnreachable) as refused:
+                told.failure(job, getattr(refused, "detail", str(refused)))
+            except OSError as error:
+                told.failure(job, error.strerror or str(error))
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(min(at_once, len(jobs))):
+            group.create_task(worker())
+
+
+async def _said(work: Awaitable[Array]) -> Array:
+    """Of the only input: what goes wrong with it ends the command."""
+    try:
+        return await work
+    except (ServiceProblem, ServiceUnreachable) as refused:
+        raise FilesError(getattr(refused, "detail", str(refused))) from refused
+
+
+def _jobs(inputs: Sequence[str], output: str) -> list[Job]:
+    """Where each file goes. Raises FilesError where two would go to one place, or one onto itself."""
+    sources = list(_sources(inputs))
+    if output == PIPE:
+        if len(sources) > 1:
+            raise FilesError(f"standard output takes one file, there are {len(sources)}: name a folder with -o")
+        return [Job(source, name, None) for source, name in sources]
+    target = Path(output)
+    named = len(inputs) == 1 and (inputs[0] == PIPE or Path(inputs[0]).is_file())  # a file, not a folder or glob
+    one_file = named and not target.is_dir() and not output.endswith("/")
+    if one_file:
+        if target.suffix.lower() not in MEDIA_TYPES:
+            raise FilesError(f"{target} names no format that can be written; there are: {', '.join(MEDIA_TYPES)}")
+        jobs = [Job(source, name, target) for source, name in sources]
+    else:
+        jobs = [Job(source, name, target / _written(name, source)) for source, name in sources]
+    taken: dict[Path, Job] = {}
+    for job in jobs:
+        if job.destination is None:
+            raise AssertionError("This is a bug: these jobs all go to files")
+        if job.source is not None and job.destination.exists() and job.destination.samefile(job.source):
+            raise FilesError(f"{job.name} would be written over itself; choose another -o")
+        other = taken.setdefault(job.destination, job)
+        if other is not job:
+            raise FilesError(f"{other.source} and {job.source} would both be written to {job.destination}")
+    return jobs
+
+
+def _sources(inputs: Sequence[str]) -> Iterator[tuple[Path | None, str]]:
+    """(file, its name below the folder or glob that brought it); FilesError for what is not there."""
+    for text in inputs:
+        path = Path(text)
+        if text == PIPE:
+            yield None, "standard input"
+        elif path.is_dir():
+            found = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in READ)
+            if not found:
+                raise FilesError(f"{path} holds no images ({', '.join(READ)})")
+            yield from ((p, p.relative_to(path).as_posix()) for p in found)
+        elif path.exists():
+            yield path, path.name
+        elif glob.has_magic(text):
+            matches = sorted(p for p in map(Path, glob.iglob(text, recursive=True)) if p.is_file())  # noqa: PTH207  (absolute too)
+            if not matches:
+                raise FilesError(f"nothing matches {text}")
+            fixed = Path(*_without_magic(path))
+            yield from ((p, p.relative_to(fixed).as_posix()) for p in matches)
+        else:
+            raise FilesError(f"{text} does not exist")
+
+
+def _without_magic(path: Path) -> list[str]:
+    """The leading parts of a glob that are plain names."""
+    parts: list[str] = []
+    for part in path.parts[:-1]:
+        if glob.has_magic(part):
+            break
+        parts.append(part)
+    return parts
+
+
+def _written(name: str, source: Path | None) -> str:
+    """Its name in the folder of answers: its own, or .png where its format is only read."""
+    if source is None:
+        return "stdin.png"
+    return name if Path(name).suffix.lower() in MEDIA_TYPES else str(Path(name).with_suffix(".png"))
+
+
+def _is_made(job: Job) -> bool:
+    if job.destination is None or job.source is None or not job.destination.exists():
+        return False
+    return job.destination.stat().st_mtime >= job.source.stat().st_mtime
+
+
+# --- reading and writing --------------------------------------------------------------------------------------
+
+
+def _read(job: Job) -> bytes:
+    """A picture's bytes; OSError for what is none, before it is sent anywhere."""
+    data = sys.stdin.buffer.read() if job.source is None else job.source.read_bytes()
+    if images.media_type(data) is None:
+        raise OSError("it is no picture that can be read: PNG, JPEG, WebP, TIFF and BMP are")
+    return data
+
+
+def _load(path: Path | None) -> Array:
+    """An array from .npy; FilesError if it is none."""
+    try:
+        data = sys.stdin.buffer.read() if path is None else path.read_bytes()
+        return codec.read_npy(data, str(path or "standard input"))
+    except OSError as error:
+        raise FilesError(f"{path} cannot be read: {error.strerror}") from error
+    except (MalformedBody, ServiceError) as broken:
+        raise FilesError(broken.detail) from broken
+
+
+def _npy(array: Array) -> bytes:
+    return codec.write_npy(np.ascontiguousarray(array))
+
+
+def _write(path: Path | None, data: bytes) -> None:
+    """Whole or not at all, folders made as needed; None: to standard output."""
+    if path is None:
+        with nullcontext(sys.stdout.buffer) as out:
+            out.write(data)
+            out.flush()
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
