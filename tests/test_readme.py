@@ -20,6 +20,7 @@ from training import recipe
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [c for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for c in block.strip().splitlines()]
+ON_FILES = re.compile(r"autoencoder-service (denoise|encode|decode|reconstruct) ")
 QUICK_UNET = (
     "--set optimization.epochs=1 --set data.patch=32 --set data.crop=32 --set architecture.widths=[8,8] "
     "--set architecture.encoder_blocks=[0,1] --set architecture.decoder_blocks=[1]"
@@ -80,6 +81,33 @@ def test_the_curl_lines_do_what_the_readme_says(url: str, tmp_path: Path) -> Non
     assert "reconstruction-error-percentile" in (tmp_path / "headers.txt").read_text()
 
 
+def test_the_lines_on_files_do_what_they_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTOENCODER_MODELS", str(ROOT / "models"))
+    (tmp_path / "docs").mkdir()
+    pictures = ("scan.png", "noisy-photo.jpg", "cat.png")
+    for name in pictures:
+        shutil.copy(ROOT / "docs" / name, tmp_path / "docs")
+    lines = [command for command in COMMANDS if ON_FILES.match(command)]
+    assert len(lines) == 4
+    for line in lines:
+        run(line, tmp_path)
+    assert np.median(np.asarray(Image.open(tmp_path / "page.png"))) == 255
+    assert {path.name for path in (tmp_path / "clean").iterdir()} == set(pictures)
+    assert np.load(tmp_path / "latents.npy").shape == (3, 32)
+    unusual = (tmp_path / "unusual.csv").read_text().splitlines()
+    assert [line.partition(",")[0] for line in unusual[1:]][-1] == "cat.png", "of these, what the model knows best"
+
+
+def test_the_python_lines_do_what_they_say(url: str, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    (block,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    (tmp_path / "lines.py").write_text(block.replace("http://localhost:8000", url))
+    error, percentile = re.findall(r"\[([\d.e-]+)\]", run(f"{sys.executable} lines.py", tmp_path))
+    assert 0 < float(error) < 0.1
+    assert 0 <= float(percentile) <= 100
+    assert np.median(np.asarray(Image.open(tmp_path / "page.png"))) == 255
+
+
 def test_the_training_lines_leave_a_package_that_is_listed(tmp_path: Path) -> None:
     for folder, size in (("folder", 12), ("clean", 48), ("noisy", 48)):
         (tmp_path / "path" / "to" / folder).mkdir(parents=True)
@@ -88,7 +116,7 @@ def test_the_training_lines_leave_a_package_that_is_listed(tmp_path: Path) -> No
             noisy = np.minimum(image + noise, 255).astype(np.uint8)
             Image.fromarray(noisy).save(tmp_path / "path" / "to" / folder / f"{index}.png")
     output = ""
-    for line in [command for command in COMMANDS if command.startswith("autoencoder-")]:
+    for line in [c for c in COMMANDS if c.startswith("autoencoder-") and not ON_FILES.match(c)]:
         quick = "" if "--data" not in line else QUICK if "--kind" in line else QUICK_UNET
         output += run(f"{line} {quick}", tmp_path)
     assert "mine" in output
