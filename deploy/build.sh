@@ -46,7 +46,7 @@ revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
     --label org.opencontainers.image.created="$(date --utc +%Y-%m-%dT%H:%M:%SZ)" .
 
 # ---- how it is meant to run: nothing may be written but /tmp, no capability, no new privilege, bounded memory
-hardened=(--read-only --tmpfs /tmp:size=64m --cap-drop ALL --security-opt no-new-privileges --memory 2g --pids-limit 256)
+hardened=(--read-only --tmpfs /tmp:size=64m --cap-drop ALL --security-opt no-new-privileges --memory 4g --pids-limit 256)
 folder=$(mktemp -d)
 name=autoencoder-try-$$
 clean() {
@@ -89,6 +89,10 @@ passed "a wrong setting: $said"
 
 # ---- a GPU image without a GPU says so and does not start; with one it is tried on it
 if [ "$accelerator" = gpu ]; then
+    missing=$(once --entrypoint sh "$image" -c 'ldd /opt/autoencoder/lib/python3*/site-packages/onnxruntime/capi/libonnxruntime_providers_cuda.so' |
+        grep 'not found' | grep -v 'libcuda.so.1 ') || true # libcuda is the driver's, and comes with it
+    [ -z "$missing" ] || fail "onnxruntime's CUDA provider lacks $missing"
+    passed "onnxruntime's CUDA provider finds its libraries"
     if command -v nvidia-smi >/dev/null && nvidia-smi >/dev/null 2>&1; then
         run_options+=("${gpus[@]}")
     else
