@@ -31,7 +31,7 @@ def requirements(pyproject: str, accelerator: str) -> list[str]:
 
 
 def main() -> int:
-    if len(sys.argv) != 2:  # noqa: PLR2004
+    if len(sys.argv) != 2:
         sys.stderr.write("usage: python requirements.py cpu|gpu   (pyproject.toml is in the working folder)\n")
         return 2
     try:
