@@ -84,5 +84,8 @@ def test_whatever_is_let_in_fits_into_the_memory_and_is_answered_in_time(name: s
     chosen = files.settings(BOUNDS)
     one = SERVICES[name]
     tmp = sum(files.bytes_of(entry.split("size=")[1]) for entry in one["tmpfs"])
-    assert files.most_memory(chosen) + tmp <= files.bytes_of(one["deploy"]["resources"]["limits"]["memory"])
+    limits = {
+        key: str(value).removesuffix("}").split(":-")[-1] for key, value in one["deploy"]["resources"]["limits"].items()
+    }
+    assert files.most_memory(chosen, int(limits["cpus"])) + tmp <= files.bytes_of(limits["memory"])
     assert files.longest_request(chosen) < int(one["stop_grace_period"].removesuffix("s"))

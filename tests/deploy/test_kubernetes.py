@@ -84,7 +84,8 @@ def test_settings_are_real_and_the_largest_load_fits() -> None:
     chosen = files.settings(SETTINGS)
     tmp = files.bytes_of(POD["spec"]["volumes"][0]["emptyDir"]["sizeLimit"])
     assert CONTAINER["envFrom"] == [{"configMapRef": {"name": KUSTOMIZATION["configMapGenerator"][0]["name"]}}]
-    assert files.most_memory(chosen) + tmp <= files.bytes_of(CONTAINER["resources"]["limits"]["memory"])
+    limits = CONTAINER["resources"]["limits"]
+    assert files.most_memory(chosen, int(limits["cpu"])) + tmp <= files.bytes_of(limits["memory"])
 
 
 def test_a_pod_is_given_the_time_that_its_longest_request_takes() -> None:
