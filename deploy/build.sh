@@ -56,9 +56,12 @@ clean() {
 trap clean EXIT
 
 once() { "${engine[@]}" run --rm --network none "${run_options[@]}" "${hardened[@]}" "$@"; }
-start() { # options of run
+launch() { # options of run
     "${engine[@]}" rm --force "$name" >/dev/null 2>&1 || true
     "${engine[@]}" run --detach --name "$name" "${run_options[@]}" "${network[@]}" "${hardened[@]}" "$@" "$image" >/dev/null
+}
+start() { # options of run; returns when it is ready
+    launch "$@"
     for _ in $(seq 300); do
         if curl --silent --fail --output /dev/null "$url/readyz"; then return; fi
         sleep 0.1
@@ -130,6 +133,13 @@ passed "a page denoised: $(stat --format %s "$folder/page.png") bytes of PNG"
 code=$(stop)
 [ "$code" = 0 ] || fail "exit code $code after SIGTERM"
 passed "SIGTERM: exit code 0"
+
+# ---- process 1 has no default for signals: one that comes while it starts must not be lost
+launch
+sleep 0.4
+code=$(stop)
+[ "$code" = 0 ] || fail "exit code $code after SIGTERM while it starts"
+passed "SIGTERM while it starts: exit code 0"
 
 # ---- a volume at /models replaces the models
 mkdir "$folder/models"
