@@ -142,7 +142,7 @@ passed "SIGTERM: exit code 0"
 
 # ---- process 1 has no default for signals: one that comes while it starts must not be lost
 launch
-sleep 0.4
+sleep 0.7 # Python has begun, the service has not
 code=$(stop)
 [ "$code" = 0 ] || fail "exit code $code after SIGTERM while it starts"
 passed "SIGTERM while it starts: exit code 0"
