@@ -1,4 +1,4 @@
-"""`autoencoder-service serve | models | tune`: the service from the command line; also `python -m service`.
+"""`autoencoder-service serve | models | tune | settings`: the service from the command line; also `python -m service`.
 
 Every error of the user is one line on stderr and exit code 2.
 """
@@ -9,15 +9,17 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import get_args
 
 import uvicorn
 
-from service import __version__, settings, tuning
+from service import __version__, knobs, settings, tuning
 from service.app import create_app
+from service.ending import Server
+from service.protocol import Limits, Watch, allow_files
 from service.providers import Provider, ProviderMissing, usable_cores
 from service.registry import Registry, open_all
 from service.settings import Settings, SettingsError
@@ -26,18 +28,26 @@ from service.settings import Settings, SettingsError
 def main(arguments: list[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     command: Callable[[Settings], int] = asked.command
-    given = {name: value for name, value in vars(asked).items() if name != "command"}
+    given = {name: value for name, value in vars(asked).items() if name in Settings.model_fields}
     try:
-        return command(settings.load(**given))
+        chosen = settings.load(**given)
+        if command is show:
+            return show(chosen, settings.origins(**given), as_json=asked.json)
+        return command(chosen)
     except (SettingsError, ProviderMissing) as error:
         print(f"autoencoder-service: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # who read the list has seen enough of it
+        sys.stdout = None  # type: ignore[assignment]  # else the interpreter tries to write the rest as it leaves
+        return 0
 
 
 def serve(chosen: Settings) -> int:
-    """Open the models, listen, serve until SIGTERM or Ctrl-C; accepted requests are finished."""
+    """Open the models, listen, serve until SIGTERM (which drains) or Ctrl-C; accepted requests are finished."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    allow_files(chosen.max_connections)
     app = create_app(chosen)
+    watch = Watch(Limits.of(chosen))
     try:
         listening = _listen(chosen.host, chosen.port)
     except OSError as error:
@@ -52,7 +62,9 @@ def serve(chosen: Settings) -> int:
     config = uvicorn.Config(
         app,
         loop="uvloop" if sys.platform != "win32" else "asyncio",
-        http="httptools",
+        http=watch.connection,  # type: ignore[arg-type]  # any callable that makes a protocol
+        ws="none",
+        timeout_keep_alive=chosen.keep_alive,
         log_level="warning",
         access_log=False,
         proxy_headers=False,  # nothing here asks who the client is
@@ -61,12 +73,12 @@ def serve(chosen: Settings) -> int:
     def leave(_signal: int, _frame: FrameType | None) -> None:
         raise SystemExit(0)
 
-    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises its signal again when all is done
+    for number in (signal.SIGTERM, signal.SIGINT):  # until the server, which has its own handlers, runs
         signal.signal(number, leave)
     gc.collect()
     gc.freeze()  # else every full collection walks all that was imported, for 30 ms, and requests wait for it
     gc.set_threshold(50_000, 50, 1000)
-    uvicorn.Server(config).run(sockets=[listening])
+    Server(config, watch, app.state, chosen.drain).run(sockets=[listening])
     return 0
 
 
@@ -107,6 +119,13 @@ def tune(chosen: Settings) -> int:
     return 0
 
 
+def show(chosen: Settings, origins: Mapping[str, str], *, as_json: bool) -> int:
+    """List every setting: what is in force and from where, default, range, meaning."""
+    listed = knobs.knobs(chosen, origins)
+    print(knobs.json(listed) if as_json else knobs.text(listed))
+    return 0
+
+
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family)
@@ -133,18 +152,22 @@ def _welcome(registry: Registry, url: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="autoencoder-service", description="Autoencoders over HTTP.")
     parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(required=True, metavar="serve | models | tune")
-    verbs: list[tuple[Callable[[Settings], int], str]] = [
+    commands = parser.add_subparsers(required=True, metavar="serve | models | tune | settings")
+    verbs: list[tuple[Callable[..., int], str]] = [
         (serve, "start the service"),
         (models, "list the packages and the provider they run on"),
         (tune, "measure the best run shape on this machine and write it to the settings file"),
+        (show, "list every setting: value, default, range, meaning"),
     ]
     for command, words in verbs:
-        sub = commands.add_parser(command.__name__, help=words, description=command.__doc__)
+        name = "settings" if command is show else command.__name__
+        sub = commands.add_parser(name, help=words, description=command.__doc__)
         sub.set_defaults(command=command)
         sub.add_argument("--models", type=Path, metavar="FOLDER", help="folder that holds the packages")
         sub.add_argument("--provider", choices=get_args(Provider), help="execution provider to ask for")
-        if command is serve:
+        if command is show:
+            sub.add_argument("--json", action="store_true", help="as JSON, for programs")
+        if command in (serve, show):
             sub.add_argument("--host", help="address to listen on")
             sub.add_argument("--port", type=int, help="port to listen on; 0 takes any free one")
     return parser

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from service.errors import ServiceError
+from service.errors import NotReady, ServiceError
 
 MEDIA_TYPE = "application/problem+json"
 _log = logging.getLogger("service.problems")
@@ -33,21 +33,28 @@ async def answer(request: Request, error: Exception) -> Response:
 
 
 def problem(request: Request, status: int, title: str, detail: str, **facts: object) -> Response:
+    return Response(document(request.url.path, status, title, detail, **facts), status, media_type=MEDIA_TYPE)
+
+
+def document(instance: str, status: int, title: str, detail: str, **facts: object) -> bytes:
+    """The body. `instance` is the request's path, "" if none is known."""
     body = {
         "type": "urn:autoencoder:" + title.lower().replace(" ", "-"),
         "title": title,
         "status": status,
         "detail": detail,
-        "instance": request.url.path,
+        "instance": instance,
         **facts,
     }
-    return Response(orjson.dumps(body), status, media_type=MEDIA_TYPE)
+    return orjson.dumps(body)
 
 
 async def _service_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, ServiceError):
         raise error
-    if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(
+        error, NotReady
+    ):  # which is no fault, and polled
         _log.error("%s: %s", request.url.path, error.detail, exc_info=error.__cause__)
     response = problem(request, error.status, error.title, error.detail, **error.facts)
     response.headers.update(error.headers)
