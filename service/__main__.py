@@ -27,7 +27,7 @@ from service.settings import Settings, SettingsError
 
 def main(arguments: list[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
-    command: Callable[[Settings], int] = asked.command
+    command: Callable[..., int] = asked.command
     given = {name: value for name, value in vars(asked).items() if name in Settings.model_fields}
     try:
         chosen = settings.load(**given)
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"autoencoder-service: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # who read the list has seen enough of it
-        sys.stdout = None  # type: ignore[assignment]  # else the interpreter tries to write the rest as it leaves
+        sys.stdout = None  # else the interpreter tries to write the rest as it leaves
         return 0
 
 

@@ -72,6 +72,7 @@ def create_app(settings: Settings) -> Front:
     app.state.registry, app.state.admission, app.state.settings = registry, admission, settings
     app.state.stopping = False
     problems.install(app)
+    openapi.install(app)
     for operation in OPERATIONS:
         _add_operation(app, operation)
     _add_health(app, registry)

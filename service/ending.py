@@ -63,6 +63,7 @@ class Server(uvicorn.Server):
                 connection.transport.abort()
             if self.server_state.tasks:
                 await asyncio.wait(self.server_state.tasks, timeout=DROPPED)
+            await self.lifespan.shutdown()  # waits for the runs in the threads: nothing can call them off
 
     def _left(self) -> float:
         return 0.0 if self.should_exit else max(0.0, self._leave_at - time.monotonic())

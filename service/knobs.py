@@ -37,7 +37,7 @@ def knobs(chosen: Settings, origins: Mapping[str, str]) -> list[Knob]:
             f"{PREFIX}{name.upper()}",
             _plain(getattr(chosen, name)),
             origins.get(name, "default"),
-            _plain(field.get_default(call_default_factory=True)),  # type: ignore[call-overload]
+            _plain(field.get_default(call_default_factory=True)),
             _range(field),
             field.description or "",
         )

@@ -34,12 +34,11 @@ from service.errors import HeadersTooLarge, MalformedRequest, ServiceError, TooM
 from service.settings import Settings, SettingsError
 
 HEALTH = frozenset(("/livez", "/readyz", "/metrics"))  # answered when all connections are taken, too
-RESERVE = 64  # connections above the limit, for those
-OTHER_FILES = 256  # descriptors beside connections: packages, libraries, the loop, logs
+OTHER_FILES = 256  # descriptors beside connections: those above the limit, packages, libraries, the loop, logs
 TICK = 0.25  # seconds
 LINGER = 0.5  # seconds that a connection without a request stays open at the end: one may be on its way
 _NEVER = math.inf
-_WHOLE, _HEADERS, _BODY = range(3)  # what is awaited of a request: nothing, the end of its headers, of its body
+_WHOLE, _HEADERS, _BODY, _BEGIN = range(4)  # what is awaited of a request: nothing, end of headers, of body; its begin
 _log = logging.getLogger("service.protocol")
 
 
@@ -120,7 +119,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self.watch = watch
         self.due = self.sending_due = _NEVER
-        self._awaited = _HEADERS
+        self._awaited = _BEGIN
         self._header_bytes = self._body_bytes = 0
         self._unsent: float = 0
 
@@ -162,14 +161,14 @@ class Connection(HttpToolsProtocol):
         if self._awaited == _WHOLE:
             cycle = self.cycle
             if cycle is None or cycle.response_complete:  # blank lines, or the rest of a body that was refused
-                self._awaited = _HEADERS
+                self._awaited = _BEGIN
                 self.due = self.loop.time() + self.watch.limits.headers_deadline
             return
         limits = self.watch.limits
         if self._header_bytes > limits.max_header_bytes:
             self._refuse(_too_large(limits))
         elif self.due == _NEVER:
-            wait = limits.headers_deadline if self._awaited == _HEADERS else limits.body_deadline
+            wait = limits.body_deadline if self._awaited == _BODY else limits.headers_deadline
             self.due = self.loop.time() + wait
 
     def on_message_begin(self) -> None:
@@ -235,7 +234,7 @@ class Connection(HttpToolsProtocol):
             )
         elif self._awaited == _HEADERS and self.busy:
             self.due = now + TICK  # the request before is being answered: this one's refusal has to wait
-        elif self._awaited == _HEADERS and self._header_bytes:
+        elif self._awaited == _HEADERS:
             self._refuse(TooSlow(f"the headers were not whole after {limits.headers_deadline:g} seconds"))
         else:
             self.transport.close()
@@ -260,9 +259,10 @@ class Connection(HttpToolsProtocol):
         if self.watch.waiting:
             oldest = next(iter(self.watch.waiting))
             del self.watch.waiting[oldest]
-            oldest.transport.close()
-        elif len(self.connections) > self.watch.limits.max_connections + RESERVE:
-            self.transport.abort()
+            if oldest.transport.get_write_buffer_size():  # an answer that it does not take could stay for long
+                oldest.transport.abort()
+            else:
+                oldest.transport.close()
         else:
             limit = self.watch.limits.max_connections
             self.app = _refusing(
@@ -334,12 +334,12 @@ def allow_files(max_connections: int) -> None:
         return
     import resource  # here, since Windows has none
 
-    wanted = max_connections + RESERVE + OTHER_FILES
+    wanted = max_connections + OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and wanted > hard:
         raise SettingsError(
             f"max_connections={max_connections} needs {wanted} open files, the system allows {hard} (ulimit -Hn): "
-            f"set AUTOENCODER_MAX_CONNECTIONS to at most {max(1, hard - RESERVE - OTHER_FILES)}, or raise that limit"
+            f"set AUTOENCODER_MAX_CONNECTIONS to at most {max(1, hard - OTHER_FILES)}, or raise that limit"
         )
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
