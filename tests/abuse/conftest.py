@@ -21,6 +21,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def served(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     """The service as a process of its own, with short deadlines."""
-    settings = {"headers_deadline": 1, "body_deadline": 1, "keep_alive": 2, "max_requests": 4, "max_connections": 60}
+    settings = {
+        "headers_deadline": 0.5, "body_deadline": 0.5, "keep_alive": 1, "max_requests": 4, "max_connections": 60,
+    }  # fmt: skip
     with serving(settings, models=models, logs=tmp_path_factory.mktemp("logs")) as running:
         yield running
