@@ -1,4 +1,4 @@
-"""`autoencoder-service serve | models | tune | denoise | ...`: all from the command line; also `python -m service`.
+"""`autoencoder-service serve | models | settings | denoise | ...`: all of it; also `python -m service`.
 
 Every error of the user is one line on stderr and exit code 2.
 """
@@ -9,7 +9,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import get_args
@@ -17,9 +17,11 @@ from typing import get_args
 import shtab
 import uvicorn
 
-from service import __version__, files, settings, tuning
+from service import __version__, files, knobs, settings, tuning
 from service.app import create_app
+from service.ending import Server
 from service.files import FilesError
+from service.protocol import Limits, Watch, allow_files
 from service.providers import Provider, ProviderMissing, usable_cores
 from service.registry import Registry, open_all
 from service.settings import Settings, SettingsError
@@ -34,17 +36,25 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if isinstance(asked.command, str):
             return files.run(asked.command, asked, settings.load(models=asked.folder, provider=asked.provider))
-        command: Callable[[Settings], int] = asked.command
-        return command(settings.load(**given))
+        command: Callable[..., int] = asked.command
+        chosen = settings.load(**given)
+        if command is show:
+            return show(chosen, settings.origins(**given), as_json=asked.json)
+        return command(chosen)
     except (SettingsError, ProviderMissing, FilesError) as error:
         print(f"autoencoder-service: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # who read the list has seen enough of it
+        sys.stdout = None  # else the interpreter tries to write the rest as it leaves
+        return 0
 
 
 def serve(chosen: Settings) -> int:
-    """Open the models, listen, serve until SIGTERM or Ctrl-C; accepted requests are finished."""
+    """Open the models, listen, serve until SIGTERM (which drains) or Ctrl-C; accepted requests are finished."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    allow_files(chosen.max_connections)
     app = create_app(chosen)
+    watch = Watch(Limits.of(chosen))
     try:
         listening = _listen(chosen.host, chosen.port)
     except OSError as error:
@@ -59,7 +69,9 @@ def serve(chosen: Settings) -> int:
     config = uvicorn.Config(
         app,
         loop="uvloop" if sys.platform != "win32" else "asyncio",
-        http="httptools",
+        http=watch.connection,  # type: ignore[arg-type]  # any callable that makes a protocol
+        ws="none",
+        timeout_keep_alive=chosen.keep_alive,
         log_level="warning",
         access_log=False,
         proxy_headers=False,  # nothing here asks who the client is
@@ -68,12 +80,12 @@ def serve(chosen: Settings) -> int:
     def leave(_signal: int, _frame: FrameType | None) -> None:
         raise SystemExit(0)
 
-    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises its signal again when all is done
+    for number in (signal.SIGTERM, signal.SIGINT):  # until the server, which has its own handlers, runs
         signal.signal(number, leave)
     gc.collect()
     gc.freeze()  # else every full collection walks all that was imported, for 30 ms, and requests wait for it
     gc.set_threshold(50_000, 50, 1000)
-    uvicorn.Server(config).run(sockets=[listening])
+    Server(config, watch, app.state, chosen.drain).run(sockets=[listening])
     return 0
 
 
@@ -114,6 +126,13 @@ def tune(chosen: Settings) -> int:
     return 0
 
 
+def show(chosen: Settings, origins: Mapping[str, str], *, as_json: bool) -> int:
+    """List every setting: what is in force and from where, default, range, meaning."""
+    listed = knobs.knobs(chosen, origins)
+    print(knobs.json(listed) if as_json else knobs.text(listed))
+    return 0
+
+
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family)
@@ -141,16 +160,20 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="autoencoder-service", description="Autoencoders over HTTP.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
-    verbs: list[tuple[Callable[[Settings], int], str]] = [
+    verbs: list[tuple[Callable[..., int], str]] = [
         (serve, "start the service"),
         (models, "list the packages and the provider they run on"),
         (tune, "measure the best run shape on this machine and write it to the settings file"),
+        (show, "list every setting: value, default, range, meaning"),
     ]
     for command, words in verbs:
-        sub = commands.add_parser(command.__name__, help=words, description=command.__doc__)
+        name = "settings" if command is show else command.__name__
+        sub = commands.add_parser(name, help=words, description=command.__doc__)
         sub.set_defaults(command=command)
         _add_common(sub, "--models", "models")
-        if command is serve:
+        if command is show:
+            sub.add_argument("--json", action="store_true", help="as JSON, for programs")
+        if command in (serve, show):
             sub.add_argument("--host", help="address to listen on")
             sub.add_argument("--port", type=int, help="port to listen on; 0 takes any free one")
     on_files = {

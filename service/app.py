@@ -70,7 +70,9 @@ def create_app(settings: Settings) -> Front:
         lifespan=lifespan,
     )
     app.state.registry, app.state.admission, app.state.settings = registry, admission, settings
+    app.state.stopping = False
     problems.install(app)
+    openapi.install(app)
     for operation in OPERATIONS:
         _add_operation(app, operation)
     _add_health(app, registry)
@@ -85,10 +87,14 @@ def _add_health(app: FastAPI, registry: Registry) -> None:
     async def livez() -> Status:
         return Status(status="alive")
 
-    refused: dict[int | str, dict[str, Any]] = {503: {"description": "no model can be served", "model": Problem}}
+    refused: dict[int | str, dict[str, Any]] = {
+        503: {"description": "no model can be served, or stopping", "model": Problem}
+    }
 
     @app.get("/readyz", tags=["health"], summary="Models are open and can be asked", responses=refused)
     async def readyz() -> Status:
+        if app.state.stopping:
+            raise NotReady("the service is stopping; send new requests elsewhere")
         if not registry.names:
             reasons = "; ".join(refusal.reason for refusal in registry.refused[:3]) or "the models folder is empty"
             raise NotReady(f"no model can be served: {reasons}")
@@ -170,8 +176,9 @@ async def _answer(request: Request, name: str, version: str | None, operation: O
     model.input_port(operation)
     asked = options.deadline(headers.get(b"request-deadline"), settings.max_deadline)
     with state.admission.enter() as permit:
+        body = await requests.receive(request, headers.get(b"content-length"), settings.max_body_bytes, permit.hold)
+        permit.take()
         async with Deadline(asked or settings.deadline) as deadline:
-            body = await requests.receive(request, headers.get(b"content-length"), settings.max_body_bytes, permit.hold)
             read = partial(
                 requests.read, content_type=content_type, model=model, operation=operation, max_batch=settings.max_batch
             )

@@ -49,4 +49,5 @@ class Front:
             response = await self._answer(request, name, version, operation)  # type: ignore[arg-type]
         except Exception as error:  # noqa: BLE001  (every error becomes an answer)
             response = await problems.answer(request, error)
+            problems.forget(error)
         await response(scope, receive, send)

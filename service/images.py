@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from service import tiff
+from service import png, tiff
 from service.errors import InvalidInput, NotAcceptable, TooLarge, UnsupportedMediaType
 from service.pictures import Notes, Picture, Pixels, colours
 
@@ -115,6 +115,8 @@ def inspect(data: bytes, max_pixels: int, which: str, max_pages: int = 1) -> Hea
             with Image.open(io.BytesIO(data), formats=("BMP",)) as bitmap:
                 return Header(form, (_limited(bitmap.size, max_pixels, which),))
         _check_pages(data, form, which, max_pages)
+        if form == "image/png":
+            png.check_notes(data, which)
         sizes = []
         for image in _opened(data, form, max_pages):
             sizes.append(_limited((image.width, image.height), max_pixels, which))

@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,8 @@ from service.manifest import QUANTILES, Kind, Manifest, Operation, Role
 __all__ = ["Manifest", "Package", "PackageError", "next_version", "read", "sha256", "verify", "write"]
 
 MANIFEST = "manifest.json"
+STALE = 3600  # seconds; to write a package takes less than one
+_STAGING = ".writing-"
 
 Modality = Literal["image", "vector"]
 
@@ -183,7 +186,8 @@ def write(models: Path, manifest: Manifest, graphs: Mapping[Role, bytes], files:
             f"{_where(final)}: the manifest names graphs {_names(manifest.graphs)}, given are {_names(graphs)}"
         )
     models.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=".writing-", dir=models))
+    _sweep(models)
+    staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=models))
     try:
         directory = staging / manifest.name / str(manifest.version)
         directory.mkdir(parents=True)
@@ -199,6 +203,14 @@ def write(models: Path, manifest: Manifest, graphs: Mapping[Role, bytes], files:
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return final
+
+
+def _sweep(models: Path) -> None:
+    """Remove what writers that were killed have left; one that is older than STALE seconds is nobody's any more."""
+    for left in models.glob(f"{_STAGING}*"):
+        with contextlib.suppress(OSError):  # somebody else was quicker
+            if time.time() - left.stat().st_mtime > STALE:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def next_version(models: Path, name: str) -> int:

@@ -20,6 +20,7 @@ PREFIX = "AUTOENCODER_"
 FILE = Path("autoencoder-service.toml")  # read if it is there; AUTOENCODER_SETTINGS names another
 MIB = 2**20
 MEGAPIXEL = 1_000_000
+_TYPES: dict[Any, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "text", dict: "a table"}
 
 
 class SettingsError(Exception):
@@ -57,11 +58,31 @@ class Settings(BaseSettings):
     )
     max_batch: int = Field(4096, ge=1, le=1_000_000, description="samples, or pages, in one request")
     max_requests: int = Field(64, ge=1, le=100_000, description="requests inside; the next is answered 429")
-    deadline: float = Field(30, gt=0, le=86_400, description="seconds that a request may take")
+    deadline: float = Field(30, gt=0, le=86_400, description="seconds that a request may take once its body is whole")
     deadline_per_megapixel: float = Field(
         2, ge=0, le=3600, description="seconds more for each million of pixels or numbers that it holds"
     )
     max_deadline: float = Field(600, gt=0, le=86_400, description="seconds that a request may ask for by its header")
+    headers_deadline: float = Field(
+        10, ge=0.1, le=600, description="seconds from connection or first byte to the end of a request's headers"
+    )
+    body_deadline: float = Field(
+        20, ge=0.1, le=3600, description="seconds in which a body, or the taking of an answer, must make headway"
+    )
+    body_rate: int = Field(
+        1024, ge=1, le=1024 * MIB, description="bytes a second that are headway, on average over body_deadline"
+    )
+    keep_alive: int = Field(75, ge=1, le=3600, description="seconds that a connection stays open between requests")
+    max_header_bytes: int = Field(32 * 1024, ge=1024, le=MIB, description="bytes of a request's address and headers")
+    max_connections: int = Field(
+        1000,
+        ge=1,
+        le=100_000,
+        description="open connections; above it idle ones make room, else 503, but health is answered",
+    )
+    drain: float = Field(
+        5, ge=0, le=3600, description="seconds from SIGTERM, when /readyz turns, until no connection is accepted"
+    )
     max_inside_pixels: int = Field(
         250 * MEGAPIXEL,
         ge=1,
@@ -101,12 +122,21 @@ def load(**given: Any) -> Settings:
     for variable in os.environ:
         if variable.upper().startswith(PREFIX) and variable.upper() not in known:
             raise SettingsError(f"{variable} is not a setting; {_hint(variable.upper(), known)}")
-    there = {variable.upper() for variable in os.environ}
-    from_file = {name: value for name, value in read_file().items() if f"{PREFIX}{name.upper()}" not in there}
+    from_file = read_file()
+    told = origins(**given)
+    values = {name: from_file[name] for name, origin in told.items() if origin == str(file())}
     try:
-        return Settings(**{**from_file, **{name: value for name, value in given.items() if value is not None}})
+        return Settings(**{**values, **{name: value for name, value in given.items() if value is not None}})
     except ValidationError as invalid:
-        raise SettingsError(_sentence(invalid)) from invalid
+        raise SettingsError(_sentence(invalid, told)) from invalid
+
+
+def origins(**given: Any) -> dict[str, str]:
+    """Where each setting that is no default comes from: "command line", "environment", or the file's path."""
+    there = {variable.upper() for variable in os.environ}
+    told = dict.fromkeys(read_file(), str(file()))
+    told |= {name: "environment" for name in Settings.model_fields if f"{PREFIX}{name.upper()}" in there}
+    return told | {name: "command line" for name, value in given.items() if value is not None}
 
 
 def file() -> Path:
@@ -115,7 +145,11 @@ def file() -> Path:
 
 
 def read_file() -> dict[str, Any]:
-    """What the settings file says, {} if there is none; SettingsError if it cannot be read or holds an unknown name."""
+    """What the settings file says, {} if there is none.
+
+    Raises:
+        SettingsError: it cannot be read, holds an unknown name, or a value of another type than the setting's.
+    """
     path = file()
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -125,9 +159,10 @@ def read_file() -> dict[str, Any]:
         raise SettingsError(f"{PREFIX}SETTINGS={path} does not exist") from None
     except (OSError, ValueError) as broken:  # UnicodeDecodeError and TOMLDecodeError are ValueErrors
         raise SettingsError(f"the settings file {path} cannot be read: {broken}") from broken
-    for name in values:
+    for name, value in values.items():
         if name not in Settings.model_fields:
             raise SettingsError(f"{path}: {name} is not a setting; {_hint(name, set(Settings.model_fields))}")
+        _check_type(path, name, value)
     return values
 
 
@@ -149,11 +184,24 @@ def _hint(name: str, known: set[str]) -> str:
     return f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(known))}"
 
 
-def _sentence(invalid: ValidationError) -> str:
+def _check_type(path: Path, name: str, value: object) -> None:
+    """TOML has types, so "80" is no number and true is not 1; text in the environment has to be taken for either."""
+    wanted = _TYPES.get(Settings.model_fields[name].annotation or str, "text")
+    found = _TYPES.get(type(value), f"a {type(value).__name__}")
+    if found != wanted and (wanted, found) != ("a number", "a whole number") and not isinstance(value, list):
+        raise SettingsError(
+            f"{path}: {name} = {json.dumps(value, default=str)} is refused: it is {found}, not {wanted}"
+        )
+
+
+def _sentence(invalid: ValidationError, told: Mapping[str, str]) -> str:
     first = invalid.errors()[0]
     reason = first["msg"].removeprefix("Value error, ")
     if not first["loc"]:
         return reason
     name = str(first["loc"][0])
     about = Settings.model_fields[name].description
-    return f"{PREFIX}{name.upper()}={first['input']} is refused ({about}): {reason[0].lower()}{reason[1:]}"
+    origin = told.get(name, "environment")
+    spelled = {"environment": f"{PREFIX}{name.upper()}={first['input']}", "command line": f"--{name} {first['input']}"}
+    where = spelled.get(origin, f"{origin}: {name} = {first['input']}")
+    return f"{where} is refused ({about}): {reason[0].lower()}{reason[1:]}"
