@@ -51,9 +51,9 @@ def settings(variables: Mapping[str, str]) -> Settings:
 
 
 def longest_request(chosen: Settings) -> float:
-    """Seconds that a request may take: by its size, or as many as it may ask for."""
+    """Seconds from SIGTERM to the last answer: the drain, and a request of its size, or as long as it may ask for."""
     by_size = chosen.deadline + chosen.deadline_per_megapixel * chosen.max_inside_pixels / MEGAPIXEL
-    return max(by_size, chosen.max_deadline)
+    return chosen.drain + max(by_size, chosen.max_deadline)
 
 
 def most_memory(chosen: Settings, workers: int) -> float:
