@@ -21,7 +21,8 @@ from service import __version__, files, knobs, settings, tuning
 from service.app import create_app
 from service.ending import Server
 from service.files import FilesError
-from service.protocol import Limits, Watch, allow_files
+from service.limits import Limits, allow_files
+from service.protocol import Watch
 from service.providers import Provider, ProviderMissing, usable_cores
 from service.registry import Registry, open_all
 from service.settings import Settings, SettingsError

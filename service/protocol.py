@@ -18,9 +18,7 @@ assignments and no timer.
 import asyncio
 import logging
 import math
-import os
 from asyncio import AbstractEventLoop
-from dataclasses import dataclass
 from typing import Any
 
 import httptools
@@ -31,41 +29,14 @@ from uvicorn.server import ServerState
 
 from service import problems
 from service.errors import HeadersTooLarge, MalformedRequest, ServiceError, TooManyConnections, TooSlow
-from service.settings import Settings, SettingsError
+from service.limits import Limits, not_taken
 
 HEALTH = frozenset(("/livez", "/readyz", "/metrics"))  # answered when all connections are taken, too
-OTHER_FILES = 256  # descriptors beside connections: those above the limit, packages, libraries, the loop, logs
 TICK = 0.25  # seconds
 LINGER = 0.5  # seconds that a connection without a request stays open at the end: one may be on its way
 _NEVER = math.inf
 _WHOLE, _HEADERS, _BODY, _BEGIN = range(4)  # what is awaited of a request: nothing, end of headers, of body; its begin
 _log = logging.getLogger("service.protocol")
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Seconds, bytes a second, bytes, connections; ranges are those of service.settings."""
-
-    headers_deadline: float
-    body_deadline: float
-    body_rate: int
-    max_header_bytes: int
-    max_connections: int
-
-    @classmethod
-    def of(cls, settings: Settings) -> "Limits":
-        return cls(
-            settings.headers_deadline,
-            settings.body_deadline,
-            settings.body_rate,
-            settings.max_header_bytes,
-            settings.max_connections,
-        )
-
-    @property
-    def window(self) -> float:
-        """Bytes that `body_deadline` seconds must bring."""
-        return self.body_rate * self.body_deadline
 
 
 class Watch:
@@ -202,7 +173,7 @@ class Connection(HttpToolsProtocol):
         super().pause_writing()
         if self.sending_due == _NEVER:
             self.sending_due = self.loop.time() + self.watch.limits.body_deadline
-            self._unsent = self.transport.get_write_buffer_size()
+            self._unsent = self._not_taken()
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -241,8 +212,8 @@ class Connection(HttpToolsProtocol):
 
     def late_sending(self, now: float) -> None:
         """`sending_due` has passed."""
-        size = self.transport.get_write_buffer_size()
-        if not size:
+        size = self._not_taken()
+        if not self.transport.get_write_buffer_size():  # what is left the system sends
             self.sending_due = _NEVER
         elif self._unsent - size >= self.watch.limits.window:
             self._unsent = size
@@ -251,6 +222,10 @@ class Connection(HttpToolsProtocol):
             _log.debug("an answer was not taken: %d bytes are left", size)
             self.sending_due = _NEVER
             self.transport.abort()
+
+    def _not_taken(self) -> int:
+        """Bytes of answers that the client has not taken."""
+        return self.transport.get_write_buffer_size() + not_taken(self.transport.get_extra_info("socket"))
 
     # --- refusals ----------------------------------------------------------------------------------------
 
@@ -322,24 +297,3 @@ def _refusing(error: ServiceError, health: ASGIApp | None = None) -> ASGIApp:
         await send({"type": "http.response.body", "body": body})
 
     return refuse
-
-
-def allow_files(max_connections: int) -> None:
-    """Have this process open that many connections and its own files; the system's soft limit is often 1,024.
-
-    Raises:
-        SettingsError: the system's hard limit is lower.
-    """
-    if os.name != "posix":
-        return
-    import resource  # here, since Windows has none
-
-    wanted = max_connections + OTHER_FILES
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and wanted > hard:
-        raise SettingsError(
-            f"max_connections={max_connections} needs {wanted} open files, the system allows {hard} (ulimit -Hn): "
-            f"set AUTOENCODER_MAX_CONNECTIONS to at most {max(1, hard - OTHER_FILES)}, or raise that limit"
-        )
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 from service.__main__ import main
 from service.app import create_app
 from service.errors import ServiceError
-from service.protocol import OTHER_FILES, allow_files
+from service.limits import OTHER_FILES, allow_files
 from service.settings import Settings, SettingsError
 
 

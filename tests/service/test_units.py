@@ -589,6 +589,16 @@ def test_every_setting_is_listed_with_what_is_in_force_and_from_where(
     assert tile.index("pixels along a side") == heading.index("meaning")
 
 
+def test_who_has_read_enough_of_a_list_is_no_error(models: Path) -> None:
+    command = [sys.executable, "-m", "service", "settings", "--models", str(models)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+
+
 def test_the_service_loads_no_torch(models: Path) -> None:
     script = (
         "import sys; from pathlib import Path; "
