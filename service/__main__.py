@@ -1,11 +1,10 @@
-"""`autoencoder-service serve | models | tune`: the service from the command line; also `python -m service`.
+"""`autoencoder-service serve | models | tune | key`: the service from the command line; also `python -m service`.
 
 Every error of the user is one line on stderr and exit code 2.
 """
 
 import argparse
 import gc
-import logging
 import signal
 import socket
 import sys
@@ -16,7 +15,7 @@ from typing import get_args
 
 import uvicorn
 
-from service import __version__, settings, tuning
+from service import __version__, access, logs, settings, tuning
 from service.app import create_app
 from service.providers import Provider, ProviderMissing, usable_cores
 from service.registry import Registry, open_all
@@ -25,6 +24,8 @@ from service.settings import Settings, SettingsError
 
 def main(arguments: list[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
+    if asked.command is key:
+        return key(asked.name)
     command: Callable[[Settings], int] = asked.command
     given = {name: value for name, value in vars(asked).items() if name != "command"}
     try:
@@ -36,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def serve(chosen: Settings) -> int:
     """Open the models, listen, serve until SIGTERM or Ctrl-C; accepted requests are finished."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logs.install(chosen.log_format)
     app = create_app(chosen)
     try:
         listening = _listen(chosen.host, chosen.port)
@@ -55,6 +56,7 @@ def serve(chosen: Settings) -> int:
         http="httptools",
         log_level="warning",
         access_log=False,
+        log_config=None,  # its lines go where ours go, in the same form
         proxy_headers=False,  # nothing here asks who the client is
     )
 
@@ -107,6 +109,17 @@ def tune(chosen: Settings) -> int:
     return 0
 
 
+def key(name: str) -> int:
+    """Make a new API key: print it, this once, and the line of it for the file of keys."""
+    try:
+        made, line = access.new(name)
+    except access.KeysError as bad:
+        print(f"autoencoder-service: {bad}", file=sys.stderr)
+        return 2
+    print(f"key, shown only now: {made}\nline for the file of keys: {line}")
+    return 0
+
+
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family)
@@ -133,7 +146,7 @@ def _welcome(registry: Registry, url: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="autoencoder-service", description="Autoencoders over HTTP.")
     parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(required=True, metavar="serve | models | tune")
+    commands = parser.add_subparsers(required=True, metavar="serve | models | tune | key")
     verbs: list[tuple[Callable[[Settings], int], str]] = [
         (serve, "start the service"),
         (models, "list the packages and the provider they run on"),
@@ -147,6 +160,9 @@ def _parser() -> argparse.ArgumentParser:
         if command is serve:
             sub.add_argument("--host", help="address to listen on")
             sub.add_argument("--port", type=int, help="port to listen on; 0 takes any free one")
+    sub = commands.add_parser("key", help="make a new API key", description=key.__doc__)
+    sub.set_defaults(command=key)
+    sub.add_argument("name", metavar="NAME", help="whose it is: letters, digits, dots, dashes, underscores")
     return parser
 
 

@@ -2,6 +2,7 @@
 
 ServiceError
 ├── MalformedBody          400  not the JSON, .npy or form it says it is
+├── Unauthorized           401  no key, or one that is not known
 ├── UnknownModel           404
 ├── UnknownVersion         404
 ├── UnknownOperation       404
@@ -12,6 +13,7 @@ ServiceError
 ├── UnsupportedMediaType   415
 ├── InvalidInput           422  shape, dtype, values, picture: understood but not usable
 ├── Overloaded             429  full; comes with Retry-After
+├── RateLimited            429  the key was used more often than it may be; comes with Retry-After
 ├── ModelFailed            500  the runtime failed on an input that fits the model's ports: ours, not the sender's
 ├── NotReady               503  models are still being opened, none is usable, or the service is stopping
 └── DeadlineExceeded       504  the request took longer than it was given
@@ -49,6 +51,15 @@ class ServiceError(Exception):
 class MalformedBody(ServiceError):
     status = 400
     title = "Malformed body"
+
+
+class Unauthorized(ServiceError):
+    status = 401
+    title = "Unauthorized"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"WWW-Authenticate": "Bearer"}
 
 
 class UnknownModel(ServiceError):
@@ -117,6 +128,10 @@ class Overloaded(ServiceError):
     @property
     def headers(self) -> dict[str, str]:
         return {"Retry-After": str(self.retry_after)}
+
+
+class RateLimited(Overloaded):
+    title = "Rate limited"
 
 
 class ModelFailed(ServiceError):

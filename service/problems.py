@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from service.errors import ServiceError
+from service.seen import of
 
 MEDIA_TYPE = "application/problem+json"
 _log = logging.getLogger("service.problems")
@@ -33,6 +34,7 @@ async def answer(request: Request, error: Exception) -> Response:
 
 
 def problem(request: Request, status: int, title: str, detail: str, **facts: object) -> Response:
+    of(request.scope).reason = title.lower().replace(" ", "_").replace("-", "_")
     body = {
         "type": "urn:autoencoder:" + title.lower().replace(" ", "-"),
         "title": title,
@@ -70,6 +72,7 @@ async def _http(request: Request, error: Exception) -> Response:
 
 async def _gone(request: Request, _: Exception) -> Response:
     _log.debug("%s: the client left before its body was whole", request.url.path)
+    of(request.scope).reason = "client_gone"
     return Response(status_code=400)
 
 
