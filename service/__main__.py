@@ -5,7 +5,6 @@ Every error of the user is one line on stderr and exit code 2.
 
 import argparse
 import gc
-import logging
 import signal
 import socket
 import sys
@@ -17,7 +16,7 @@ from typing import get_args
 import shtab
 import uvicorn
 
-from service import __version__, files, knobs, settings, tuning
+from service import __version__, access, files, knobs, logs, settings, tuning
 from service.app import create_app
 from service.ending import Server
 from service.files import FilesError
@@ -33,6 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
     if asked.command == "completion":
         print(shtab.complete(_parser(), asked.shell))
         return 0
+    if asked.command == "key":
+        return key(asked.name)
     given = {name: value for name, value in vars(asked).items() if name in Settings.model_fields}
     try:
         if isinstance(asked.command, str):
@@ -52,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def serve(chosen: Settings) -> int:
     """Open the models, listen, serve until SIGTERM (which drains) or Ctrl-C; accepted requests are finished."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logs.install(chosen.log_format)
     allow_files(chosen.max_connections)
     app = create_app(chosen)
     watch = Watch(Limits.of(chosen))
@@ -75,6 +76,7 @@ def serve(chosen: Settings) -> int:
         timeout_keep_alive=chosen.keep_alive,
         log_level="warning",
         access_log=False,
+        log_config=None,  # its lines go where ours go, in the same form
         proxy_headers=False,  # nothing here asks who the client is
     )
 
@@ -131,6 +133,17 @@ def show(chosen: Settings, origins: Mapping[str, str], *, as_json: bool) -> int:
     """List every setting: what is in force and from where, default, range, meaning."""
     listed = knobs.knobs(chosen, origins)
     print(knobs.json(listed) if as_json else knobs.text(listed))
+    return 0
+
+
+def key(name: str) -> int:
+    """Make a new API key: print it, this once, and the line of it for the file of keys."""
+    try:
+        made, line = access.new(name)
+    except access.KeysError as bad:
+        print(f"autoencoder-service: {bad}", file=sys.stderr)
+        return 2
+    print(f"key, shown only now: {made}\nline for the file of keys: {line}")
     return 0
 
 
@@ -191,6 +204,9 @@ def _parser() -> argparse.ArgumentParser:
     sub = commands.add_parser("completion", help="print what makes a shell complete these commands")
     sub.set_defaults(command="completion")
     sub.add_argument("shell", choices=shtab.SUPPORTED_SHELLS)
+    sub = commands.add_parser("key", help="make a new API key", description=key.__doc__)
+    sub.set_defaults(command="key")
+    sub.add_argument("name", metavar="NAME", help="whose it is: letters, digits, dots, dashes, underscores")
     return parser
 
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from http import HTTPStatus
+from time import perf_counter
 from typing import Annotated, Any
 
 from fastapi import FastAPI, HTTPException, Path, Request, Response
@@ -16,17 +17,22 @@ from fastapi_offline import FastAPIOffline
 from starlette.types import Receive, Scope, Send
 
 from service import __version__, answers, openapi, options, problems, requests
+from service.access import Keys, KeysError
 from service.admission import MEGA, Admission
+from service.edge import METRICS, Edge
 from service.errors import NotReady, UnknownOperation
 from service.front import OPERATIONS, Front
 from service.inference import Inference
 from service.lifetime import Deadline, until_gone
 from service.manifest import Operation
+from service.metrics import Exposition, Metrics, Now, Served
 from service.model import Model
 from service.registry import Registry, open_all
 from service.scheduler import Scheduler
 from service.schemas import Answer, ModelFacts, ModelList, ModelSummary, PortFacts, Problem, RefusedPackage, Status
-from service.settings import Settings
+from service.seen import of
+from service.settings import Settings, SettingsError
+from service.tracing import Tracing, start
 
 ABOUT = """Autoencoders over HTTP: `encode`, `decode`, `reconstruct`, `denoise`.
 
@@ -39,12 +45,22 @@ Name = Annotated[str, Path(description="a model of /v1/models", examples=["cats-
 Version = Annotated[str, Path(description="a version of that model", examples=["1"])]
 
 
-def create_app(settings: Settings) -> Front:
+def create_app(settings: Settings, tracing: Tracing | None = None) -> Edge:
     """The application, with every model under settings.models opened: who can reach it finds it ready.
 
+    Args:
+        tracing: takes the spans, instead of what settings.tracing starts.
     Raises:
         ProviderMissing: settings.require_provider, and a model does not run on settings.provider.
+        SettingsError: settings.keys is no file of keys, or settings.tracing without its extra.
     """
+    try:
+        keys = Keys(settings.keys) if settings.keys is not None else None
+    except KeysError as bad:
+        raise SettingsError(str(bad)) from bad
+    if tracing is None and settings.tracing:
+        tracing = start()
+    metrics = Metrics()
     registry = open_all(
         settings.models,
         settings.provider,
@@ -58,11 +74,15 @@ def create_app(settings: Settings) -> Front:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         scheduler = Scheduler(settings.workers)
         app.state.scheduler = scheduler
-        app.state.inference = Inference(scheduler, settings.max_pixels, settings.max_batch, settings.tile)
+        app.state.inference = Inference(
+            scheduler, settings.max_pixels, settings.max_batch, settings.tile, settings.max_side, metrics.ran
+        )
         yield
         scheduler.close()
+        if tracing is not None:
+            tracing.close()
 
-    app = FastAPIOffline(
+    app = (FastAPIOffline if settings.docs else partial(FastAPI, docs_url=None, openapi_url=None))(
         title="Autoencoder service",
         version=__version__,
         description=ABOUT,
@@ -71,15 +91,20 @@ def create_app(settings: Settings) -> Front:
     )
     app.state.registry, app.state.admission, app.state.settings = registry, admission, settings
     app.state.stopping = False
+    app.state.metrics = metrics
     problems.install(app)
     openapi.install(app)
     for operation in OPERATIONS:
         _add_operation(app, operation)
     _add_health(app, registry)
+    if settings.metrics:
+        _add_metrics(app, metrics)
     _add_models(app, registry)
     _add_unknown_operation(app)
     logging.getLogger("service.app").info("%d models are open", len(registry.names))
-    return Front(app, _answer)
+    if keys is not None:
+        openapi.secure(app, settings)
+    return Edge(Front(app, _answer), settings, metrics, keys, tracing)
 
 
 def _add_health(app: FastAPI, registry: Registry) -> None:
@@ -99,6 +124,32 @@ def _add_health(app: FastAPI, registry: Registry) -> None:
             reasons = "; ".join(refusal.reason for refusal in registry.refused[:3]) or "the models folder is empty"
             raise NotReady(f"no model can be served: {reasons}")
         return Status(status="ready")
+
+
+def _add_metrics(app: FastAPI, metrics: Metrics) -> None:
+    def now() -> Now:
+        registry: Registry = app.state.registry
+        admission: Admission = app.state.admission
+        return Now(
+            items_waiting=app.state.scheduler.items_waiting,
+            requests_inside=admission.requests,
+            pixels_inside=admission.pixels,
+            packages_refused=len(registry.refused),
+            served=[
+                Served(name, str(version), model.provider, model.precision)
+                for name in registry.names
+                for version in registry.versions(name)
+                for model in (registry.get(name, str(version)),)
+            ],
+        )
+
+    exposition = Exposition(metrics, now)
+    content: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
+
+    @app.get(METRICS, tags=["health"], summary="Prometheus metrics", responses=content, response_class=Response)
+    async def prometheus(request: Request) -> Response:
+        body, content_type = exposition.text(request.headers.get("accept", ""))
+        return Response(body, headers={"Content-Type": content_type})
 
 
 def _add_models(app: FastAPI, registry: Registry) -> None:
@@ -173,10 +224,16 @@ async def _answer(request: Request, name: str, version: str | None, operation: O
     content_type, accept = headers.get(b"content-type"), headers.get(b"accept")
     chosen = options.read(request.scope["query_string"], operation)
     model: Model = state.registry.get(name, version)
+    seen = of(request.scope)
+    seen.model, seen.version = model.manifest.name, str(model.manifest.version)
     model.input_port(operation)
     asked = options.deadline(headers.get(b"request-deadline"), settings.max_deadline)
     with state.admission.enter() as permit:
+        begun = perf_counter()
         body = await requests.receive(request, headers.get(b"content-length"), settings.max_body_bytes, permit.hold)
+        received = perf_counter()
+        seen.bytes_in = len(body)
+        seen.stages.append(("receive", begun, received))
         permit.take()
         async with Deadline(asked or settings.deadline) as deadline:
             read = partial(
@@ -190,10 +247,19 @@ async def _answer(request: Request, name: str, version: str | None, operation: O
                 if asked is None and permit.pixels > MEGA:
                     deadline.extend(permit.pixels / MEGA * settings.deadline_per_megapixel)
                 media_type = answers.negotiate(accept, model, operation, sent, work)
+                decoded = perf_counter()
+                seen.stages.append(("decode", received, decoded))
+                seen.pixels = permit.pixels
                 result = await state.inference.run(model, operation, work, chosen)
+                ran = perf_counter()
+                seen.stages += (("queue", decoded, result.began), ("run", result.began, result.ended))
+                if result.percentile is not None:
+                    state.metrics.reconstructed(seen.model, result.percentile)
                 render = partial(answers.render, result, model=model, operation=operation, sent=sent)
                 short = answers.short(result, media_type)
-                return await state.scheduler.call(render, media_type, short=short)  # type: ignore[no-any-return]
+                response: Response = await state.scheduler.call(render, media_type, short=short)
+                seen.stages.append(("encode", ran, perf_counter()))
+                return response
 
             return await (worked() if sent.short else until_gone(request, worked()))
 

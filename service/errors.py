@@ -3,6 +3,7 @@
 ServiceError
 ├── MalformedBody          400  not the JSON, .npy or form it says it is
 ├── MalformedRequest       400  not HTTP
+├── Unauthorized           401  no key, or one that is not known
 ├── UnknownModel           404
 ├── UnknownVersion         404
 ├── UnknownOperation       404
@@ -15,6 +16,7 @@ ServiceError
 ├── InvalidInput           422  shape, dtype, values, picture: understood but not usable
 ├── Overloaded             429  full; comes with Retry-After
 ├── HeadersTooLarge        431
+├── RateLimited            429  the key was used more often than it may be; comes with Retry-After
 ├── ModelFailed            500  the runtime failed on an input that fits the model's ports: ours, not the sender's
 ├── TooManyConnections     503  all have requests in hand; comes with Retry-After
 ├── NotReady               503  models are still being opened, none is usable, or the service is stopping
@@ -58,6 +60,15 @@ class MalformedBody(ServiceError):
 class MalformedRequest(ServiceError):
     status = 400
     title = "Malformed request"
+
+
+class Unauthorized(ServiceError):
+    status = 401
+    title = "Unauthorized"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"WWW-Authenticate": "Bearer"}
 
 
 class UnknownModel(ServiceError):
@@ -136,6 +147,10 @@ class Overloaded(ServiceError):
 class HeadersTooLarge(ServiceError):
     status = 431
     title = "Headers too large"
+
+
+class RateLimited(Overloaded):
+    title = "Rate limited"
 
 
 class ModelFailed(ServiceError):

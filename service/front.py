@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from service import problems
 from service.manifest import Operation
+from service.seen import of
 
 OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 
@@ -45,6 +46,7 @@ class Front:
         scope["app"] = self
         request = Request(scope, receive)
         name, version, operation = found.groups()
+        of(scope).operation = operation
         try:
             response = await self._answer(request, name, version, operation)  # type: ignore[arg-type]
         except Exception as error:  # noqa: BLE001  (every error becomes an answer)

@@ -14,6 +14,7 @@ from service.options import FITS
 from service.pictures import Picture
 from service.problems import MEDIA_TYPE
 from service.requests import FORM, JSON, NPY
+from service.settings import Settings
 
 SUMMARIES: dict[Operation, str] = {
     "encode": "Samples to latents",
@@ -169,3 +170,31 @@ def install(app: FastAPI) -> None:
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+def secure(app: FastAPI, settings: Settings) -> None:
+    """Let the document say which addresses want a key, how it is sent and what comes without it."""
+    plain = app.openapi
+    without_key = {"/livez", "/readyz"} | ({"/metrics"} if settings.metrics_without_key else set())
+    problem = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    refused = {
+        "401": {"description": "no key, or one that is not known", "content": problem},
+        "429": {"description": "full, or the key was used too often; see Retry-After", "content": problem},
+    }
+
+    def secured() -> dict[str, Any]:
+        document = plain()
+        document["components"]["securitySchemes"] = {
+            "bearer": {"type": "http", "scheme": "bearer"},
+            "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+        }
+        document["security"] = [{"bearer": []}, {"header": []}]
+        for path, methods in document["paths"].items():
+            for operation in methods.values():
+                if path in without_key:
+                    operation["security"] = []
+                else:
+                    operation["responses"].update(refused)
+        return document
+
+    app.openapi = secured  # type: ignore[method-assign]

@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from service.errors import ServiceError
+from service.seen import of
 
 MEDIA_TYPE = "application/problem+json"
 _log = logging.getLogger("service.problems")
@@ -50,6 +51,7 @@ def forget(error: BaseException) -> None:
 
 
 def problem(request: Request, status: int, title: str, detail: str, **facts: object) -> Response:
+    of(request.scope).reason = title.lower().replace(" ", "_").replace("-", "_")
     return Response(document(request.url.path, status, title, detail, **facts), status, media_type=MEDIA_TYPE)
 
 
@@ -92,6 +94,7 @@ async def _http(request: Request, error: Exception) -> Response:
 
 async def _gone(request: Request, _: Exception) -> Response:
     _log.debug("%s: the client left before its body was whole", request.url.path)
+    of(request.scope).reason = "client_gone"
     return Response(status_code=400)
 
 

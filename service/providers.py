@@ -9,6 +9,8 @@ import os
 from pathlib import Path
 from typing import Literal
 
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the import: the Linux builds send telemetry since 1.29
+
 import onnxruntime
 
 Provider = Literal["auto", "cpu", "cuda", "tensorrt", "openvino"]

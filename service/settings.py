@@ -6,14 +6,16 @@ the command line, else environment AUTOENCODER_*, else the settings file -> load
 import difflib
 import json
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from service.logs import Format
 from service.providers import Precision, Provider, usable_cores
 
 PREFIX = "AUTOENCODER_"
@@ -56,6 +58,7 @@ class Settings(BaseSettings):
     max_pixels: int = Field(
         120 * MEGAPIXEL, ge=1, le=10_000 * MEGAPIXEL, description="pixels of one image, or of one page of a TIFF"
     )
+    max_side: int = Field(65_535, ge=1, le=1_000_000, description="pixels along one side of an image")
     max_batch: int = Field(4096, ge=1, le=1_000_000, description="samples, or pages, in one request")
     max_requests: int = Field(64, ge=1, le=100_000, description="requests inside; the next is answered 429")
     deadline: float = Field(30, gt=0, le=86_400, description="seconds that a request may take once its body is whole")
@@ -89,6 +92,35 @@ class Settings(BaseSettings):
         le=100_000 * MEGAPIXEL,
         description="pixels (or numbers) of all requests inside; at least max_pixels",
     )
+
+    metrics: bool = Field(default=True, description="answer /metrics")
+    docs: bool = Field(default=True, description="answer /docs and /openapi.json")
+    log_format: Format = Field("auto", description="auto: text if stderr is a terminal, else json")
+    log_requests: Literal["on", "off", "errors"] = Field(
+        "on", description="one line for each request, or only for those with status 400 and above"
+    )
+    tracing: bool = Field(default=False, description="OpenTelemetry spans, to where OTEL_* variables say")
+    keys: Path | None = Field(None, description="file of API keys; without one everybody may ask")
+    metrics_without_key: bool = Field(default=False, description="/metrics wants no key where operations do")
+    docs_without_key: bool = Field(default=False, description="/docs and /openapi.json want no key")
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="origins whose pages may ask from a browser, with commas between; * is all"
+    )
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _origins_have_commas_between(cls, origins: Any) -> Any:
+        if isinstance(origins, str):
+            return tuple(origin.strip() for origin in origins.split(",") if origin.strip())
+        return origins
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins_are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if origin != "*" and not re.fullmatch(r"https?://[^/\s*]+", origin):
+                raise ValueError(f"{origin[:100]!r} is no origin, as https://example.org:8443 is")
+        return origins
 
     @field_validator("models")
     @classmethod

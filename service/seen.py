@@ -1,0 +1,48 @@
+"""What is known of one request for metrics, the log and traces: begun by service.edge, filled in on its way.
+
+service.edge -> scope["seen"] -> front (address), app (model, stages), problems (reason) -> service.edge reads it
+"""
+
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Literal
+
+from starlette.types import Scope
+
+Stage = Literal["receive", "decode", "queue", "run", "encode"]
+KEY = "seen"
+
+
+@dataclass(slots=True)
+class Seen:
+    """One request. Times are `time.perf_counter` in seconds.
+
+    `operation`: "" for all else. `model`, `version`: "" until a known model was named, so that callers cannot invent
+    values. `pixels`: pixels or numbers that were let in. `key`: its name. `reason`: the problem's title in snake case,
+    if one was answered.
+    """
+
+    started: float = field(default_factory=perf_counter)
+    version: str = ""
+    operation: str = ""
+    model: str = ""
+    status: int = 0
+    reason: str = ""
+    bytes_in: int = 0
+    bytes_out: int = 0
+    request_id: str = ""
+    traceparent: str = ""
+    key: str = ""
+    pixels: int = 0
+    stages: list[tuple[Stage, float, float]] = field(default_factory=list)
+
+    @property
+    def trace_id(self) -> str:
+        """Of the caller's traceparent (W3C Trace Context), "" without one."""
+        return self.traceparent[3:35]
+
+
+def of(scope: Scope) -> Seen:
+    """The request's; an unobserved one of its own where nothing stands in front."""
+    found = scope.get(KEY)
+    return found if isinstance(found, Seen) else Seen()
