@@ -25,7 +25,7 @@ from service.settings import Settings, SettingsError
 def main(arguments: list[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     if asked.command is key:
-        return key(asked.name)
+        return key(str(asked.name))
     command: Callable[[Settings], int] = asked.command
     given = {name: value for name, value in vars(asked).items() if name != "command"}
     try:
