@@ -9,6 +9,7 @@ import logging
 import os
 import re
 from http import HTTPStatus
+from itertools import count
 from time import perf_counter
 from typing import Any
 
@@ -68,6 +69,7 @@ class Edge:
     ) -> None:
         self.front, self.behind = front, front.behind
         self.state = front.state
+        self._prefix, self._number = os.urandom(10).hex().encode(), count()
         self._metrics, self._keys, self._tracing = metrics, keys, tracing
         self._logs, self._errors = settings.log_requests != "off", settings.log_requests == "errors"
         self._open = HEALTH
@@ -95,7 +97,11 @@ class Edge:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         scope[KEY] = seen = Seen()
         given = headers.get(b"x-request-id")
-        own = given if given is not None and _REQUEST_ID.fullmatch(given) else os.urandom(16).hex().encode()
+        own = (
+            given
+            if given is not None and _REQUEST_ID.fullmatch(given)
+            else b"%s%012x" % (self._prefix, next(self._number))
+        )
         seen.request_id = own.decode("ascii")
         parent = headers.get(b"traceparent")
         if parent is not None and _TRACEPARENT.fullmatch(parent):

@@ -3,7 +3,6 @@
 service.edge -> scope["seen"] -> front (address), app (model, stages), problems (reason) -> service.edge reads it
 """
 
-from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Literal
 
@@ -13,28 +12,29 @@ Stage = Literal["receive", "decode", "queue", "run", "encode"]
 KEY = "seen"
 
 
-@dataclass(slots=True)
 class Seen:
     """One request. Times are `time.perf_counter` in seconds.
 
     `operation`: "" for all else. `model`, `version`: "" until a known model was named, so that callers cannot invent
-    values. `pixels`: pixels or numbers that were let in. `key`: its name. `reason`: the problem's title in snake case,
-    if one was answered.
+    values. `pixels`: pixels or numbers that were let in. `key`: its name. `reason`: the problem's title in snake case.
     """
 
-    started: float = field(default_factory=perf_counter)
-    version: str = ""
-    operation: str = ""
-    model: str = ""
-    status: int = 0
-    reason: str = ""
-    bytes_in: int = 0
-    bytes_out: int = 0
-    request_id: str = ""
-    traceparent: str = ""
-    key: str = ""
-    pixels: int = 0
-    stages: list[tuple[Stage, float, float]] = field(default_factory=list)
+    # defaults of the class, set when known: a dataclass of these would cost each request a microsecond more
+    version = ""
+    operation = ""
+    model = ""
+    status = 0
+    reason = ""
+    bytes_in = 0
+    bytes_out = 0
+    request_id = ""
+    traceparent = ""
+    key = ""
+    pixels = 0
+
+    def __init__(self) -> None:
+        self.started = perf_counter()
+        self.stages: list[tuple[Stage, float, float]] = []
 
     @property
     def trace_id(self) -> str:

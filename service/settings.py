@@ -97,7 +97,7 @@ class Settings(BaseSettings):
     docs: bool = Field(default=True, description="answer /docs and /openapi.json")
     log_format: Format = Field("auto", description="auto: text if stderr is a terminal, else json")
     log_requests: Literal["on", "off", "errors"] = Field(
-        "on", description="one line for each request, or only for those with status 400 and above"
+        "errors", description="one line for each request, or only for those with status 400 and above"
     )
     tracing: bool = Field(default=False, description="OpenTelemetry spans, to where OTEL_* variables say")
     keys: Path | None = Field(None, description="file of API keys; without one everybody may ask")

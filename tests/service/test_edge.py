@@ -54,7 +54,7 @@ def served(models: Path, tracing: Tracing | None = None, **given: Any) -> Iterat
 
 @pytest.fixture
 def fresh(models: Path) -> Iterator[TestClient]:
-    with served(models) as client:
+    with served(models, log_requests="on") as client:
         yield client
 
 
@@ -129,8 +129,8 @@ def test_names_of_callers_never_become_labels(fresh: TestClient) -> None:
 
 def test_the_tiles_of_a_page_are_counted(fresh: TestClient, models: Path) -> None:
     stream = io.BytesIO()
-    np.save(stream, np.zeros((40, 56), np.uint8))
-    name = next(m["name"] for m in fresh.get("/v1/models").json()["models"] if "denoise" in m["operations"])
+    np.save(stream, np.zeros((40, 56, 3), np.uint8))
+    name = "negative"
     answer = fresh.post(f"/v1/models/{name}/denoise", content=stream.getvalue())
     assert answer.status_code == 200, answer.text
     assert metrics(fresh)["autoencoder_batch_samples_sum", name] >= 1
@@ -169,7 +169,7 @@ def test_one_line_tells_of_a_request(fresh: TestClient, caplog: pytest.LogCaptur
     post(fresh, "/v1/models/nobody/encode")
     good, bad = lines(caplog)
     assert {k: good[k] for k in ("level", "method", "path", "model", "version", "operation", "status")} == {
-        "level": "info", "method": "POST", "path": ENCODE, "model": "small", "version": "1", "operation": "encode",
+        "level": "info", "method": "POST", "path": ENCODE, "model": "small", "version": "2", "operation": "encode",
         "status": 200,
     }  # fmt: skip
     assert good["request_id"] == "r1"
@@ -181,7 +181,7 @@ def test_one_line_tells_of_a_request(fresh: TestClient, caplog: pytest.LogCaptur
     assert "trace_id" not in bad
 
 
-@pytest.mark.parametrize(("setting", "expected"), [("off", []), ("errors", [404])])
+@pytest.mark.parametrize(("setting", "expected"), [("off", []), ("errors", [404]), ("on", [200, 404])])
 def test_lines_can_be_had_for_errors_only(
     models: Path, caplog: pytest.LogCaptureFixture, setting: str, expected: list[int]
 ) -> None:
@@ -228,7 +228,7 @@ def keys(tmp_path: Path) -> Path:
 
 def test_operations_want_a_key_and_health_does_not(models: Path, keys: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    with served(models, keys=keys) as client:
+    with served(models, keys=keys, log_requests="on") as client:
         for path in ("/v1/models", "/metrics", "/docs", "/openapi.json", "/nothing"):
             assert client.get(path).status_code == 401, path
         assert client.get("/livez").status_code == client.get("/readyz").status_code == 200
@@ -422,7 +422,7 @@ def test_readers_of_other_formats_cannot_be_reached() -> None:
     for data in (svg, gif, b"P5 1 1 255 \0", b"%PDF-1.4\n", b"#?RADIANCE\n"):
         with pytest.raises(pyvips.Error):
             pyvips.Image.new_from_buffer(data, "")
-    for reader in ("ppmload", "csvload", "rawload", "matrixload", "vipsload", "pngload", "tiffload", "jpegload"):
+    for reader in ("csvload", "rawload", "matrixload", "vipsload", "pngload", "tiffload", "jpegload"):
         options = (4, 4, 1) if reader == "rawload" else ()
         with pytest.raises(pyvips.Error, match="blocked"):
             getattr(pyvips.Image, reader)(__file__, *options)
