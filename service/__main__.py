@@ -16,7 +16,7 @@ from typing import get_args
 
 import uvicorn
 
-from service import __version__, settings, tuning
+from service import __version__, settings, shelf, tuning
 from service.app import create_app
 from service.providers import Provider, ProviderMissing, usable_cores
 from service.registry import Registry, open_all
@@ -25,11 +25,12 @@ from service.settings import Settings, SettingsError
 
 def main(arguments: list[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
-    command: Callable[[Settings], int] = asked.command
+    command: Callable[..., int] = asked.command
     given = {name: value for name, value in vars(asked).items() if name != "command"}
+    further = {name: given.pop(name) for name in ("action", "package") if name in given}
     try:
-        return command(settings.load(**given))
-    except (SettingsError, ProviderMissing) as error:
+        return command(settings.load(**given), **further)
+    except (SettingsError, ProviderMissing, shelf.NoSuchPackage) as error:
         print(f"autoencoder-service: {error}", file=sys.stderr)
         return 2
 
@@ -70,19 +71,14 @@ def serve(chosen: Settings) -> int:
     return 0
 
 
-def models(chosen: Settings) -> int:
-    """List the packages under the models folder; exit code 1 if one is refused."""
-    registry = open_all(chosen.models, chosen.provider, required=chosen.require_provider, precision=chosen.precision)
-    for name in registry.names:
-        model = registry.get(name)
-        versions = ", ".join(map(str, registry.versions(name)))
-        operations = " ".join(model.manifest.operations)
-        print(f"{name:24}{versions:10}{model.manifest.kind:15}{model.provider:10}{model.precision:6}{operations}")
-    for refusal in registry.refused:
-        print(f"refused: {refusal.reason}", file=sys.stderr)
-    if not registry.names:
-        print(f"no packages in {chosen.models}", file=sys.stderr)
-    return 1 if registry.refused else 0
+def models(chosen: Settings, action: str | None = None, package: str | None = None) -> int:
+    """List the packages under the models folder; `verify` them as the service does before it serves one (exit code 1:
+    one is bad); print the `card` of one."""
+    if action == "verify":
+        return shelf.verified(chosen, package)
+    if action == "card":
+        return shelf.card(chosen, package)
+    return shelf.listed(chosen)
 
 
 def tune(chosen: Settings) -> int:
@@ -134,9 +130,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="autoencoder-service", description="Autoencoders over HTTP.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="serve | models | tune")
-    verbs: list[tuple[Callable[[Settings], int], str]] = [
+    verbs: list[tuple[Callable[..., int], str]] = [
         (serve, "start the service"),
-        (models, "list the packages and the provider they run on"),
+        (models, "list the packages and the provider they run on, verify them, print a card"),
         (tune, "measure the best run shape on this machine and write it to the settings file"),
     ]
     for command, words in verbs:
@@ -144,6 +140,9 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(command=command)
         sub.add_argument("--models", type=Path, metavar="FOLDER", help="folder that holds the packages")
         sub.add_argument("--provider", choices=get_args(Provider), help="execution provider to ask for")
+        if command is models:
+            sub.add_argument("action", nargs="?", choices=("verify", "card"), help="list, if nothing is said")
+            sub.add_argument("package", nargs="?", metavar="NAME[/VERSION]", help="which one; verify: all")
         if command is serve:
             sub.add_argument("--host", help="address to listen on")
             sub.add_argument("--port", type=int, help="port to listen on; 0 takes any free one")

@@ -154,7 +154,9 @@ class Model:
         port = self.latent if role == "decoder" else self.sample
         if port is None:
             raise AssertionError("This is a bug: a decoder has a latent port")
-        shape = [axis if isinstance(axis, int) else -(-side // _stride(axis)) * _stride(axis) for axis in port.shape[1:]]
+        shape = [
+            axis if isinstance(axis, int) else -(-side // _stride(axis)) * _stride(axis) for axis in port.shape[1:]
+        ]
         return np.zeros((1, *shape), port.dtype)
 
     def warm_up(self, side: int = 64) -> None:

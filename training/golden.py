@@ -1,6 +1,6 @@
-"""A golden pair for a package that was written before packages had one: `python -m training.golden models/NAME/VERSION`.
+"""A golden pair for a package from before packages had one: `python -m training.golden models/NAME/VERSION`.
 
-package.read (verified) -> its own graphs' answers, on this machine -> golden.npz and manifest.json, each whole or absent
+package.read (verified) -> its own graphs' answers, here -> golden.npz and manifest.json, each whole or absent
 
 Graphs and their digests stay as they are. It says what the graphs answer today: only run it on a package that is
 known to be good.
