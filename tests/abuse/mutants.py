@@ -99,10 +99,9 @@ def same_function(good: Path, other: Path) -> bool:
     """Whether both compute the same, as far as a golden pair can tell, on 256 samples that it does not hold."""
     batch = np.random.default_rng(1).standard_normal((256, WIDE)).astype(np.float32)
     one, two = (Model(package.read(directory), "cpu") for directory in (good, other))
-    for a, b in (
-        (one.encode(batch), two.encode(batch)),
-        (one.reconstruct(batch).output, two.reconstruct(batch).output),
-    ):
+    there = one.encode(batch), two.encode(batch)
+    back = one.reconstruct(batch).output, two.reconstruct(batch).output
+    for a, b in (there, back):
         if not float(np.abs(a - b).max()) <= 0.02 * float(np.abs(a).max()):
             return False
     return True
@@ -212,17 +211,15 @@ def main() -> int:
 
 
 def _mutants(folder: Path, count: int) -> int:
+    if not count:
+        return 0
     models, elsewhere = folder / "models", folder / "elsewhere"
     good = write(models, 1)
     unit = Model(package.read(good)).encode(np.ones((1, WIDE), np.float32))
     service = Service(models)
-    client, memory, kinds, served, wrong = (
-        Client(service.url, unit),
-        service.memory(),
-        Counter[str](),
-        Counter[str](),
-        0,
-    )
+    memory = service.memory()
+    client = Client(service.url, unit)
+    kinds, served, wrong = Counter[str](), Counter[str](), 0
     generator = np.random.default_rng(0)
     began = time.monotonic()
     for first in range(2, count + 2, 50):

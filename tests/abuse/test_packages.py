@@ -53,6 +53,6 @@ def test_a_graph_that_wants_all_memory_is_refused_by_the_limit(tmp_path: Path) -
     (directory / "encoder.onnx").write_bytes(mutants._greedy("allocates", 33).SerializeToString())
     mutants._digest_again(directory)
     verifier = Verifier(512 * MIB, 20)
-    with pytest.raises(Unverified, match="signal/1 wants more memory .* 512 MiB"):
+    with pytest.raises(Unverified, match=r"signal/1 wants more memory .* 512 MiB"):
         verifier.verify(directory)
     verifier.close()
