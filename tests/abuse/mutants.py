@@ -101,10 +101,7 @@ def same_function(good: Path, other: Path) -> bool:
     one, two = (Model(package.read(directory), "cpu") for directory in (good, other))
     there = one.encode(batch), two.encode(batch)
     back = one.reconstruct(batch).output, two.reconstruct(batch).output
-    for a, b in (there, back):
-        if not float(np.abs(a - b).max()) <= 0.02 * float(np.abs(a).max()):
-            return False
-    return True
+    return all(float(np.abs(a - b).max()) <= 0.02 * float(np.abs(a).max()) for a, b in (there, back))
 
 
 def _flip(file: Path, generator: np.random.Generator) -> None:
