@@ -16,7 +16,7 @@ from typing import get_args
 import shtab
 import uvicorn
 
-from service import __version__, access, files, knobs, logs, settings, tuning
+from service import __version__, access, files, knobs, logs, settings, shelf, tuning
 from service.app import create_app
 from service.ending import Server
 from service.files import FilesError
@@ -42,8 +42,9 @@ def main(arguments: list[str] | None = None) -> int:
         chosen = settings.load(**given)
         if command is show:
             return show(chosen, settings.origins(**given), as_json=asked.json)
-        return command(chosen)
-    except (SettingsError, ProviderMissing, FilesError) as error:
+        further = {name: getattr(asked, name) for name in ("action", "package") if hasattr(asked, name)}
+        return command(chosen, **further)
+    except (SettingsError, ProviderMissing, FilesError, shelf.NoSuchPackage) as error:
         print(f"autoencoder-service: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # who read the list has seen enough of it
@@ -92,19 +93,14 @@ def serve(chosen: Settings) -> int:
     return 0
 
 
-def models(chosen: Settings) -> int:
-    """List the packages under the models folder; exit code 1 if one is refused."""
-    registry = open_all(chosen.models, chosen.provider, required=chosen.require_provider, precision=chosen.precision)
-    for name in registry.names:
-        model = registry.get(name)
-        versions = ", ".join(map(str, registry.versions(name)))
-        operations = " ".join(model.manifest.operations)
-        print(f"{name:24}{versions:10}{model.manifest.kind:15}{model.provider:10}{model.precision:6}{operations}")
-    for refusal in registry.refused:
-        print(f"refused: {refusal.reason}", file=sys.stderr)
-    if not registry.names:
-        print(f"no packages in {chosen.models}", file=sys.stderr)
-    return 1 if registry.refused else 0
+def models(chosen: Settings, action: str | None = None, package: str | None = None) -> int:
+    """List the packages under the models folder; `verify` them as the service does before it serves one (exit code 1:
+    one is bad); print the `card` of one."""
+    if action == "verify":
+        return shelf.verified(chosen, package)
+    if action == "card":
+        return shelf.card(chosen, package)
+    return shelf.listed(chosen)
 
 
 def tune(chosen: Settings) -> int:
@@ -176,7 +172,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
     verbs: list[tuple[Callable[..., int], str]] = [
         (serve, "start the service"),
-        (models, "list the packages and the provider they run on"),
+        (models, "list the packages and the provider they run on, verify them, print a card"),
         (tune, "measure the best run shape on this machine and write it to the settings file"),
         (show, "list every setting: value, default, range, meaning"),
     ]
@@ -185,6 +181,9 @@ def _parser() -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=words, description=command.__doc__)
         sub.set_defaults(command=command)
         _add_common(sub, "--models", "models")
+        if command is models:
+            sub.add_argument("action", nargs="?", choices=("verify", "card"), help="list, if nothing is said")
+            sub.add_argument("package", nargs="?", metavar="NAME[/VERSION]", help="which one; verify: all")
         if command is show:
             sub.add_argument("--json", action="store_true", help="as JSON, for programs")
         if command in (serve, show):

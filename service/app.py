@@ -3,6 +3,8 @@
 bytes -> admission -> requests.read -> inference (pictures, pages, scheduler, model) -> answers.render -> bytes
 """
 
+import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -27,12 +29,14 @@ from service.lifetime import Deadline, until_gone
 from service.manifest import Operation
 from service.metrics import Exposition, Metrics, Now, Served
 from service.model import Model
-from service.registry import Registry, open_all
+from service.registry import Opener, Registry, open_all
 from service.scheduler import Scheduler
 from service.schemas import Answer, ModelFacts, ModelList, ModelSummary, PortFacts, Problem, RefusedPackage, Status
 from service.seen import of
 from service.settings import Settings, SettingsError
 from service.tracing import Tracing, start
+from service.verification import Verifier
+from service.watch import Watcher, scan
 
 ABOUT = """Autoencoders over HTTP: `encode`, `decode`, `reconstruct`, `denoise`.
 
@@ -61,12 +65,21 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> Edge:
     if tracing is None and settings.tracing:
         tracing = start()
     metrics = Metrics()
-    registry = open_all(
-        settings.models,
-        settings.provider,
-        required=settings.require_provider,
-        precision=settings.precision,
-        cores=settings.workers,
+    seen = scan(settings.models)
+    verifier = Verifier(settings.verify_memory, settings.verify_seconds)
+    try:
+        registry = open_all(
+            settings.models,
+            settings.provider,
+            required=settings.require_provider,
+            precision=settings.precision,
+            cores=settings.workers,
+            verifier=verifier,
+        )
+    finally:
+        verifier.close()
+    opener = Opener(
+        settings.provider, settings.require_provider, settings.precision, settings.workers, verifier, settings.tile
     )
     admission = Admission(settings.max_requests, settings.max_inside_pixels, settings.max_inside_bytes)
 
@@ -74,10 +87,16 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> Edge:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         scheduler = Scheduler(settings.workers)
         app.state.scheduler = scheduler
-        app.state.inference = Inference(
+        inference = Inference(
             scheduler, settings.max_pixels, settings.max_batch, settings.tile, settings.max_side, metrics.ran
         )
-        yield
+        app.state.inference = inference
+        watcher = Watcher(
+            registry, opener, settings.models, seen, settings.watch, lambda: inference.keep(registry.models)
+        )
+        async with _running(watcher, settings.watch > 0):
+            yield
+        verifier.close()
         scheduler.close()
         if tracing is not None:
             tracing.close()
@@ -105,6 +124,16 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> Edge:
     if keys is not None:
         openapi.secure(app, settings)
     return Edge(Front(app, _answer), settings, metrics, keys, tracing)
+
+
+@asynccontextmanager
+async def _running(watcher: Watcher, wanted: bool) -> AsyncIterator[None]:
+    task = asyncio.create_task(watcher.run()) if wanted else None
+    yield
+    if task is not None:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
 
 def _add_health(app: FastAPI, registry: Registry) -> None:
@@ -270,6 +299,7 @@ def _summary(registry: Registry, model: Model) -> ModelSummary:
         name=manifest.name,
         version=manifest.version,
         versions=list(registry.versions(manifest.name)),
+        pinned=registry.pinned(manifest.name),
         kind=manifest.kind,
         description=manifest.description,
         operations=list(manifest.operations),
@@ -282,6 +312,7 @@ def _facts(registry: Registry, model: Model) -> ModelFacts:
     ports = [port for port in (model.sample, model.latent) if port is not None]
     return ModelFacts(
         **_summary(registry, model).model_dump(),
+        providers=dict(model.providers),
         ports={port.name: PortFacts(dtype=port.dtype, shape=["N", *port.shape[1:]]) for port in ports},
         training=model.manifest.training,
         evaluation=model.manifest.evaluation,

@@ -6,7 +6,7 @@ Pages -> items of some tiles          items and lanes -> runs -> Result
 """
 
 import math
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Collection, Sized
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
@@ -170,6 +170,10 @@ class Inference:
         if key not in self._lanes:
             self._lanes[key] = Lane(self._scheduler, partial(_run_joined, model, operation), size)
         return self._lanes[key]
+
+    def keep(self, models: Collection[Model]) -> None:
+        """Let go of lanes of all other models: what waits in them is finished, then their memory is free."""
+        self._lanes = {key: lane for key, lane in self._lanes.items() if key[0] in models}
 
     async def _weigh(self, sent: Sent, permit: Permit, max_pages: int) -> list[Header]:
         for part in sent.parts:

@@ -35,6 +35,13 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
     models: Path = Field(Path("models"), description="folder that holds the packages")
+    watch: float = Field(
+        2, ge=0, le=3600, description="seconds between looks for packages that came, changed or went; 0: never"
+    )
+    verify_memory: int = Field(
+        2048 * MIB, ge=64 * MIB, le=1024 * 1024 * MIB, description="bytes that a package may take while it is verified"
+    )
+    verify_seconds: float = Field(60, ge=1, le=3600, description="seconds that a package may take while it is verified")
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes any free one")
     provider: Provider = Field("auto", description="execution provider to ask for")
