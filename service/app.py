@@ -15,7 +15,7 @@ from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 from starlette.types import Receive, Scope, Send
 
-from service import __version__, answers, openapi, options, problems, requests
+from service import __version__, answers, gallery, openapi, options, problems, requests, webpage
 from service.admission import MEGA, Admission
 from service.errors import NotReady, UnknownOperation
 from service.front import OPERATIONS, Front
@@ -75,6 +75,9 @@ def create_app(settings: Settings) -> Front:
         _add_operation(app, operation)
     _add_health(app, registry)
     _add_models(app, registry)
+    gallery.install(app, settings.models)
+    if settings.page:
+        webpage.install(app)
     _add_unknown_operation(app)
     logging.getLogger("service.app").info("%d models are open", len(registry.names))
     return Front(app, _answer)

@@ -34,6 +34,7 @@ class Settings(BaseSettings):
     models: Path = Field(Path("models"), description="folder that holds the packages")
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes any free one")
+    page: bool = Field(default=True, description="whether the web page is served at /")
     provider: Provider = Field("auto", description="execution provider to ask for")
     require_provider: bool = Field(
         default=False, description="refuse to start when the provider asked for does not really run"
