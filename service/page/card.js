@@ -64,7 +64,7 @@ function facts(model) {
     ["version", String(model.version)],
     ["trained", say("samples", { n: training.data.train.toLocaleString(), source: training.data.source })],
     ["licence", training.data.licence.length > LONG + 60 ? unfolded : licence],
-    ["made", say("recipe", { recipe: training.recipe, date: training.date })],
+    ["made", say("recipe", { recipe: training.recipe, date: training.date.replaceAll("-", "\u2011") })],
   );
   $("card-facts").replaceChildren(...rows.flatMap(([word, value]) => [make("dt", {}, say(word)), make("dd", {}, value)]));
 }

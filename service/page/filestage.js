@@ -198,7 +198,7 @@ export class FileStage {
   }
 
   #strengthWords() {
-    $("strength-value").textContent = `${Math.round(100 * $("strength").value)} %`;
+    $("strength-value").textContent = `${Math.round(100 * $("strength").value)}%`;
   }
 
   #actual() {

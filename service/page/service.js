@@ -79,6 +79,7 @@ export function latest(failed) {
     waiting = question;
     if (running) return;
     running = true;
+    busy(1);
     while (waiting) {
       const next = waiting;
       waiting = null;
@@ -89,8 +90,17 @@ export function latest(failed) {
       }
     }
     running = false;
+    busy(-1);
   };
 }
+
+/** Told to assistive technology: what is shown is about to change. */
+function busy(more) {
+  atWork += more;
+  document.getElementById("stage").setAttribute("aria-busy", String(atWork > 0));
+}
+
+let atWork = 0; // loops of `latest`
 
 // --- the curl line -----------------------------------------------------------------------------------------
 
