@@ -41,45 +41,37 @@ def browser(address: str) -> Iterator[Browser]:
 
 
 class Visit:
-    """Opens pages, and notes what they ask for and complain about."""
+    """The page, loaded anew, with a model chosen; notes what it asks for and complains about.
 
-    def __init__(self, browser: Browser, address: str, pages: dict[tuple[object, ...], Page]) -> None:
-        self.browser, self.address, self._pages = browser, address, pages
+    One window serves all tests, since it opens slowly: what differs is emulated. `complaints` and `outside` are of
+    this test.
+    """
+
+    def __init__(self, page: Page, address: str) -> None:
+        self.page, self.address = page, address
         self.complaints: list[str] = []
-        self._used: list[Page] = []
         self.outside: list[str] = []
+        page.on("console", self._hear)
+        page.on("pageerror", self._crash)
+        page.on("request", self._note)
 
-    def __call__(self, model: str, *, width: int = 1440, scheme: str = "light", language: str = "en-US") -> Page:
-        """The page, loaded anew, with `model` chosen; windows are kept from test to test, since they open slowly."""
-        kind = (width, scheme, language)
-        page = self._pages.get(kind) or self._open(width, scheme, language)
-        self._pages[kind] = page
-        if page not in self._used:
-            self._used.append(page)
-            page.on("console", self._hear)
-            page.on("pageerror", self._crash)
-            page.on("request", self._note)
-        page.goto("about:blank")
-        page.goto(f"{self.address}#{model}")
-        page.wait_for_selector("#stage:not([hidden])")
-        return page
+    def __call__(self, model: str, *, width: int = 1440, dark: bool = False, language: str = "en") -> Page:
+        self.look(width=width, dark=dark)
+        self.page.goto("about:blank")  # else only the part after # changes, and what the last test did stays
+        self.page.goto(f"{self.address}#{model}")
+        self.page.wait_for_selector("#stage:not([hidden])")
+        if self.page.get_attribute("html", "lang") != language:
+            self.page.click(f"#languages [lang={language}]")
+        return self.page
 
-    def _open(self, width: int, scheme: str, language: str) -> Page:
-        context = self.browser.new_context(
-            viewport={"width": width, "height": 900},
-            color_scheme="dark" if scheme == "dark" else "light",
-            locale=language,
-            has_touch=width < 600,
-            permissions=["clipboard-read", "clipboard-write"],
-        )
-        context.set_default_timeout(20_000)
-        return context.new_page()
+    def look(self, *, width: int, dark: bool) -> None:
+        self.page.set_viewport_size({"width": width, "height": 800})
+        self.page.emulate_media(color_scheme="dark" if dark else "light")
 
     def leave(self) -> None:
-        for page in self._used:
-            page.remove_listener("console", self._hear)
-            page.remove_listener("pageerror", self._crash)
-            page.remove_listener("request", self._note)
+        self.page.remove_listener("console", self._hear)
+        self.page.remove_listener("pageerror", self._crash)
+        self.page.remove_listener("request", self._note)
 
     def _hear(self, said: ConsoleMessage) -> None:
         if said.type in {"error", "warning"}:
@@ -94,14 +86,16 @@ class Visit:
 
 
 @pytest.fixture(scope="session")
-def pages() -> dict[tuple[object, ...], Page]:
-    return {}
+def window(browser: Browser) -> Page:
+    context = browser.new_context(locale="ko-KR", permissions=["clipboard-read", "clipboard-write"])
+    context.set_default_timeout(20_000)
+    return context.new_page()
 
 
 @pytest.fixture
-def visit(browser: Browser, address: str, pages: dict[tuple[object, ...], Page]) -> Iterator[Visit]:
-    """Fails the test if a page wrote an error to the console, or asked for anything from elsewhere."""
-    visit = Visit(browser, address, pages)
+def visit(window: Page, address: str) -> Iterator[Visit]:
+    """Fails the test if the page wrote an error to the console, or asked for anything from elsewhere."""
+    visit = Visit(window, address)
     yield visit
     visit.leave()
     assert visit.complaints == []
