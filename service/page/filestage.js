@@ -44,7 +44,8 @@ export class FileStage {
 
   take(file) {
     if (file.type && !file.type.startsWith("image/")) return this.trouble(new Refused(say("notImage"), 0, true));
-    this.file = file;
+    const tiff = !file.type && /\.tiff?$/i.test(file.name); // systems that know no name for it
+    this.file = tiff ? new File([file], file.name, { type: "image/tiff" }) : file;
     this.send();
   }
 
