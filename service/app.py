@@ -18,7 +18,7 @@ from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 from starlette.types import Receive, Scope, Send
 
-from service import __version__, answers, openapi, options, problems, requests
+from service import __version__, answers, gallery, openapi, options, problems, requests, webpage
 from service.access import Keys, KeysError
 from service.admission import MEGA, Admission
 from service.edge import METRICS, Edge
@@ -120,6 +120,9 @@ def create_app(settings: Settings, tracing: Tracing | None = None, *, trusted: b
     if settings.metrics:
         _add_metrics(app, metrics)
     _add_models(app, registry)
+    gallery.install(app, settings.models)
+    if settings.page:
+        webpage.install(app)
     _add_unknown_operation(app)
     logging.getLogger("service.app").info("%d models are open", len(registry.names))
     if keys is not None:

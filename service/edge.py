@@ -29,6 +29,7 @@ from service.tracing import Tracing
 HEALTH = frozenset({"/livez", "/readyz"})
 METRICS = "/metrics"
 _DOCUMENTATION = ("/docs", "/static-offline-docs")
+_PAGE = "/page/"  # and "/": files of the service itself, which say what they may load (service.webpage)
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
 
@@ -37,6 +38,7 @@ _ALWAYS: Headers = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy"
 _NOTHING_RUNS = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 _OF_ANSWERS: Headers = [*_ALWAYS, _NOTHING_RUNS, (b"cache-control", b"no-store")]
 _OF_THE_REST: Headers = [*_ALWAYS, _NOTHING_RUNS]
+_OF_THE_PAGE: Headers = [(b"referrer-policy", b"no-referrer")]  # it has the others already
 _OF_DOCUMENTATION: Headers = [  # Swagger's page starts itself by a script in its HTML, and draws data: images
     *_ALWAYS,
     (
@@ -117,7 +119,7 @@ class Edge:
             await send(message)
 
         try:
-            if self._keys is not None and path not in self._open and not self._is_open_documentation(path):
+            if self._keys is not None and not self._is_open(path):
                 try:
                     seen.key = await self._keys.admit(headers)
                 except ServiceError as error:
@@ -130,7 +132,10 @@ class Edge:
             if path not in HEALTH and seen.status:  # 0: the server is stopping, nobody was answered
                 self._over(scope, seen, headers)
 
-    def _is_open_documentation(self, path: str) -> bool:
+    def _is_open(self, path: str) -> bool:
+        """Whether it is had without a key."""
+        if path in self._open or path == "/" or path.startswith(_PAGE):
+            return True
         return self._open_documentation and (path == "/openapi.json" or path.startswith(_DOCUMENTATION))
 
     def _over(self, scope: Scope, seen: Seen, headers: dict[bytes, bytes]) -> None:
@@ -173,4 +178,6 @@ class Edge:
 
 
 def _more(path: str) -> Headers:
+    if path == "/" or path.startswith(_PAGE):
+        return _OF_THE_PAGE
     return _OF_DOCUMENTATION if path.startswith(_DOCUMENTATION) else _OF_THE_REST

@@ -36,6 +36,10 @@ class ModelFacts(ModelSummary):
     evaluation: dict[str, Metric]
 
 
+class CardFiles(BaseModel):
+    files: list[str] = Field(description="PNG files that lie beside the graphs")
+
+
 class RefusedPackage(BaseModel):
     folder: str
     reason: str

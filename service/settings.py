@@ -44,6 +44,7 @@ class Settings(BaseSettings):
     verify_seconds: float = Field(60, ge=1, le=3600, description="seconds that a package may take while it is verified")
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes any free one")
+    page: bool = Field(default=True, description="whether the web page is served at /")
     provider: Provider = Field("auto", description="execution provider to ask for")
     require_provider: bool = Field(
         default=False, description="refuse to start when the provider asked for does not really run"
