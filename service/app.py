@@ -6,19 +6,16 @@ bytes -> admission -> requests.read -> inference (pictures, pages, scheduler, mo
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
-from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import FastAPI, HTTPException, Path, Request, Response
-from fastapi.routing import APIRoute
+from fastapi import FastAPI, Path, Request, Response
 from fastapi_offline import FastAPIOffline
-from starlette.types import Receive, Scope, Send
 
-from service import __version__, answers, openapi, options, problems, requests
+from service import __version__, openapi, options, problems, requests, v2
 from service.admission import MEGA, Admission
+from service.dialects import Dialect, Native
 from service.errors import NotReady, UnknownOperation
-from service.front import OPERATIONS, Front
+from service.front import OPERATIONS, Documented, Front, documented
 from service.inference import Inference
 from service.lifetime import Deadline, until_gone
 from service.manifest import Operation
@@ -27,6 +24,8 @@ from service.registry import Registry, open_all
 from service.scheduler import Scheduler
 from service.schemas import Answer, ModelFacts, ModelList, ModelSummary, PortFacts, Problem, RefusedPackage, Status
 from service.settings import Settings
+from service.statistics import Statistics
+from service.tensors import Tensors
 
 ABOUT = """Autoencoders over HTTP: `encode`, `decode`, `reconstruct`, `denoise`.
 
@@ -53,12 +52,13 @@ def create_app(settings: Settings) -> Front:
         cores=settings.workers,
     )
     admission = Admission(settings.max_requests, settings.max_inside_pixels, settings.max_inside_bytes)
+    statistics = Statistics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         scheduler = Scheduler(settings.workers)
         app.state.scheduler = scheduler
-        app.state.inference = Inference(scheduler, settings.max_pixels, settings.max_batch, settings.tile)
+        app.state.inference = Inference(scheduler, settings.max_pixels, settings.max_batch, settings.tile, statistics)
         yield
         scheduler.close()
 
@@ -70,14 +70,16 @@ def create_app(settings: Settings) -> Front:
         lifespan=lifespan,
     )
     app.state.registry, app.state.admission, app.state.settings = registry, admission, settings
+    app.state.statistics = statistics
     problems.install(app)
     for operation in OPERATIONS:
         _add_operation(app, operation)
     _add_health(app, registry)
     _add_models(app, registry)
     _add_unknown_operation(app)
+    v2.add(app, registry, statistics)
     logging.getLogger("service.app").info("%d models are open", len(registry.names))
-    return Front(app, _answer)
+    return Front(app, _answer, _infer)
 
 
 def _add_health(app: FastAPI, registry: Registry) -> None:
@@ -93,6 +95,8 @@ def _add_health(app: FastAPI, registry: Registry) -> None:
             reasons = "; ".join(refusal.reason for refusal in registry.refused[:3]) or "the models folder is empty"
             raise NotReady(f"no model can be served: {reasons}")
         return Status(status="ready")
+
+    v2.add_health(app, readyz)
 
 
 def _add_models(app: FastAPI, registry: Registry) -> None:
@@ -123,7 +127,7 @@ def _add_operation(app: FastAPI, operation: Operation) -> None:
         app.router.routes.append(
             Documented(
                 path,
-                _documented,
+                documented,
                 methods=["POST"],
                 tags=["operations"],
                 summary=openapi.SUMMARIES[operation],
@@ -139,17 +143,6 @@ def _add_operation(app: FastAPI, operation: Operation) -> None:
         )
 
 
-async def _documented() -> None:
-    raise AssertionError("This is a bug: operations are answered in front")
-
-
-class Documented(APIRoute):
-    """A route for OpenAPI and for 405: its POSTs are answered by service.front."""
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
-        raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "POST"})
-
-
 def _add_unknown_operation(app: FastAPI) -> None:
     @app.post("/v1/models/{name}/{operation}", include_in_schema=False)
     @app.post("/v1/models/{name}/versions/{version}/{operation}", include_in_schema=False)
@@ -160,33 +153,56 @@ def _add_unknown_operation(app: FastAPI) -> None:
 
 
 async def _answer(request: Request, name: str, version: str | None, operation: Operation) -> Response:
-    """One request, one direction, within its time; admission leaves on every path."""
-    state = request.app.state
+    state, headers = request.app.state, _headers(request)
     settings: Settings = state.settings
-    headers = {key: value.decode("latin-1") for key, value in request.scope["headers"]}
-    content_type, accept = headers.get(b"content-type"), headers.get(b"accept")
     chosen = options.read(request.scope["query_string"], operation)
     model: Model = state.registry.get(name, version)
     model.input_port(operation)
     asked = options.deadline(headers.get(b"request-deadline"), settings.max_deadline)
-    with state.admission.enter() as permit:
-        async with Deadline(asked or settings.deadline) as deadline:
+    content_type, accept = headers.get(b"content-type"), headers.get(b"accept")
+    dialect = Native(model, operation, content_type, accept, chosen, asked, settings.max_batch)
+    return await _visit(request, headers, model, operation, dialect)
+
+
+async def _infer(request: Request, name: str, version: str | None) -> Response:
+    state, headers = request.app.state, _headers(request)
+    settings: Settings = state.settings
+    model, operation = v2.find(state.registry, name, version)
+    chosen = options.read(request.scope["query_string"], operation)
+    asked = options.deadline(headers.get(b"request-deadline"), settings.max_deadline)
+    length, encoding = headers.get(b"inference-header-content-length"), headers.get(b"content-encoding")
+    dialect = Tensors(name, model, operation, length, encoding, chosen, asked, settings.max_deadline)
+    return await _visit(request, headers, model, operation, dialect)
+
+
+def _headers(request: Request) -> dict[bytes, str]:
+    return {key: value.decode("latin-1") for key, value in request.scope["headers"]}
+
+
+async def _visit(
+    request: Request, headers: dict[bytes, str], model: Model, operation: Operation, dialect: Dialect
+) -> Response:
+    """One request, one direction, within its time; admission leaves on every path."""
+    state = request.app.state
+    settings: Settings = state.settings
+    with state.statistics.request(model, operation) as counted, state.admission.enter() as permit:
+        async with Deadline(dialect.seconds or settings.deadline) as deadline:
             body = await requests.receive(request, headers.get(b"content-length"), settings.max_body_bytes, permit.hold)
-            read = partial(
-                requests.read, content_type=content_type, model=model, operation=operation, max_batch=settings.max_batch
-            )
-            sent = await state.scheduler.call(read, body, short=requests.short(body, content_type))
-            del body, read  # it may be large, and what it holds is in `sent`
+            sent = await state.scheduler.call(dialect.read, body, short=dialect.short(body))
+            del body  # it may be large, and what it holds is in `sent`
+            asked = dialect.seconds
+            if asked is not None and asked != deadline.seconds:  # said in the body
+                deadline.extend(asked - deadline.seconds)
 
             async def worked() -> Response:
-                work = await state.inference.read(model, operation, sent, chosen, permit)
+                work = await state.inference.read(model, operation, sent, dialect.options, permit)
                 if asked is None and permit.pixels > MEGA:
                     deadline.extend(permit.pixels / MEGA * settings.deadline_per_megapixel)
-                media_type = answers.negotiate(accept, model, operation, sent, work)
-                result = await state.inference.run(model, operation, work, chosen)
-                render = partial(answers.render, result, model=model, operation=operation, sent=sent)
-                short = answers.short(result, media_type)
-                return await state.scheduler.call(render, media_type, short=short)  # type: ignore[no-any-return]
+                dialect.agree(sent, work)
+                result = await state.inference.run(model, operation, work, dialect.options)
+                counted.samples = len(result.samples)
+                short = dialect.short_answer(result)
+                return await state.scheduler.call(dialect.render, result, short=short)  # type: ignore[no-any-return]
 
             return await (worked() if sent.short else until_gone(request, worked()))
 

@@ -6,8 +6,11 @@ Pages -> items of some tiles          items and lanes -> runs -> Result
 """
 
 import math
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,12 +28,15 @@ from service.pages import Piece
 from service.pictures import Picture
 from service.requests import Part, Sent
 from service.scheduler import Lane, Scheduler
+from service.statistics import Statistics
 
 ITEM_NUMBERS = 1 << 16  # numbers in one work item: a 28x28 model runs 83 samples at a time, a tile of a page alone
 SHORT_NUMBERS = 1 << 16  # of arrays: to check and convert them takes less than a thread there and back
 SHORT_PIXELS = 1 << 12  # of pictures, and twice as many bytes: so does decoding them
 
 Output = Array | Reconstruction
+Item = TypeVar("Item")
+Done = TypeVar("Done")
 
 
 @dataclass(frozen=True)
@@ -83,13 +89,17 @@ class Inference:
         max_pixels: of one picture.
         max_batch: samples of one request.
         tile: pixels along a side of the tiles of images of any size.
+        statistics: told of every run.
     """
 
-    def __init__(self, scheduler: Scheduler, max_pixels: int, max_batch: int, tile: int) -> None:
+    def __init__(
+        self, scheduler: Scheduler, max_pixels: int, max_batch: int, tile: int, statistics: Statistics | None = None
+    ) -> None:
         self._scheduler = scheduler
         self._max_pixels = max_pixels
         self._max_batch = max_batch
         self._tile = tile
+        self._statistics = statistics or Statistics()
         self._lanes: dict[tuple[Model, Operation], Lane[Array, Output]] = {}
 
     async def read(
@@ -122,14 +132,26 @@ class Inference:
             outputs = [await self._lane(model, operation, size).join(batch, len(batch))]
         else:
             items = np.array_split(batch, -(-len(batch) // size))  # of one size, but for one sample
-            outputs = await self._scheduler.run(partial(model.run, operation), items)
+            outputs = await self._scheduler.run(self._counted(model, operation, partial(model.run, operation)), items)
         return _joined(batch, outputs, options.strength)
 
     def _lane(self, model: Model, operation: Operation, size: int) -> Lane[Array, Output]:
         key = model, operation
         if key not in self._lanes:
-            self._lanes[key] = Lane(self._scheduler, partial(_run_joined, model, operation), size)
+            joined = partial(_run_joined, model, operation)
+            self._lanes[key] = Lane(self._scheduler, self._counted(model, operation, joined), size)
         return self._lanes[key]
+
+    def _counted(self, model: Model, operation: Operation, run: Callable[[Item], Done]) -> Callable[[Item], Done]:
+        """`run`, and the statistics are told how long it took."""
+
+        def counted(item: Item) -> Done:
+            started = time.perf_counter_ns()
+            done = run(item)
+            self._statistics.ran(model, operation, time.perf_counter_ns() - started)
+            return done
+
+        return counted
 
     async def _weigh(self, sent: Sent, permit: Permit, max_pages: int) -> list[Header]:
         for part in sent.parts:
@@ -169,7 +191,8 @@ class Inference:
             pieces += pages.pieces(model, picture.pixels, output, self._tile)
         items = list(pages.grouped(pieces, ITEM_NUMBERS))
         alone = len(items) == 1 and self._scheduler.idle  # then all cores go into its run
-        await self._scheduler.run(partial(pages.denoise, model, strength, ITEM_NUMBERS, wide=alone), items)
+        run = partial(pages.denoise, model, strength, ITEM_NUMBERS, wide=alone)
+        await self._scheduler.run(self._counted(model, "denoise", run), items)
         done = zip(outputs, work.pictures, strict=True)
         return Result(outputs, tuple(Picture(output, picture.notes) for output, picture in done))
 

@@ -1,4 +1,4 @@
-"""Errors as application/problem+json (RFC 9457), in one place."""
+"""Errors as application/problem+json (RFC 9457), or as the Open Inference Protocol has them, in one place."""
 
 import logging
 from http import HTTPStatus
@@ -33,6 +33,9 @@ async def answer(request: Request, error: Exception) -> Response:
 
 
 def problem(request: Request, status: int, title: str, detail: str, **facts: object) -> Response:
+    """RFC 9457; under /v2 the Open Inference Protocol's error object, with the same sentence and status."""
+    if request.scope["path"].startswith("/v2"):
+        return Response(orjson.dumps({"error": detail}), status, media_type="application/json")
     body = {
         "type": "urn:autoencoder:" + title.lower().replace(" ", "-"),
         "title": title,
