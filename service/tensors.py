@@ -84,6 +84,7 @@ class Tensors:
     seconds: float | None
     most: float
     _id: str | None = None
+    _made: tuple[Tensor, ...] = ()
     _wanted: dict[str, bool] = field(default_factory=dict)  # output -> whether as bytes
 
     def short(self, body: bytes) -> bool:
@@ -110,9 +111,11 @@ class Tensors:
             raise InvalidInput("id must be text")
         self._id = identifier
         as_bytes = self._parameters(_object(document, "parameters", "the request"))
+        self._made = output_tensors(self.model, self.operation)
         self._wanted = self._outputs(document.get("outputs"), as_bytes=as_bytes)
-        array = self._input(document.get("inputs"), body, start)
-        return Sent((Part(array, f"input {input_tensor(self.model, self.operation).name}"),), "npy")
+        tensor = input_tensor(self.model, self.operation)
+        array = self._input(document.get("inputs"), body, start, tensor)
+        return Sent((Part(array, f"input {tensor.name}"),), "npy")
 
     def _document(self, body: bytes) -> tuple[dict[str, Any], int]:
         """The JSON object, and where it ends."""
@@ -157,7 +160,7 @@ class Tensors:
         return value / 1e6 if value else self.seconds
 
     def _outputs(self, asked: object, *, as_bytes: bool) -> dict[str, bool]:
-        known = [tensor.name for tensor in output_tensors(self.model, self.operation)]
+        known = [tensor.name for tensor in self._made]
         if asked is None or asked == []:
             return dict.fromkeys(known, as_bytes)
         wanted: dict[str, bool] = {}
@@ -172,8 +175,7 @@ class Tensors:
             wanted[name] = _flag(parameters.get("binary_data", as_bytes), "binary_data")
         return wanted
 
-    def _input(self, given: object, body: bytes, start: int) -> Array:
-        tensor = input_tensor(self.model, self.operation)
+    def _input(self, given: object, body: bytes, start: int, tensor: Tensor) -> Array:
         takes = f"{self.name} takes {tensor.name} {tensor.datatype} {tensor.shape}"
         inputs = _objects(given, "inputs") if given is not None else []
         if len(inputs) != 1:
@@ -218,7 +220,7 @@ class Tensors:
         return size <= _SHORT_ANSWER[all(self._wanted.values())]
 
     def render(self, result: Result) -> Response:
-        made = _named(result, output_tensors(self.model, self.operation))
+        made = _named(result, self._made)
         outputs, tail = [], []
         for name, as_bytes in self._wanted.items():
             array = made[name]
