@@ -22,6 +22,8 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from service import v2_schemas
+from service.app import create_app
+from service.settings import Settings
 from service.v2_schemas import InferenceResponse, StatisticsList
 from tests.service import doubles
 
@@ -261,7 +263,8 @@ def test_what_comes_is_what_v1_answers(client: TestClient, operation: str) -> No
 
 
 def test_data_may_be_flat_and_images_fitted(client: TestClient) -> None:
-    nested, flat = question(), question(data=DRAWINGS.reshape(-1).tolist())
+    nested = question()
+    flat = {**question(data=DRAWINGS.reshape(-1).tolist()), "parameters": {"content_type": "np"}}  # as MLServer's say
     assert infer(client, nested).json() == infer(client, flat).json()
     large = np.full((1, 40, 60, 1), 51, np.uint8)
     refused(infer(client, question(large)), 422, "[1, 40, 60, 1]", "the parameter fit")
@@ -365,6 +368,19 @@ def test_addresses_that_are_not_there_are_told_in_the_protocols_words(client: Te
     only = client.post("/v2/repository/index", json={"ready": True}).json()
     assert {entry["state"] for entry in only} == {"READY"}
     assert client.get("/v2/").json() == client.get("/v2").json()
+
+
+def test_a_full_house_and_an_empty_one_are_told_in_the_protocols_words(models: Path, tmp_path: Path) -> None:
+    with TestClient(create_app(Settings(models=models, max_requests=1))) as client:
+        with client.app.state.admission.enter():  # type: ignore[attr-defined]
+            response = infer(client, question(ONE))
+        refused(response, 429, "1 requests are inside")
+        assert response.headers["retry-after"] == "1"
+        assert infer(client, question(ONE)).status_code == 200
+    with TestClient(create_app(Settings(models=tmp_path))) as client:
+        refused(client.get("/v2/health/ready"), 503, "the models folder is empty")
+        assert client.get("/v2/health/live").json() == {"live": True}
+        assert client.post("/v2/repository/index").json() == []
 
 
 JSON_VALUES = st.recursive(
