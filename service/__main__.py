@@ -1,15 +1,14 @@
-"""`autoencoder-service serve | models | tune | denoise | ...`: all from the command line; also `python -m service`.
+"""`autoencoder-service serve | models | settings | denoise | ...`: all of it; also `python -m service`.
 
 Every error of the user is one line on stderr and exit code 2.
 """
 
 import argparse
 import gc
-import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import get_args
@@ -17,9 +16,12 @@ from typing import get_args
 import shtab
 import uvicorn
 
-from service import __version__, files, settings, tuning
+from service import __version__, access, files, knobs, logs, settings, shelf, tuning
 from service.app import create_app
+from service.ending import Server
 from service.files import FilesError
+from service.limits import Limits, allow_files
+from service.protocol import Watch
 from service.providers import Provider, ProviderMissing, usable_cores
 from service.registry import Registry, open_all
 from service.settings import Settings, SettingsError
@@ -30,21 +32,32 @@ def main(arguments: list[str] | None = None) -> int:
     if asked.command == "completion":
         print(shtab.complete(_parser(), asked.shell))
         return 0
+    if asked.command == "key":
+        return key(asked.name)
     given = {name: value for name, value in vars(asked).items() if name in Settings.model_fields}
     try:
         if isinstance(asked.command, str):
             return files.run(asked.command, asked, settings.load(models=asked.folder, provider=asked.provider))
-        command: Callable[[Settings], int] = asked.command
-        return command(settings.load(**given))
-    except (SettingsError, ProviderMissing, FilesError) as error:
+        command: Callable[..., int] = asked.command
+        chosen = settings.load(**given)
+        if command is show:
+            return show(chosen, settings.origins(**given), as_json=asked.json)
+        further = {name: getattr(asked, name) for name in ("action", "package") if hasattr(asked, name)}
+        return command(chosen, **further)
+    except (SettingsError, ProviderMissing, FilesError, shelf.NoSuchPackage) as error:
         print(f"autoencoder-service: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # who read the list has seen enough of it
+        sys.stdout = None  # else the interpreter tries to write the rest as it leaves
+        return 0
 
 
 def serve(chosen: Settings) -> int:
-    """Open the models, listen, serve until SIGTERM or Ctrl-C; accepted requests are finished."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    """Open the models, listen, serve until SIGTERM (which drains) or Ctrl-C; accepted requests are finished."""
+    logs.install(chosen.log_format)
+    allow_files(chosen.max_connections)
     app = create_app(chosen)
+    watch = Watch(Limits.of(chosen))
     try:
         listening = _listen(chosen.host, chosen.port)
     except OSError as error:
@@ -59,37 +72,35 @@ def serve(chosen: Settings) -> int:
     config = uvicorn.Config(
         app,
         loop="uvloop" if sys.platform != "win32" else "asyncio",
-        http="httptools",
+        http=watch.connection,  # type: ignore[arg-type]  # any callable that makes a protocol
+        ws="none",
+        timeout_keep_alive=chosen.keep_alive,
         log_level="warning",
         access_log=False,
+        log_config=None,  # its lines go where ours go, in the same form
         proxy_headers=False,  # nothing here asks who the client is
     )
 
     def leave(_signal: int, _frame: FrameType | None) -> None:
         raise SystemExit(0)
 
-    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises its signal again when all is done
+    for number in (signal.SIGTERM, signal.SIGINT):  # until the server, which has its own handlers, runs
         signal.signal(number, leave)
     gc.collect()
     gc.freeze()  # else every full collection walks all that was imported, for 30 ms, and requests wait for it
     gc.set_threshold(50_000, 50, 1000)
-    uvicorn.Server(config).run(sockets=[listening])
+    Server(config, watch, app.state, chosen.drain).run(sockets=[listening])
     return 0
 
 
-def models(chosen: Settings) -> int:
-    """List the packages under the models folder; exit code 1 if one is refused."""
-    registry = open_all(chosen.models, chosen.provider, required=chosen.require_provider, precision=chosen.precision)
-    for name in registry.names:
-        model = registry.get(name)
-        versions = ", ".join(map(str, registry.versions(name)))
-        operations = " ".join(model.manifest.operations)
-        print(f"{name:24}{versions:10}{model.manifest.kind:15}{model.provider:10}{model.precision:6}{operations}")
-    for refusal in registry.refused:
-        print(f"refused: {refusal.reason}", file=sys.stderr)
-    if not registry.names:
-        print(f"no packages in {chosen.models}", file=sys.stderr)
-    return 1 if registry.refused else 0
+def models(chosen: Settings, action: str | None = None, package: str | None = None) -> int:
+    """List the packages under the models folder; `verify` them as the service does before it serves one (exit code 1:
+    one is bad); print the `card` of one."""
+    if action == "verify":
+        return shelf.verified(chosen, package)
+    if action == "card":
+        return shelf.card(chosen, package)
+    return shelf.listed(chosen)
 
 
 def tune(chosen: Settings) -> int:
@@ -111,6 +122,24 @@ def tune(chosen: Settings) -> int:
     best = max(shapes, key=lambda shape: shape.mean)
     path = settings.write_file({"workers": best.workers, "tile": best.tile})
     print(f"best: workers = {best.workers}, tile = {best.tile}; written to {path}")
+    return 0
+
+
+def show(chosen: Settings, origins: Mapping[str, str], *, as_json: bool) -> int:
+    """List every setting: what is in force and from where, default, range, meaning."""
+    listed = knobs.knobs(chosen, origins)
+    print(knobs.json(listed) if as_json else knobs.text(listed))
+    return 0
+
+
+def key(name: str) -> int:
+    """Make a new API key: print it, this once, and the line of it for the file of keys."""
+    try:
+        made, line = access.new(name)
+    except access.KeysError as bad:
+        print(f"autoencoder-service: {bad}", file=sys.stderr)
+        return 2
+    print(f"key, shown only now: {made}\nline for the file of keys: {line}")
     return 0
 
 
@@ -141,16 +170,23 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="autoencoder-service", description="Autoencoders over HTTP.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
-    verbs: list[tuple[Callable[[Settings], int], str]] = [
+    verbs: list[tuple[Callable[..., int], str]] = [
         (serve, "start the service"),
-        (models, "list the packages and the provider they run on"),
+        (models, "list the packages and the provider they run on, verify them, print a card"),
         (tune, "measure the best run shape on this machine and write it to the settings file"),
+        (show, "list every setting: value, default, range, meaning"),
     ]
     for command, words in verbs:
-        sub = commands.add_parser(command.__name__, help=words, description=command.__doc__)
+        name = "settings" if command is show else command.__name__
+        sub = commands.add_parser(name, help=words, description=command.__doc__)
         sub.set_defaults(command=command)
         _add_common(sub, "--models", "models")
-        if command is serve:
+        if command is models:
+            sub.add_argument("action", nargs="?", choices=("verify", "card"), help="list, if nothing is said")
+            sub.add_argument("package", nargs="?", metavar="NAME[/VERSION]", help="which one; verify: all")
+        if command is show:
+            sub.add_argument("--json", action="store_true", help="as JSON, for programs")
+        if command in (serve, show):
             sub.add_argument("--host", help="address to listen on")
             sub.add_argument("--port", type=int, help="port to listen on; 0 takes any free one")
     on_files = {
@@ -167,6 +203,9 @@ def _parser() -> argparse.ArgumentParser:
     sub = commands.add_parser("completion", help="print what makes a shell complete these commands")
     sub.set_defaults(command="completion")
     sub.add_argument("shell", choices=shtab.SUPPORTED_SHELLS)
+    sub = commands.add_parser("key", help="make a new API key", description=key.__doc__)
+    sub.set_defaults(command="key")
+    sub.add_argument("name", metavar="NAME", help="whose it is: letters, digits, dots, dashes, underscores")
     return parser
 
 

@@ -1,9 +1,9 @@
 """A bounded number of requests inside, in count, in bytes and in pixels; whoever does not fit is told at once.
 
-enter -> Permit -> hold(bytes) while the body comes -> weigh(pixels) ... -> left on every path
+enter -> Permit -> hold(bytes) while the body comes -> take a place -> weigh(pixels) ... -> left on every path
 
-The count is taken before a body is read, its bytes as they come; the pixels are taken when headers have told
-them, before anything is decoded.
+Who comes to a full house is told before its body is read. The place is taken when the body is whole, so that slow
+senders hold none; its bytes as they come; the pixels when headers have told them, before anything is decoded.
 """
 
 from typing import Self
@@ -31,7 +31,7 @@ class Admission:
         self.bytes = 0
 
     def enter(self) -> "Permit":
-        """`with house.enter() as permit`: one place inside while the block runs; Overloaded (429) when it is full."""
+        """`with house.enter() as permit`: what it takes is given back after the block; Overloaded (429) if full."""
         return Permit(self)
 
 
@@ -40,20 +40,29 @@ class Permit:
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
+        self.requests = 0
         self.pixels = 0
         self.bytes = 0
 
     def __enter__(self) -> Self:
-        inside = self._admission.requests
-        if inside >= self._admission.max_requests:
-            raise Overloaded(f"{inside} requests are inside, which is the limit; try again")
-        self._admission.requests += 1
+        self._check()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._admission.requests -= 1
+        self._admission.requests -= self.requests
         self._admission.pixels -= self.pixels
         self._admission.bytes -= self.bytes
+
+    def take(self) -> None:
+        """Take one place until the request leaves, its body being whole; Overloaded (429) if all are taken by now."""
+        self._check()
+        self._admission.requests += 1
+        self.requests += 1
+
+    def _check(self) -> None:
+        inside = self._admission.requests
+        if inside >= self._admission.max_requests:
+            raise Overloaded(f"{inside} requests are inside, which is the limit; try again")
 
     def hold(self, count: int) -> None:
         """Hold `count` bytes more until the request leaves; raises Overloaded (429) if they do not fit now."""

@@ -3,29 +3,40 @@
 bytes -> admission -> requests.read -> inference (pictures, pages, scheduler, model) -> answers.render -> bytes
 """
 
+import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
+from time import perf_counter
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Path, Request, Response
 from fastapi_offline import FastAPIOffline
 
-from service import __version__, openapi, options, problems, requests, v2
+from service import __version__, gallery, openapi, options, problems, requests, v2, webpage
+from service.access import Keys, KeysError
 from service.admission import MEGA, Admission
 from service.dialects import Dialect, Native
+from service.edge import METRICS, Edge
 from service.errors import NotReady, UnknownOperation
 from service.front import OPERATIONS, Documented, Front, documented
 from service.inference import Inference
 from service.lifetime import Deadline, until_gone
 from service.manifest import Operation
+from service.metrics import Exposition, Metrics, Now, Served
 from service.model import Model
-from service.registry import Registry, open_all
+from service.registry import Opener, Registry, open_all
 from service.scheduler import Scheduler
 from service.schemas import Answer, ModelFacts, ModelList, ModelSummary, PortFacts, Problem, RefusedPackage, Status
-from service.settings import Settings
+from service.seen import of
+from service.settings import Settings, SettingsError
 from service.statistics import Statistics
 from service.tensors import Tensors
+from service.tracing import Tracing, start
+from service.verification import Verifier
+from service.watch import Watcher, scan
 
 ABOUT = """Autoencoders over HTTP: `encode`, `decode`, `reconstruct`, `denoise`.
 
@@ -38,18 +49,38 @@ Name = Annotated[str, Path(description="a model of /v1/models", examples=["cats-
 Version = Annotated[str, Path(description="a version of that model", examples=["1"])]
 
 
-def create_app(settings: Settings) -> Front:
+def create_app(settings: Settings, tracing: Tracing | None = None, *, trusted: bool = False) -> Edge:
     """The application, with every model under settings.models opened: who can reach it finds it ready.
 
+    Args:
+        tracing: takes the spans, instead of what settings.tracing starts.
+        trusted: packages are opened without being tried in a process of their own first, which takes a second.
     Raises:
         ProviderMissing: settings.require_provider, and a model does not run on settings.provider.
+        SettingsError: settings.keys is no file of keys, or settings.tracing without its extra.
     """
-    registry = open_all(
-        settings.models,
-        settings.provider,
-        required=settings.require_provider,
-        precision=settings.precision,
-        cores=settings.workers,
+    try:
+        keys = Keys(settings.keys) if settings.keys is not None else None
+    except KeysError as bad:
+        raise SettingsError(str(bad)) from bad
+    if tracing is None and settings.tracing:
+        tracing = start()
+    metrics = Metrics()
+    seen = scan(settings.models)
+    verifier = Verifier(settings.verify_memory, settings.verify_seconds)
+    try:
+        registry = open_all(
+            settings.models,
+            settings.provider,
+            required=settings.require_provider,
+            precision=settings.precision,
+            cores=settings.workers,
+            verifier=None if trusted else verifier,
+        )
+    finally:
+        verifier.close()
+    opener = Opener(
+        settings.provider, settings.require_provider, settings.precision, settings.workers, verifier, settings.tile
     )
     admission = Admission(settings.max_requests, settings.max_inside_pixels, settings.max_inside_bytes)
     statistics = Statistics()
@@ -58,11 +89,27 @@ def create_app(settings: Settings) -> Front:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         scheduler = Scheduler(settings.workers)
         app.state.scheduler = scheduler
-        app.state.inference = Inference(scheduler, settings.max_pixels, settings.max_batch, settings.tile, statistics)
-        yield
+        inference = Inference(
+            scheduler,
+            settings.max_pixels,
+            settings.max_batch,
+            settings.tile,
+            settings.max_side,
+            metrics.ran,
+            statistics,
+        )
+        app.state.inference = inference
+        watcher = Watcher(
+            registry, opener, settings.models, seen, settings.watch, lambda: inference.keep(registry.models)
+        )
+        async with _running(watcher, settings.watch > 0):
+            yield
+        verifier.close()
         scheduler.close()
+        if tracing is not None:
+            tracing.close()
 
-    app = FastAPIOffline(
+    app = (FastAPIOffline if settings.docs else partial(FastAPI, docs_url=None, openapi_url=None))(
         title="Autoencoder service",
         version=__version__,
         description=ABOUT,
@@ -71,15 +118,35 @@ def create_app(settings: Settings) -> Front:
     )
     app.state.registry, app.state.admission, app.state.settings = registry, admission, settings
     app.state.statistics = statistics
+    app.state.stopping = False
+    app.state.metrics = metrics
     problems.install(app)
+    openapi.install(app)
     for operation in OPERATIONS:
         _add_operation(app, operation)
     _add_health(app, registry)
+    if settings.metrics:
+        _add_metrics(app, metrics)
     _add_models(app, registry)
+    gallery.install(app, settings.models)
+    if settings.page:
+        webpage.install(app)
     _add_unknown_operation(app)
     v2.add(app, registry, statistics)
     logging.getLogger("service.app").info("%d models are open", len(registry.names))
-    return Front(app, _answer, _infer)
+    if keys is not None:
+        openapi.secure(app, settings)
+    return Edge(Front(app, _answer, _infer), settings, metrics, keys, tracing)
+
+
+@asynccontextmanager
+async def _running(watcher: Watcher, wanted: bool) -> AsyncIterator[None]:
+    task = asyncio.create_task(watcher.run()) if wanted else None
+    yield
+    if task is not None:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
 
 def _add_health(app: FastAPI, registry: Registry) -> None:
@@ -87,16 +154,46 @@ def _add_health(app: FastAPI, registry: Registry) -> None:
     async def livez() -> Status:
         return Status(status="alive")
 
-    refused: dict[int | str, dict[str, Any]] = {503: {"description": "no model can be served", "model": Problem}}
+    refused: dict[int | str, dict[str, Any]] = {
+        503: {"description": "no model can be served, or stopping", "model": Problem}
+    }
 
     @app.get("/readyz", tags=["health"], summary="Models are open and can be asked", responses=refused)
     async def readyz() -> Status:
+        if app.state.stopping:
+            raise NotReady("the service is stopping; send new requests elsewhere")
         if not registry.names:
             reasons = "; ".join(refusal.reason for refusal in registry.refused[:3]) or "the models folder is empty"
             raise NotReady(f"no model can be served: {reasons}")
         return Status(status="ready")
 
     v2.add_health(app, readyz)
+
+
+def _add_metrics(app: FastAPI, metrics: Metrics) -> None:
+    def now() -> Now:
+        registry: Registry = app.state.registry
+        admission: Admission = app.state.admission
+        return Now(
+            items_waiting=app.state.scheduler.items_waiting,
+            requests_inside=admission.requests,
+            pixels_inside=admission.pixels,
+            packages_refused=len(registry.refused),
+            served=[
+                Served(name, str(version), model.provider, model.precision)
+                for name in registry.names
+                for version in registry.versions(name)
+                for model in (registry.get(name, str(version)),)
+            ],
+        )
+
+    exposition = Exposition(metrics, now)
+    content: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
+
+    @app.get(METRICS, tags=["health"], summary="Prometheus metrics", responses=content, response_class=Response)
+    async def prometheus(request: Request) -> Response:
+        body, content_type = exposition.text(request.headers.get("accept", ""))
+        return Response(body, headers={"Content-Type": content_type})
 
 
 def _add_models(app: FastAPI, registry: Registry) -> None:
@@ -157,6 +254,8 @@ async def _answer(request: Request, name: str, version: str | None, operation: O
     settings: Settings = state.settings
     chosen = options.read(request.scope["query_string"], operation)
     model: Model = state.registry.get(name, version)
+    seen = of(request.scope)
+    seen.model, seen.version = model.manifest.name, str(model.manifest.version)
     model.input_port(operation)
     asked = options.deadline(headers.get(b"request-deadline"), settings.max_deadline)
     content_type, accept = headers.get(b"content-type"), headers.get(b"accept")
@@ -168,6 +267,8 @@ async def _infer(request: Request, name: str, version: str | None) -> Response:
     state, headers = request.app.state, _headers(request)
     settings: Settings = state.settings
     model, operation = v2.find(state.registry, name, version)
+    seen = of(request.scope)
+    seen.model, seen.version, seen.operation = model.manifest.name, str(model.manifest.version), operation
     chosen = options.read(request.scope["query_string"], operation)
     asked = options.deadline(headers.get(b"request-deadline"), settings.max_deadline)
     length, encoding = headers.get(b"inference-header-content-length"), headers.get(b"content-encoding")
@@ -183,11 +284,16 @@ async def _visit(
     request: Request, headers: dict[bytes, str], model: Model, operation: Operation, dialect: Dialect
 ) -> Response:
     """One request, one direction, within its time; admission leaves on every path."""
-    state = request.app.state
+    state, seen = request.app.state, of(request.scope)
     settings: Settings = state.settings
     with state.statistics.request(model, operation) as counted, state.admission.enter() as permit:
+        begun = perf_counter()
+        body = await requests.receive(request, headers.get(b"content-length"), settings.max_body_bytes, permit.hold)
+        received = perf_counter()
+        seen.bytes_in = len(body)
+        seen.stages.append(("receive", begun, received))
+        permit.take()
         async with Deadline(dialect.seconds or settings.deadline) as deadline:
-            body = await requests.receive(request, headers.get(b"content-length"), settings.max_body_bytes, permit.hold)
             sent = await state.scheduler.call(dialect.read, body, short=dialect.short(body))
             del body  # it may be large, and what it holds is in `sent`
             asked = dialect.seconds
@@ -199,10 +305,19 @@ async def _visit(
                 if asked is None and permit.pixels > MEGA:
                     deadline.extend(permit.pixels / MEGA * settings.deadline_per_megapixel)
                 dialect.agree(sent, work)
+                decoded = perf_counter()
+                seen.stages.append(("decode", received, decoded))
+                seen.pixels = permit.pixels
                 result = await state.inference.run(model, operation, work, dialect.options)
                 counted.samples = len(result.samples)
+                ran = perf_counter()
+                seen.stages += (("queue", decoded, result.began), ("run", result.began, result.ended))
+                if result.percentile is not None:
+                    state.metrics.reconstructed(seen.model, result.percentile)
                 short = dialect.short_answer(result)
-                return await state.scheduler.call(dialect.render, result, short=short)  # type: ignore[no-any-return]
+                response: Response = await state.scheduler.call(dialect.render, result, short=short)
+                seen.stages.append(("encode", ran, perf_counter()))
+                return response
 
             return await (worked() if sent.short else until_gone(request, worked()))
 
@@ -213,6 +328,7 @@ def _summary(registry: Registry, model: Model) -> ModelSummary:
         name=manifest.name,
         version=manifest.version,
         versions=list(registry.versions(manifest.name)),
+        pinned=registry.pinned(manifest.name),
         kind=manifest.kind,
         description=manifest.description,
         operations=list(manifest.operations),
@@ -225,6 +341,7 @@ def _facts(registry: Registry, model: Model) -> ModelFacts:
     ports = [port for port in (model.sample, model.latent) if port is not None]
     return ModelFacts(
         **_summary(registry, model).model_dump(),
+        providers=dict(model.providers),
         ports={port.name: PortFacts(dtype=port.dtype, shape=["N", *port.shape[1:]]) for port in ports},
         training=model.manifest.training,
         evaluation=model.manifest.evaluation,

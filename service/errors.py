@@ -2,17 +2,23 @@
 
 ServiceError
 ├── MalformedBody          400  not the JSON, .npy or form it says it is
+├── MalformedRequest       400  not HTTP
+├── Unauthorized           401  no key, or one that is not known
 ├── UnknownModel           404
 ├── UnknownVersion         404
 ├── UnknownOperation       404
 ├── NotAcceptable          406  none of the answer's forms is in Accept
+├── TooSlow                408  headers or body did not come in their time
 ├── OperationMissing       409  the package has other operations
 ├── LatentMismatch         409  latents of another model or version
 ├── TooLarge               413  body, pixels, batch: over a limit
 ├── UnsupportedMediaType   415
 ├── InvalidInput           422  shape, dtype, values, picture: understood but not usable
 ├── Overloaded             429  full; comes with Retry-After
+├── HeadersTooLarge        431
+├── RateLimited            429  the key was used more often than it may be; comes with Retry-After
 ├── ModelFailed            500  the runtime failed on an input that fits the model's ports: ours, not the sender's
+├── TooManyConnections     503  all have requests in hand; comes with Retry-After
 ├── NotReady               503  models are still being opened, none is usable, or the service is stopping
 └── DeadlineExceeded       504  the request took longer than it was given
 
@@ -51,6 +57,20 @@ class MalformedBody(ServiceError):
     title = "Malformed body"
 
 
+class MalformedRequest(ServiceError):
+    status = 400
+    title = "Malformed request"
+
+
+class Unauthorized(ServiceError):
+    status = 401
+    title = "Unauthorized"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"WWW-Authenticate": "Bearer"}
+
+
 class UnknownModel(ServiceError):
     status = 404
     title = "Unknown model"
@@ -69,6 +89,11 @@ class UnknownOperation(ServiceError):
 class NotAcceptable(ServiceError):
     status = 406
     title = "Not acceptable"
+
+
+class TooSlow(ServiceError):
+    status = 408
+    title = "Too slow"
 
 
 class OperationMissing(ServiceError):
@@ -119,9 +144,27 @@ class Overloaded(ServiceError):
         return {"Retry-After": str(self.retry_after)}
 
 
+class HeadersTooLarge(ServiceError):
+    status = 431
+    title = "Headers too large"
+
+
+class RateLimited(Overloaded):
+    title = "Rate limited"
+
+
 class ModelFailed(ServiceError):
     status = 500
     title = "Model failed"
+
+
+class TooManyConnections(ServiceError):
+    status = 503
+    title = "Too many connections"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": "1"}
 
 
 class NotReady(ServiceError):

@@ -153,7 +153,8 @@ async def _client(asked: argparse.Namespace, settings: Settings) -> AsyncIterato
             yield client
         return
     a_day = 86_400.0
-    app = create_app(settings.model_copy(update={"deadline": a_day, "max_deadline": a_day}))
+    alone = {"deadline": a_day, "max_deadline": a_day, "watch": 0, "keys": None, "log_requests": "off"}
+    app = create_app(settings.model_copy(update=alone), trusted=True)
     async with app.behind.router.lifespan_context(app.behind):
         transport = httpx2.ASGITransport(app)
         async with AsyncClient("http://this-process", timeout=a_day, retries=0, transport=transport) as client:

@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from service import problems
 from service.manifest import Operation
+from service.seen import of
 
 OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 
@@ -66,8 +67,10 @@ class Front:
             return
         scope["app"] = self
         request = Request(scope, receive)
+        of(scope).operation = found[3] if answer is self._answer else "infer"  # which one it is, the name will tell
         try:
             response = await answer(request, *found.groups())
         except Exception as error:  # noqa: BLE001  (every error becomes an answer)
             response = await problems.answer(request, error)
+            problems.forget(error)
         await response(scope, receive, send)

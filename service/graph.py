@@ -8,6 +8,7 @@ PackageError
 ├── GraphRefused        not an ONNX graph, or it keeps data outside itself
 ├── OpsetMismatch       another operator set than the manifest says, or one that is not supported
 ├── PortsMismatch       names, dtypes or ranks of inputs and outputs are not the contract's
+├── GoldenMismatch      a graph does not answer as it did when it was exported, or the golden file is none
 └── PackageExists       this name and version is already written
 """
 
@@ -51,6 +52,10 @@ class OpsetMismatch(PackageError):
 
 
 class PortsMismatch(PackageError):
+    pass
+
+
+class GoldenMismatch(PackageError):
     pass
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from service import tiff
+from service import png, tiff
 from service.errors import InvalidInput, NotAcceptable, TooLarge, UnsupportedMediaType
 from service.pictures import Notes, Picture, Pixels, colours
 
@@ -50,6 +50,7 @@ _LONGEST_NOTE = 1 << 22  # a profile of a press is 3 MB; 50 KB of compressed tex
 _UNKNOWN_RESOLUTION = (72 / 25.4, 72 / 25.4)  # pixels per millimetre; every PNG and TIFF of libvips says one
 _LOOK = (128, 1024)  # rows, columns of the middle of a picture that tell how it is best packed
 SMALL = 1 << 12  # pixels
+MAX_SIDE = 65_535  # pixels: what a JPEG can have
 _PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"\0\0\0\0IEND\xaeB`\x82"
 _LOGGER = logging.getLogger("service.images")
 _ANIMATED = "{} is animated, it has several frames; send one picture"
@@ -91,7 +92,7 @@ def media_type(data: bytes) -> str | None:
     return "image/bmp" if data.startswith(b"BM") else None
 
 
-def inspect(data: bytes, max_pixels: int, which: str, max_pages: int = 1) -> Header:
+def inspect(data: bytes, max_pixels: int, which: str, max_pages: int = 1, max_side: int = MAX_SIDE) -> Header:
     """Format, pages and their sizes, from the headers alone.
 
     Args:
@@ -99,9 +100,10 @@ def inspect(data: bytes, max_pixels: int, which: str, max_pages: int = 1) -> Hea
         max_pixels: the limit of one page.
         which: how the sender would call it, "image" or "image 3", for the refusal.
         max_pages: pages of a TIFF; animations are refused anyhow.
+        max_side: the limit of its width and of its height.
     Raises:
         UnsupportedMediaType: not one of the five formats.
-        TooLarge: more than `max_pixels` or `max_pages`.
+        TooLarge: more than `max_pixels`, `max_pages` or `max_side`.
         InvalidInput: animated, several pages where one is wanted, 32-bit pixels, a broken header.
     """
     form = media_type(data)
@@ -110,14 +112,16 @@ def inspect(data: bytes, max_pixels: int, which: str, max_pages: int = 1) -> Hea
     try:
         small = _small_png(data)
         if small is not None:
-            return Header(form, (_limited(small, max_pixels, which),))
+            return Header(form, (_limited(small, max_pixels, max_side, which),))
         if form == "image/bmp":
             with Image.open(io.BytesIO(data), formats=("BMP",)) as bitmap:
-                return Header(form, (_limited(bitmap.size, max_pixels, which),))
+                return Header(form, (_limited(bitmap.size, max_pixels, max_side, which),))
         _check_pages(data, form, which, max_pages)
+        if form == "image/png":
+            png.check_notes(data, which)
         sizes = []
         for image in _opened(data, form, max_pages):
-            sizes.append(_limited((image.width, image.height), max_pixels, which))
+            sizes.append(_limited((image.width, image.height), max_pixels, max_side, which))
             _check_pixels(image, form, which)
         return Header(form, tuple(sizes))
     except (InvalidInput, TooLarge, MemoryError):
@@ -218,13 +222,15 @@ def _check_pages(data: bytes, media_type: str, which: str, max_pages: int) -> No
         raise TooLarge(f"{which} has more than {max_pages} pages, which is the limit", limit=max_pages)
 
 
-def _limited(size: tuple[int, int], max_pixels: int, which: str) -> tuple[int, int]:
+def _limited(size: tuple[int, int], max_pixels: int, max_side: int, which: str) -> tuple[int, int]:
     width, height = size
     if width * height > max_pixels:
         raise TooLarge(
             f"{which} is {width}x{height} ({_mega(width * height)} Mpixel); the limit is {_mega(max_pixels)} Mpixel",
             limit=max_pixels,
         )
+    if max(size) > max_side:
+        raise TooLarge(f"{which} is {width}x{height}; the limit is {max_side} pixels a side", limit=max_side)
     return size
 
 

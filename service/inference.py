@@ -6,10 +6,10 @@ Pages -> items of some tiles          items and lanes -> runs -> Result
 """
 
 import math
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sized
 from dataclasses import dataclass
 from functools import partial
+from time import perf_counter
 from typing import TypeVar
 
 import numpy as np
@@ -35,8 +35,8 @@ SHORT_NUMBERS = 1 << 16  # of arrays: to check and convert them takes less than 
 SHORT_PIXELS = 1 << 12  # of pictures, and twice as many bytes: so does decoding them
 
 Output = Array | Reconstruction
-Item = TypeVar("Item")
-Done = TypeVar("Done")
+Given = TypeVar("Given", bound=Sized)
+Taken = TypeVar("Taken")
 
 
 @dataclass(frozen=True)
@@ -73,12 +73,28 @@ class Pages:
 @dataclass(frozen=True)
 class Result:
     """What an operation gave: `samples` [N,...], or one array for each page, of which `pictures` have the notes too;
-    `error` and `percentile` float64 [N] of reconstruct."""
+    `error` and `percentile` float64 [N] of reconstruct; `began` and `ended`: its runs, by time.perf_counter."""
 
     samples: Array | tuple[Array, ...]
     pictures: tuple[Picture, ...] | None = None
     error: NDArray[np.float64] | None = None
     percentile: NDArray[np.float64] | None = None
+    began: float = 0.0
+    ended: float = 0.0
+
+
+@dataclass(slots=True, eq=False)
+class _Run:
+    """What a thread hands over beside its results: one run, of `size` samples or tiles, of one request or several."""
+
+    began: float
+    ended: float
+    size: int
+    told: bool = False
+
+    @property
+    def nanoseconds(self) -> int:
+        return round((self.ended - self.began) * 1e9)
 
 
 class Inference:
@@ -89,18 +105,29 @@ class Inference:
         max_pixels: of one picture.
         max_batch: samples of one request.
         tile: pixels along a side of the tiles of images of any size.
-        statistics: told of every run.
+        max_side: pixels along a side of one picture.
+        ran: told of every run: the model's name, and how many samples or tiles.
+        statistics: told of every run, in its thread.
     """
 
     def __init__(
-        self, scheduler: Scheduler, max_pixels: int, max_batch: int, tile: int, statistics: Statistics | None = None
+        self,
+        scheduler: Scheduler,
+        max_pixels: int,
+        max_batch: int,
+        tile: int,
+        max_side: int = images.MAX_SIDE,
+        ran: Callable[[str, int], None] | None = None,
+        statistics: Statistics | None = None,
     ) -> None:
         self._scheduler = scheduler
         self._max_pixels = max_pixels
         self._max_batch = max_batch
         self._tile = tile
+        self._max_side = max_side
+        self._ran = ran
         self._statistics = statistics or Statistics()
-        self._lanes: dict[tuple[Model, Operation], Lane[Array, Output]] = {}
+        self._lanes: dict[tuple[Model, Operation], Lane[Array, tuple[Output, _Run]]] = {}
 
     async def read(
         self, model: Model, operation: Operation, sent: Sent, options: Options, permit: Permit
@@ -129,29 +156,34 @@ class Inference:
         batch = work.batch
         size = max(1, ITEM_NUMBERS // math.prod(batch.shape[1:]))
         if len(batch) <= size and model.one_shape(operation):
-            outputs = [await self._lane(model, operation, size).join(batch, len(batch))]
+            made = [await self._lane(model, operation, size).join(batch, len(batch))]
         else:
             items = np.array_split(batch, -(-len(batch) // size))  # of one size, but for one sample
-            outputs = await self._scheduler.run(self._counted(model, operation, partial(model.run, operation)), items)
-        return _joined(batch, outputs, options.strength)
+            count = partial(self._statistics.ran, model, operation)
+            made = await self._scheduler.run(partial(_timed, partial(model.run, operation), count), items)
+        times = self._tell(model, [run for _, run in made])
+        return _joined(batch, [output for output, _ in made], options.strength, times)
 
-    def _lane(self, model: Model, operation: Operation, size: int) -> Lane[Array, Output]:
+    def _tell(self, model: Model, runs: list[_Run]) -> tuple[float, float]:
+        """When the runs of a request began and ended; each is told once, though several requests share it."""
+        for run in runs:
+            if self._ran is not None and not run.told:
+                run.told = True
+                self._ran(model.manifest.name, run.size)
+        if len(runs) == 1:
+            return runs[0].began, runs[0].ended
+        return min(run.began for run in runs), max(run.ended for run in runs)
+
+    def _lane(self, model: Model, operation: Operation, size: int) -> Lane[Array, tuple[Output, _Run]]:
         key = model, operation
         if key not in self._lanes:
-            joined = partial(_run_joined, model, operation)
-            self._lanes[key] = Lane(self._scheduler, self._counted(model, operation, joined), size)
+            joined = partial(_run_joined, model, operation, partial(self._statistics.ran, model, operation))
+            self._lanes[key] = Lane(self._scheduler, joined, size)
         return self._lanes[key]
 
-    def _counted(self, model: Model, operation: Operation, run: Callable[[Item], Done]) -> Callable[[Item], Done]:
-        """`run`, and the statistics are told how long it took."""
-
-        def counted(item: Item) -> Done:
-            started = time.perf_counter_ns()
-            done = run(item)
-            self._statistics.ran(model, operation, time.perf_counter_ns() - started)
-            return done
-
-        return counted
+    def keep(self, models: Collection[Model]) -> None:
+        """Let go of lanes of all other models: what waits in them is finished, then their memory is free."""
+        self._lanes = {key: lane for key, lane in self._lanes.items() if key[0] in models}
 
     async def _weigh(self, sent: Sent, permit: Permit, max_pages: int) -> list[Header]:
         for part in sent.parts:
@@ -159,7 +191,7 @@ class Inference:
                 permit.weigh(part.data.size)
 
         def inspect(part: Part) -> Header:
-            return images.inspect(_bytes(part), self._max_pixels, part.which, max_pages)
+            return images.inspect(_bytes(part), self._max_pixels, part.which, max_pages, self._max_side)
 
         if not sent.pictures:
             return []
@@ -191,14 +223,36 @@ class Inference:
             pieces += pages.pieces(model, picture.pixels, output, self._tile)
         items = list(pages.grouped(pieces, ITEM_NUMBERS))
         alone = len(items) == 1 and self._scheduler.idle  # then all cores go into its run
-        run = partial(pages.denoise, model, strength, ITEM_NUMBERS, wide=alone)
-        await self._scheduler.run(self._counted(model, "denoise", run), items)
+        work_on = partial(pages.denoise, model, strength, ITEM_NUMBERS, wide=alone)
+        count = partial(self._statistics.ran, model, "denoise")
+        made = await self._scheduler.run(partial(_timed, work_on, count), items)
+        began, ended = self._tell(model, [run for _, run in made])
         done = zip(outputs, work.pictures, strict=True)
-        return Result(outputs, tuple(Picture(output, picture.notes) for output, picture in done))
+        given = tuple(Picture(output, picture.notes) for output, picture in done)
+        return Result(outputs, given, began=began, ended=ended)
 
 
-def _run_joined(model: Model, operation: Operation, batches: list[Array]) -> list[Output]:
-    """Batches [n,...] of several callers in one run -> the output of each."""
+def _timed(function: Callable[[Given], Taken], count: Callable[[int], None], item: Given) -> tuple[Taken, _Run]:
+    """`function(item)`, and its run; `count` is told its nanoseconds."""
+    began = perf_counter()
+    result = function(item)
+    run = _Run(began, perf_counter(), len(item))
+    count(run.nanoseconds)
+    return result, run
+
+
+def _run_joined(
+    model: Model, operation: Operation, count: Callable[[int], None], batches: list[Array]
+) -> list[tuple[Output, _Run]]:
+    """Batches [n,...] of several callers in one run -> the output of each, and that run; `count` as of `_timed`."""
+    began = perf_counter()
+    outputs = _outputs(model, operation, batches)
+    run = _Run(began, perf_counter(), sum(map(len, batches)))
+    count(run.nanoseconds)
+    return [(output, run) for output in outputs]
+
+
+def _outputs(model: Model, operation: Operation, batches: list[Array]) -> list[Output]:
     if len(batches) == 1:
         return [model.run(operation, batches[0])]
     output = model.run(operation, np.concatenate(batches))
@@ -278,18 +332,22 @@ def _check_one_shape(shapes: set[tuple[int, ...]]) -> None:
         raise InvalidInput(f"the samples of one request must have one shape; there are {found}")
 
 
-def _joined(batch: Array, outputs: list[Output], strength: float) -> Result:
+def _joined(batch: Array, outputs: list[Output], strength: float, times: tuple[float, float]) -> Result:
+    began, ended = times
     plain = [output for output in outputs if not isinstance(output, Reconstruction)]
     if plain:
-        return Result(pictures.blended(batch, plain[0] if len(plain) == 1 else np.concatenate(plain), strength))
+        whole = plain[0] if len(plain) == 1 else np.concatenate(plain)
+        return Result(pictures.blended(batch, whole, strength), began=began, ended=ended)
     made = [output for output in outputs if isinstance(output, Reconstruction)]
     if len(made) == 1:
-        return Result(made[0].output, None, made[0].error, made[0].percentile)
+        return Result(made[0].output, None, made[0].error, made[0].percentile, began, ended)
     return Result(
         np.concatenate([r.output for r in made]),
         None,
         np.concatenate([r.error for r in made]),
         np.concatenate([r.percentile for r in made]),
+        began,
+        ended,
     )
 
 

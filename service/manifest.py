@@ -25,6 +25,19 @@ class GraphFile(_Facts):
     sha256: Digest
 
 
+class Golden(_Facts):
+    """One small input of each graph and what it answered at export (service.golden): a plain file and its SHA-256.
+
+    Processors round differently: of whole numbers 99 % must be within `grey_levels` and all within eight times that,
+    floats must be within `relative` of the answer's largest magnitude.
+    """
+
+    file: str
+    sha256: Digest
+    grey_levels: int = Field(2, ge=0, le=16)
+    relative: Finite = Field(0.01, ge=0, le=0.1)
+
+
 class Data(_Facts):
     """What the weights were trained on; the licence decides what they may be used for."""
 
@@ -65,6 +78,8 @@ class Manifest(_Facts):
 
     `halo` says how far an output pixel looks, in pixels: what lies farther away cannot change it. With it, images
     of any size may be cut into tiles that overlap by it.
+
+    `golden` is written for every new package; those from before have none.
     """
 
     format: Literal["autoencoder-package/1"] = "autoencoder-package/1"
@@ -79,3 +94,4 @@ class Manifest(_Facts):
     evaluation: dict[str, Metric] = Field(min_length=1)
     reconstruction_error_quantiles: tuple[Finite, ...] | None = None
     halo: int | None = Field(None, ge=0, le=1024)
+    golden: Golden | None = None

@@ -119,17 +119,17 @@ class Model:
     def encode(self, batch: Array) -> NDArray[np.float32]:
         """`image` uint8 [N,H,W,C] or `vector` float32 [N,D] -> `latent` float32 [N,...]."""
         self.check("encode", batch)
-        return self._run("encoder", self._padded(batch))
+        return self.run_graph("encoder", self._padded(batch))
 
     def decode(self, latent: Array) -> Array:
         """`latent` float32 [N,...] -> `image` uint8 [N,H,W,C] or `vector` float32 [N,D]."""
         self.check("decode", latent)
-        return self._run("decoder", latent)
+        return self.run_graph("decoder", latent)
 
     def reconstruct(self, batch: Array) -> Reconstruction:
         """decode(encode(x)), with each sample's reconstruction error and its percentile among held-out data."""
         self.check("reconstruct", batch)
-        output = _cropped(self._run("decoder", self._run("encoder", self._padded(batch))), batch)
+        output = _cropped(self.run_graph("decoder", self.run_graph("encoder", self._padded(batch))), batch)
         error = reconstruction_error(batch, output)
         return Reconstruction(output, error, self._percentile(error))
 
@@ -141,14 +141,37 @@ class Model:
         self.check("denoise", batch)
         padded = self._padded(batch)
         if "denoiser" in self._sessions:
-            return _cropped(self._run("denoiser", padded, wide=wide), batch)
-        return _cropped(self._run("decoder", self._run("encoder", padded)), batch)
+            return _cropped(self.run_graph("denoiser", padded, wide=wide), batch)
+        return _cropped(self.run_graph("decoder", self.run_graph("encoder", padded)), batch)
+
+    @property
+    def providers(self) -> dict[Role, str]:
+        """What each graph's session really runs on: cpu, cuda, tensorrt, openvino."""
+        return {role: obtained(session) for role, session in self._sessions.items()}
+
+    def typical(self, role: Role, side: int = 64) -> Array:
+        """Zeros as that graph takes them: one sample; free heights and widths are `side`, rounded up to the stride."""
+        port = self.latent if role == "decoder" else self.sample
+        if port is None:
+            raise AssertionError("This is a bug: a decoder has a latent port")
+        shape = [
+            axis if isinstance(axis, int) else -(-side // _stride(axis)) * _stride(axis) for axis in port.shape[1:]
+        ]
+        return np.zeros((1, *shape), port.dtype)
+
+    def warm_up(self, side: int = 64) -> None:
+        """Every session runs once, on what is typical: memory is taken, algorithms are chosen; raises ModelFailed."""
+        for role in self._sessions:
+            self.run_graph(role, self.typical(role, side))
+        if self._wide is not None:
+            self.run_graph("denoiser", self.typical("denoiser", side), wide=True)
 
     def run(self, operation: Operation, batch: Array) -> Array | Reconstruction:
         """The operation by name."""
         return getattr(self, operation)(batch)  # type: ignore[no-any-return]
 
-    def _run(self, role: Role, batch: Array, *, wide: bool = False) -> Array:
+    def run_graph(self, role: Role, batch: Array, *, wide: bool = False) -> Array:
+        """One graph, as it is: `batch` [N,...] as its port takes it, sides multiples of the strides."""
         session = self._wide if wide and self._wide is not None else self._sessions[role]
         try:
             (output,) = session.run(None, {session.get_inputs()[0].name: batch})

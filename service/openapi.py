@@ -4,6 +4,7 @@ import base64
 from typing import Any
 
 import numpy as np
+from fastapi import FastAPI
 
 from service import images
 from service.answers import PICTURES
@@ -13,6 +14,7 @@ from service.options import FITS
 from service.pictures import Picture
 from service.problems import MEDIA_TYPE
 from service.requests import FORM, JSON, NPY
+from service.settings import Settings
 
 SUMMARIES: dict[Operation, str] = {
     "encode": "Samples to latents",
@@ -26,6 +28,7 @@ EXAMPLE_MODEL: dict[Operation, str] = {
     "reconstruct": "cats-convolutional",
     "denoise": "cats-denoising",
 }
+_PROBLEM = "#/components/schemas/Problem"
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 
@@ -132,18 +135,71 @@ def responses(operation: Operation) -> dict[int | str, dict[str, Any]]:
         400: "the body is not the JSON, .npy or form that it says it is",
         404: "no such model or version; the sentence names what there is",
         406: "none of the answer's forms is in Accept",
+        408: "the body came too slowly",
         409: "the package has other operations, or the latents are of another version",
         413: "body, picture or batch over a limit",
         415: "media type not taken; `accepted` lists those that are",
         422: "understood, but shape, dtype, size or values cannot be used",
+        431: "address and headers over their limit",
+        503: "all connections have requests in hand; come again after Retry-After seconds",
         504: "not done within the deadline",
         429: "full; come again after Retry-After seconds",
     }
     refused: dict[int | str, dict[str, Any]] = {
         status: {
             "description": reason,
-            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            "content": {MEDIA_TYPE: {"schema": {"$ref": _PROBLEM}}},
         }
         for status, reason in reasons.items()
     }
     return {200: {"description": "the result", "content": forms, "headers": headers}, **refused}
+
+
+def install(app: FastAPI) -> None:
+    """FastAPI documents a refusal's model as application/json; ours are problem documents everywhere."""
+    made = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = made()
+        for path in document["paths"].values():
+            for operation in path.values():
+                for response in operation["responses"].values():
+                    content = response.get("content", {})
+                    if content.get("application/json", {}).get("schema", {}).get("$ref") == _PROBLEM:
+                        content[MEDIA_TYPE] = content.pop("application/json")
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def secure(app: FastAPI, settings: Settings) -> None:
+    """Let the document say which addresses want a key, how it is sent and what comes without it."""
+    plain = app.openapi
+    without_key = {"/livez", "/readyz", "/v2/health/live", "/v2/health/ready"}
+    if settings.metrics_without_key:
+        without_key.add("/metrics")
+    problem = {MEDIA_TYPE: {"schema": {"$ref": _PROBLEM}}}
+    of_v2 = {"application/json": {"schema": {"$ref": "#/components/schemas/ProtocolError"}}}
+
+    def refused(content: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "401": {"description": "no key, or one that is not known", "content": content},
+            "429": {"description": "full, or the key was used too often; see Retry-After", "content": content},
+        }
+
+    def secured() -> dict[str, Any]:
+        document = plain()
+        document["components"]["securitySchemes"] = {
+            "bearer": {"type": "http", "scheme": "bearer"},
+            "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+        }
+        document["security"] = [{"bearer": []}, {"header": []}]
+        for path, methods in document["paths"].items():
+            for operation in methods.values():
+                if path in without_key:
+                    operation["security"] = []
+                else:
+                    operation["responses"].update(refused(of_v2 if path.startswith("/v2") else problem))
+        return document
+
+    app.openapi = secured  # type: ignore[method-assign]

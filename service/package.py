@@ -14,8 +14,9 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -33,22 +34,26 @@ from service.graph import (
     verify_graph,
     verify_ports_agree,
 )
-from service.manifest import QUANTILES, Kind, Manifest, Operation, Role
+from service.manifest import QUANTILES, Golden, GraphFile, Kind, Manifest, Operation, Role
 
 __all__ = ["Manifest", "Package", "PackageError", "next_version", "read", "sha256", "verify", "write"]
 
 MANIFEST = "manifest.json"
+STALE = 3600  # seconds; to write a package takes less than one
+_STAGING = ".writing-"
+MAX_GOLDEN = 64 * 2**20  # bytes; a few thousand for models of drawings
 
 Modality = Literal["image", "vector"]
 
 
 @dataclass(frozen=True)
 class Package:
-    """A verified package in memory: `graphs` are the very bytes whose digests were checked."""
+    """A verified package in memory: `graphs` and `golden` are the very bytes whose digests were checked."""
 
     manifest: Manifest
     graphs: Mapping[Role, bytes]
     ports: Mapping[Role, Ports]
+    golden: bytes | None = None
 
     @property
     def modality(self) -> Modality:
@@ -83,14 +88,9 @@ def read(directory: Path) -> Package:
         )
     graphs: dict[Role, bytes] = {}
     for role, graph in manifest.graphs.items():
-        data = _read_file(directory, graph.file)
-        if (digest := sha256(data)) != graph.sha256:
-            raise DigestMismatch(
-                f"{_where(directory)}/{graph.file} has SHA-256 {digest[:12]}..., the manifest says "
-                f"{graph.sha256[:12]}...: the file is not the one that was exported"
-            )
-        graphs[role] = data
-    return verify(manifest, graphs, where=_where(directory))
+        graphs[role] = _read_digested(directory, graph)
+    golden = None if manifest.golden is None else _read_digested(directory, manifest.golden, MAX_GOLDEN)
+    return replace(verify(manifest, graphs, where=_where(directory)), golden=golden)
 
 
 def verify(manifest: Manifest, graphs: Mapping[Role, bytes], where: str) -> Package:
@@ -134,7 +134,18 @@ def _read_manifest(directory: Path) -> Manifest:
         raise ManifestError(f"{_where(directory)}/{MANIFEST}: {key or 'document'}: {first['msg']}") from invalid
 
 
-def _read_file(directory: Path, name: str) -> bytes:
+def _read_digested(directory: Path, listed: GraphFile | Golden, most: int | None = None) -> bytes:
+    """Bytes of a file that the manifest lists, if they have the digest that it says and are at most `most`."""
+    data = _read_file(directory, listed.file, most)
+    if (digest := sha256(data)) != listed.sha256:
+        raise DigestMismatch(
+            f"{_where(directory)}/{listed.file} has SHA-256 {digest[:12]}..., the manifest says "
+            f"{listed.sha256[:12]}...: the file is not the one that was exported"
+        )
+    return data
+
+
+def _read_file(directory: Path, name: str, most: int | None = None) -> bytes:
     """Bytes of a plain file of the package; never follows a link, never leaves the folder."""
     if name != Path(name).name or name in {"", ".", ".."} or "\\" in name or "\0" in name:
         raise PathRefused(f"{_where(directory)}: {name!r} is not a plain file name inside the package")
@@ -143,6 +154,8 @@ def _read_file(directory: Path, name: str) -> bytes:
         raise PathRefused(f"{_where(directory)}/{name} is a link; a package holds its own files")
     if not path.is_file():
         raise GraphMissing(f"{_where(directory)} has no file {name}")
+    if most is not None and (size := path.stat().st_size) > most:
+        raise ManifestError(f"{_where(directory)}/{name} has {size} bytes; the limit is {most}")
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
     with os.fdopen(descriptor, "rb") as file:
         return file.read()
@@ -183,7 +196,8 @@ def write(models: Path, manifest: Manifest, graphs: Mapping[Role, bytes], files:
             f"{_where(final)}: the manifest names graphs {_names(manifest.graphs)}, given are {_names(graphs)}"
         )
     models.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=".writing-", dir=models))
+    _sweep(models)
+    staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=models))
     try:
         directory = staging / manifest.name / str(manifest.version)
         directory.mkdir(parents=True)
@@ -199,6 +213,14 @@ def write(models: Path, manifest: Manifest, graphs: Mapping[Role, bytes], files:
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return final
+
+
+def _sweep(models: Path) -> None:
+    """Remove what writers that were killed have left; one that is older than STALE seconds is nobody's any more."""
+    for left in models.glob(f"{_STAGING}*"):
+        with contextlib.suppress(OSError):  # somebody else was quicker
+            if time.time() - left.stat().st_mtime > STALE:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def next_version(models: Path, name: str) -> int:

@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from service.errors import ServiceError
+from service.seen import of
 
 MEDIA_TYPE = "application/problem+json"
 _log = logging.getLogger("service.problems")
@@ -32,25 +33,48 @@ async def answer(request: Request, error: Exception) -> Response:
     return await _bug(request, error)
 
 
+def forget(error: BaseException) -> None:
+    """Cut an answered error off from the frames that it came through, and what they hold.
+
+    An error that went through a future is in a circle: error -> trace -> frame -> future -> error. Only the cyclic
+    collector ends those, which hardly ever runs here (service.__main__), and until then the body that was refused
+    stays: 256 MB a request.
+    """
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        one = waiting.pop()
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            one.__traceback__ = None
+            waiting += [one.__cause__, one.__context__]
+
+
 def problem(request: Request, status: int, title: str, detail: str, **facts: object) -> Response:
     """RFC 9457; under /v2 the Open Inference Protocol's error object, with the same sentence and status."""
+    of(request.scope).reason = title.lower().replace(" ", "_").replace("-", "_")
     if request.scope["path"].startswith("/v2"):
         return Response(orjson.dumps({"error": detail}), status, media_type="application/json")
+    return Response(document(request.url.path, status, title, detail, **facts), status, media_type=MEDIA_TYPE)
+
+
+def document(instance: str, status: int, title: str, detail: str, **facts: object) -> bytes:
+    """The body. `instance` is the request's path, "" if none is known."""
     body = {
         "type": "urn:autoencoder:" + title.lower().replace(" ", "-"),
         "title": title,
         "status": status,
         "detail": detail,
-        "instance": request.url.path,
+        "instance": instance,
         **facts,
     }
-    return Response(orjson.dumps(body), status, media_type=MEDIA_TYPE)
+    return orjson.dumps(body)
 
 
 async def _service_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, ServiceError):
         raise error
-    if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if error.status == HTTPStatus.INTERNAL_SERVER_ERROR:  # 503 and 504 are nobody's fault, and polled and asked for
         _log.error("%s: %s", request.url.path, error.detail, exc_info=error.__cause__)
     response = problem(request, error.status, error.title, error.detail, **error.facts)
     response.headers.update(error.headers)
@@ -73,6 +97,7 @@ async def _http(request: Request, error: Exception) -> Response:
 
 async def _gone(request: Request, _: Exception) -> Response:
     _log.debug("%s: the client left before its body was whole", request.url.path)
+    of(request.scope).reason = "client_gone"
     return Response(status_code=400)
 
 

@@ -1,13 +1,21 @@
 """Which execution provider runs a graph: asked for, and really obtained.
 
 `onnxruntime.get_available_providers()` lists what was compiled in, even without a driver, and a session asked for
-CUDA silently becomes a CPU session. What counts is what the session says after it was made.
+CUDA silently becomes a CPU session. What counts is what the session says after it was made. Telemetry is off:
+service/__init__.py says so before onnxruntime is imported, and so does this file after it.
 """
 
+import contextlib
+import ctypes
+import functools
+import io
 import math
 import os
+import re
 from pathlib import Path
 from typing import Literal
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the import: the Linux builds send telemetry since 1.29
 
 import onnxruntime
 
@@ -20,7 +28,31 @@ PROVIDERS: dict[str, str] = {
     "openvino": "OpenVINOExecutionProvider",
     "cpu": "CPUExecutionProvider",
 }
+_OPTIONS: dict[str, dict[str, str]] = {  # DEFAULT, which is the default, is 4 to 50 times slower on new shapes
+    "cuda": {"cudnn_conv_algo_search": "HEURISTIC"},
+}
+_GET: dict[str, str] = {  # what brings a provider here
+    "cuda": "install onnxruntime-gpu in place of onnxruntime",
+    "tensorrt": "install onnxruntime-gpu in place of onnxruntime, and TensorRT",
+    "openvino": "install onnxruntime-openvino in place of onnxruntime",
+    "cpu": "install onnxruntime",
+}
+_MEND: dict[str, str] = {  # compiled in, and yet it does not run
+    "cuda": "install its CUDA and cuDNN libraries (pip install 'onnxruntime-gpu[cuda,cudnn]') and the NVIDIA driver, "
+    "and give the container the GPU (docker run --gpus all)",
+    "tensorrt": "install the TensorRT, CUDA and cuDNN that this onnxruntime-gpu wants, and the NVIDIA driver",
+    "openvino": "install the openvino version that this onnxruntime-openvino wants",
+    "cpu": "reinstall onnxruntime",
+}
+_LIBRARY = {
+    "cuda": "libonnxruntime_providers_cuda.so",
+    "tensorrt": "libonnxruntime_providers_tensorrt.so",
+    "openvino": "libonnxruntime_providers_openvino.so",
+}
 _AUTO = ("cuda", "openvino", "cpu")  # TensorRT builds engines for minutes: only when asked for by name
+
+
+onnxruntime.disable_telemetry_events()
 
 
 class ProviderMissing(Exception):
@@ -40,7 +72,7 @@ def open_session(graph: bytes, provider: Provider, threads: int, *, required: bo
         threads: threads inside one run, at least 1.
         required: refuse a session that fell back to another provider.
     Raises:
-        ProviderMissing: `required` and the session does not run on `provider`.
+        ProviderMissing: `required` and the session does not run on `provider` (`auto`: on the best compiled in).
         SessionFailed: the runtime does not take the graph.
     """
     options = onnxruntime.SessionOptions()
@@ -48,20 +80,69 @@ def open_session(graph: bytes, provider: Provider, threads: int, *, required: bo
     options.inter_op_num_threads = 1
     options.enable_mem_pattern = False  # batch sizes vary: best memory and speed, FINDINGS "varying shapes"
     options.log_severity_level = 3  # a fallback is reported below, by name, not as a line on stderr
-    compiled = onnxruntime.get_available_providers()
+    here = compiled_in()
     wanted = _AUTO if provider == "auto" else dict.fromkeys((provider, "cpu"))
-    names = [PROVIDERS[p] for p in wanted if PROVIDERS[p] in compiled]
+    asked = [(PROVIDERS[p], _OPTIONS.get(p, {})) for p in wanted if p in here]
+    _preload()
     try:
-        session = onnxruntime.InferenceSession(graph, options, providers=names)
+        # it prints its fallback, which `fallback` says better
+        with contextlib.redirect_stdout(io.StringIO()) if len(asked) > 1 else contextlib.nullcontext():
+            session = onnxruntime.InferenceSession(graph, options, providers=asked)
     except Exception as failure:  # onnxruntime's exceptions share no other base class
         raise SessionFailed((str(failure).splitlines() or [""])[0][:300]) from failure
-    if required and provider not in ("auto", obtained(session)):
-        have = ", ".join(short for short, full in PROVIDERS.items() if full in compiled)
-        raise ProviderMissing(
-            f"provider {provider} was asked for and does not run here (this onnxruntime has: {have}); "
-            f"install the onnxruntime build and driver for {provider}, or set AUTOENCODER_PROVIDER=auto"
-        )
+    missed = fallback(provider, obtained(session))
+    if required and missed is not None:
+        raise ProviderMissing(f"{missed}, or set AUTOENCODER_REQUIRE_PROVIDER=false to do without")
     return session
+
+
+def compiled_in() -> tuple[str, ...]:
+    """Short names of the providers that this onnxruntime was built with, best first; they need not run here."""
+    available = onnxruntime.get_available_providers()
+    return tuple(short for short, full in PROVIDERS.items() if full in available)
+
+
+def fallback(provider: Provider, got: str) -> str | None:
+    """One sentence with the remedy, if what runs is not what was asked for; None if it is.
+
+    Args:
+        provider: asked for; `auto` asks for the best that is compiled in.
+        got: what a model says it runs on (`obtained`, of all its sessions).
+    """
+    here = compiled_in()
+    wanted = next((p for p in _AUTO if p in here), "cpu") if provider == "auto" else provider
+    if got == wanted:
+        return None
+    if wanted not in here:
+        why = f"this onnxruntime has {', '.join(here) or 'none'}"
+        remedy = _GET[wanted]
+    else:
+        library = _missing_library(wanted)
+        why = f"it is compiled in, but {library} is missing" if library else "it is compiled in, but did not start"
+        remedy = _MEND[wanted]
+    return f"provider {wanted} was asked for and does not run here ({why}; {got} runs): {remedy}"
+
+
+@functools.cache
+def _preload() -> None:
+    """CUDA's and cuDNN's libraries from their wheels, if there are any: before the first session, once."""
+    if "cuda" in compiled_in() and hasattr(onnxruntime, "preload_dlls"):
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it lacks, and never raises
+            onnxruntime.preload_dlls()
+
+
+@functools.cache
+def _missing_library(provider: str) -> str | None:
+    """The first shared library that the provider's own needs and the system does not find."""
+    path = Path(onnxruntime.__file__).parent / "capi" / _LIBRARY.get(provider, "")
+    if not path.is_file():
+        return None
+    try:
+        ctypes.CDLL(str(path))
+    except OSError as error:
+        found = re.match(r"(lib[\w.+-]+): cannot open shared object file", str(error))
+        return found[1] if found else None
+    return None
 
 
 def eight_bit_instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:

@@ -39,6 +39,10 @@ class _Queue(Protocol):
     def express(self) -> bool:
         """Whether its runs are few and small enough to go beside a full house."""
 
+    @property
+    def items(self) -> int:
+        """That have not started."""
+
     def waits(self) -> bool:
         """Whether it wants another turn."""
 
@@ -56,6 +60,10 @@ class _Caller:
     total: int
     done: asyncio.Future[None]
     express = False
+
+    @property
+    def items(self) -> int:
+        return len(self.waiting)
 
     def waits(self) -> bool:
         return bool(self.waiting)
@@ -96,6 +104,11 @@ class Scheduler:
     def idle(self) -> bool:
         """Nothing runs and nothing waits: what comes now has the machine to itself."""
         return self._free == self.workers and not self._queues and not self._express
+
+    @property
+    def items_waiting(self) -> int:
+        """Items that have not started, of all that have queued up."""
+        return sum(queue.items for queue in self._queues)
 
     async def run(
         self, function: Callable[[Item], Result], items: Sequence[Item], *, short: bool = False
@@ -217,6 +230,10 @@ class Lane(Generic[Item, Result]):
             self._queued = True
             loop.call_soon(self._flush)  # behind all that this tick of the loop still brings
         return await place.done
+
+    @property
+    def items(self) -> int:
+        return len(self._waiting)
 
     def waits(self) -> bool:
         self._queued = bool(self._waiting)

@@ -18,6 +18,7 @@ class ModelSummary(BaseModel):
     name: str
     version: int = Field(description="the version that is served unless one is named")
     versions: list[int]
+    pinned: bool = Field(description="whether the file `default` of the model's folder chose that version")
     kind: Kind
     description: str
     operations: list[Operation]
@@ -28,9 +29,15 @@ class ModelSummary(BaseModel):
 class ModelFacts(ModelSummary):
     """The card's facts of one version."""
 
+    providers: dict[str, str] = Field(description="graph -> the execution provider that its session really uses")
+
     ports: dict[str, PortFacts] = Field(description="image or vector, and latent")
     training: Training
     evaluation: dict[str, Metric]
+
+
+class CardFiles(BaseModel):
+    files: list[str] = Field(description="PNG files that lie beside the graphs")
 
 
 class RefusedPackage(BaseModel):
@@ -40,7 +47,9 @@ class RefusedPackage(BaseModel):
 
 class ModelList(BaseModel):
     models: list[ModelSummary]
-    refused: list[RefusedPackage] = Field(description="folders under models/ that are not served, and why")
+    refused: list[RefusedPackage] = Field(
+        description="folders under models/ that are not served as they are, files `default` not followed, and why"
+    )
 
 
 class Status(BaseModel):

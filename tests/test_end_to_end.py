@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 import urllib.request
@@ -13,6 +14,8 @@ from PIL import Image
 
 from tests.drawings import drawings, small_recipe
 from training import architectures, checkpoint, datasets, recipe, run
+
+AT_ONCE = {**os.environ, "AUTOENCODER_DRAIN": "0"}  # it leaves as soon as it is told
 
 
 def test_what_comes_back_over_http_is_what_torch_says(tmp_path: Path) -> None:
@@ -29,7 +32,9 @@ def test_what_comes_back_over_http_is_what_torch_says(tmp_path: Path) -> None:
         expected = torch_side.decode(torch_side.encode(torch.from_numpy(data.test[:1]))).numpy()[0, :, :, 0]
 
     command = [sys.executable, "-m", "service", "serve", "--port", "0", "--models", str(tmp_path / "models")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=AT_ONCE
+    ) as process:
         assert process.stdout is not None
         try:
             url = next(word for word in process.stdout.readline().split() if word.startswith("http"))

@@ -39,7 +39,10 @@ QUICK = "--set optimization.epochs=1 --set pretraining.epochs=1 --set ablation=[
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     command = [sys.executable, "-m", "service", "serve", "--port", "0", "--models", str(ROOT / "models")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT) as process:
+    environment = {**os.environ, "AUTOENCODER_DRAIN": "0"}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT, env=environment
+    ) as process:
         assert process.stdout is not None
         yield next(word for word in process.stdout.readline().split() if word.startswith("http"))
         process.terminate()

@@ -38,6 +38,10 @@ def main(arguments: list[str] | None = None) -> int:
     except (TrainingError, PackageError) as error:
         print(f"autoencoder-train: {error}", file=sys.stderr)
         return 2
+    except OSError as error:  # of a disk or a pipe, where nobody had more to say
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"autoencoder-train: {where}{error.strerror or error}; no package was written", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("autoencoder-train: interrupted; the same command goes on from the last epoch", file=sys.stderr)
         return 130

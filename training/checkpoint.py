@@ -4,6 +4,8 @@ save: temporary sibling -> fsync -> rename. A run killed at any moment finds its
 leaves the old one. Loading never unpickles code (`weights_only=True`).
 """
 
+import contextlib
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -14,19 +16,30 @@ from training.errors import DiskError
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Write `state` atomically; DiskError if it cannot be written, the old file then stays."""
+    """Write `state` atomically; DiskError if it cannot be written, the old file then stays.
+
+    By way of memory: torch.save hides why a disk refused.
+    """
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write(path, buffer.getbuffer(), "the checkpoint")
+
+
+def write(path: Path, data: bytes | memoryview, what: str) -> None:
+    """Write a file atomically; DiskError, which calls it `what`, if it cannot be written, the old one then stays."""
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as file:
-            torch.save(state, file)
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
-    except (OSError, RuntimeError) as error:  # torch.save on a full disk raises RuntimeError
-        part.unlink(missing_ok=True)
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
-        raise DiskError(f"cannot write the checkpoint {path}: {reason}; the one before is untouched") from error
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        reason = error.strerror or str(error)
+        raise DiskError(f"cannot write {what} {path}: {reason}; the one before is untouched") from error
 
 
 def load(path: Path, fingerprint: str) -> dict[str, Any] | None:

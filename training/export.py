@@ -16,7 +16,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from service import package
+from service import golden, package
 from service.manifest import QUANTILES, GraphFile, Kind, Manifest, Metric, Operation, Role, Training
 from service.model import Model, reconstruction_error
 from training.architectures import Autoencoder, PixelScaling
@@ -202,8 +202,10 @@ def held_out_errors(autoencoder: Autoencoder, data: Dataset) -> np.ndarray:
 
 
 def write(models: Path, facts: Manifest, onnx_graphs: Mapping[Role, bytes], files: Mapping[str, bytes]) -> Path:
-    """models/<name>/<version>/, whole or absent; DiskError if it cannot be written."""
+    """models/<name>/<version>/ with its golden pair, whole or absent; DiskError if it cannot be written."""
+    listed, data = golden.make(package.verify(facts, onnx_graphs, where=f"{facts.name}/{facts.version}"))
+    facts = facts.model_copy(update={"golden": listed})
     try:
-        return package.write(models, facts, onnx_graphs, files)
+        return package.write(models, facts, onnx_graphs, {**files, listed.file: data})
     except OSError as error:
         raise DiskError(f"cannot write the package to {models}: {error.strerror or error}; nothing was left") from error

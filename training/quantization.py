@@ -61,7 +61,7 @@ def quantized(
         finished: bytes = quantizer.model.model.SerializeToString(deterministic=True)
         return finished
 
-    choices = [_ranges(prepared, calibration, percentile) for percentile in PERCENTILES]
+    choices = _ranges(prepared, calibration)
     errors = [error(made(ranges, [])) for ranges in choices]
     ranges = choices[int(np.argmin(errors))]
     if min(errors) <= allowed:
@@ -115,7 +115,8 @@ def _between_convolutions(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     return [node for node in nodes[first : last + 1] if node.op_type in KINDS]
 
 
-def _ranges(model: onnx.ModelProto, images: Sequence[Image], percentile: float) -> object:
+def _ranges(model: onnx.ModelProto, images: Sequence[Image]) -> list[object]:
+    """Of every tensor, one choice for each of PERCENTILES."""
     with (
         tempfile.TemporaryDirectory() as folder,
         contextlib.redirect_stdout(io.StringIO()),
@@ -124,11 +125,15 @@ def _ranges(model: onnx.ModelProto, images: Sequence[Image], percentile: float) 
         onnx.save(model, str(file))
         calibrator = create_calibrator(
             file, list(KINDS), augmented_model_path=str(Path(folder) / "augmented.onnx"),
-            calibrate_method=CalibrationMethod.Percentile, extra_options={"percentile": percentile, "num_bins": 2048},
+            calibrate_method=CalibrationMethod.Percentile, extra_options={"num_bins": 2048},
         )  # fmt: skip
         for image in images:  # it keeps all tensors of what it is given at once
             calibrator.collect_data(_Reader([image]))
-        return calibrator.compute_data()
+        choices = []
+        for percentile in PERCENTILES:
+            calibrator.collector.percentile = percentile
+            choices.append(calibrator.compute_data())
+        return choices
 
 
 def _copy(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from service import package
 from service.manifest import Metric
-from training import architectures, card, evaluation, export, pictures, provenance
+from training import architectures, card, checkpoint, evaluation, export, pictures, provenance
 from training.augmentation import Augmenter
 from training.corruption import Corruptor
 from training.datasets import Dataset
@@ -175,7 +175,7 @@ def _write_history(folder: Path, trained: Trained) -> None:
     histories = {f"layer-{i}": vars(h) for i, h in enumerate(trained.pretraining, 1)} | {
         "training": vars(trained.history)
     }
-    (folder / "history.json").write_text(json.dumps(histories, indent=1), encoding="utf-8")
+    checkpoint.write(folder / "history.json", json.dumps(histories, indent=1).encode(), "the history")
 
 
 def _slug(name: str) -> str:

@@ -147,7 +147,13 @@ def started(server: Server, graph: Path, load: Load, answer_bytes: int = 0) -> I
     ours = server is OURS
     settings = {"GRAPH": str(graph.resolve()), "KIND": load.content_type, "PORT": str(port), "WORKERS": str(CORES),
                 "ANSWER_BYTES": str(answer_bytes), "MLSERVER_HTTP_PORT": str(port), **server.settings}  # fmt: skip
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ORT_DISABLE_TELEMETRY": "1", **({} if ours else settings)}
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "ORT_DISABLE_TELEMETRY": "1",
+        "AUTOENCODER_DRAIN": "0",
+        **({} if ours else settings),
+    }
     log = Path("build") / f"{server.name.replace(' ', '-')}.log"
     log.parent.mkdir(exist_ok=True)
     command = [str(server.python.absolute()), *(part.format(port=port) for part in server.command)]

@@ -1,6 +1,7 @@
 """Admission, scheduler, negotiation, registry, providers, settings and the command line."""
 
 import asyncio
+import json
 import socket
 import subprocess
 import sys
@@ -41,10 +42,13 @@ from tests.service import doubles
 
 def test_a_full_house_is_refused_and_has_room_again_when_one_leaves() -> None:
     house = Admission(max_requests=1, max_pixels=100, max_bytes=100)
-    with house.enter() as permit:
+    with house.enter() as permit, house.enter() as slower:  # who is still sending holds no place
+        permit.take()
         permit.weigh(60)
         with pytest.raises(Overloaded, match="1 requests are inside") as refusal, house.enter():
             pass
+        with pytest.raises(Overloaded):
+            slower.take()
         assert refusal.value.headers == {"Retry-After": "1"}
     with pytest.raises(TooLarge), house.enter() as permit:
         permit.weigh(101)
@@ -75,7 +79,8 @@ def test_bytes_that_do_not_fit_now_are_429_and_fit_when_others_left() -> None:
 
 def test_a_full_service_answers_429_with_retry_after_and_health_still_answers(models: Path) -> None:
     app = create_app(Settings(models=models, max_requests=1))
-    with TestClient(app) as client, app.state.admission.enter():
+    with TestClient(app) as client, app.state.admission.enter() as permit:
+        permit.take()
         response = client.post("/v1/models/signal/encode", json={"inputs": [1, 2, 3, 4, 5, 6]})
         assert response.status_code == 429
         assert response.headers["retry-after"] == "1"
@@ -555,6 +560,45 @@ def test_the_real_process_serves_and_leaves_with_0_on_sigterm(models: Path) -> N
     assert "Traceback" not in errors
 
 
+def test_every_setting_is_listed_with_what_is_in_force_and_from_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
+    settings.FILE.write_text("tile = 256\nport = 9\n")
+    monkeypatch.setenv("AUTOENCODER_PORT", "10")
+    assert main(["settings", "--host", "0.0.0.0", "--json"]) == 0
+    knobs = {knob["name"]: knob for knob in json.loads(capsys.readouterr().out)}
+    assert list(knobs) == list(Settings.model_fields)
+    origins = {name: (knob["value"], knob["origin"]) for name, knob in knobs.items()}
+    assert origins["host"] == ("0.0.0.0", "command line")
+    assert origins["port"] == (10, "environment")
+    assert origins["tile"] == (256, "autoencoder-service.toml")
+    assert origins["drain"] == (5, "default")
+    ranges = {name: knob["range"] for name, knob in knobs.items()}
+    assert ranges["port"] == "0 to 65535"
+    assert ranges["max_deadline"] == "above 0, up to 86400"
+    assert ranges["precision"] == "auto | fp32 | int8"
+    assert ranges["require_provider"] == "true | false"
+    assert all(knob["description"] and knob["range"] for knob in knobs.values())
+    assert main(["settings"]) == 0
+    heading, *lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(knobs)
+    tile = next(line for line in lines if line.startswith("AUTOENCODER_TILE"))
+    assert tile.split()[:5] == ["AUTOENCODER_TILE", "tile", "256", "autoencoder-service.toml", "512"]
+    assert tile.index("pixels along a side") == heading.index("meaning")
+
+
+def test_who_has_read_enough_of_a_list_is_no_error(models: Path) -> None:
+    command = [sys.executable, "-m", "service", "settings", "--models", str(models)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+
+
 def test_the_service_loads_no_torch(models: Path) -> None:
     script = (
         "import sys; from pathlib import Path; "
@@ -588,7 +632,15 @@ def test_the_settings_file_is_below_the_environment_and_the_command_line(
     ("text", "sentence"),
     [
         ("tyle = 3", r"autoencoder-service\.toml: tyle is not a setting; did you mean tile\?"),
-        ("tile = 3", r"AUTOENCODER_TILE=3 is refused"),
+        ("tile = 3", r"autoencoder-service\.toml: tile = 3 is refused \(pixels along a side"),
+        ('tile = "256"', r'tile = "256" is refused: it is text, not a whole number'),
+        ("tile = true", r"tile = true is refused: it is true or false, not a whole number"),
+        ("tile = 256.0", r"tile = 256\.0 is refused: it is a number, not a whole number"),
+        ("require_provider = 1", r"require_provider = 1 is refused: it is a whole number, not true or false"),
+        ("host = 2026-01-01", r'host = "2026-01-01" is refused: it is a date, not text'),
+        ("[port]\nhttp = 80", r'port = \{"http": 80\} is refused: it is a table, not a whole number'),
+        ("deadline = nan", r"deadline = nan is refused"),
+        ("tile = [1]", r"tile = \[1\] is refused"),
         ("tile = ", r"the settings file autoencoder-service\.toml cannot be read"),
     ],
 )

@@ -151,6 +151,19 @@ def test_an_interrupted_run_says_how_to_go_on(
     assert "the same command goes on from the last epoch" in capsys.readouterr().err
 
 
+def test_a_disk_that_fails_anywhere_is_one_line(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device", "scratch.onnx")
+
+    monkeypatch.setattr("training.run.fit", fail)
+    assert main(["small.toml"]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said == "autoencoder-train: scratch.onnx: No space left on device; no package was written"
+    assert not (here / "models").exists()
+
+
 def test_a_models_folder_that_cannot_be_written_is_one_line(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "models").write_text("a file")
     assert main(["small.toml"]) == 2

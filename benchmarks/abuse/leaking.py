@@ -1,0 +1,21 @@
+"""`python -m benchmarks.abuse.leaking serve`: the service, but it leaks LEAK bytes a request, to be found."""
+
+import os
+import sys
+from typing import Any
+
+from service import app, requests
+from service.__main__ import main
+
+_kept: list[bytes] = []
+_receive = requests.receive
+
+
+async def _leaking(*arguments: Any, **options: Any) -> bytes:
+    _kept.append(bytes(int(os.environ.get("LEAK", "1024"))))
+    return await _receive(*arguments, **options)
+
+
+if __name__ == "__main__":
+    app.requests.receive = _leaking
+    sys.exit(main())

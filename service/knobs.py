@@ -1,0 +1,95 @@
+"""The settings as a list to be read: each knob's names, what is in force and from where, default, range, meaning.
+
+Settings, where each came from -> Knob, one a setting -> text in columns | JSON
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args, get_origin
+
+import orjson
+from annotated_types import Ge, Gt, Le, Lt, MinLen
+from pydantic.fields import FieldInfo
+
+from service.settings import PREFIX, Settings
+
+Value = bool | int | float | str | list[str] | None
+
+
+@dataclass(frozen=True)
+class Knob:
+    """One setting. `origin`: default, the file's path, environment, or command line."""
+
+    name: str
+    variable: str
+    value: Value
+    origin: str
+    default: Value
+    range: str
+    description: str
+
+
+def knobs(chosen: Settings, origins: Mapping[str, str]) -> list[Knob]:
+    """All settings in their order; `origins` as service.settings.origins tells them."""
+    return [
+        Knob(
+            name,
+            f"{PREFIX}{name.upper()}",
+            _plain(getattr(chosen, name)),
+            origins.get(name, "default"),
+            _plain(field.get_default(call_default_factory=True)),
+            _range(field),
+            field.description or "",
+        )
+        for name, field in Settings.model_fields.items()
+    ]
+
+
+def text(listed: list[Knob]) -> str:
+    """Lines of aligned columns, a heading first."""
+    rows = [("environment", "settings file", "in force", "from", "default", "range", "meaning")]
+    rows += [(k.variable, k.name, _word(k.value), k.origin, _word(k.default), k.range, k.description) for k in listed]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join(lines)
+
+
+def json(listed: list[Knob]) -> str:
+    """One array, an object a knob."""
+    return orjson.dumps([asdict(knob) for knob in listed], option=orjson.OPT_INDENT_2).decode()
+
+
+def _plain(value: Any) -> Value:
+    if isinstance(value, tuple | list | set | frozenset):
+        return [str(one) for one in value]
+    return value if isinstance(value, bool | int | float | str | None) else str(value)
+
+
+def _word(value: Value) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return ",".join(value) or "none"
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value) or '""'
+
+
+def _range(field: FieldInfo) -> str:
+    """`1 to 256`, `above 0, up to 3600`, `auto | cpu`, `true | false`, or the kind of text."""
+    choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+    if choices:
+        return " | ".join(map(str, choices))
+    if field.annotation is bool:
+        return "true | false"
+    low = next((str(m.ge) for m in field.metadata if isinstance(m, Ge)), None)
+    above = next((f"above {m.gt}" for m in field.metadata if isinstance(m, Gt)), None)
+    high = next((str(m.le) for m in field.metadata if isinstance(m, Le)), None)
+    below = next((f"below {m.lt}" for m in field.metadata if isinstance(m, Lt)), None)
+    if low is not None and high is not None:
+        return f"{low} to {high}"
+    parts = [f"{low} or more" if low else above, f"up to {high}" if high else below]
+    bounds = ", ".join(part for part in parts if part)
+    if bounds:
+        return bounds
+    least = next((m.min_length for m in field.metadata if isinstance(m, MinLen)), 0)
+    kind = getattr(field.annotation, "__name__", str(field.annotation))
+    return {"Path": "a path", "str": "text"}.get(kind, kind) + (", not empty" if least else "")

@@ -1,0 +1,78 @@
+"""What a connection may take of time, bytes and files, and what the system says of it.
+
+Settings -> Limits        socket -> bytes that its peer has not taken        max_connections -> open files
+"""
+
+import os
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+from service.settings import Settings, SettingsError
+
+if os.name == "posix":
+    import fcntl
+    import resource
+    import termios
+
+OTHER_FILES = 256  # descriptors beside connections: those above the limit, packages, libraries, the loop, logs
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Seconds, bytes a second, bytes, connections; ranges are those of service.settings."""
+
+    headers_deadline: float
+    body_deadline: float
+    body_rate: int
+    max_header_bytes: int
+    max_connections: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Limits":
+        return cls(
+            settings.headers_deadline,
+            settings.body_deadline,
+            settings.body_rate,
+            settings.max_header_bytes,
+            settings.max_connections,
+        )
+
+    @property
+    def window(self) -> float:
+        """Bytes that `body_deadline` seconds must bring."""
+        return self.body_rate * self.body_deadline
+
+
+def not_taken(socket: Any) -> int:
+    """Bytes that wait in the system for the peer to take them, 0 where it does not say.
+
+    It keeps megabytes, and asks for more only when a third of them has gone: without them a client that reads 100 KB a
+    second seems to stand still for half a minute.
+    """
+    if os.name != "posix":
+        return 0
+    try:
+        (count,) = struct.unpack("i", fcntl.ioctl(socket.fileno(), termios.TIOCOUTQ, bytes(4)))
+    except OSError:
+        return 0
+    return int(count)
+
+
+def allow_files(max_connections: int) -> None:
+    """Have this process open that many connections and its own files; the system's soft limit is often 1,024.
+
+    Raises:
+        SettingsError: the system's hard limit is lower.
+    """
+    if os.name != "posix":
+        return
+    wanted = max_connections + OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and wanted > hard:
+        raise SettingsError(
+            f"max_connections={max_connections} needs {wanted} open files, the system allows {hard} (ulimit -Hn): "
+            f"set AUTOENCODER_MAX_CONNECTIONS to at most {max(1, hard - OTHER_FILES)}, or raise that limit"
+        )
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

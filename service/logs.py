@@ -1,0 +1,36 @@
+"""The log: JSON, one object a line, where programs read it; plain text for a person at a terminal."""
+
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Literal
+
+import orjson
+
+Format = Literal["auto", "json", "text"]
+
+
+class JsonLines(logging.Formatter):
+    """time, level, logger, message, the record's `fields` if it has some, and the trace of an exception."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return orjson.dumps(line, default=str).decode("utf-8", "replace")
+
+
+def install(form: Format) -> None:
+    """Log to stderr; `auto`: text if that is a terminal, else JSON."""
+    handler = logging.StreamHandler()
+    if form == "json" or (form == "auto" and not sys.stderr.isatty()):
+        handler.setFormatter(JsonLines())
+    else:
+        handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])

@@ -1,0 +1,98 @@
+// Grey pixels and canvases: a picture is {height, width, data: Uint8Array}, row by row, 0..255.
+
+/** Paint a grey picture on a canvas of its own size. */
+export function paint(canvas, picture) {
+  const { height, width, data } = picture;
+  canvas.width = width;
+  canvas.height = height;
+  const context = canvas.getContext("2d");
+  const image = context.createImageData(width, height);
+  for (let i = 0; i < data.length; i++) {
+    image.data.fill(data[i], 4 * i, 4 * i + 3);
+    image.data[4 * i + 3] = 255;
+  }
+  context.putImageData(image, 0, 0);
+}
+
+/** A black canvas: nothing to show yet. */
+export function blank(canvas) {
+  canvas.width = canvas.height = 1;
+}
+
+/** [1,H,W,1] as nested lists, which is what JSON requests hold. */
+export function nested({ height, width, data }) {
+  const rows = [];
+  for (let y = 0; y < height; y++) {
+    rows.push(Array.from(data.subarray(y * width, (y + 1) * width), (value) => [value]));
+  }
+  return [rows];
+}
+
+/** One sample of a JSON answer's `outputs`, [H,W,1], as a picture. */
+export function unnested(sample) {
+  return { height: sample.length, width: sample[0].length, data: Uint8Array.from(sample.flat(2)) };
+}
+
+/** Mean squared error of two pictures, pixels in 0..1. */
+export function meanSquaredError(one, other) {
+  let sum = 0;
+  for (let i = 0; i < one.data.length; i++) sum += ((one.data[i] - other.data[i]) / 255) ** 2;
+  return sum / one.data.length;
+}
+
+/** Gaussian noise of `sigma` (pixels in 0..1), the same for the same seed, clipped and rounded as in a file. */
+export function withNoise({ height, width, data }, sigma, seed) {
+  const random = mulberry32(seed);
+  const noisy = new Uint8Array(data.length);
+  for (let i = 0; i < data.length; i++) {
+    const normal = Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
+    noisy[i] = Math.round(Math.min(255, Math.max(0, data[i] + 255 * sigma * normal)));
+  }
+  return { height, width, data: noisy };
+}
+
+/** Numbers in [0, 1), the same for the same seed (Tommy Ettinger's mulberry32). */
+function mulberry32(seed) {
+  return () => {
+    seed = (seed + 0x6d2b79f5) | 0;
+    let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+  };
+}
+
+/**
+ * An image file, whole, in the middle of height x width, grey; dark ink on light paper is inverted, since
+ * drawings are light on black. Throws what createImageBitmap throws for a file that is no image.
+ */
+export async function fitted(file, height, width) {
+  const bitmap = await createImageBitmap(file);
+  const scale = Math.min(width / bitmap.width, height / bitmap.height);
+  const w = Math.max(1, Math.round(bitmap.width * scale));
+  const h = Math.max(1, Math.round(bitmap.height * scale));
+  const inner = grey(bitmap, h, w);
+  bitmap.close();
+  const border = [];
+  for (let y = 0; y < h; y++) border.push(inner[y * w], inner[y * w + w - 1]);
+  for (let x = 0; x < w; x++) border.push(inner[x], inner[(h - 1) * w + x]);
+  const paper = border.sort((a, b) => a - b)[border.length >> 1];
+  const data = new Uint8Array(height * width).fill(paper);
+  const top = (height - h) >> 1;
+  const left = (width - w) >> 1;
+  for (let y = 0; y < h; y++) data.set(inner.subarray(y * w, (y + 1) * w), (top + y) * width + left);
+  if (paper > 127) data.forEach((value, i) => (data[i] = 255 - value));
+  return { height, width, data };
+}
+
+/** An image source scaled to height x width, as grey values (BT.601). */
+export function grey(source, height, width) {
+  const canvas = new OffscreenCanvas(width, height);
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.imageSmoothingQuality = "high";
+  context.fillStyle = "#fff";
+  context.fillRect(0, 0, width, height);
+  context.drawImage(source, 0, 0, width, height);
+  const { data } = context.getImageData(0, 0, width, height);
+  return Uint8Array.from({ length: width * height }, (_, i) =>
+    Math.round(0.299 * data[4 * i] + 0.587 * data[4 * i + 1] + 0.114 * data[4 * i + 2]));
+}

@@ -1,0 +1,117 @@
+"""The page as a person has it: the shipped models, served by a process of their own, in a real Chromium."""
+
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Request, sync_playwright
+
+ROOT = Path(__file__).parents[2]
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.fixture(scope="session")
+def address() -> Iterator[str]:
+    """http://127.0.0.1:<port>/ of a running service."""
+    if CHROMIUM is None:
+        pytest.skip("no chromium is installed: apt-get install chromium")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "service", "serve", "--port", str(port)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as service:
+        try:
+            _wait_for(port, service)
+            yield f"http://127.0.0.1:{port}/"
+        finally:
+            service.terminate()
+
+
+@pytest.fixture(scope="session")
+def browser(address: str) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield chromium
+        chromium.close()
+
+
+class Visit:
+    """The page, loaded anew, with a model chosen; notes what it asks for and complains about.
+
+    One window serves all tests, since it opens slowly: what differs is emulated. `complaints` and `outside` are of
+    this test.
+    """
+
+    def __init__(self, page: Page, address: str) -> None:
+        self.page, self.address = page, address
+        self.complaints: list[str] = []
+        self.outside: list[str] = []
+        page.on("console", self._hear)
+        page.on("pageerror", self._crash)
+        page.on("request", self._note)
+
+    def __call__(self, model: str, *, width: int = 1440, dark: bool = False, language: str = "en") -> Page:
+        self.look(width=width, dark=dark)
+        self.page.goto("about:blank")  # else only the part after # changes, and what the last test did stays
+        self.page.goto(f"{self.address}#{model}")
+        self.page.wait_for_selector("#stage:not([hidden])")
+        if self.page.get_attribute("html", "lang") != language:
+            self.page.click(f"#languages [lang={language}]")
+        return self.page
+
+    def look(self, *, width: int, dark: bool) -> None:
+        self.page.set_viewport_size({"width": width, "height": 800})
+        self.page.emulate_media(color_scheme="dark" if dark else "light")
+
+    def excuse(self, status: int) -> None:
+        """Chromium writes a line of its own for every refusal; this one was meant to happen."""
+        self.complaints = [line for line in self.complaints if f"status of {status}" not in line]
+
+    def leave(self) -> None:
+        self.page.remove_listener("console", self._hear)
+        self.page.remove_listener("pageerror", self._crash)
+        self.page.remove_listener("request", self._note)
+
+    def _hear(self, said: ConsoleMessage) -> None:
+        if said.type in {"error", "warning"}:
+            self.complaints.append(said.text)
+
+    def _crash(self, error: Error) -> None:
+        self.complaints.append(str(error))
+
+    def _note(self, request: Request) -> None:
+        if not request.url.startswith((self.address, "blob:", "data:", "about:")):
+            self.outside.append(request.url)
+
+
+@pytest.fixture(scope="session")
+def window(browser: Browser) -> Page:
+    context = browser.new_context(locale="ko-KR", permissions=["clipboard-read", "clipboard-write"])
+    context.set_default_timeout(20_000)
+    return context.new_page()
+
+
+@pytest.fixture
+def visit(window: Page, address: str) -> Iterator[Visit]:
+    """Fails the test if the page wrote an error to the console, or asked for anything from elsewhere."""
+    visit = Visit(window, address)
+    yield visit
+    visit.leave()
+    assert visit.complaints == []
+    assert visit.outside == []
+
+
+def _wait_for(port: int, service: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + 60
+    while time.monotonic() < end and service.poll() is None:
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=1):
+                return
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError("the service did not start")

@@ -1,0 +1,364 @@
+"""What a person can do on the page, done in a real Chromium; the service's own answers are the truth."""
+
+import base64
+import io
+import json
+import re
+import shlex
+import subprocess
+import time
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page
+
+from tests.page.conftest import Visit
+
+DROP = """([name, type, base64]) => {
+  const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+  const data = new DataTransfer();
+  data.items.add(new File([bytes], name, {type}));
+  const target = document.querySelector("#stage");
+  for (const kind of ["dragenter", "dragover", "drop"]) {
+    target.dispatchEvent(new DragEvent(kind, {dataTransfer: data, bubbles: true, cancelable: true}));
+  }
+}"""
+PASTE = """([name, type, base64]) => {
+  const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+  const data = new DataTransfer();
+  data.items.add(new File([bytes], name, {type}));
+  document.body.dispatchEvent(new ClipboardEvent("paste", {clipboardData: data, bubbles: true}));
+}"""
+
+
+def picture(kind: str = "PNG", height: int = 48, width: int = 64) -> bytes:
+    """A noisy gradient with a dark line, grey."""
+    pixels = (
+        np.add.outer(np.arange(height), np.arange(width))
+        + 100
+        + np.random.default_rng(0).normal(0, 12, (height, width))
+    )
+    pixels[height // 2] = 20
+    buffer = io.BytesIO()
+    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def sent(name: str, media_type: str, data: bytes) -> list[str]:
+    return [name, media_type, base64.b64encode(data).decode()]
+
+
+def downloaded(page: Page) -> bytes:
+    with page.expect_download() as download:
+        page.click("#download")
+    return Path(download.value.path()).read_bytes()
+
+
+def pixels_of(data_url: str) -> np.ndarray:
+    """A data: or PNG address of the page -> grey pixels [H,W]."""
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data_url.split(",")[1]))).convert("L"))
+
+
+def href(page: Page, selector: str) -> str:
+    return page.get_attribute(selector, "href") or ""
+
+
+def until(page: Page, expression: str, argument: object = None) -> None:
+    """Wait for an expression. Playwright's own wait evaluates text inside the page, which its policy forbids."""
+    end = time.monotonic() + 20
+    while not page.evaluate(expression, argument):
+        assert time.monotonic() < end, f"{expression} did not come true"
+        page.wait_for_timeout(30)
+
+
+def told(page: Page, words: str) -> None:
+    until(page, "(words) => document.querySelector('#told').textContent.includes(words)", words)
+
+
+def idle(page: Page) -> None:
+    """Until all that was asked is answered and shown."""
+    page.wait_for_selector("#stage[aria-busy=false]")
+
+
+def ask(address: str, path: str, **question: Any) -> Any:
+    answer = httpx2.post(f"{address}v1/models/{path}", json=question)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def grey(sample: Any) -> np.ndarray:
+    return np.array(sample, np.uint8)[:, :, 0]
+
+
+# --- a file ----------------------------------------------------------------------------------------------
+
+
+def test_a_dropped_picture_is_cleaned_and_compared_with_the_keyboard(visit: Visit) -> None:
+    page = visit("pages")
+    page.evaluate(DROP, sent("scan.png", "image/png", picture()))
+    page.wait_for_selector("#download[href]")
+    answer = httpx2.post(
+        f"{visit.address}v1/models/pages/denoise", content=picture(), headers={"Content-Type": "image/png"}
+    )
+    assert downloaded(page) == answer.content
+    assert page.evaluate("['before', 'after'].map((id) => document.getElementById(id).naturalWidth)") == [64, 64]
+    facts = page.inner_text("#file-facts")
+    assert "64 × 48" in facts
+    assert " s" in facts
+    page.focus("#compare")
+    page.keyboard.press("End")
+    assert page.evaluate("document.getElementById('frame').style.getPropertyValue('--at')") == "100%"
+    assert page.get_attribute("#compare", "aria-valuetext") == "100% as it was"
+
+
+def test_a_pasted_picture_is_cleaned(visit: Visit) -> None:
+    page = visit("photos")
+    page.evaluate(PASTE, sent("pasted.jpg", "image/jpeg", picture("JPEG")))
+    page.wait_for_selector("#download[href]")
+    assert Image.open(io.BytesIO(downloaded(page))).format == "JPEG"
+
+
+def test_the_curl_line_does_what_was_done(visit: Visit, tmp_path: Path) -> None:
+    page = visit("pages")
+    name = 'my scan\'s, "1";.png'
+    (tmp_path / name).write_bytes(picture())
+    page.set_input_files("#choose", tmp_path / name)
+    page.wait_for_selector("#download[href]")
+    whole = downloaded(page)
+    page.evaluate("document.getElementById('strength').value = 0.5")
+    page.dispatch_event("#strength", "change")
+    page.wait_for_selector("#download:not([href])", state="attached")
+    page.wait_for_selector("#download[href]")
+    half = downloaded(page)
+    assert half != whole
+    page.click("#copy")
+    line = page.evaluate("navigator.clipboard.readText()")
+    assert line == page.inner_text("#curl")
+    subprocess.run(["bash", "-c", line.replace("curl ", "curl -sS ", 1)], cwd=tmp_path, check=True)
+    assert (tmp_path / shlex.split(line)[-1]).read_bytes() == half
+
+
+def test_a_tiff_which_browsers_cannot_show_is_shown_and_downloaded_as_tiff(visit: Visit) -> None:
+    page = visit("pages")
+    page.evaluate(DROP, sent("scan.tif", "image/tiff", picture("TIFF")))
+    page.wait_for_selector("#download[href]")
+    assert page.evaluate("document.getElementById('after').naturalWidth") == 64
+    assert Image.open(io.BytesIO(downloaded(page))).format == "TIFF"
+    buffer = io.BytesIO()
+    scan = Image.open(io.BytesIO(picture()))
+    scan.save(buffer, "TIFF", save_all=True, append_images=[scan])
+    page.set_input_files("#again", {"name": "two.tif", "mimeType": "image/tiff", "buffer": buffer.getvalue()})
+    page.wait_for_selector("#no-preview:not([hidden])")
+    page.wait_for_selector("#download[href]")
+    assert Image.open(io.BytesIO(downloaded(page))).n_frames == 2  # type: ignore[attr-defined]
+    visit.excuse(406)  # the page asks for a PNG first, to show it
+
+
+def test_a_refusal_is_shown_in_the_service_s_words(visit: Visit) -> None:
+    page = visit("pages", language="ko")
+    page.set_input_files("#choose", {"name": "bad.png", "mimeType": "image/png", "buffer": b"nonsense"})
+    page.wait_for_selector("#trouble:not([hidden])")
+    answer = httpx2.post(
+        f"{visit.address}v1/models/pages/denoise", content=b"nonsense", headers={"Content-Type": "image/png"}
+    )
+    assert page.inner_text("#trouble-words") == answer.json()["detail"]
+    assert "처리하지 못했습니다" in page.inner_text("#trouble")
+    assert page.is_visible("#drop")
+    visit.excuse(415)
+
+
+def test_a_phone_may_take_a_photo(visit: Visit, browser: Browser) -> None:
+    with browser.new_context(has_touch=True, is_mobile=True, viewport={"width": 390, "height": 800}) as phone:
+        page = phone.new_page()
+        page.goto(f"{visit.address}#pages")
+        page.wait_for_selector("label.photo")
+        assert page.get_attribute("#photo", "capture") == "environment"
+        page.set_input_files("#photo", {"name": "image.jpg", "mimeType": "image/jpeg", "buffer": picture("JPEG")})
+        page.wait_for_selector("#download[href]")
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+# --- drawings --------------------------------------------------------------------------------------------
+
+
+def test_a_drawing_is_encoded_and_reconstructed_as_it_is_drawn(visit: Visit) -> None:
+    page = visit("cats-convolutional")
+    told(page, "Error")
+    page.click("#clear")
+    page.wait_for_selector("#drawn-empty:not([hidden])")
+    box = page.locator("#pad").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 60, box["y"] + 60)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 200, box["y"] + 80, steps=4)
+    page.mouse.move(box["x"] + 120, box["y"] + 200, steps=4)
+    page.mouse.up()
+    told(page, "Error")
+    idle(page)
+    drawing = pixels_of(href(page, "#save-drawing"))
+    assert drawing.shape == (28, 28)
+    assert drawing.max() == 255
+    inputs = [drawing[:, :, None].tolist()]
+    truth = ask(visit.address, "cats-convolutional/reconstruct", inputs=inputs)
+    assert (pixels_of(href(page, "#save")) == grey(truth["outputs"][0])).all()
+    assert f"{truth['reconstruction_error'][0]:.4f}" in page.inner_text("#told")
+    latents = ask(visit.address, "cats-convolutional/encode", inputs=inputs)["latents"][0]
+    shown = page.eval_on_selector_all(
+        "#bars input", "(bars) => bars.map((bar) => Number(bar.getAttribute('aria-valuetext')))"
+    )
+    assert shown == pytest.approx(latents, abs=0.006)
+    page.click("#undo")
+    page.wait_for_selector("#drawn-empty:not([hidden])")
+
+
+def test_a_drawing_is_made_with_the_keyboard_alone(visit: Visit) -> None:
+    page = visit("cats-stacked")
+    told(page, "Error")
+    page.focus("#clear")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#drawn-empty:not([hidden])")
+    page.focus("#pad")
+    for key in ("Space", *["ArrowRight"] * 6, "Shift+ArrowDown", "Space", "ArrowLeft"):
+        page.keyboard.press(key)
+    assert page.inner_text("#pen") == "pen up"
+    told(page, "Error")
+    idle(page)
+    drawing = pixels_of(href(page, "#save-drawing"))
+    assert (drawing[13:15, 14:20] > 200).all()
+    assert (drawing[15:18, 19:21] > 200).all()
+    assert not drawing[:, :12].any()
+
+
+def test_moved_numbers_are_decoded(visit: Visit) -> None:
+    page = visit("cats-undercomplete")
+    told(page, "Error")
+    before = href(page, "#save")
+    page.focus("#bars input >> nth=8")
+    page.keyboard.press("PageUp")
+    told(page, "You moved the numbers")
+    idle(page)
+    assert page.inner_text("#drawn-title") == "Drawn from the numbers"
+    line = shlex.split(page.inner_text("#curl"))
+    question = json.loads(line[line.index("-d") + 1])
+    truth = ask(visit.address, "cats-undercomplete/decode", **question)
+    assert (pixels_of(href(page, "#save")) == grey(truth["outputs"][0])).all()
+    assert href(page, "#save") != before
+    page.click("#reset")
+    told(page, "Error")
+    assert href(page, "#save") == before
+
+
+def test_a_walk_leads_from_one_drawing_to_another(visit: Visit) -> None:
+    page = visit("cats-convolutional")
+    told(page, "Error")
+    page.click("#samples button >> nth=3")
+    until(page, "document.querySelectorAll('#film canvas.here').length === 1")
+    page.click("#use-from")
+    until(page, "Number(document.getElementById('way').value) === 0")
+    idle(page)
+    start = pixels_of(page.evaluate("document.getElementById('walked').toDataURL()"))
+    assert (start == pixels_of(href(page, "#save"))).all()  # the walk begins at the drawing's own reconstruction
+    page.focus("#way")
+    page.keyboard.press("End")
+    end = pixels_of(page.evaluate("document.getElementById('walked').toDataURL()"))
+    page.click("#samples button >> nth=2")
+    idle(page)
+    assert (end == pixels_of(href(page, "#save"))).all()
+    page.focus("#way")
+    page.keyboard.press("Home")
+    for _ in range(16):
+        page.keyboard.press("ArrowRight")
+    assert page.get_attribute("#way", "aria-valuetext") == "50% of the way"
+    middle = pixels_of(page.evaluate("document.getElementById('walked').toDataURL()"))
+    assert (middle != start).any()
+    assert (middle != end).any()
+
+
+def test_noise_is_added_and_taken_away(visit: Visit) -> None:
+    page = visit("cats-denoising")
+    told(page, "denoised")
+    noisy = pixels_of(href(page, "#save-drawing"))
+    truth = ask(visit.address, "cats-denoising/denoise", inputs=[noisy[:, :, None].tolist()])
+    assert (pixels_of(href(page, "#save")) == grey(truth["outputs"][0])).all()
+    errors = [float(word) for word in page.inner_text("#told").replace(",", "").split() if word.startswith("0.")]
+    assert errors[1] < errors[0] / 2
+    page.focus("#sigma")
+    page.keyboard.press("Home")
+    told(page, "0.0000 with noise")
+    page.keyboard.press("End")
+    page.click("#renoise")
+    idle(page)
+    assert page.inner_text("#sigma-value") == "σ\u00a0=\u00a00.60"
+
+
+def test_an_image_becomes_the_drawing(visit: Visit) -> None:
+    page = visit("cats-stacked")
+    told(page, "Error")
+    paper = np.full((56, 112), 250, np.uint8)
+    paper[20:36, 40:72] = 10  # ink on paper
+    buffer = io.BytesIO()
+    Image.fromarray(paper).save(buffer, "PNG")
+    page.evaluate(DROP, sent("paper.png", "image/png", buffer.getvalue()))
+    until(page, "(old) => document.getElementById('save-drawing').href !== old", href(page, "#save-drawing"))
+    drawing = pixels_of(href(page, "#save-drawing"))
+    assert drawing[:6].max() <= 10
+    assert drawing[12:15, 11:17].min() > 200
+
+
+# --- cards, languages, accessibility ---------------------------------------------------------------------
+
+
+def test_the_card_tells_what_the_service_tells(visit: Visit) -> None:
+    page = visit("pages")
+    facts = httpx2.get(f"{visit.address}v1/models/pages").json()
+    assert facts["description"] == page.inner_text("#model-words")
+    table = page.inner_text("#card-tables")
+    for metric in facts["evaluation"].values():
+        assert f"{metric['value']:#.4g}" in table
+    assert facts["training"]["data"]["licence"][:60] in page.inner_text("#card-facts")
+    page.locator("#card-pictures figure img").first.scroll_into_view_if_needed()
+    until(page, "document.querySelector('#card-pictures img').naturalWidth > 500")
+
+
+def test_both_languages_say_everything(visit: Visit) -> None:
+    page = visit("cats-stacked", language="ko")
+    words = page.evaluate("import('/page/words.js').then((module) => module.WORDS)")
+    assert words["en"].keys() == words["ko"].keys()
+    for key, sentence in words["en"].items():
+        assert set(re.findall(r"\{\w+\}", sentence)) == set(re.findall(r"\{\w+\}", words["ko"][key])), key
+    assert page.inner_text("h1") == words["ko"]["headline"]
+    page.click("#languages [lang=en]")
+    assert page.inner_text("h1") == words["en"]["headline"]
+    assert page.get_attribute("html", "lang") == "en"
+    page.reload()
+    page.wait_for_selector("#stage:not([hidden])")
+    assert page.inner_text("h1") == words["en"]["headline"]  # the choice is kept
+    page.evaluate("localStorage.clear()")
+    page.reload()
+    page.wait_for_selector("#stage:not([hidden])")
+    assert page.inner_text("h1") == words["ko"]["headline"]  # else the browser's own
+
+
+@pytest.mark.parametrize("model", ["photos", "cats-convolutional", "cats-denoising"])
+def test_axe_finds_nothing_and_nothing_sticks_out(visit: Visit, model: str) -> None:
+    page = visit(model)
+    if model == "photos":
+        page.set_input_files("#choose", {"name": "a.png", "mimeType": "image/png", "buffer": picture()})
+        page.wait_for_selector("#download[href]")
+    else:
+        told(page, "rror")
+    page.wait_for_selector("#card-pictures figure", state="attached")
+    page.evaluate(resources.files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8"))
+    for width, dark, language in ((1440, False, "en"), (390, True, "ko")):
+        visit.look(width=width, dark=dark)
+        if language != "en":
+            page.click(f"#languages [lang={language}]")
+            page.wait_for_selector("#card-pictures figure", state="attached")
+        found = page.evaluate("axe.run({resultTypes: ['violations']})")
+        assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in found["violations"]] == []
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
