@@ -9,21 +9,19 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from http import HTTPStatus
 from time import perf_counter
 from typing import Annotated, Any
 
-from fastapi import FastAPI, HTTPException, Path, Request, Response
-from fastapi.routing import APIRoute
+from fastapi import FastAPI, Path, Request, Response
 from fastapi_offline import FastAPIOffline
-from starlette.types import Receive, Scope, Send
 
-from service import __version__, answers, gallery, openapi, options, problems, requests, webpage
+from service import __version__, gallery, openapi, options, problems, requests, v2, webpage
 from service.access import Keys, KeysError
 from service.admission import MEGA, Admission
+from service.dialects import Dialect, Native
 from service.edge import METRICS, Edge
 from service.errors import NotReady, UnknownOperation
-from service.front import OPERATIONS, Front
+from service.front import OPERATIONS, Documented, Front, documented
 from service.inference import Inference
 from service.lifetime import Deadline, until_gone
 from service.manifest import Operation
@@ -34,6 +32,8 @@ from service.scheduler import Scheduler
 from service.schemas import Answer, ModelFacts, ModelList, ModelSummary, PortFacts, Problem, RefusedPackage, Status
 from service.seen import of
 from service.settings import Settings, SettingsError
+from service.statistics import Statistics
+from service.tensors import Tensors
 from service.tracing import Tracing, start
 from service.verification import Verifier
 from service.watch import Watcher, scan
@@ -83,13 +83,20 @@ def create_app(settings: Settings, tracing: Tracing | None = None, *, trusted: b
         settings.provider, settings.require_provider, settings.precision, settings.workers, verifier, settings.tile
     )
     admission = Admission(settings.max_requests, settings.max_inside_pixels, settings.max_inside_bytes)
+    statistics = Statistics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         scheduler = Scheduler(settings.workers)
         app.state.scheduler = scheduler
         inference = Inference(
-            scheduler, settings.max_pixels, settings.max_batch, settings.tile, settings.max_side, metrics.ran
+            scheduler,
+            settings.max_pixels,
+            settings.max_batch,
+            settings.tile,
+            settings.max_side,
+            metrics.ran,
+            statistics,
         )
         app.state.inference = inference
         watcher = Watcher(
@@ -110,6 +117,7 @@ def create_app(settings: Settings, tracing: Tracing | None = None, *, trusted: b
         lifespan=lifespan,
     )
     app.state.registry, app.state.admission, app.state.settings = registry, admission, settings
+    app.state.statistics = statistics
     app.state.stopping = False
     app.state.metrics = metrics
     problems.install(app)
@@ -124,10 +132,11 @@ def create_app(settings: Settings, tracing: Tracing | None = None, *, trusted: b
     if settings.page:
         webpage.install(app)
     _add_unknown_operation(app)
+    v2.add(app, registry, statistics)
     logging.getLogger("service.app").info("%d models are open", len(registry.names))
     if keys is not None:
         openapi.secure(app, settings)
-    return Edge(Front(app, _answer), settings, metrics, keys, tracing)
+    return Edge(Front(app, _answer, _infer), settings, metrics, keys, tracing)
 
 
 @asynccontextmanager
@@ -157,6 +166,8 @@ def _add_health(app: FastAPI, registry: Registry) -> None:
             reasons = "; ".join(refusal.reason for refusal in registry.refused[:3]) or "the models folder is empty"
             raise NotReady(f"no model can be served: {reasons}")
         return Status(status="ready")
+
+    v2.add_health(app, readyz)
 
 
 def _add_metrics(app: FastAPI, metrics: Metrics) -> None:
@@ -213,7 +224,7 @@ def _add_operation(app: FastAPI, operation: Operation) -> None:
         app.router.routes.append(
             Documented(
                 path,
-                _documented,
+                documented,
                 methods=["POST"],
                 tags=["operations"],
                 summary=openapi.SUMMARIES[operation],
@@ -229,17 +240,6 @@ def _add_operation(app: FastAPI, operation: Operation) -> None:
         )
 
 
-async def _documented() -> None:
-    raise AssertionError("This is a bug: operations are answered in front")
-
-
-class Documented(APIRoute):
-    """A route for OpenAPI and for 405: its POSTs are answered by service.front."""
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
-        raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "POST"})
-
-
 def _add_unknown_operation(app: FastAPI) -> None:
     @app.post("/v1/models/{name}/{operation}", include_in_schema=False)
     @app.post("/v1/models/{name}/versions/{version}/{operation}", include_in_schema=False)
@@ -250,47 +250,72 @@ def _add_unknown_operation(app: FastAPI) -> None:
 
 
 async def _answer(request: Request, name: str, version: str | None, operation: Operation) -> Response:
-    """One request, one direction, within its time; admission leaves on every path."""
-    state = request.app.state
+    state, headers = request.app.state, _headers(request)
     settings: Settings = state.settings
-    headers = {key: value.decode("latin-1") for key, value in request.scope["headers"]}
-    content_type, accept = headers.get(b"content-type"), headers.get(b"accept")
     chosen = options.read(request.scope["query_string"], operation)
     model: Model = state.registry.get(name, version)
     seen = of(request.scope)
     seen.model, seen.version = model.manifest.name, str(model.manifest.version)
     model.input_port(operation)
     asked = options.deadline(headers.get(b"request-deadline"), settings.max_deadline)
-    with state.admission.enter() as permit:
+    content_type, accept = headers.get(b"content-type"), headers.get(b"accept")
+    dialect = Native(model, operation, content_type, accept, chosen, asked, settings.max_batch)
+    return await _visit(request, headers, model, operation, dialect)
+
+
+async def _infer(request: Request, name: str, version: str | None) -> Response:
+    state, headers = request.app.state, _headers(request)
+    settings: Settings = state.settings
+    model, operation = v2.find(state.registry, name, version)
+    seen = of(request.scope)
+    seen.model, seen.version, seen.operation = model.manifest.name, str(model.manifest.version), operation
+    chosen = options.read(request.scope["query_string"], operation)
+    asked = options.deadline(headers.get(b"request-deadline"), settings.max_deadline)
+    length, encoding = headers.get(b"inference-header-content-length"), headers.get(b"content-encoding")
+    dialect = Tensors(name, model, operation, length, encoding, chosen, asked, settings.max_deadline)
+    return await _visit(request, headers, model, operation, dialect)
+
+
+def _headers(request: Request) -> dict[bytes, str]:
+    return {key: value.decode("latin-1") for key, value in request.scope["headers"]}
+
+
+async def _visit(
+    request: Request, headers: dict[bytes, str], model: Model, operation: Operation, dialect: Dialect
+) -> Response:
+    """One request, one direction, within its time; admission leaves on every path."""
+    state, seen = request.app.state, of(request.scope)
+    settings: Settings = state.settings
+    with state.statistics.request(model, operation) as counted, state.admission.enter() as permit:
         begun = perf_counter()
         body = await requests.receive(request, headers.get(b"content-length"), settings.max_body_bytes, permit.hold)
         received = perf_counter()
         seen.bytes_in = len(body)
         seen.stages.append(("receive", begun, received))
         permit.take()
-        async with Deadline(asked or settings.deadline) as deadline:
-            read = partial(
-                requests.read, content_type=content_type, model=model, operation=operation, max_batch=settings.max_batch
-            )
-            sent = await state.scheduler.call(read, body, short=requests.short(body, content_type))
-            del body, read  # it may be large, and what it holds is in `sent`
+        async with Deadline(dialect.seconds or settings.deadline) as deadline:
+            sent = await state.scheduler.call(dialect.read, body, short=dialect.short(body))
+            del body  # it may be large, and what it holds is in `sent`
+            asked = dialect.seconds
+            if asked is not None and asked != deadline.seconds:  # said in the body
+                deadline.extend(asked - deadline.seconds)
 
             async def worked() -> Response:
-                work = await state.inference.read(model, operation, sent, chosen, permit)
+                work = await state.inference.read(model, operation, sent, dialect.options, permit)
                 if asked is None and permit.pixels > MEGA:
                     deadline.extend(permit.pixels / MEGA * settings.deadline_per_megapixel)
-                media_type = answers.negotiate(accept, model, operation, sent, work)
+                dialect.agree(sent, work)
                 decoded = perf_counter()
                 seen.stages.append(("decode", received, decoded))
                 seen.pixels = permit.pixels
-                result = await state.inference.run(model, operation, work, chosen)
+                result = await state.inference.run(model, operation, work, dialect.options)
+                counted.samples = len(result.samples)
                 ran = perf_counter()
                 seen.stages += (("queue", decoded, result.began), ("run", result.began, result.ended))
                 if result.percentile is not None:
                     state.metrics.reconstructed(seen.model, result.percentile)
-                render = partial(answers.render, result, model=model, operation=operation, sent=sent)
-                short = answers.short(result, media_type)
-                response: Response = await state.scheduler.call(render, media_type, short=short)
+                short = dialect.short_answer(result)
+                response: Response = await state.scheduler.call(dialect.render, result, short=short)
                 seen.stages.append(("encode", ran, perf_counter()))
                 return response
 

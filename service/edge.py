@@ -26,7 +26,7 @@ from service.seen import KEY, Seen
 from service.settings import Settings
 from service.tracing import Tracing
 
-HEALTH = frozenset({"/livez", "/readyz"})
+HEALTH = frozenset({"/livez", "/readyz", "/v2/health/live", "/v2/health/ready"})
 METRICS = "/metrics"
 _DOCUMENTATION = ("/docs", "/static-offline-docs")
 _PAGE = "/page/"  # and "/": files of the service itself, which say what they may load (service.webpage)
@@ -48,10 +48,13 @@ _OF_DOCUMENTATION: Headers = [  # Swagger's page starts itself by a script in it
     ),
 ]
 _EXPOSED = (
-    "Model-Name", "Model-Version", "Reconstruction-Error", "Reconstruction-Error-Percentile", "Retry-After",
-    "X-Request-Id",
+    "Inference-Header-Content-Length", "Model-Name", "Model-Version", "Reconstruction-Error",
+    "Reconstruction-Error-Percentile", "Retry-After", "X-Request-Id",
 )  # fmt: skip
-_TAKEN = ("Authorization", "Content-Type", "Request-Deadline", "X-API-Key", "X-Request-Id", "traceparent")
+_TAKEN = (
+    "Authorization", "Content-Type", "Inference-Header-Content-Length", "Request-Deadline", "X-API-Key",
+    "X-Request-Id", "traceparent",
+)  # fmt: skip
 
 _log = logging.getLogger("service.access")
 

@@ -28,6 +28,7 @@ from service.pages import Piece
 from service.pictures import Picture
 from service.requests import Part, Sent
 from service.scheduler import Lane, Scheduler
+from service.statistics import Statistics
 
 ITEM_NUMBERS = 1 << 16  # numbers in one work item: a 28x28 model runs 83 samples at a time, a tile of a page alone
 SHORT_NUMBERS = 1 << 16  # of arrays: to check and convert them takes less than a thread there and back
@@ -91,6 +92,10 @@ class _Run:
     size: int
     told: bool = False
 
+    @property
+    def nanoseconds(self) -> int:
+        return round((self.ended - self.began) * 1e9)
+
 
 class Inference:
     """Runs requests on models through one scheduler.
@@ -102,6 +107,7 @@ class Inference:
         tile: pixels along a side of the tiles of images of any size.
         max_side: pixels along a side of one picture.
         ran: told of every run: the model's name, and how many samples or tiles.
+        statistics: told of every run, in its thread.
     """
 
     def __init__(
@@ -112,6 +118,7 @@ class Inference:
         tile: int,
         max_side: int = images.MAX_SIDE,
         ran: Callable[[str, int], None] | None = None,
+        statistics: Statistics | None = None,
     ) -> None:
         self._scheduler = scheduler
         self._max_pixels = max_pixels
@@ -119,6 +126,7 @@ class Inference:
         self._tile = tile
         self._max_side = max_side
         self._ran = ran
+        self._statistics = statistics or Statistics()
         self._lanes: dict[tuple[Model, Operation], Lane[Array, tuple[Output, _Run]]] = {}
 
     async def read(
@@ -151,7 +159,8 @@ class Inference:
             made = [await self._lane(model, operation, size).join(batch, len(batch))]
         else:
             items = np.array_split(batch, -(-len(batch) // size))  # of one size, but for one sample
-            made = await self._scheduler.run(partial(_timed, partial(model.run, operation)), items)
+            count = partial(self._statistics.ran, model, operation)
+            made = await self._scheduler.run(partial(_timed, partial(model.run, operation), count), items)
         times = self._tell(model, [run for _, run in made])
         return _joined(batch, [output for output, _ in made], options.strength, times)
 
@@ -168,7 +177,8 @@ class Inference:
     def _lane(self, model: Model, operation: Operation, size: int) -> Lane[Array, tuple[Output, _Run]]:
         key = model, operation
         if key not in self._lanes:
-            self._lanes[key] = Lane(self._scheduler, partial(_run_joined, model, operation), size)
+            joined = partial(_run_joined, model, operation, partial(self._statistics.ran, model, operation))
+            self._lanes[key] = Lane(self._scheduler, joined, size)
         return self._lanes[key]
 
     def keep(self, models: Collection[Model]) -> None:
@@ -214,24 +224,31 @@ class Inference:
         items = list(pages.grouped(pieces, ITEM_NUMBERS))
         alone = len(items) == 1 and self._scheduler.idle  # then all cores go into its run
         work_on = partial(pages.denoise, model, strength, ITEM_NUMBERS, wide=alone)
-        made = await self._scheduler.run(partial(_timed, work_on), items)
+        count = partial(self._statistics.ran, model, "denoise")
+        made = await self._scheduler.run(partial(_timed, work_on, count), items)
         began, ended = self._tell(model, [run for _, run in made])
         done = zip(outputs, work.pictures, strict=True)
         given = tuple(Picture(output, picture.notes) for output, picture in done)
         return Result(outputs, given, began=began, ended=ended)
 
 
-def _timed(function: Callable[[Given], Taken], item: Given) -> tuple[Taken, _Run]:
+def _timed(function: Callable[[Given], Taken], count: Callable[[int], None], item: Given) -> tuple[Taken, _Run]:
+    """`function(item)`, and its run; `count` is told its nanoseconds."""
     began = perf_counter()
     result = function(item)
-    return result, _Run(began, perf_counter(), len(item))
+    run = _Run(began, perf_counter(), len(item))
+    count(run.nanoseconds)
+    return result, run
 
 
-def _run_joined(model: Model, operation: Operation, batches: list[Array]) -> list[tuple[Output, _Run]]:
-    """Batches [n,...] of several callers in one run -> the output of each, and that run."""
+def _run_joined(
+    model: Model, operation: Operation, count: Callable[[int], None], batches: list[Array]
+) -> list[tuple[Output, _Run]]:
+    """Batches [n,...] of several callers in one run -> the output of each, and that run; `count` as of `_timed`."""
     began = perf_counter()
     outputs = _outputs(model, operation, batches)
     run = _Run(began, perf_counter(), sum(map(len, batches)))
+    count(run.nanoseconds)
     return [(output, run) for output in outputs]
 
 

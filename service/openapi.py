@@ -175,12 +175,17 @@ def install(app: FastAPI) -> None:
 def secure(app: FastAPI, settings: Settings) -> None:
     """Let the document say which addresses want a key, how it is sent and what comes without it."""
     plain = app.openapi
-    without_key = {"/livez", "/readyz"} | ({"/metrics"} if settings.metrics_without_key else set())
-    problem = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    refused = {
-        "401": {"description": "no key, or one that is not known", "content": problem},
-        "429": {"description": "full, or the key was used too often; see Retry-After", "content": problem},
-    }
+    without_key = {"/livez", "/readyz", "/v2/health/live", "/v2/health/ready"}
+    if settings.metrics_without_key:
+        without_key.add("/metrics")
+    problem = {MEDIA_TYPE: {"schema": {"$ref": _PROBLEM}}}
+    of_v2 = {"application/json": {"schema": {"$ref": "#/components/schemas/ProtocolError"}}}
+
+    def refused(content: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "401": {"description": "no key, or one that is not known", "content": content},
+            "429": {"description": "full, or the key was used too often; see Retry-After", "content": content},
+        }
 
     def secured() -> dict[str, Any]:
         document = plain()
@@ -194,7 +199,7 @@ def secure(app: FastAPI, settings: Settings) -> None:
                 if path in without_key:
                     operation["security"] = []
                 else:
-                    operation["responses"].update(refused)
+                    operation["responses"].update(refused(of_v2 if path.startswith("/v2") else problem))
         return document
 
     app.openapi = secured  # type: ignore[method-assign]

@@ -4,6 +4,7 @@
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import get_args
 from urllib.parse import parse_qsl
@@ -30,8 +31,13 @@ def read(query: bytes, operation: Operation) -> Options:
     """The query string, undecoded; InvalidInput (422) for what is unknown, out of range, or not this operation's."""
     if not query:
         return DEFAULT
-    fit, strength = DEFAULT.fit, DEFAULT.strength
-    for parameter, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+    return chosen(parse_qsl(query.decode("latin-1"), keep_blank_values=True), operation, DEFAULT)
+
+
+def chosen(parameters: Iterable[tuple[str, str]], operation: Operation, otherwise: Options) -> Options:
+    """Names and values as text -> Options, `otherwise` where nothing is said; raises as `read` does."""
+    fit, strength = otherwise.fit, otherwise.strength
+    for parameter, value in parameters:
         if parameter == "fit":
             fit = _fit(value)
         elif parameter == "strength":

@@ -1,4 +1,4 @@
-"""Errors as application/problem+json (RFC 9457), in one place."""
+"""Errors as application/problem+json (RFC 9457), or as the Open Inference Protocol has them, in one place."""
 
 import logging
 from http import HTTPStatus
@@ -51,7 +51,10 @@ def forget(error: BaseException) -> None:
 
 
 def problem(request: Request, status: int, title: str, detail: str, **facts: object) -> Response:
+    """RFC 9457; under /v2 the Open Inference Protocol's error object, with the same sentence and status."""
     of(request.scope).reason = title.lower().replace(" ", "_").replace("-", "_")
+    if request.scope["path"].startswith("/v2"):
+        return Response(orjson.dumps({"error": detail}), status, media_type="application/json")
     return Response(document(request.url.path, status, title, detail, **facts), status, media_type=MEDIA_TYPE)
 
 

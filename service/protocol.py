@@ -31,7 +31,8 @@ from service import problems
 from service.errors import HeadersTooLarge, MalformedRequest, ServiceError, TooManyConnections, TooSlow
 from service.limits import Limits, not_taken
 
-HEALTH = frozenset(("/livez", "/readyz", "/metrics"))  # answered when all connections are taken, too
+# answered when all connections are taken, too
+HEALTH = frozenset(("/livez", "/readyz", "/v2/health/live", "/v2/health/ready", "/metrics"))
 TICK = 0.25  # seconds
 LINGER = 0.5  # seconds that a connection without a request stays open at the end: one may be on its way
 _NEVER = math.inf

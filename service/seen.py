@@ -15,8 +15,9 @@ KEY = "seen"
 class Seen:
     """One request. Times are `time.perf_counter` in seconds.
 
-    `operation`: "" for all else. `model`, `version`: "" until a known model was named, so that callers cannot invent
-    values. `pixels`: pixels or numbers that were let in. `key`: its name. `reason`: the problem's title in snake case.
+    `operation`: "" for all else, "infer" for /v2's until its model was found. `model`, `version`: "" until a known
+    model was named, so that callers cannot invent values. `pixels`: pixels or numbers that were let in. `key`: its
+    name. `reason`: the problem's title in snake case.
     """
 
     # defaults of the class, set when known: a dataclass of these would cost each request a microsecond more

@@ -30,6 +30,7 @@ from service.metrics import Histogram
 from service.settings import Settings, SettingsError, load
 from service.tracing import Tracing
 
+INFER = "/v2/models/none/infer"
 ENCODE = "/v1/models/small/encode"
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -79,9 +80,9 @@ def test_a_sane_request_id_comes_back_and_another_is_replaced(client: TestClient
     assert post(client).headers["x-request-id"] != post(client).headers["x-request-id"]
 
 
-@pytest.mark.parametrize("path", [ENCODE, "/v1/models/none/encode", "/livez", "/docs", "/nothing", "/metrics"])
+@pytest.mark.parametrize("path", [ENCODE, "/v1/models/none/encode", INFER, "/livez", "/docs", "/nothing", "/metrics"])
 def test_every_answer_has_its_security_headers(client: TestClient, path: str) -> None:
-    operation = path.endswith("encode")
+    operation = path.endswith(("encode", "infer"))
     answer = post(client, path) if operation else client.get(path)
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["referrer-policy"] == "no-referrer"
@@ -120,9 +121,39 @@ def test_requests_are_counted_by_model_operation_and_status(fresh: TestClient) -
     assert found["process_resident_memory_bytes",] > 1e6
 
 
+def test_v2_is_counted_under_the_package_and_what_it_does(fresh: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    sent = {"name": "image", "shape": [2, 28, 28, 1], "datatype": "UINT8", "data": [7] * 1568}
+    assert fresh.post("/v2/models/small.reconstruct/infer", json={"inputs": [sent]}).status_code == 200
+    assert fresh.post("/v2/models/small/versions/1/infer", json={}).status_code == 422
+    assert fresh.post("/v2/models/invented.encode/infer", json={}).status_code == 404
+    fresh.get("/v2/health/live")
+    fresh.get("/v2/health/ready")
+    found = metrics(fresh)
+    assert found["autoencoder_requests_total", "small", "reconstruct", "200"] == 1
+    assert found["autoencoder_requests_total", "small", "denoise", "422"] == 1
+    assert found["autoencoder_requests_total", "", "infer", "404"] == 1
+    assert sum(value for key, value in found.items() if key[0] == "autoencoder_requests_total") == 3
+    assert (
+        found["autoencoder_refused_total", "unknown_model"] == found["autoencoder_refused_total", "invalid_input"] == 1
+    )
+    assert found["autoencoder_pixels_total", "small"] == 2 * 784
+    for stage, count in (("receive", 2), ("decode", 1), ("queue", 1), ("run", 1), ("encode", 1)):
+        assert found["autoencoder_stage_seconds_count", stage] == count, stage
+    assert found["autoencoder_batch_samples_sum", "small"] == 2
+    assert found["autoencoder_reconstruction_percentile_count", "small"] == 2
+    told = [(line["model"], line["version"], line["operation"], line.get("reason")) for line in lines(caplog)]
+    assert told == [
+        ("small", "2", "reconstruct", None),
+        ("small", "1", "denoise", "invalid_input"),
+        ("", "", "infer", "unknown_model"),
+    ]
+
+
 def test_names_of_callers_never_become_labels(fresh: TestClient) -> None:
     for number in range(20):
         post(fresh, f"/v1/models/name-{number}/encode")
+        post(fresh, f"/v2/models/name-{number}/infer")
         fresh.get(f"/v1/models/name-{number}")
     assert "name-" not in fresh.get("/metrics").text
 
@@ -232,6 +263,12 @@ def test_operations_want_a_key_and_health_does_not(models: Path, keys: Path, cap
         for path in ("/v1/models", "/metrics", "/docs", "/openapi.json", "/nothing"):
             assert client.get(path).status_code == 401, path
         assert client.get("/livez").status_code == client.get("/readyz").status_code == 200
+        for path in ("/v2/health/live", "/v2/health/ready"):
+            assert client.get(path).status_code == 200, path
+        for answer in (client.get("/v2"), client.get("/v2/models/small/ready"), post(client, INFER)):
+            assert answer.status_code == 401
+            assert answer.headers["www-authenticate"] == "Bearer"
+            assert list(answer.json()) == ["error"]
         refused = post(client)
         assert refused.status_code == 401
         assert refused.headers["www-authenticate"] == "Bearer"
@@ -244,6 +281,8 @@ def test_operations_want_a_key_and_health_does_not(models: Path, keys: Path, cap
         document = client.get("/openapi.json", headers={"X-API-Key": "secret"}).json()
     assert set(document["components"]["securitySchemes"]) == {"bearer", "header"}
     assert document["paths"]["/livez"]["get"]["security"] == []
+    assert document["paths"]["/v2/health/ready"]["get"]["security"] == []
+    assert "ProtocolError" in str(document["paths"]["/v2"]["get"]["responses"]["401"])
     assert "401" in document["paths"]["/v1/models"]["get"]["responses"]
     assert "secret" not in caplog.text
     assert "wrong" not in caplog.text

@@ -36,15 +36,16 @@ def test_more_connections_than_files_stop_the_start_with_one_line(
     assert error.count("\n") == 1
 
 
-def test_a_refused_body_is_not_kept_until_the_collector_comes(client: TestClient) -> None:
+@pytest.mark.parametrize("address", ["/v1/models/small/encode", "/v2/models/small.encode/infer"])
+def test_a_refused_body_is_not_kept_until_the_collector_comes(client: TestClient, address: str) -> None:
     """It was, where a thread read it: the refusal, its trace, the frames and a future made a circle."""
     body = b'{"inputs": [' + b'"a", ' * 10_000 + b"1]}"
-    client.post("/v1/models/small/encode", content=body, headers={"Content-Type": "application/json"})
+    client.post(address, content=body, headers={"Content-Type": "application/json"})
     gc.collect()
     gc.disable()
     try:
         for _ in range(3):
-            answer = client.post("/v1/models/small/encode", content=body, headers={"Content-Type": "application/json"})
+            answer = client.post(address, content=body, headers={"Content-Type": "application/json"})
             assert answer.status_code == 422
         kept = [one for one in gc.get_objects() if isinstance(one, ServiceError)]
         assert not [error for error in kept if error.__traceback__ is not None]
@@ -73,4 +74,5 @@ def test_who_is_told_to_stop_is_not_ready(models: Path) -> None:
         answer = client.get("/readyz")
         assert answer.status_code == 503
         assert "the service is stopping" in answer.json()["detail"]
-        assert client.get("/livez").status_code == 200
+        assert client.get("/v2/health/ready").status_code == 503
+        assert client.get("/livez").status_code == client.get("/v2/health/live").status_code == 200
