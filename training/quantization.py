@@ -28,14 +28,17 @@ from training.rewriting import for_whole_numbers
 
 Image = NDArray[np.uint8]  # [H,W,C]
 
-PERCENTILES = (99.99, 99.999)  # and as much below
 KINDS = ("Conv", "Relu", "Add", "MaxPool", "DepthToSpace", "Transpose", "Reshape")
 STRIDE = 64  # a multiple of every stride
 MOST_IN_FLOATS = 0.5  # share of the convolutions; beyond it the graph is hardly faster
 
 
 def quantized(
-    graph: bytes, calibration: Sequence[Image], error: Callable[[bytes], float], allowed: float
+    graph: bytes,
+    calibration: Sequence[Image],
+    error: Callable[[bytes], float],
+    allowed: float,
+    percentiles: Sequence[float] = (99.99, 99.999),
 ) -> bytes | None:
     """`graph` with as many convolutions in eight bits as `allowed` lets; None if too few are left.
 
@@ -44,6 +47,7 @@ def quantized(
         calibration: noisy images of the training data, which give the tensors' ranges.
         error: of a graph on validation images, in any unit that grows as it gets worse.
         allowed: the largest error.
+        percentiles: of a tensor's values, below which its range ends, and as much above its start; the best is taken.
     """
     prepared = _prepared(for_whole_numbers(graph))
     inside = _between_convolutions(prepared)
@@ -61,7 +65,7 @@ def quantized(
         finished: bytes = quantizer.model.model.SerializeToString(deterministic=True)
         return finished
 
-    choices = _ranges(prepared, calibration)
+    choices = _ranges(prepared, calibration, percentiles)
     errors = [error(made(ranges, [])) for ranges in choices]
     ranges = choices[int(np.argmin(errors))]
     if min(errors) <= allowed:
@@ -115,8 +119,8 @@ def _between_convolutions(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     return [node for node in nodes[first : last + 1] if node.op_type in KINDS]
 
 
-def _ranges(model: onnx.ModelProto, images: Sequence[Image]) -> list[object]:
-    """Of every tensor, one choice for each of PERCENTILES."""
+def _ranges(model: onnx.ModelProto, images: Sequence[Image], percentiles: Sequence[float]) -> list[object]:
+    """Of every tensor, one choice for each percentile."""
     with (
         tempfile.TemporaryDirectory() as folder,
         contextlib.redirect_stdout(io.StringIO()),
@@ -130,7 +134,7 @@ def _ranges(model: onnx.ModelProto, images: Sequence[Image]) -> list[object]:
         for image in images:  # it keeps all tensors of what it is given at once
             calibrator.collect_data(_Reader([image]))
         choices = []
-        for percentile in PERCENTILES:
+        for percentile in percentiles:
             calibrator.collector.percentile = percentile
             choices.append(calibrator.compute_data())
         return choices

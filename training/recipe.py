@@ -154,6 +154,9 @@ class Quantization(_Section):
 
     loss: float = Field(0.05, gt=0, le=3, description="dB of PSNR on validation that it may lose, at most")
     calibration: int = Field(64, ge=1, le=4096, description="training patches that give the ranges")
+    percentiles: list[float] = Field(
+        [99.99, 99.999], min_length=1, description="where ranges may end; validation takes the best"
+    )
 
 
 class Pretraining(_Section):

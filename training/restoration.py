@@ -194,7 +194,8 @@ def _quantized(recipe: Recipe, data: Patches, graph: bytes) -> bytes | None:
         served = quantization.served(candidate)
         return -float(np.mean([denoising.psnr(denoising.mse(served(noisy), clean)) for noisy, clean in held_out]))
 
-    found = quantization.quantized(graph, calibration, error, error(graph) + recipe.quantization.loss)
+    asked = recipe.quantization
+    found = quantization.quantized(graph, calibration, error, error(graph) + asked.loss, asked.percentiles)
     if found is None:
         print(f"{recipe.name}: not quantised, it would lose more than {recipe.quantization.loss} dB", file=sys.stderr)  # noqa: T201
     return found
