@@ -38,7 +38,7 @@ _ALWAYS: Headers = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy"
 _NOTHING_RUNS = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 _OF_ANSWERS: Headers = [*_ALWAYS, _NOTHING_RUNS, (b"cache-control", b"no-store")]
 _OF_THE_REST: Headers = [*_ALWAYS, _NOTHING_RUNS]
-_OF_THE_PAGE: Headers = [(b"referrer-policy", b"no-referrer")]  # it has the others already
+_OF_THE_PAGE: Headers = _ALWAYS  # what it may load it says itself
 _OF_DOCUMENTATION: Headers = [  # Swagger's page starts itself by a script in its HTML, and draws data: images
     *_ALWAYS,
     (

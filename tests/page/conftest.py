@@ -1,5 +1,6 @@
 """The page as a person has it: the shipped models, served by a process of their own, in a real Chromium."""
 
+import os
 import shutil
 import socket
 import subprocess
@@ -15,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # and no longer: while Playwright is there, asyncio.run is not
 def address() -> Iterator[str]:
     """http://127.0.0.1:<port>/ of a running service."""
     if CHROMIUM is None:
@@ -24,7 +25,10 @@ def address() -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "service", "serve", "--port", str(port)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as service:
+    environment = {**os.environ, "AUTOENCODER_DRAIN": "0"}
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as service:
         try:
             _wait_for(port, service)
             yield f"http://127.0.0.1:{port}/"
@@ -32,7 +36,7 @@ def address() -> Iterator[str]:
             service.terminate()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(address: str) -> Iterator[Browser]:
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
@@ -89,7 +93,7 @@ class Visit:
             self.outside.append(request.url)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def window(browser: Browser) -> Page:
     context = browser.new_context(locale="ko-KR", permissions=["clipboard-read", "clipboard-write"])
     context.set_default_timeout(20_000)
