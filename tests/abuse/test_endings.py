@@ -14,7 +14,7 @@ from benchmarks.abuse.serving import HOST, Client, Serving, serving
 
 CONTENT_TYPE, DRAWING = bodies.seeds()["npy"]
 SMALL = crowds.Request("/v1/models/small/encode", DRAWING, CONTENT_TYPE)
-LONG = crowds.Request("/v1/models/whole/denoise", bodies.npy(np.zeros((1, 1400, 1400, 1), np.uint8)), CONTENT_TYPE)
+LONG = crowds.Request("/v1/models/whole/denoise", bodies.npy(np.zeros((1, 3000, 3000, 1), np.uint8)), CONTENT_TYPE)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,8 @@ def asked(served: Serving) -> tuple[threading.Thread, list[int]]:
 
 
 def full(served: Serving) -> None:
-    """Wait until the long request has the only place."""
+    """Wait until the long request has the only place; what asks whether it has must not take it first."""
+    time.sleep(0.3)
     with Client(served.port) as client:
         until = time.monotonic() + 20
         while SMALL.by(client).status != 429:
