@@ -42,14 +42,13 @@ def test_a_refused_body_is_not_kept_until_the_collector_comes(client: TestClient
     body = b'{"inputs": [' + b'"a", ' * 10_000 + b"1]}"
     client.post(address, content=body, headers={"Content-Type": "application/json"})
     gc.collect()
-    earlier = [one for one in gc.get_objects() if isinstance(one, ServiceError)]  # other tests hold some
     gc.disable()
     try:
         for _ in range(3):
             answer = client.post(address, content=body, headers={"Content-Type": "application/json"})
             assert answer.status_code == 422
-        kept = [one for one in gc.get_objects() if isinstance(one, ServiceError)]
-        kept = [one for one in kept if not any(one is other for other in earlier)]
+        # by type: isinstance asks __class__, and torch has objects that warn when they are asked
+        kept = [one for one in gc.get_objects() if issubclass(type(one), ServiceError)]
         assert not [error for error in kept if error.__traceback__ is not None]
     finally:
         gc.enable()
