@@ -19,9 +19,9 @@ from service import __version__, gallery, openapi, options, problems, requests, 
 from service.access import Keys, KeysError
 from service.admission import MEGA, Admission
 from service.dialects import Dialect, Native
-from service.edge import METRICS, Edge
+from service.edge import Edge
 from service.errors import NotReady, UnknownOperation
-from service.front import OPERATIONS, Documented, Front, documented
+from service.front import METRICS, OPERATIONS, Documented, Front, documented
 from service.inference import Inference
 from service.lifetime import Deadline, until_gone
 from service.manifest import Operation

@@ -38,7 +38,11 @@ class ServiceProblem(Exception):
 
 
 class ServiceUnreachable(Exception):
-    """No answer: nobody listens there, the connection broke, or it took longer than the timeout."""
+    """No answer: nobody listens there, the connection broke, or it took too long; `detail` says which."""
+
+    @property
+    def detail(self) -> str:
+        return str(self)
 
 
 @dataclass(frozen=True)

@@ -20,14 +20,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service import problems
 from service.access import Keys
 from service.errors import ServiceError
-from service.front import Front
+from service.front import HEALTH, METRICS, Front
 from service.metrics import Metrics
 from service.seen import KEY, Seen
 from service.settings import Settings
 from service.tracing import Tracing
 
-HEALTH = frozenset({"/livez", "/readyz", "/v2/health/live", "/v2/health/ready"})
-METRICS = "/metrics"
 _DOCUMENTATION = ("/docs", "/static-offline-docs")
 _PAGE = "/page/"  # and "/": files of the service itself, which say what they may load (service.webpage)
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")

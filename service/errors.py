@@ -158,13 +158,9 @@ class ModelFailed(ServiceError):
     title = "Model failed"
 
 
-class TooManyConnections(ServiceError):
+class TooManyConnections(Overloaded):
     status = 503
     title = "Too many connections"
-
-    @property
-    def headers(self) -> dict[str, str]:
-        return {"Retry-After": "1"}
 
 
 class NotReady(ServiceError):

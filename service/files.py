@@ -17,8 +17,9 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import httpx2
@@ -27,7 +28,7 @@ import numpy as np
 from service import codec, images
 from service.app import create_app
 from service.client import Array, AsyncClient, ServiceProblem, ServiceUnreachable
-from service.errors import MalformedBody, ServiceError
+from service.errors import ServiceError
 from service.pictures import Picture
 from service.settings import Settings
 
@@ -76,9 +77,6 @@ class Told:
         self._clear()
         print(f"{job.name}: {sentence}", file=sys.stderr)
         self._line(job, error=sentence)
-
-    def skipped(self, count: int) -> None:
-        self.there = count
 
     def summary(self) -> int:
         self._clear()
@@ -185,9 +183,8 @@ async def _denoise(client: AsyncClient, model: str, asked: argparse.Namespace, a
     jobs = _jobs(asked.inputs, asked.output)
     if asked.json and asked.output == PIPE:
         raise FilesError("--json and -o - both want standard output")
-    told = Told("cleaned", len(jobs), asked.json)
     waiting = [job for job in jobs if asked.again or not _is_made(job)]
-    told.skipped(len(jobs) - len(waiting))
+    told = Told("cleaned", len(jobs), asked.json, there=len(jobs) - len(waiting))
 
     async def one(job: Job) -> None:
         started = time.monotonic()
@@ -208,11 +205,8 @@ async def _encode(client: AsyncClient, model: str, asked: argparse.Namespace, at
         raise FilesError(f"latents are written as .npy; {output} is another file")
     if [Path(name).suffix for name in asked.inputs] == [".npy"]:
         samples = _load(Path(asked.inputs[0]))
-        parts = [
-            await _said(client.encode(model, samples[i : i + SAMPLES], version=asked.model_version, fit=asked.fit))
-            for i in range(0, len(samples), SAMPLES)
-        ]
-        _write(output, _npy(np.concatenate(parts)))
+        made = await _in_parts(samples, partial(client.encode, model, version=asked.model_version, fit=asked.fit))
+        _write(output, _npy(made))
         return 0
     jobs = [Job(source, name, None) for source, name in _sources(asked.inputs)]
     told = Told("encoded", len(jobs), as_json=False)
@@ -238,11 +232,7 @@ async def _decode(client: AsyncClient, model: str, asked: argparse.Namespace, at
         raise FilesError("decode takes one file of latents")
     latents = _load(None if asked.inputs[0] == PIPE else Path(asked.inputs[0]))
     output = None if asked.output == PIPE else Path(asked.output)
-    parts = [
-        await _said(client.decode(model, latents[i : i + SAMPLES], version=asked.model_version))
-        for i in range(0, len(latents), SAMPLES)
-    ]
-    samples = np.concatenate(parts)
+    samples = await _in_parts(latents, partial(client.decode, model, version=asked.model_version))
     if output is None or output.suffix == ".npy":
         _write(output, _npy(samples))
     elif samples.dtype != np.uint8:
@@ -296,7 +286,7 @@ async def _each(jobs: Sequence[Job], work: Callable[[Job], Awaitable[None]], tol
             try:
                 await work(job)
             except (ServiceProblem, ServiceUnreachable) as refused:
-                told.failure(job, getattr(refused, "detail", str(refused)))
+                told.failure(job, refused.detail)
             except OSError as error:
                 told.failure(job, error.strerror or str(error))
 
@@ -305,12 +295,12 @@ async def _each(jobs: Sequence[Job], work: Callable[[Job], Awaitable[None]], tol
             group.create_task(worker())
 
 
-async def _said(work: Awaitable[Array]) -> Array:
-    """Of the only input: what goes wrong with it ends the command."""
+async def _in_parts(array: Array, ask: Callable[[Array], Awaitable[Array]]) -> Array:
+    """An array [N,...] that is the only input, SAMPLES at once; what goes wrong with it ends the command."""
     try:
-        return await work
+        return np.concatenate([await ask(array[i : i + SAMPLES]) for i in range(0, len(array), SAMPLES)])
     except (ServiceProblem, ServiceUnreachable) as refused:
-        raise FilesError(getattr(refused, "detail", str(refused))) from refused
+        raise FilesError(refused.detail) from refused
 
 
 def _jobs(inputs: Sequence[str], output: str) -> list[Job]:
@@ -405,7 +395,7 @@ def _load(path: Path | None) -> Array:
         return codec.read_npy(data, str(path or "standard input"))
     except OSError as error:
         raise FilesError(f"{path} cannot be read: {error.strerror}") from error
-    except (MalformedBody, ServiceError) as broken:
+    except ServiceError as broken:
         raise FilesError(broken.detail) from broken
 
 
@@ -416,9 +406,8 @@ def _npy(array: Array) -> bytes:
 def _write(path: Path | None, data: bytes) -> None:
     """Whole or not at all, folders made as needed; None: to standard output."""
     if path is None:
-        with nullcontext(sys.stdout.buffer) as out:
-            out.write(data)
-            out.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")

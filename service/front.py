@@ -20,6 +20,8 @@ from service import problems
 from service.manifest import Operation
 from service.seen import of
 
+HEALTH = frozenset({"/livez", "/readyz", "/v2/health/live", "/v2/health/ready"})
+METRICS = "/metrics"
 OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 
 _ADDRESS = re.compile(rf"/v1/models/([^/]+)(?:/versions/([^/]+))?/({'|'.join(OPERATIONS)})")

@@ -232,11 +232,13 @@ class Inference:
         return Result(outputs, given, began=began, ended=ended)
 
 
-def _timed(function: Callable[[Given], Taken], count: Callable[[int], None], item: Given) -> tuple[Taken, _Run]:
-    """`function(item)`, and its run; `count` is told its nanoseconds."""
+def _timed(
+    function: Callable[[Given], Taken], count: Callable[[int], None], item: Given, size: int | None = None
+) -> tuple[Taken, _Run]:
+    """`function(item)`, and its run of `size`, by default the item's length; `count` is told its nanoseconds."""
     began = perf_counter()
     result = function(item)
-    run = _Run(began, perf_counter(), len(item))
+    run = _Run(began, perf_counter(), len(item) if size is None else size)
     count(run.nanoseconds)
     return result, run
 
@@ -245,10 +247,7 @@ def _run_joined(
     model: Model, operation: Operation, count: Callable[[int], None], batches: list[Array]
 ) -> list[tuple[Output, _Run]]:
     """Batches [n,...] of several callers in one run -> the output of each, and that run; `count` as of `_timed`."""
-    began = perf_counter()
-    outputs = _outputs(model, operation, batches)
-    run = _Run(began, perf_counter(), sum(map(len, batches)))
-    count(run.nanoseconds)
+    outputs, run = _timed(partial(_outputs, model, operation), count, batches, sum(map(len, batches)))
     return [(output, run) for output in outputs]
 
 

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from service.errors import InvalidInput, ModelFailed, OperationMissing
 from service.graph import Port
 from service.manifest import Operation, Role
-from service.package import Modality, Package
-from service.providers import Precision, Provider, eight_bit_instructions, obtained, open_session
+from service.package import Modality, Package, PackageError
+from service.providers import Precision, Provider, SessionFailed, eight_bit_instructions, obtained, open_session
 
 Array = NDArray[Any]
 
@@ -196,6 +196,17 @@ class Model:
         if quantiles is None:
             raise AssertionError("This is a bug: verified packages that reconstruct have quantiles")
         return np.interp(error, quantiles, np.linspace(0, 100, len(quantiles)))
+
+
+def unusable(folder: str, reason: PackageError | SessionFailed | ModelFailed | OSError) -> str:
+    """Why the package in `folder` is not served, in a sentence."""
+    if isinstance(reason, PackageError):
+        return str(reason)
+    if isinstance(reason, ModelFailed):
+        return f"{folder} fails when it is run: {reason.detail}"
+    if isinstance(reason, OSError):
+        return f"{folder} cannot be read: {reason.strerror}"
+    return f"{folder} cannot be opened by onnxruntime: {reason}"
 
 
 def reconstruction_error(batch: Array, output: Array) -> NDArray[np.float64]:

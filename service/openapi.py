@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from service import images
 from service.answers import PICTURES
+from service.front import HEALTH, METRICS
 from service.images import MEDIA_TYPES
 from service.manifest import Operation
 from service.options import FITS
@@ -175,9 +176,7 @@ def install(app: FastAPI) -> None:
 def secure(app: FastAPI, settings: Settings) -> None:
     """Let the document say which addresses want a key, how it is sent and what comes without it."""
     plain = app.openapi
-    without_key = {"/livez", "/readyz", "/v2/health/live", "/v2/health/ready"}
-    if settings.metrics_without_key:
-        without_key.add("/metrics")
+    without_key = HEALTH | ({METRICS} if settings.metrics_without_key else set())
     problem = {MEDIA_TYPE: {"schema": {"$ref": _PROBLEM}}}
     of_v2 = {"application/json": {"schema": {"$ref": "#/components/schemas/ProtocolError"}}}
 

@@ -36,7 +36,7 @@ from service.graph import (
 )
 from service.manifest import QUANTILES, Golden, GraphFile, Kind, Manifest, Operation, Role
 
-__all__ = ["Manifest", "Package", "PackageError", "next_version", "read", "sha256", "verify", "write"]
+__all__ = ["Manifest", "Package", "PackageError", "folder", "next_version", "read", "sha256", "verify", "write"]
 
 MANIFEST = "manifest.json"
 STALE = 3600  # seconds; to write a package takes less than one
@@ -83,14 +83,14 @@ def read(directory: Path) -> Package:
     manifest = _read_manifest(directory)
     if (directory.parent.name, directory.name) != (manifest.name, str(manifest.version)):
         raise ManifestError(
-            f"{_where(directory)}/{MANIFEST} is of {manifest.name} version {manifest.version}, "
+            f"{folder(directory)}/{MANIFEST} is of {manifest.name} version {manifest.version}, "
             f"so its folder must be {manifest.name}/{manifest.version}"
         )
     graphs: dict[Role, bytes] = {}
     for role, graph in manifest.graphs.items():
         graphs[role] = _read_digested(directory, graph)
     golden = None if manifest.golden is None else _read_digested(directory, manifest.golden, MAX_GOLDEN)
-    return replace(verify(manifest, graphs, where=_where(directory)), golden=golden)
+    return replace(verify(manifest, graphs, where=folder(directory)), golden=golden)
 
 
 def verify(manifest: Manifest, graphs: Mapping[Role, bytes], where: str) -> Package:
@@ -127,11 +127,11 @@ def _read_manifest(directory: Path) -> Manifest:
     try:
         return Manifest.model_validate_json(_read_file(directory, MANIFEST))
     except GraphMissing as missing:
-        raise ManifestError(f"{_where(directory)} has no {MANIFEST}") from missing
+        raise ManifestError(f"{folder(directory)} has no {MANIFEST}") from missing
     except ValidationError as invalid:
         first = invalid.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise ManifestError(f"{_where(directory)}/{MANIFEST}: {key or 'document'}: {first['msg']}") from invalid
+        raise ManifestError(f"{folder(directory)}/{MANIFEST}: {key or 'document'}: {first['msg']}") from invalid
 
 
 def _read_digested(directory: Path, listed: GraphFile | Golden, most: int | None = None) -> bytes:
@@ -139,7 +139,7 @@ def _read_digested(directory: Path, listed: GraphFile | Golden, most: int | None
     data = _read_file(directory, listed.file, most)
     if (digest := sha256(data)) != listed.sha256:
         raise DigestMismatch(
-            f"{_where(directory)}/{listed.file} has SHA-256 {digest[:12]}..., the manifest says "
+            f"{folder(directory)}/{listed.file} has SHA-256 {digest[:12]}..., the manifest says "
             f"{listed.sha256[:12]}...: the file is not the one that was exported"
         )
     return data
@@ -148,14 +148,14 @@ def _read_digested(directory: Path, listed: GraphFile | Golden, most: int | None
 def _read_file(directory: Path, name: str, most: int | None = None) -> bytes:
     """Bytes of a plain file of the package; never follows a link, never leaves the folder."""
     if name != Path(name).name or name in {"", ".", ".."} or "\\" in name or "\0" in name:
-        raise PathRefused(f"{_where(directory)}: {name!r} is not a plain file name inside the package")
+        raise PathRefused(f"{folder(directory)}: {name!r} is not a plain file name inside the package")
     path = directory / name
     if path.is_symlink():
-        raise PathRefused(f"{_where(directory)}/{name} is a link; a package holds its own files")
+        raise PathRefused(f"{folder(directory)}/{name} is a link; a package holds its own files")
     if not path.is_file():
-        raise GraphMissing(f"{_where(directory)} has no file {name}")
+        raise GraphMissing(f"{folder(directory)} has no file {name}")
     if most is not None and (size := path.stat().st_size) > most:
-        raise ManifestError(f"{_where(directory)}/{name} has {size} bytes; the limit is {most}")
+        raise ManifestError(f"{folder(directory)}/{name} has {size} bytes; the limit is {most}")
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
     with os.fdopen(descriptor, "rb") as file:
         return file.read()
@@ -190,10 +190,10 @@ def write(models: Path, manifest: Manifest, graphs: Mapping[Role, bytes], files:
     """
     final = models / manifest.name / str(manifest.version)
     if final.exists():
-        raise PackageExists(f"{_where(final)} exists already; a version is never overwritten")
+        raise PackageExists(f"{folder(final)} exists already; a version is never overwritten")
     if set(graphs) != set(manifest.graphs):
         raise GraphMissing(
-            f"{_where(final)}: the manifest names graphs {_names(manifest.graphs)}, given are {_names(graphs)}"
+            f"{folder(final)}: the manifest names graphs {_names(manifest.graphs)}, given are {_names(graphs)}"
         )
     models.mkdir(parents=True, exist_ok=True)
     _sweep(models)
@@ -246,7 +246,7 @@ def _rename(directory: Path, final: Path) -> None:
         directory.rename(final)
     except OSError as error:
         if final.exists():
-            raise PackageExists(f"{_where(final)} was written by somebody else meanwhile") from error
+            raise PackageExists(f"{folder(final)} was written by somebody else meanwhile") from error
         with contextlib.suppress(OSError):  # the name's folder, if this was to be its first version
             final.parent.rmdir()
         raise
@@ -262,7 +262,8 @@ def _sync(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _where(directory: Path) -> str:
+def folder(directory: Path) -> str:
+    """models/<name>/<version> -> "<name>/<version>", as sentences and listings call it."""
     return f"{directory.parent.name}/{directory.name}"
 
 

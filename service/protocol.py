@@ -27,12 +27,11 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from service import problems
+from service import front, problems
 from service.errors import HeadersTooLarge, MalformedRequest, ServiceError, TooManyConnections, TooSlow
 from service.limits import Limits, not_taken
 
-# answered when all connections are taken, too
-HEALTH = frozenset(("/livez", "/readyz", "/v2/health/live", "/v2/health/ready", "/metrics"))
+ALWAYS = front.HEALTH | {front.METRICS}  # answered when all connections are taken, too
 TICK = 0.25  # seconds
 LINGER = 0.5  # seconds that a connection without a request stays open at the end: one may be on its way
 _NEVER = math.inf
@@ -290,7 +289,7 @@ def _refusing(error: ServiceError, health: ASGIApp | None = None) -> ASGIApp:
     """An application that answers `error` to all; but health and metrics by `health`, if it is given."""
 
     async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
-        if health is not None and scope["path"] in HEALTH:
+        if health is not None and scope["path"] in ALWAYS:
             await health(scope, receive, send)
             return
         body = problems.document(scope["path"], error.status, error.title, error.detail)

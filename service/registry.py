@@ -18,7 +18,7 @@ from pathlib import Path
 
 from service import golden, package
 from service.errors import ModelFailed, UnknownModel, UnknownVersion
-from service.model import Model
+from service.model import Model, unusable
 from service.package import Package, PackageError
 from service.providers import Precision, Provider, ProviderMissing, SessionFailed, fallback
 from service.verification import Unverified, Verifier, fingerprint
@@ -168,7 +168,7 @@ class Opener:
         Raises:
             ProviderMissing: `required`, and a session does not run on `provider`; that is no package's fault.
         """
-        folder = f"{directory.parent.name}/{directory.name}"
+        folder = package.folder(directory)
         try:
             passed = None if self.verifier is None else self.verifier.verify(directory)
             opened = _same(package.read(directory), passed, folder)
@@ -176,7 +176,7 @@ class Opener:
             model.warm_up(self.side)
             golden.check(opened, model)
         except (PackageError, SessionFailed, Unverified, ModelFailed, OSError) as reason:
-            refusal = Refusal(folder, _sentence(folder, reason))
+            refusal = Refusal(folder, str(reason) if isinstance(reason, Unverified) else unusable(folder, reason))
             _log.error("%s is not served: %s", folder, refusal.reason)
             return refusal
         _log.info("%s is open on %s, %s (asked for: %s)", folder, model.provider, model.precision, self.provider)
@@ -253,16 +253,6 @@ def _same(opened: Package, passed: str | None, folder: str) -> Package:
 
 def _names(models: Path) -> list[Path]:
     return sorted(p for p in models.iterdir() if p.is_dir() and not p.name.startswith("."))
-
-
-def _sentence(folder: str, reason: Exception) -> str:
-    if isinstance(reason, (PackageError, Unverified)):
-        return str(reason)
-    if isinstance(reason, ModelFailed):
-        return f"{folder} fails when it is run: {reason.detail}"
-    if isinstance(reason, OSError):
-        return f"{folder} cannot be read: {reason.strerror}"
-    return f"{folder} cannot be opened by onnxruntime: {reason}"
 
 
 __all__ = ["DEFAULT", "Opener", "ProviderMissing", "Refusal", "Registry", "directories", "open_all", "pins"]

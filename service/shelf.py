@@ -6,6 +6,7 @@
 import sys
 from pathlib import Path
 
+from service import package
 from service.registry import directories, open_all, pins
 from service.settings import MIB, Settings
 from service.verification import Unverified, Verifier
@@ -42,7 +43,7 @@ def verified(chosen: Settings, which: str | None) -> int:
     bad = 0
     try:
         for directory in _chosen(chosen.models, which):
-            folder = f"{directory.parent.name}/{directory.name}"
+            folder = package.folder(directory)
             try:
                 verifier.verify(directory)
             except Unverified as refusal:
@@ -68,11 +69,10 @@ def card(chosen: Settings, which: str | None) -> int:
     path = directory / "README.md"
     try:
         if path.is_symlink() or path.stat().st_size > MIB:
-            raise NoSuchPackage(f"the card of {directory.parent.name}/{directory.name} is a link, or over 1 MiB")
+            raise NoSuchPackage(f"the card of {package.folder(directory)} is a link, or over 1 MiB")
         sys.stdout.write(path.read_text(encoding="utf-8", errors="replace"))
     except OSError as error:
-        where = f"{directory.parent.name}/{directory.name}"
-        raise NoSuchPackage(f"{where} has no card (README.md): {error.strerror}") from error
+        raise NoSuchPackage(f"{package.folder(directory)} has no card (README.md): {error.strerror}") from error
     return 0
 
 
@@ -80,8 +80,8 @@ def _chosen(models: Path, which: str | None) -> list[Path]:
     everything = directories(models)
     if which is None:
         return everything
-    found = [p for p in everything if which in (p.parent.name, f"{p.parent.name}/{p.name}")]
+    found = [p for p in everything if which in (p.parent.name, package.folder(p))]
     if not found:
-        have = ", ".join(f"{p.parent.name}/{p.name}" for p in everything) or "none"
+        have = ", ".join(map(package.folder, everything)) or "none"
         raise NoSuchPackage(f"there is no package {which!r}; there are: {have}")
     return found

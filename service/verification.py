@@ -46,7 +46,7 @@ class Verifier:
 
     def verify(self, directory: Path) -> str:
         """models/<name>/<version>/ -> the fingerprint of the manifest that passed; raises Unverified."""
-        where = f"{directory.parent.name}/{directory.name}"
+        where = package.folder(directory)
         with self._lock:
             try:
                 answer = self._ask({"directory": str(directory.absolute()), **self._limits})
@@ -140,7 +140,7 @@ def _preload() -> None:
 
 def _tried(directory: Path, memory: int, seconds: float) -> dict[str, str]:
     """In a fork: what it says, or what became of it."""
-    where = f"{directory.parent.name}/{directory.name}"
+    where = package.folder(directory)
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -183,7 +183,7 @@ def _child(directory: Path, memory: int, seconds: float, writing: int) -> None:
     except MemoryError:
         answer = _too_much(directory, memory)
     except BaseException as failure:  # noqa: BLE001  (nothing that a package does may go unanswered)
-        answer = {"refused": f"{directory.parent.name}/{directory.name} is not usable: {_first_line(failure)}"}
+        answer = {"refused": f"{package.folder(directory)} is not usable: {_first_line(failure)}"}
     if "bad_alloc" in answer.get("refused", "") or "allocate memory" in answer.get("refused", ""):
         answer = _too_much(directory, memory)
     with contextlib.suppress(OSError):
@@ -194,10 +194,10 @@ def _child(directory: Path, memory: int, seconds: float, writing: int) -> None:
 def _verdict(directory: Path) -> dict[str, str]:
     from service import golden
     from service.errors import ModelFailed
-    from service.model import Model
+    from service.model import Model, unusable
     from service.providers import SessionFailed, eight_bit_instructions
 
-    where = f"{directory.parent.name}/{directory.name}"
+    where = package.folder(directory)
     try:
         opened = package.read(directory)
         for precision in (
@@ -206,14 +206,10 @@ def _verdict(directory: Path) -> dict[str, str]:
             model = Model(opened, "cpu", precision=precision)
             model.warm_up()
             golden.check(opened, model)
-    except package.PackageError as refusal:
-        return {"refused": str(refusal)}
-    except SessionFailed as failure:
-        return {"refused": f"{where} cannot be opened by onnxruntime: {failure}"}
     except ModelFailed as failure:
-        return {"refused": f"{where} fails when it is run: {failure.detail}: {_first_line(failure.__cause__)}"}
-    except OSError as error:
-        return {"refused": f"{where} cannot be read: {error.strerror}"}
+        return {"refused": f"{unusable(where, failure)}: {_first_line(failure.__cause__)}"}
+    except (package.PackageError, SessionFailed, OSError) as reason:
+        return {"refused": unusable(where, reason)}
     return {"passed": fingerprint(opened.manifest)}
 
 
@@ -231,7 +227,7 @@ def _limit(memory: int, seconds: float) -> None:
 
 
 def _too_much(directory: Path, memory: int) -> dict[str, str]:
-    where = f"{directory.parent.name}/{directory.name}"
+    where = package.folder(directory)
     return {"refused": f"{where} wants more memory than a package may have while it is tried, {memory // MIB} MiB"}
 
 

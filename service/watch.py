@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from service import package
 from service.providers import ProviderMissing
 from service.registry import DEFAULT, Opener, Refusal, Registry, directories, pins
 
@@ -121,9 +122,7 @@ def scan(models: Path) -> dict[str, Mark]:
     Raises:
         OSError: the folder itself, or a name's, cannot be listed.
     """
-    return {
-        f"{path.parent.name}/{path.name}": mark for path in directories(models) if (mark := _mark(path)) is not None
-    }
+    return {package.folder(path): mark for path in directories(models) if (mark := _mark(path)) is not None}
 
 
 def _mark(directory: Path) -> Mark | None:

@@ -8,38 +8,28 @@ known to be good.
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 
 from service import golden, package
 from service.package import PackageError
+from training import checkpoint
+from training.errors import DiskError
 
 
 def add(directory: Path) -> bool:
-    """Whether a golden pair was added; False if the package has one. Raises PackageError, OSError."""
+    """Whether a golden pair was added; False if the package has one. Raises PackageError, OSError, DiskError."""
     opened = package.read(directory)
     if opened.manifest.golden is not None:
         return False
     listed, data = golden.make(opened)
     facts = opened.manifest.model_copy(update={"golden": listed})
     text = json.dumps(facts.model_dump(mode="json", exclude_none=True), indent=2, ensure_ascii=False)
-    _replace(directory / listed.file, data)
-    _replace(directory / package.MANIFEST, (text + "\n").encode())  # last: before it, the package is as it was
+    checkpoint.write(directory / listed.file, data, "the golden pair")
+    # last: before it, the package is as it was
+    checkpoint.write(directory / package.MANIFEST, (text + "\n").encode(), "the manifest")
     package.read(directory)
     return True
-
-
-def _replace(path: Path, data: bytes) -> None:
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     for directory in parser.parse_args(arguments).packages:
         try:
             added = add(directory.absolute())
-        except (PackageError, OSError) as error:
+        except (PackageError, OSError, DiskError) as error:
             sys.stderr.write(f"training.golden: {error}\n")
             return 2
         sys.stdout.write(f"{directory}: {'golden pair added' if added else 'has a golden pair already'}\n")

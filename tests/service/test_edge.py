@@ -1,7 +1,6 @@
 """What stands around every request: ids, headers, metrics, the log, keys, CORS, traces."""
 
 import hashlib
-import io
 import json
 import logging
 import os
@@ -29,21 +28,20 @@ from service.app import create_app
 from service.metrics import Histogram
 from service.settings import Settings, SettingsError, load
 from service.tracing import Tracing
+from tests.service.test_http import npy
 
 INFER = "/v2/models/none/infer"
 ENCODE = "/v1/models/small/encode"
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-def npy(count: int = 1) -> bytes:
-    stream = io.BytesIO()
-    np.save(stream, np.full((count, 28, 28), 100, np.uint8))
-    return stream.getvalue()
-
-
 def post(client: TestClient, url: str = ENCODE, count: int = 1, **headers: str) -> Any:
     names = {name.replace("_", "-"): value for name, value in headers.items()}
-    return client.post(url, content=npy(count), headers={"Content-Type": "application/x-npy", **names})
+    return client.post(
+        url,
+        content=npy(np.full((count, 28, 28), 100, np.uint8)),
+        headers={"Content-Type": "application/x-npy", **names},
+    )
 
 
 @contextmanager
@@ -159,10 +157,8 @@ def test_names_of_callers_never_become_labels(fresh: TestClient) -> None:
 
 
 def test_the_tiles_of_a_page_are_counted(fresh: TestClient, models: Path) -> None:
-    stream = io.BytesIO()
-    np.save(stream, np.zeros((40, 56, 3), np.uint8))
     name = "negative"
-    answer = fresh.post(f"/v1/models/{name}/denoise", content=stream.getvalue())
+    answer = fresh.post(f"/v1/models/{name}/denoise", content=npy(np.zeros((40, 56, 3), np.uint8)))
     assert answer.status_code == 200, answer.text
     assert metrics(fresh)["autoencoder_batch_samples_sum", name] >= 1
 
@@ -205,7 +201,7 @@ def test_one_line_tells_of_a_request(fresh: TestClient, caplog: pytest.LogCaptur
     }  # fmt: skip
     assert good["request_id"] == "r1"
     assert good["trace_id"] == "0af7651916cd43dd8448eb211c80319c"
-    assert good["bytes_in"] == len(npy())
+    assert good["bytes_in"] == len(npy(np.full((1, 28, 28), 100, np.uint8)))
     assert good["bytes_out"] > 100
     assert 0 < good["milliseconds"] < 10_000
     assert (bad["status"], bad["model"], bad["reason"]) == (404, "", "unknown_model")

@@ -3,7 +3,6 @@
 tritonclient (BSD-3-Clause) is what people have who come from Triton; it knows nothing of this service.
 """
 
-import io
 import json
 import math
 import os
@@ -26,6 +25,7 @@ from service.app import create_app
 from service.settings import Settings
 from service.v2_schemas import InferenceResponse, StatisticsList
 from tests.service import doubles
+from tests.service.test_http import npy
 
 with warnings.catch_warnings():  # gevent: "patching more than once", deprecations of its own
     warnings.simplefilter("ignore")
@@ -240,12 +240,6 @@ def test_a_timeout_is_a_deadline(server: Any) -> None:
 
 
 # --- beside /v1 ------------------------------------------------------------------------------------------
-
-
-def npy(array: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, array)
-    return buffer.getvalue()
 
 
 @pytest.mark.parametrize("operation", ["encode", "reconstruct", "denoise"])
