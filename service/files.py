@@ -139,6 +139,10 @@ def run(operation: str, asked: argparse.Namespace, settings: Settings) -> int:
 
     try:
         return asyncio.run(all_of_it())
+    except BrokenPipeError:  # who read standard output has seen enough
+        raise
+    except OSError as error:
+        raise FilesError(f"{error.filename or asked.output}: {error.strerror or error}") from error
     except KeyboardInterrupt:
         print("stopped; what is written stays, and the same command goes on from there", file=sys.stderr)
         return INTERRUPTED
@@ -209,6 +213,8 @@ async def _encode(client: AsyncClient, model: str, asked: argparse.Namespace, at
         _write(output, _npy(made))
         return 0
     jobs = [Job(source, name, None) for source, name in _sources(asked.inputs)]
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)  # now, and not when all is done and could be lost
     told = Told("encoded", len(jobs), as_json=False)
     latents: dict[str, Array] = {}
 
@@ -253,6 +259,8 @@ async def _reconstruct(client: AsyncClient, model: str, asked: argparse.Namespac
         jobs = [Job(source, name, None) for source, name in _sources(asked.inputs)]
     else:
         jobs = _jobs(asked.inputs, f"{asked.images}/")
+    if asked.output != PIPE:
+        Path(asked.output).parent.mkdir(parents=True, exist_ok=True)  # as in _encode
     told = Told("reconstructed", len(jobs), as_json=False)
     found: list[tuple[float, float, str]] = []
 
@@ -392,11 +400,14 @@ def _load(path: Path | None) -> Array:
     """An array from .npy; FilesError if it is none."""
     try:
         data = sys.stdin.buffer.read() if path is None else path.read_bytes()
-        return codec.read_npy(data, str(path or "standard input"))
+        array = codec.read_npy(data, str(path or "standard input"))
     except OSError as error:
         raise FilesError(f"{path} cannot be read: {error.strerror}") from error
     except ServiceError as broken:
         raise FilesError(broken.detail) from broken
+    if array.size == 0 or array.ndim == 0:
+        raise FilesError(f"{path or 'standard input'} has shape {list(array.shape)}; at least one sample is needed")
+    return array
 
 
 def _npy(array: Array) -> bytes:

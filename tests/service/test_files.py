@@ -161,6 +161,10 @@ def test_the_most_unusual_file_comes_first(models: Path, scans: Path, tmp_path: 
         (["encode", "{scans}/a.png", "-o", "x.csv"], "latents are written as .npy"),
         (["decode", "{scans}/a.png", "-o", "x"], "is not .npy"),
         (["decode", "nowhere.npy", "-o", "x"], "nowhere.npy cannot be read"),
+        (["decode", "{scans}/../none.npy", "-o", "x.npy"], "has shape [0, 32]; at least one sample is needed"),
+        (["encode", "{scans}/../one.npy", "-o", "x.npy"], "has shape []; at least one sample is needed"),
+        (["encode", "{scans}/a.png", "-o", "{scans}/a.png/x.npy"], "a.png: "),
+        (["reconstruct", "{scans}/a.png", "-o", "{scans}/a.png/x.csv"], "a.png: "),
         (["decode", "a.npy", "b.npy", "-o", "x"], "decode takes one file"),
     ],
 )
@@ -171,6 +175,8 @@ def test_what_cannot_be_begun_is_one_line(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("service.client.time.sleep", lambda _: None)
     (tmp_path / "empty").mkdir()
+    np.save(tmp_path / "none.npy", np.zeros((0, 32), np.float32))
+    np.save(tmp_path / "one.npy", np.float32(1))
     before = sorted(tmp_path.rglob("*"))
     assert run(models, *(text.format(scans=scans, empty=tmp_path / "empty") for text in arguments)) == 2
     told = capfd.readouterr().err
