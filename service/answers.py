@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from starlette.responses import Response
 
-from service import codec, images
+from service import codec, images, whole
 from service.errors import NotAcceptable
 from service.images import TIFF
 from service.inference import Pages, Result, Samples
@@ -61,10 +61,10 @@ def short(result: Result, media_type: str) -> bool:
 
 def render(result: Result, media_type: str, model: Model, operation: Operation, sent: Sent) -> Response:
     """Encode the result; runs in a thread."""
-    headers = {"Model-Name": model.manifest.name, "Model-Version": str(model.manifest.version)}
+    headers = {"model-name": model.manifest.name, "model-version": str(model.manifest.version)}
     if result.error is not None and result.percentile is not None and len(result.error) <= ERRORS_IN_HEADERS:
-        headers["Reconstruction-Error"] = ", ".join(f"{e:.6g}" for e in result.error)
-        headers["Reconstruction-Error-Percentile"] = ", ".join(f"{p:.4g}" for p in result.percentile)
+        headers["reconstruction-error"] = ", ".join(f"{e:.6g}" for e in result.error)
+        headers["reconstruction-error-percentile"] = ", ".join(f"{p:.4g}" for p in result.percentile)
     if media_type == JSON:
         body = codec.write_json(_document(result, model, operation, pictures=bool(sent.pictures)))
     elif media_type == NPY:
@@ -73,7 +73,7 @@ def render(result: Result, media_type: str, model: Model, operation: Operation, 
         body = images.encode_pages(_pictures(result))
     else:
         body = images.encode(_pictures(result)[0], media_type)
-    return Response(body, media_type=media_type, headers=headers)
+    return whole.Answer(body, media_type, headers)
 
 
 def _document(result: Result, model: Model, operation: Operation, *, pictures: bool) -> dict[str, Any]:

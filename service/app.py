@@ -293,8 +293,8 @@ async def _visit(
         seen.bytes_in = len(body)
         seen.stages.append(("receive", begun, received))
         permit.take()
-        async with Deadline(dialect.seconds or settings.deadline) as deadline:
-            sent = await state.scheduler.call(dialect.read, body, short=dialect.short(body))
+        with Deadline(dialect.seconds or settings.deadline) as deadline:
+            sent = dialect.read(body) if dialect.short(body) else await state.scheduler.call(dialect.read, body)
             del body  # it may be large, and what it holds is in `sent`
             asked = dialect.seconds
             if asked is not None and asked != deadline.seconds:  # said in the body
@@ -315,7 +315,9 @@ async def _visit(
                 if result.percentile is not None:
                     state.metrics.reconstructed(seen.model, result.percentile)
                 short = dialect.short_answer(result)
-                response: Response = await state.scheduler.call(dialect.render, result, short=short)
+                response: Response = (
+                    dialect.render(result) if short else await state.scheduler.call(dialect.render, result)
+                )
                 seen.stages.append(("encode", ran, perf_counter()))
                 return response
 

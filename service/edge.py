@@ -25,6 +25,7 @@ from service.metrics import Metrics
 from service.seen import KEY, Seen
 from service.settings import Settings
 from service.tracing import Tracing
+from service.whole import lines
 
 _DOCUMENTATION = ("/docs", "/static-offline-docs")
 _PAGE = "/page/"  # and "/": files of the service itself, which say what they may load (service.webpage)
@@ -35,6 +36,7 @@ Headers = list[tuple[bytes, bytes]]
 _ALWAYS: Headers = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
 _NOTHING_RUNS = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 _OF_ANSWERS: Headers = [*_ALWAYS, _NOTHING_RUNS, (b"cache-control", b"no-store")]
+_LINES_OF_ANSWERS = lines(_OF_ANSWERS)
 _OF_THE_REST: Headers = [*_ALWAYS, _NOTHING_RUNS]
 _OF_THE_PAGE: Headers = _ALWAYS  # what it may load it says itself
 _OF_DOCUMENTATION: Headers = [  # Swagger's page starts itself by a script in its HTML, and draws data: images
@@ -80,6 +82,7 @@ class Edge:
             self._open |= {METRICS}
         self._open_documentation = settings.docs_without_key
         self._app: ASGIApp = self._observe
+        self._whole = not settings.cors_origins  # CORS adds its headers to messages
         if settings.cors_origins:
             self._app = CORSMiddleware(
                 self._observe,
@@ -106,6 +109,8 @@ class Edge:
             else b"%s%012x" % (self._prefix, next(self._number))
         )
         seen.request_id = own.decode("ascii")
+        if self._whole:
+            seen.more = b"x-request-id: %b\r\n%b" % (own, _LINES_OF_ANSWERS)
         parent = headers.get(b"traceparent")
         if parent is not None and _TRACEPARENT.fullmatch(parent):
             seen.traceparent = parent.decode("latin-1")

@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 from service import problems
 from service.manifest import Operation
 from service.seen import of
+from service.whole import write
 
 HEALTH = frozenset({"/livez", "/readyz", "/v2/health/live", "/v2/health/ready"})
 METRICS = "/metrics"
@@ -69,10 +70,15 @@ class Front:
             return
         scope["app"] = self
         request = Request(scope, receive)
-        of(scope).operation = found[3] if answer is self._answer else "infer"  # which one it is, the name will tell
+        seen = of(scope)
+        seen.operation = found[3] if answer is self._answer else "infer"  # which one it is, the name will tell
         try:
             response = await answer(request, *found.groups())
         except Exception as error:  # noqa: BLE001  (every error becomes an answer)
             response = await problems.answer(request, error)
             problems.forget(error)
-        await response(scope, receive, send)
+        written = write(scope, response, seen.more) if seen.more else None
+        if written is None:
+            await response(scope, receive, send)
+        else:
+            seen.status, seen.bytes_out = response.status_code, written

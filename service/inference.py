@@ -137,7 +137,15 @@ class Inference:
         if options.fit is not None and (port.name != "image" or isinstance(port.shape[1], str)):
             raise InvalidInput(f"fit is for models of one image size; {model.manifest.name} {operation} takes any")
         as_pages = operation == "denoise" and model.any_size
-        headers = await self._weigh(sent, permit, self._max_batch if as_pages and len(sent.parts) == 1 else 1)
+        for part in sent.parts:
+            if not isinstance(part.data, bytes):
+                permit.weigh(part.data.size)
+        images_sent = sent.pictures
+        headers: list[Header] = []
+        if images_sent:
+            headers = await self._weigh(
+                images_sent, permit, self._max_batch if as_pages and len(sent.parts) == 1 else 1
+            )
         if as_pages:
             work: Samples | Pages = Pages(await self._pages(port, sent, headers))
         else:
@@ -185,25 +193,21 @@ class Inference:
         """Let go of lanes of all other models: what waits in them is finished, then their memory is free."""
         self._lanes = {key: lane for key, lane in self._lanes.items() if key[0] in models}
 
-    async def _weigh(self, sent: Sent, permit: Permit, max_pages: int) -> list[Header]:
-        for part in sent.parts:
-            if not isinstance(part.data, bytes):
-                permit.weigh(part.data.size)
-
+    async def _weigh(self, sent: tuple[Part, ...], permit: Permit, max_pages: int) -> list[Header]:
         def inspect(part: Part) -> Header:
             return images.inspect(_bytes(part), self._max_pixels, part.which, max_pages, self._max_side)
 
-        if not sent.pictures:
-            return []
-        short = sum(len(_bytes(part)) for part in sent.pictures) <= 2 * SHORT_PIXELS
-        headers = await self._scheduler.run(inspect, sent.pictures, short=short)
+        short = sum(len(_bytes(part)) for part in sent) <= 2 * SHORT_PIXELS
+        headers = [inspect(part) for part in sent] if short else await self._scheduler.run(inspect, sent)
         for header in headers:
             permit.weigh(header.pixels)
         return headers
 
     async def _pages(self, port: Port, sent: Sent, headers: list[Header]) -> tuple[Picture, ...]:
         read = partial(_pictures, channels=pages.channels(port))
-        parts = await self._scheduler.run(read, _with_headers(sent, headers), short=_short(sent, headers))
+        work = _with_headers(sent, headers)
+        short = _short(sent, headers)
+        parts = [read(one) for one in work] if short else await self._scheduler.run(read, work)
         found = tuple(picture for part in parts for picture in part)
         if len(parts) > 1:
             _check_one_shape({picture.pixels.shape[:2] for picture in found})
@@ -211,9 +215,13 @@ class Inference:
 
     async def _batch(self, model: Model, port: Port, sent: Sent, headers: list[Header], how: Fit | None) -> Array:
         read = partial(_samples, port=port, how=how, name=model.manifest.name)
-        parts = await self._scheduler.run(read, _with_headers(sent, headers), short=_short(sent, headers))
+        work = _with_headers(sent, headers)
+        short = _short(sent, headers)
+        parts = [read(one) for one in work] if short else await self._scheduler.run(read, work)
+        if len(parts) == 1:
+            return parts[0]
         _check_one_shape({part.shape[1:] for part in parts})
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return np.concatenate(parts)
 
     async def _denoise(self, model: Model, work: Pages, strength: float) -> Result:
         """Tile by tile; nothing of a page's size is made but its answer."""
@@ -264,11 +272,16 @@ def _outputs(model: Model, operation: Operation, batches: list[Array]) -> list[O
 
 def _short(sent: Sent, headers: list[Header]) -> bool:
     """Whether decoding it takes less than a thread there and back."""
-    numbers = sum(part.data.size for part in sent.parts if not isinstance(part.data, bytes))
-    return numbers <= SHORT_NUMBERS and sum(header.pixels for header in headers) <= SHORT_PIXELS
+    numbers = 0
+    for data, _ in sent.parts:
+        if not isinstance(data, bytes):
+            numbers += data.size
+    return numbers <= SHORT_NUMBERS and sum([header.pixels for header in headers]) <= SHORT_PIXELS
 
 
 def _with_headers(sent: Sent, headers: list[Header]) -> list[tuple[Part, Header | None]]:
+    if not headers:
+        return [(part, None) for part in sent.parts]
     waiting = iter(headers)
     return [(part, next(waiting) if isinstance(part.data, bytes) else None) for part in sent.parts]
 

@@ -16,38 +16,53 @@ Result = TypeVar("Result")
 
 
 class Deadline:
-    """`async with Deadline(30) as deadline`: the block takes so many seconds at most; then DeadlineExceeded (504).
+    """`with Deadline(30) as deadline`: the block takes so many seconds at most; then DeadlineExceeded (504).
+
+    As asyncio.timeout, in a fifth of its time, which each request takes.
 
     Args:
         seconds: above 0.
     """
 
+    __slots__ = ("_began", "_cancelling", "_late", "_loop", "_task", "_timer", "seconds")
+
+    _timer: asyncio.TimerHandle
+
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self._timeout = asyncio.timeout(seconds)
 
     def extend(self, seconds: float) -> None:
-        """Give the block more time; raises RuntimeError if it is over."""
-        due = self._timeout.when()
-        if due is not None:
+        """Give the block more time."""
+        if not self._late:
             self.seconds += seconds
-            self._timeout.reschedule(due + seconds)
+            self._timer.cancel()
+            self._timer = self._loop.call_at(self._began + self.seconds, self._over)
 
-    async def __aenter__(self) -> Self:
-        await self._timeout.__aenter__()
+    def __enter__(self) -> Self:
+        task = asyncio.current_task()
+        if task is None:
+            raise AssertionError("This is a bug: coroutines run in tasks")
+        self._task, self._cancelling, self._late = task, task.cancelling(), False
+        self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
+        self._timer = self._loop.call_at(self._began + self.seconds, self._over)
         return self
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            await self._timeout.__aexit__(kind, error, trace)
-        except TimeoutError as late:
+        self._timer.cancel()
+        # cancelled by more than us (its caller, the server): it is theirs
+        if self._late and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise DeadlineExceeded(
                 f"the request was not done after {self.seconds:g} seconds, which is its deadline; send less, or ask "
                 f"for more in the header Request-Deadline",
                 seconds=self.seconds,
-            ) from late
+            ) from error
+
+    def _over(self) -> None:
+        self._late = True
+        self._task.cancel()
 
 
 async def until_gone(request: Request, work: Coroutine[Any, Any, Result]) -> Result:

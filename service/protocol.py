@@ -1,4 +1,5 @@
 """Connections within bounds: deadlines for what a client sends and takes, a limit on headers and on open connections.
+And answers in one piece: what is whole when it begins goes out by one call (`WHOLE`), not by two messages.
 
 bytes -> Connection (uvicorn's own protocol, watched) -> application        Watch: all connections of a server
 
@@ -19,6 +20,7 @@ import asyncio
 import logging
 import math
 from asyncio import AbstractEventLoop
+from collections.abc import Sequence
 from typing import Any
 
 import httptools
@@ -30,10 +32,12 @@ from uvicorn.server import ServerState
 from service import front, problems
 from service.errors import HeadersTooLarge, MalformedRequest, ServiceError, TooManyConnections, TooSlow
 from service.limits import Limits, not_taken
+from service.whole import WHOLE, lines
 
 ALWAYS = front.HEALTH | {front.METRICS}  # answered when all connections are taken, too
 TICK = 0.25  # seconds
 LINGER = 0.5  # seconds that a connection without a request stays open at the end: one may be on its way
+_COPIED = 1 << 14  # bytes of a body: to copy it behind its headers takes less than a second write
 _NEVER = math.inf
 _WHOLE, _HEADERS, _BODY, _BEGIN = range(4)  # what is awaited of a request: nothing, end of headers, of body; its begin
 _log = logging.getLogger("service.protocol")
@@ -47,6 +51,7 @@ class Watch:
         self.leaving = False  # every answer is its connection's last
         self.waiting: dict[Connection, None] = {}  # without a request in hand, who has waited longest first
         self._ticks = False
+        self._defaults: tuple[Sequence[tuple[bytes, bytes]], bytes] = ((), b"")
 
     def connection(
         self,
@@ -63,6 +68,12 @@ class Watch:
         if not self._ticks:
             self._ticks = True
             loop.call_later(TICK, self._tick, connections, loop)
+
+    def default_lines(self, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+        """uvicorn's own headers (Date, Server) as lines; it makes a new list once a second."""
+        if headers is not self._defaults[0]:
+            self._defaults = headers, lines(headers)
+        return self._defaults[1]
 
     def _tick(self, connections: set[Any], loop: AbstractEventLoop) -> None:
         now = loop.time()
@@ -112,10 +123,11 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.watch.waiting.pop(self, None)
         super().connection_lost(exc)
+        if self.cycle is not None:  # its scope holds us: a circle, which only the cyclic collector would end
+            self.cycle.scope.pop("extensions", None)
 
     def data_received(self, data: bytes) -> None:
         """As uvicorn's, but that what is no HTTP is answered as a problem and logged for debugging only."""
-        self._unset_keepalive_if_required()
         if self._awaited == _BODY:
             self._body_bytes += len(data)
         else:
@@ -155,6 +167,7 @@ class Connection(HttpToolsProtocol):
         super().on_headers_complete()
         self._awaited = _BODY
         self.due = _NEVER
+        self.scope["extensions"] = {WHOLE: {"write": self._whole}}
         if self.watch.leaving:
             self.cycle.keep_alive = False
 
@@ -164,8 +177,17 @@ class Connection(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        super().on_response_complete()
-        if not self.busy and not self.transport.is_closing():
+        """As uvicorn's, but that a connection kept alive has a time to be late, and no timer."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            return
+        if self._awaited == _WHOLE:
+            self.due = self.loop.time() + self.timeout_keep_alive
+        if not self.busy:
             self.watch.waiting[self] = None
 
     def pause_writing(self) -> None:
@@ -186,6 +208,32 @@ class Connection(HttpToolsProtocol):
             super().shutdown()
         else:
             self.due = min(self.due, self.loop.time() + LINGER)
+
+    def _whole(self, scope: Scope, status: int, head: bytes, body: bytes) -> bool:
+        """Write the answer to the request of `scope` at once; False, and nothing is done, if it must go by messages.
+
+        Args:
+            head: lines of headers, Content-Length among them; each ends with CR LF.
+        """
+        cycle = self.cycle
+        if cycle is None or cycle.scope is not scope:  # others came behind it in the pipeline
+            return False
+        if cycle.response_started or cycle.disconnected or self.flow.write_paused:
+            return False
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
+        whole = (STATUS_LINE[status], self.watch.default_lines(cycle.default_headers), head, end)
+        if len(body) <= _COPIED:
+            self.transport.write(b"".join((*whole, body)))
+        else:
+            self.transport.write(b"".join(whole))
+            self.transport.write(body)
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
+        return True
 
     # --- who is late -------------------------------------------------------------------------------------
 

@@ -9,8 +9,7 @@ is larger than the body was.
 import base64
 import binascii
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -32,16 +31,14 @@ SHORT_BYTES = 1 << 14  # of JSON and forms: to read them takes less than a threa
 Form = Literal["image", "json", "npy"]
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """One picture (`data` is bytes) or one array of one sample or more; `which` names it in a refusal."""
 
     data: bytes | Array
     which: str
 
 
-@dataclass(frozen=True)
-class Sent:
+class Sent(NamedTuple):
     """What came, in its order; `form` is the form in which an answer is due unless Accept says otherwise."""
 
     parts: tuple[Part, ...]
@@ -55,15 +52,15 @@ class Sent:
 
     @property
     def pictures(self) -> tuple[Part, ...]:
-        return tuple(part for part in self.parts if isinstance(part.data, bytes))
+        return tuple([part for part in self.parts if isinstance(part.data, bytes)])
 
     @property
     def short(self) -> bool:
         """Whether it is answered before anyone would have the time to leave."""
-        return (
-            sum(len(part.data) if isinstance(part.data, bytes) else part.data.nbytes for part in self.parts)
-            <= SHORT_BYTES
-        )
+        size = 0
+        for data, _ in self.parts:
+            size += len(data) if isinstance(data, bytes) else data.nbytes
+        return size <= SHORT_BYTES
 
 
 async def receive(request: Request, length: str | None, limit: int, hold: Callable[[int], None]) -> bytes:

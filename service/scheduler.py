@@ -22,7 +22,10 @@ from typing import Any, Generic, Protocol, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-SHORT = 200e-6  # seconds: a run shorter than that goes over the loop; a thread there and back costs 50 to 100 us
+SHORT = (
+    500e-6  # seconds: a shorter run is done on the loop. To a thread and back takes 100 us where the loop has nothing
+)
+# to do, and up to 5 ms (Python's switch interval) where it is busy, which is when runs are joined
 
 
 @dataclass(frozen=True)
@@ -110,19 +113,14 @@ class Scheduler:
         """Items that have not started, of all that have queued up."""
         return sum(queue.items for queue in self._queues)
 
-    async def run(
-        self, function: Callable[[Item], Result], items: Sequence[Item], *, short: bool = False
-    ) -> list[Result]:
+    async def run(self, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
         """[function(item) for item in items], in threads, in order.
-
-        Args:
-            short: all of it takes less than a thread there and back: it is done on the loop.
 
         The first item that raises ends this call with its exception, and no other call. When the call ends early,
         by that or because its task was cancelled, its items that have not started never do.
         """
-        if short or not items:
-            return [function(item) for item in items]
+        if not items:
+            return []
         done = asyncio.get_running_loop().create_future()
         caller = _Caller(function, deque(enumerate(items)), {}, len(items), done)
         self.queue(caller)
@@ -132,10 +130,8 @@ class Scheduler:
             caller.waiting.clear()
         return [caller.results[index] for index in range(caller.total)]
 
-    async def call(self, function: Callable[[Item], Result], item: Item, *, short: bool = False) -> Result:
-        """`function(item)` in a thread, in its turn; `short`: on the loop."""
-        if short:
-            return function(item)
+    async def call(self, function: Callable[[Item], Result], item: Item) -> Result:
+        """`function(item)` in a thread, in its turn."""
         (result,) = await self.run(function, [item])
         return result
 

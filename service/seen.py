@@ -17,7 +17,8 @@ class Seen:
 
     `operation`: "" for all else, "infer" for /v2's until its model was found. `model`, `version`: "" until a known
     model was named, so that callers cannot invent values. `pixels`: pixels or numbers that were let in. `key`: its
-    name. `reason`: the problem's title in snake case.
+    name. `reason`: the problem's title in snake case. `more`: lines of headers for an operation's answer, b"" if it
+    must be sent by messages.
     """
 
     # defaults of the class, set when known: a dataclass of these would cost each request a microsecond more
@@ -32,6 +33,7 @@ class Seen:
     traceparent = ""
     key = ""
     pixels = 0
+    more = b""
 
     def __init__(self) -> None:
         self.started = perf_counter()

@@ -32,6 +32,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="rows whose name holds this text")
     parser.add_argument("--servers", default="", help="of the peers, only these; comma-separated")
     parser.add_argument("--short", action="store_true", help="ours and the floors, one round")
+    parser.add_argument("--add", action="store_true", help="to the rows of the run before, in build/serving.json")
     parser.add_argument("--install", action="store_true", help="first make the peers' virtual environments")
     asked = parser.parse_args()
     if shutil.which("wrk") is None:
@@ -48,6 +49,9 @@ def main() -> int:
             print(f"{server.name} is skipped: not installed (--install)", file=sys.stderr)
     peers = [server for server in others if server.installed]
     result: dict[str, Any] = {"cores": CORES, "seconds": asked.seconds, "rounds": asked.rounds, "rows": []}
+    if asked.add and (OUT / "serving.json").exists():
+        before = json.loads((OUT / "serving.json").read_text())
+        result = {**before, **result, "rows": [row for row in before["rows"] if asked.only not in row["row"]]}
     for row in rows(_chosen):
         if asked.only in row.name:
             result["rows"].append(_measured(row, peers, 1 if asked.short else asked.rounds, asked.seconds))

@@ -294,7 +294,7 @@ def test_a_wide_run_gives_what_a_narrow_one_gives(tmp_path: Path) -> None:
 
 def test_a_deadline_is_504_and_can_be_extended() -> None:
     async def late(more: float) -> str:
-        async with Deadline(0.02) as deadline:
+        with Deadline(0.02) as deadline:
             deadline.extend(more)
             await asyncio.sleep(0.05)
         return "in time"
@@ -306,7 +306,7 @@ def test_a_deadline_is_504_and_can_be_extended() -> None:
 
 def test_a_timeout_that_is_not_the_deadline_stays_what_it_is() -> None:
     async def go() -> None:
-        async with Deadline(5):
+        with Deadline(5):
             raise TimeoutError("another one")
 
     with pytest.raises(TimeoutError, match="another one"):
