@@ -6,9 +6,10 @@ bytes -> admission -> requests.read -> inference (pictures, pages, scheduler, mo
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path as FilePath
 from time import perf_counter
 from typing import Annotated, Any
 
@@ -49,12 +50,19 @@ Name = Annotated[str, Path(description="a model of /v1/models", examples=["cats-
 Version = Annotated[str, Path(description="a version of that model", examples=["1"])]
 
 
-def create_app(settings: Settings, tracing: Tracing | None = None, *, trusted: bool = False) -> Edge:
-    """The application, with every model under settings.models opened: who can reach it finds it ready.
+def create_app(
+    settings: Settings,
+    tracing: Tracing | None = None,
+    *,
+    trusted: bool = False,
+    only: Collection[FilePath] | None = None,
+) -> Edge:
+    """The application, with the models under settings.models opened: who can reach it finds it ready.
 
     Args:
         tracing: takes the spans, instead of what settings.tracing starts.
         trusted: packages are opened without being tried in a process of their own first, which takes a second.
+        only: packages to open, None for all.
     Raises:
         ProviderMissing: settings.require_provider, and a model does not run on settings.provider.
         SettingsError: settings.keys is no file of keys, or settings.tracing without its extra.
@@ -76,6 +84,7 @@ def create_app(settings: Settings, tracing: Tracing | None = None, *, trusted: b
             precision=settings.precision,
             cores=settings.workers,
             verifier=None if trusted else verifier,
+            only=only,
         )
     finally:
         verifier.close()

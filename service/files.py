@@ -9,6 +9,7 @@ that fails is reported, and the others are not stopped by it.
 
 import argparse
 import asyncio
+import contextlib
 import csv
 import glob
 import io
@@ -16,7 +17,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,11 +26,13 @@ from pathlib import Path
 import httpx2
 import numpy as np
 
-from service import codec, images
+from service import codec, images, package
 from service.app import create_app
 from service.client import Array, AsyncClient, ServiceProblem, ServiceUnreachable
 from service.errors import ServiceError
+from service.manifest import Manifest
 from service.pictures import Picture
+from service.registry import directories, pins
 from service.settings import Settings
 
 MEDIA_TYPES = {
@@ -133,8 +136,7 @@ def run(operation: str, asked: argparse.Namespace, settings: Settings) -> int:
     work = {"denoise": _denoise, "encode": _encode, "decode": _decode, "reconstruct": _reconstruct}[operation]
 
     async def all_of_it() -> int:
-        async with _client(asked, settings) as client:
-            model = await _model(client, operation, asked.model)
+        async with _client(operation, asked, settings) as (client, model):
             return await work(client, model, asked, settings.workers + AT_ONCE)
 
     try:
@@ -149,34 +151,62 @@ def run(operation: str, asked: argparse.Namespace, settings: Settings) -> int:
 
 
 @asynccontextmanager
-async def _client(asked: argparse.Namespace, settings: Settings) -> AsyncIterator[AsyncClient]:
+async def _client(
+    operation: str, asked: argparse.Namespace, settings: Settings
+) -> AsyncIterator[tuple[AsyncClient, str]]:
+    """A client, and the model that was asked for or is the only one there is for this; no other is opened here."""
     if asked.url is not None:
         async with AsyncClient(asked.url, key=asked.key or os.environ.get("AUTOENCODER_KEY")) as client:
-            yield client
+            try:
+                listed = await client.models()
+            except (ServiceProblem, ServiceUnreachable) as error:
+                raise FilesError(str(error)) from error
+            able = {model["name"]: model["description"] for model in listed if operation in model["operations"]}
+            yield client, _choice(able, operation, asked.model)
         return
+    packages = _packages(settings.models, operation)
+    model = _choice({name: found[-1][1].description for name, found in packages.items()}, operation, asked.model)
+    directory = _version(settings.models, model, packages[model], asked.model_version)
     a_day = 86_400.0
     alone = {"deadline": a_day, "max_deadline": a_day, "watch": 0, "keys": None, "log_requests": "off"}
-    app = create_app(settings.model_copy(update=alone), trusted=True)
+    app = create_app(settings.model_copy(update=alone), trusted=True, only=[directory])
+    if app.state.registry.refused:
+        raise FilesError(app.state.registry.refused[0].reason)
     async with app.behind.router.lifespan_context(app.behind):
         transport = httpx2.ASGITransport(app)
         async with AsyncClient("http://this-process", timeout=a_day, retries=0, transport=transport) as client:
-            yield client
+            yield client, model
 
 
-async def _model(client: AsyncClient, operation: str, name: str | None) -> str:
-    """The model that was asked for, or the only one there is for this."""
-    try:
-        able = [model for model in await client.models() if operation in model["operations"]]
-    except (ServiceProblem, ServiceUnreachable) as error:
-        raise FilesError(str(error)) from error
-    names = [model["name"] for model in able]
+def _packages(models: Path, operation: str) -> dict[str, list[tuple[Path, Manifest]]]:
+    """By name, versions rising, what can do it as far as the manifests say; nothing is opened."""
+    found: dict[str, list[tuple[Path, Manifest]]] = {}
+    for directory in directories(models):
+        with contextlib.suppress(package.PackageError, OSError):  # `models verify` says what is wrong with it
+            manifest = package.read_manifest(directory)
+            if operation in manifest.operations:
+                found.setdefault(manifest.name, []).append((directory, manifest))
+    return {name: sorted(versions, key=lambda one: one[1].version) for name, versions in found.items()}
+
+
+def _version(models: Path, name: str, found: list[tuple[Path, Manifest]], asked: int | None) -> Path:
+    """The one that is asked for, else the default as service.registry has it."""
+    by_version = {manifest.version: directory for directory, manifest in found}
+    if asked is not None and asked not in by_version:
+        raise FilesError(f"{name} has no version {asked}; it has {', '.join(map(str, by_version))}")
+    pin = pins(models).get(name)
+    return by_version[asked or (pin if isinstance(pin, int) and pin in by_version else max(by_version))]
+
+
+def _choice(able: Mapping[str, str], operation: str, name: str | None) -> str:
+    """Of models that can do it, with their descriptions, the one named, or the only one."""
     if name is not None:
-        if name not in names:
-            raise FilesError(f"no model {name} can {operation}; there are: {', '.join(names) or 'none'}")
+        if name not in able:
+            raise FilesError(f"no model {name} can {operation}; there are: {', '.join(able) or 'none'}")
         return name
     if len(able) == 1:
-        return str(names[0])
-    choice = "; ".join(f"{model['name']} ({model['description'].split(':')[0]})" for model in able)
+        return next(iter(able))
+    choice = "; ".join(f"{model} ({description.split(':')[0]})" for model, description in able.items())
     raise FilesError(f"say which model with --model; there are: {choice or 'none'}")
 
 

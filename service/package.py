@@ -80,7 +80,7 @@ class Package:
 
 def read(directory: Path) -> Package:
     """Read and verify models/<name>/<version>/; raises PackageError, and has then changed nothing."""
-    manifest = _read_manifest(directory)
+    manifest = read_manifest(directory)
     if (directory.parent.name, directory.name) != (manifest.name, str(manifest.version)):
         raise ManifestError(
             f"{folder(directory)}/{MANIFEST} is of {manifest.name} version {manifest.version}, "
@@ -123,7 +123,8 @@ def modality(ports: Mapping[Role, Ports]) -> Modality:
     return "image" if "image" in names else "vector"
 
 
-def _read_manifest(directory: Path) -> Manifest:
+def read_manifest(directory: Path) -> Manifest:
+    """The manifest alone, of models/<name>/<version>/: no graph is looked at. Raises ManifestError, OSError."""
     try:
         return Manifest.model_validate_json(_read_file(directory, MANIFEST))
     except GraphMissing as missing:

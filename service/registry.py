@@ -12,7 +12,7 @@ not stop the others: it is logged, and listed with its sentence.
 
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -194,18 +194,20 @@ def open_all(
     precision: Precision = "auto",
     cores: int = 1,
     verifier: Verifier | None = None,
+    only: Collection[Path] | None = None,
 ) -> Registry:
     """Verify and open every package under `models`, one after another: making a session holds the interpreter.
 
     Args:
         required, precision, cores, verifier: see Opener.
+        only: the packages to open, None for all; the others are as if they were not there.
     Raises:
         ProviderMissing: `required`, and a session does not run on `provider`; that is no package's fault.
     """
     opener = Opener(provider, required, precision, cores, verifier)
     opened: dict[str, dict[int, Model]] = {}
     refused: list[Refusal] = []
-    for directory in directories(models):
+    for directory in directories(models) if only is None else only:
         outcome = opener.open(directory)
         if isinstance(outcome, Refusal):
             refused.append(outcome)

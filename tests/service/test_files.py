@@ -3,15 +3,18 @@
 import io
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from service import files
+from service import files, package
 from service.__main__ import main
 from tests.service import doubles
+
+package_read = package.read
 
 
 @pytest.fixture(scope="module")
@@ -211,3 +214,35 @@ def test_progress_is_told_to_a_terminal_only(
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     told.success(job, 0.1)
     assert "2/2" in capsys.readouterr().err
+
+
+def test_only_the_model_that_is_asked_for_is_opened(
+    models: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(models, tmp_path / "models")
+    graph = next((folder / "small/1").glob("*.onnx"))
+    graph.write_bytes(graph.read_bytes()[:-1])  # its digest is not the manifest's any more
+    opened: list[Path] = []
+
+    def read(directory: Path) -> package.Package:
+        opened.append(directory)
+        return package_read(directory)
+
+    monkeypatch.setattr(package, "read", read)
+    assert run(folder, "denoise", scans / "a.png", "-o", tmp_path / "a.png") == 0
+    assert opened == [folder / "negative/1"]
+    assert run(folder, "encode", scans, "-o", tmp_path / "a.npy") == 2
+    assert "autoencoder-service: small/1" in capfd.readouterr().err
+    assert run(folder, "denoise", scans, "-o", tmp_path / "b", "--model-version", "2") == 2
+    assert "negative has no version 2; it has 1" in capfd.readouterr().err
+
+
+def test_the_version_is_the_pinned_one_else_the_highest(models: Path, scans: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(models, tmp_path / "models")
+    facts: dict[str, object] = {"kind": "denoising", "operations": ("denoise",), "reconstruction_error_quantiles": None}
+    doubles.write(folder, "negative", doubles.denoiser_graphs(1), halo=0, version=2, **facts)
+    chosen = files._packages(folder, "denoise")["negative"]
+    assert files._version(folder, "negative", chosen, None) == folder / "negative/2"
+    (folder / "negative/default").write_text("1")
+    assert files._version(folder, "negative", chosen, None) == folder / "negative/1"
+    assert files._version(folder, "negative", chosen, 2) == folder / "negative/2"
