@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from starlette.responses import Response
 
-from service import codec, images, whole
+from service import codec, heatmap, images, whole
 from service.errors import NotAcceptable
 from service.images import TIFF
 from service.inference import Pages, Result, Samples
@@ -25,8 +25,19 @@ _SHORT_BYTES = {NPY: 1 << 18, JSON: 1 << 14}  # pictures less
 ERRORS_IN_HEADERS = 100  # samples; more would not pass through proxies, JSON holds any number
 
 
-def negotiate(accept: str | None, model: Model, operation: Operation, sent: Sent, work: Samples | Pages) -> str:
-    """The answer's media type, chosen before the work is done; NotAcceptable (406) names what can be had."""
+def negotiate(
+    accept: str | None,
+    model: Model,
+    operation: Operation,
+    sent: Sent,
+    work: Samples | Pages,
+    *,
+    drawn: bool = False,
+) -> str:
+    """The answer's media type, chosen before the work is done; NotAcceptable (406) names what can be had.
+
+    `drawn`: a picture in the answer is ours, not the one that came: PNG comes first.
+    """
     numbers: tuple[str, ...] = (NPY, JSON) if sent.form == "npy" and operation != "encode" else (JSON, NPY)
     if not work.uniform:
         numbers = (JSON,)
@@ -40,7 +51,7 @@ def negotiate(accept: str | None, model: Model, operation: Operation, sent: Sent
         offers = numbers
         why = f"{work.count} pictures do not fit into one"
     else:
-        own = (sent.media_type,) if sent.media_type in PICTURES else ()
+        own = (sent.media_type,) if sent.media_type in PICTURES and not drawn else ()
         pictures = tuple(dict.fromkeys((*own, *PICTURES)))
         offers = (*pictures, *numbers) if sent.form == "image" else (*numbers, *pictures)
         why = "it cannot be had in another form"
@@ -84,6 +95,8 @@ def _document(result: Result, model: Model, operation: Operation, *, pictures: b
     }
     if operation == "encode":
         document["latents"] = result.samples
+    elif result.heatmaps is not None:
+        document["heatmaps"] = result.heatmaps
     elif pictures:
         document["images"] = [
             base64.b64encode(images.encode(picture, "image/png")).decode() for picture in _pictures(result)
@@ -97,8 +110,12 @@ def _document(result: Result, model: Model, operation: Operation, *, pictures: b
 
 def _stacked(result: Result) -> Array:
     """[N,...]"""
+    if result.heatmaps is not None:
+        return result.heatmaps
     return np.stack(result.samples) if isinstance(result.samples, tuple) else result.samples
 
 
 def _pictures(result: Result) -> tuple[Picture, ...]:
+    if result.heatmaps is not None:
+        return tuple(map(heatmap.coloured, result.heatmaps))
     return result.pictures or tuple(Picture(sample) for sample in result.samples)

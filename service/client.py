@@ -128,6 +128,35 @@ class Client:
         return _reconstruction(self._asked(_question("reconstruct", model, inputs, version, fit=fit)), inputs)
 
     @overload
+    def heatmap(
+        self, model: str, inputs: Array, *, version: int | None = None, fit: str | None = None
+    ) -> NDArray[np.float32]: ...
+    @overload
+    def heatmap(
+        self,
+        model: str,
+        inputs: Image,
+        *,
+        version: int | None = None,
+        fit: str | None = None,
+        media_type: str = "image/png",
+    ) -> bytes: ...
+    def heatmap(
+        self,
+        model: str,
+        inputs: Array | Image,
+        *,
+        version: int | None = None,
+        fit: str | None = None,
+        media_type: str = "image/png",
+    ) -> Array | bytes:
+        """Where the inputs differ from what the model knows: the squared difference of each pixel (in 0..1) or number,
+        float32 [N,H,W] or [N,D]; of one image a picture of its root, or the numbers as bytes of an .npy.
+        """
+        asked = _question("reconstruct", model, inputs, version, fit=fit, media_type=media_type, explain="heatmap")
+        return _output(self._asked(asked), inputs)
+
+    @overload
     def denoise(
         self, model: str, inputs: Array, *, version: int | None = None, strength: float = 1, fit: str | None = None
     ) -> Array: ...
@@ -227,6 +256,33 @@ class AsyncClient:
         return _reconstruction(await self._asked(_question("reconstruct", model, inputs, version, fit=fit)), inputs)
 
     @overload
+    async def heatmap(
+        self, model: str, inputs: Array, *, version: int | None = None, fit: str | None = None
+    ) -> NDArray[np.float32]: ...
+    @overload
+    async def heatmap(
+        self,
+        model: str,
+        inputs: Image,
+        *,
+        version: int | None = None,
+        fit: str | None = None,
+        media_type: str = "image/png",
+    ) -> bytes: ...
+    async def heatmap(
+        self,
+        model: str,
+        inputs: Array | Image,
+        *,
+        version: int | None = None,
+        fit: str | None = None,
+        media_type: str = "image/png",
+    ) -> Array | bytes:
+        """See Client.heatmap."""
+        asked = _question("reconstruct", model, inputs, version, fit=fit, media_type=media_type, explain="heatmap")
+        return _output(await self._asked(asked), inputs)
+
+    @overload
     async def denoise(
         self, model: str, inputs: Array, *, version: int | None = None, strength: float = 1, fit: str | None = None
     ) -> Array: ...
@@ -280,16 +336,19 @@ def _question(
     strength: float = 1,
     fit: str | None = None,
     media_type: str | None = None,
+    explain: str | None = None,
 ) -> _Question:
     path = f"/v1/models/{model}" + (f"/versions/{version}" if version is not None else "") + f"/{operation}"
     query = {} if strength == 1 else {"strength": f"{strength:g}"}
     if fit is not None:
         query["fit"] = fit
+    if explain is not None:
+        query["explain"] = explain
     if isinstance(inputs, np.ndarray):
         buffer = io.BytesIO()
         np.save(buffer, inputs, allow_pickle=False)
         content, headers = buffer.getvalue(), {"Content-Type": NPY, "Accept": NPY}
-        if operation == "reconstruct" and len(inputs) > IN_HEADERS:
+        if operation == "reconstruct" and explain is None and len(inputs) > IN_HEADERS:
             headers["Accept"] = JSON
     else:
         content = inputs.read_bytes() if isinstance(inputs, Path) else inputs

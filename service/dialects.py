@@ -62,7 +62,8 @@ class Native:
 
     def agree(self, sent: Sent, work: Samples | Pages) -> None:
         self._sent = sent
-        self._media_type = answers.negotiate(self.accept, self.model, self.operation, sent, work)
+        drawn = self.options.explain is not None
+        self._media_type = answers.negotiate(self.accept, self.model, self.operation, sent, work, drawn=drawn)
 
     def short_answer(self, result: Result) -> bool:
         return answers.short(result, self._media_type)

@@ -39,6 +39,7 @@ MEDIA_TYPES = {
     ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp",
     ".tif": "image/tiff", ".tiff": "image/tiff",
 }  # fmt: skip
+HEATMAPS = {".png": "image/png", ".npy": "application/x-npy"}
 READ = (*MEDIA_TYPES, ".bmp")
 PIPE = "-"
 AT_ONCE = 8  # files beside as many as there are workers: they are read and decoded while others run
@@ -129,6 +130,11 @@ def add_arguments(parser: argparse.ArgumentParser, operation: str) -> None:
         parser.add_argument("--fit", choices=("contain", "cover", "stretch"), help="resize to the model's size")
     if operation == "reconstruct":
         parser.add_argument("--images", type=Path, metavar="FOLDER", help="write the reconstructions there too")
+        parser.add_argument(
+            "--explain",
+            choices=("heatmap",),
+            help="instead of errors, where each file has them: -o is FILE.png, FILE.npy or a FOLDER",
+        )
 
 
 def run(operation: str, asked: argparse.Namespace, settings: Settings) -> int:
@@ -214,7 +220,7 @@ def _choice(able: Mapping[str, str], operation: str, name: str | None) -> str:
 
 
 async def _denoise(client: AsyncClient, model: str, asked: argparse.Namespace, at_once: int) -> int:
-    jobs = _jobs(asked.inputs, asked.output)
+    jobs = _jobs(asked.inputs, asked.output, MEDIA_TYPES, _written)
     if asked.json and asked.output == PIPE:
         raise FilesError("--json and -o - both want standard output")
     waiting = [job for job in jobs if asked.again or not _is_made(job)]
@@ -285,10 +291,12 @@ async def _decode(client: AsyncClient, model: str, asked: argparse.Namespace, at
 
 
 async def _reconstruct(client: AsyncClient, model: str, asked: argparse.Namespace, at_once: int) -> int:
+    if asked.explain is not None:
+        return await _explain(client, model, asked, at_once)
     if asked.images is None:
         jobs = [Job(source, name, None) for source, name in _sources(asked.inputs)]
     else:
-        jobs = _jobs(asked.inputs, f"{asked.images}/")
+        jobs = _jobs(asked.inputs, f"{asked.images}/", MEDIA_TYPES, _written)
     if asked.output != PIPE:
         Path(asked.output).parent.mkdir(parents=True, exist_ok=True)  # as in _encode
     told = Told("reconstructed", len(jobs), as_json=False)
@@ -309,6 +317,25 @@ async def _reconstruct(client: AsyncClient, model: str, asked: argparse.Namespac
     for error, percentile, name in sorted(found, key=lambda row: (-row[0], row[2])):
         table.writerow([name, f"{error:.6g}", f"{percentile:.4g}"])
     _write(None if asked.output == PIPE else Path(asked.output), text.getvalue().encode())
+    return told.summary()
+
+
+async def _explain(client: AsyncClient, model: str, asked: argparse.Namespace, at_once: int) -> int:
+    if asked.images is not None:
+        raise FilesError("--images and --explain are two commands: heatmaps go to -o")
+    jobs = _jobs(asked.inputs, asked.output, HEATMAPS, lambda name: name if name.endswith(".png") else f"{name}.png")
+    told = Told("explained", len(jobs), as_json=False)
+
+    async def one(job: Job) -> None:
+        started = time.monotonic()
+        suffix = job.destination.suffix.lower() if job.destination is not None else ".png"
+        made = await client.heatmap(
+            model, _read(job), version=asked.model_version, fit=asked.fit, media_type=HEATMAPS[suffix]
+        )
+        _write(job.destination, made)
+        told.success(job, time.monotonic() - started)
+
+    await _each(jobs, one, told, at_once)
     return told.summary()
 
 
@@ -341,8 +368,11 @@ async def _in_parts(array: Array, ask: Callable[[Array], Awaitable[Array]]) -> A
         raise FilesError(refused.detail) from refused
 
 
-def _jobs(inputs: Sequence[str], output: str) -> list[Job]:
-    """Where each file goes. Raises FilesError where two would go to one place, or one onto itself."""
+def _jobs(inputs: Sequence[str], output: str, formats: Mapping[str, str], written: Callable[[str], str]) -> list[Job]:
+    """Where each file goes: to a file of one of the `formats`, or `written` (its own name) in a folder.
+
+    Raises FilesError where two would go to one place, or one onto itself.
+    """
     sources = list(_sources(inputs))
     if output == PIPE:
         if len(sources) > 1:
@@ -352,11 +382,13 @@ def _jobs(inputs: Sequence[str], output: str) -> list[Job]:
     named = len(inputs) == 1 and (inputs[0] == PIPE or Path(inputs[0]).is_file())  # a file, not a folder or glob
     one_file = named and not target.is_dir() and not output.endswith("/")
     if one_file:
-        if target.suffix.lower() not in MEDIA_TYPES:
-            raise FilesError(f"{target} names no format that can be written; there are: {', '.join(MEDIA_TYPES)}")
+        if target.suffix.lower() not in formats:
+            raise FilesError(f"{target} names no format that can be written; there are: {', '.join(formats)}")
         jobs = [Job(source, name, target) for source, name in sources]
     else:
-        jobs = [Job(source, name, target / _written(name, source)) for source, name in sources]
+        jobs = [
+            Job(source, name, target / written("stdin.png" if source is None else name)) for source, name in sources
+        ]
     taken: dict[Path, Job] = {}
     for job in jobs:
         if job.destination is None:
@@ -402,10 +434,8 @@ def _without_magic(path: Path) -> list[str]:
     return parts
 
 
-def _written(name: str, source: Path | None) -> str:
+def _written(name: str) -> str:
     """Its name in the folder of answers: its own, or .png where its format is only read."""
-    if source is None:
-        return "stdin.png"
     return name if Path(name).suffix.lower() in MEDIA_TYPES else str(Path(name).with_suffix(".png"))
 
 

@@ -7,7 +7,7 @@ Pages -> items of some tiles          items and lanes -> runs -> Result
 
 import math
 from collections.abc import Callable, Collection, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
 from typing import TypeVar
@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from service import codec, images, pages, pictures
+from service import codec, heatmap, images, pages, pictures
 from service.admission import Permit
 from service.errors import InvalidInput, TooLarge
 from service.fit import Fit, fit
@@ -73,7 +73,8 @@ class Pages:
 @dataclass(frozen=True)
 class Result:
     """What an operation gave: `samples` [N,...], or one array for each page, of which `pictures` have the notes too;
-    `error` and `percentile` float64 [N] of reconstruct; `began` and `ended`: its runs, by time.perf_counter."""
+    `error` and `percentile` float64 [N] of reconstruct, and `heatmaps` if asked for (service.heatmap); `began` and
+    `ended`: its runs, by time.perf_counter."""
 
     samples: Array | tuple[Array, ...]
     pictures: tuple[Picture, ...] | None = None
@@ -81,6 +82,7 @@ class Result:
     percentile: NDArray[np.float64] | None = None
     began: float = 0.0
     ended: float = 0.0
+    heatmaps: NDArray[np.float32] | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -170,7 +172,10 @@ class Inference:
             count = partial(self._statistics.ran, model, operation)
             made = await self._scheduler.run(partial(_timed, partial(model.run, operation), count), items)
         times = self._tell(model, [run for _, run in made])
-        return _joined(batch, [output for output, _ in made], options.strength, times)
+        result = _joined(batch, [output for output, _ in made], options.strength, times)
+        if options.explain is None:
+            return result
+        return replace(result, heatmaps=heatmap.errors(batch, np.asarray(result.samples)))
 
     def _tell(self, model: Model, runs: list[_Run]) -> tuple[float, float]:
         """When the runs of a request began and ended; each is told once, though several requests share it."""

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from service import images
 from service.answers import PICTURES
 from service.front import HEALTH, METRICS
+from service.heatmap import SCALE
 from service.images import MEDIA_TYPES
 from service.manifest import Operation
 from service.options import FITS
@@ -69,6 +70,17 @@ def parameters(operation: Operation, *, versioned: bool) -> list[dict[str, Any]]
                 "in": "query",
                 "schema": {"type": "number", "minimum": 0, "maximum": 1, "default": 1},
                 "description": "how much of the correction is applied: 0 nothing, 1 all of it",
+            }
+        )
+    if operation == "reconstruct":
+        found.append(
+            {
+                "name": "explain",
+                "in": "query",
+                "schema": {"type": "string", "enum": ["heatmap"]},
+                "description": "answer where the input differs from what the model knows: the squared difference of "
+                "each pixel or number (.npy, JSON `heatmaps`; their mean is the reconstruction error), or a picture of "
+                f"its root, {SCALE}",
             }
         )
     found.append(

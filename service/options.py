@@ -4,27 +4,32 @@
 """
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import get_args
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
 from urllib.parse import parse_qsl
 
 from service.errors import InvalidInput
 from service.fit import Fit
 from service.manifest import Operation
 
+Explain = Literal["heatmap"]
+
 FITS: tuple[Fit, ...] = get_args(Fit)
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a request may ask for: `fit` to the model's size; `strength` of denoising, 0 (nothing) to 1 (all)."""
+    """What a request may ask for: `fit` to the model's size; `strength` of denoising, 0 (nothing) to 1 (all); to
+    `explain` a reconstruction error by a heatmap."""
 
     fit: Fit | None = None
     strength: float = 1.0
+    explain: Explain | None = None
 
 
 DEFAULT = Options()
+_OF: dict[str, Operation] = {"strength": "denoise", "explain": "reconstruct"}  # parameters of one operation
 
 
 def read(query: bytes, operation: Operation) -> Options:
@@ -36,18 +41,16 @@ def read(query: bytes, operation: Operation) -> Options:
 
 def chosen(parameters: Iterable[tuple[str, str]], operation: Operation, otherwise: Options) -> Options:
     """Names and values as text -> Options, `otherwise` where nothing is said; raises as `read` does."""
-    fit, strength = otherwise.fit, otherwise.strength
+    found: dict[str, Any] = {}
     for parameter, value in parameters:
-        if parameter == "fit":
-            fit = _fit(value)
-        elif parameter == "strength":
-            if operation != "denoise":
-                raise InvalidInput(f"strength is for denoise; {operation} has nothing to weaken")
-            strength = _strength(value)
-        else:
-            allowed = "allowed are fit and strength" if operation == "denoise" else "the only one is fit"
+        if parameter not in _READ:
+            mine = ["fit", *(name for name, only in _OF.items() if only == operation)]
+            allowed = f"allowed are {' and '.join(mine)}" if len(mine) > 1 else "the only one is fit"
             raise InvalidInput(f"there is no parameter {parameter[:100]!r}; {allowed}")
-    return Options(fit, strength)
+        if _OF.get(parameter, operation) != operation:
+            raise InvalidInput(f"{parameter} is for {_OF[parameter]}; {operation} has nothing to {_VERBS[parameter]}")
+        found[parameter] = _READ[parameter](value)
+    return replace(otherwise, **found)
 
 
 def _fit(value: str) -> Fit:
@@ -56,6 +59,12 @@ def _fit(value: str) -> Fit:
             return known
     allowed = f"{', '.join(map(repr, FITS[:-1]))} or {FITS[-1]!r}"
     raise InvalidInput(f"fit is {value[:100]!r}; allowed are {allowed}")
+
+
+def _explain(value: str) -> Explain:
+    if value != "heatmap":
+        raise InvalidInput(f"explain is {value[:100]!r}; the only one is 'heatmap'")
+    return "heatmap"
 
 
 def _strength(value: str) -> float:
@@ -81,3 +90,7 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         return math.nan
+
+
+_READ: dict[str, Callable[[str], Any]] = {"fit": _fit, "strength": _strength, "explain": _explain}
+_VERBS = {"strength": "weaken", "explain": "explain"}

@@ -102,6 +102,8 @@ class Tensors:
         """
         if self.encoding not in (None, "", "identity"):
             raise UnsupportedMediaType(f"Content-Encoding {str(self.encoding)[:100]!r} is not taken", ["identity"])
+        if self.options.explain is not None:
+            raise InvalidInput("explain is for /v1/models/{name}/reconstruct; the outputs of /v2 are the model's")
         document, start = self._document(body)
         for member in document:
             if member not in _MEMBERS:
