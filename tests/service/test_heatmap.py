@@ -63,7 +63,7 @@ def test_channels_are_one_error_and_signals_are_explained_sample_by_sample(clien
     assert errors[1, 2, 3] == pytest.approx((0.2**2 + 0.4**2) / 3)
     assert np.count_nonzero(errors) == 1
     vectors = np.array([[1, 2, 3]], np.float32)
-    np.testing.assert_array_equal(heatmap.errors(vectors, vectors + [0, 2, -1]), [[0, 4, 1]])
+    np.testing.assert_array_equal(heatmap.errors(vectors, vectors + np.array([0, 2, -1])), [[0, 4, 1]])
     signal = np.linspace(-1, 1, client.get("/v1/models/signal").json()["ports"]["vector"]["shape"][1], dtype=np.float32)
     plain = client.post(url("reconstruct", "signal"), content=npy(signal[None]), headers=NPY)
     explained = client.post(f"{url('reconstruct', 'signal')}?explain=heatmap", content=npy(signal[None]), headers=NPY)
