@@ -31,6 +31,7 @@ from service.scheduler import Lane, Scheduler
 from service.statistics import Statistics
 
 ITEM_NUMBERS = 1 << 16  # numbers in one work item: a 28x28 model runs 83 samples at a time, a tile of a page alone
+GPU_ITEM_NUMBERS = 1 << 20  # on a GPU, whose runs are for batches: 1,337 such samples, or 16 tiles of 256x256
 SHORT_NUMBERS = 1 << 16  # of arrays: to check and convert them takes less than a thread there and back
 SHORT_PIXELS = 1 << 12  # of pictures, and twice as many bytes: so does decoding them
 
@@ -164,7 +165,7 @@ class Inference:
         if isinstance(work, Pages):
             return await self._denoise(model, work, options.strength)
         batch = work.batch
-        size = max(1, ITEM_NUMBERS // math.prod(batch.shape[1:]))
+        size = max(1, item_numbers(model) // math.prod(batch.shape[1:]))
         if len(batch) <= size and model.one_shape(operation):
             made = [await self._lane(model, operation, size).join(batch, len(batch))]
         else:
@@ -191,7 +192,7 @@ class Inference:
         key = model, operation
         if key not in self._lanes:
             joined = partial(_run_joined, model, operation, partial(self._statistics.ran, model, operation))
-            self._lanes[key] = Lane(self._scheduler, joined, size)
+            self._lanes[key] = Lane(self._scheduler, joined, size, on_loop=model.on_cpu)
         return self._lanes[key]
 
     def keep(self, models: Collection[Model]) -> None:
@@ -234,15 +235,21 @@ class Inference:
         pieces: list[Piece] = []
         for picture, output in zip(work.pictures, outputs, strict=True):
             pieces += pages.pieces(model, picture.pixels, output, self._tile)
-        items = list(pages.grouped(pieces, ITEM_NUMBERS))
+        numbers = item_numbers(model)
+        items = list(pages.grouped(pieces, numbers))
         alone = len(items) == 1 and self._scheduler.idle  # then all cores go into its run
-        work_on = partial(pages.denoise, model, strength, ITEM_NUMBERS, wide=alone)
+        work_on = partial(pages.denoise, model, strength, numbers, wide=alone)
         count = partial(self._statistics.ran, model, "denoise")
         made = await self._scheduler.run(partial(_timed, work_on, count), items)
         began, ended = self._tell(model, [run for _, run in made])
         done = zip(outputs, work.pictures, strict=True)
         given = tuple(Picture(output, picture.notes) for output, picture in done)
         return Result(outputs, given, began=began, ended=ended)
+
+
+def item_numbers(model: Model) -> int:
+    """Numbers in one work item of that model: what one run takes at once."""
+    return ITEM_NUMBERS if model.on_cpu else GPU_ITEM_NUMBERS
 
 
 def _timed(

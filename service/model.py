@@ -65,15 +65,20 @@ class Model:
         self._sessions = {role: open_session(graph, provider, 1, required=required) for role, graph in graphs.items()}
         self.provider = " and ".join(sorted({obtained(session) for session in self._sessions.values()}))
         self.precision: Literal["fp32", "int8"] = "fp32"
-        if quantized is not None and self.provider == "cpu" and _eight_bits(precision):
+        if quantized is not None and self.on_cpu and _eight_bits(precision):
             self.precision = "int8"
             self._sessions["denoiser"] = open_session(quantized, "cpu", 1, required=False)
         below, right = (_stride(axis) for axis in (*self.sample.shape[1:3], 1, 1)[:2])
         self.strides = (below, right)
         self._wide: onnxruntime.InferenceSession | None = None
-        if self.any_size and cores > 1 and self.provider == "cpu" and "denoiser" in graphs:
+        if self.any_size and cores > 1 and self.on_cpu and "denoiser" in graphs:
             graph = quantized if quantized is not None and self.precision == "int8" else graphs["denoiser"]
             self._wide = open_session(graph, "cpu", cores, required=False)
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether every graph runs on the CPU."""
+        return self.provider == "cpu"
 
     @property
     def any_size(self) -> bool:

@@ -4,9 +4,10 @@ a request's items -----------------> its queue -+-> one run of each queue in tur
 small batches of many requests -> a lane's queue -+-> its short runs -> the event loop itself
 
 A request of a thousand items and a request of one are served alternately, so a large one cannot starve a small
-one. A lane joins what arrived while the last run was busy into one run, without a timer: who comes alone does not
-wait for company. A run so short that the way to a thread and back would cost more is done on the loop; and one run
-of a lane goes beside a full house, since a tile may take half a second.
+one. Beside the item that it runs, each thread has one ahead: the next one starts without a word from the loop. A
+lane joins what arrived while the last run was busy into one run, without a timer: who comes alone does not wait for
+company. A run so short that the way to a thread and back would cost more is done on the loop; and one run of a lane
+goes beside a full house, since a tile may take half a second.
 
 Work is whatever releases the interpreter lock: model runs, image codecs.
 """
@@ -76,7 +77,11 @@ class _Caller:
         if not self.waiting:  # it failed or was cancelled since it queued up
             return None
         index, item = self.waiting.popleft()
-        return _Run(lambda: self.function(item), lambda result: self._finish(index, result), self._fail)
+        return _Run(lambda: self._work(item), lambda result: self._finish(index, result), self._fail)
+
+    def _work(self, item: Any) -> Any:
+        """In a thread, some time after it was taken: its caller may have left."""
+        return None if self.done.done() else self.function(item)
 
     def _finish(self, index: int, result: Any) -> None:
         self.results[index] = result
@@ -97,9 +102,10 @@ class Scheduler:
     """
 
     def __init__(self, workers: int) -> None:
-        self._pool = ThreadPoolExecutor(workers + 1, thread_name_prefix="run")
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="run")
+        self._beside = ThreadPoolExecutor(1, thread_name_prefix="express")
         self.workers = workers
-        self._free = workers
+        self._free = workers  # less than none: so many items are ahead
         self._queues: deque[_Queue] = deque()
         self._express = False  # a lane's run is under way beside a full house
 
@@ -141,11 +147,11 @@ class Scheduler:
         A lane does not wait for a thread while large items have them all: one run of a lane goes beside them, and the
         system shares the cores out.
         """
-        if queue.express and not self._free and not self._express:
+        if queue.express and self._free <= 0 and not self._express:
             run = queue.take(1)
             if run is not None:
                 self._express = True
-                self._start(run, self._express_is_free)
+                self._start(self._beside, run, self._express_is_free)
             if not queue.waits():
                 return
         self._queues.append(queue)
@@ -154,18 +160,27 @@ class Scheduler:
     def close(self) -> None:
         """Waits for the items that run; call it when no caller is left."""
         self._pool.shutdown()
+        self._beside.shutdown()
 
     def _dispatch(self) -> None:
-        while self._free and self._queues:
-            queue = self._queues.popleft()
-            run = queue.take(self._free)
+        while (queue := self._turn()) is not None:
+            self._queues.remove(queue)
+            run = queue.take(max(1, self._free))
             if queue.waits():
                 self._queues.append(queue)
             if run is not None:
                 self._free -= 1
-                self._start(run, self._thread_is_free)
+                self._start(self._pool, run, self._thread_is_free)
 
-    def _start(self, run: _Run, over: Callable[[], None]) -> None:
+    def _turn(self) -> _Queue | None:
+        """Whose turn it is. A lane has none ahead: what comes until a thread is free joins its run."""
+        if self._free > 0:
+            return next(iter(self._queues), None)
+        if self._free > -self.workers:
+            return next((queue for queue in self._queues if not queue.express), None)
+        return None
+
+    def _start(self, pool: ThreadPoolExecutor, run: _Run, over: Callable[[], None]) -> None:
         def finished(outcome: asyncio.Future[Any]) -> None:
             failure = outcome.exception()
             if failure is None:
@@ -174,7 +189,7 @@ class Scheduler:
                 run.fail(failure)
             over()
 
-        asyncio.get_running_loop().run_in_executor(self._pool, run.work).add_done_callback(finished)
+        asyncio.get_running_loop().run_in_executor(pool, run.work).add_done_callback(finished)
 
     def _thread_is_free(self) -> None:
         self._free += 1
@@ -205,12 +220,21 @@ class Lane(Generic[Item, Result]):
         scheduler: whose threads run it.
         function: items -> their results, in the same order; knows nothing of who sent them.
         most: size of one run; an item is never cut, so a larger one runs alone.
+        on_loop: short runs may be done on the loop: their time is the CPU's. A GPU's is spent waiting.
     """
 
     express = True
 
-    def __init__(self, scheduler: Scheduler, function: Callable[[list[Item]], list[Result]], most: int) -> None:
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        function: Callable[[list[Item]], list[Result]],
+        most: int,
+        *,
+        on_loop: bool = True,
+    ) -> None:
         self._scheduler, self._function, self._most = scheduler, function, most
+        self._short = SHORT if on_loop else 0.0
         self._waiting: deque[_Place[Item, Result]] = deque()
         self._size = 0  # of all that wait
         self._queued = False  # with the scheduler, or a flush is on its way
@@ -252,7 +276,7 @@ class Lane(Generic[Item, Result]):
     def _flush(self) -> None:
         """On the loop: a short run at once, a longer one in its turn in a thread."""
         size = min(self._size, self._most)
-        if self._expected(size) > SHORT:
+        if self._expected(size) > self._short:
             self._scheduler.queue(self)
             return
         places = self._next(size)

@@ -246,6 +246,65 @@ def test_a_lane_does_not_wait_for_large_items() -> None:
     assert asyncio.run(go()) == ["0", "1", "2", "3", "4"]
 
 
+def test_a_thread_has_its_next_item_though_the_loop_is_busy() -> None:
+    both = threading.Event()
+    done: list[int] = []
+
+    def work(item: int) -> None:
+        done.append(item)
+        if len(done) == 2:
+            both.set()
+
+    async def go() -> None:
+        scheduler = Scheduler(1)
+        caller = asyncio.create_task(scheduler.run(work, [1, 2, 3]))
+        await asyncio.sleep(0)
+        assert both.wait(5)  # and meanwhile the loop does nothing at all
+        await caller
+        scheduler.close()
+
+    asyncio.run(go())
+    assert done == [1, 2, 3]
+
+
+def test_an_item_ahead_whose_caller_has_left_is_dropped() -> None:
+    gate = threading.Event()
+    started = threading.Event()
+    begun: list[int] = []
+
+    def wait(item: int) -> None:
+        begun.append(item)
+        started.set()
+        assert gate.wait(5)
+
+    async def go() -> None:
+        scheduler = Scheduler(1)
+        caller = asyncio.create_task(scheduler.run(wait, [1, 2, 3]))
+        assert await asyncio.to_thread(started.wait, 5)
+        caller.cancel()
+        await asyncio.wait([caller])
+        gate.set()
+        assert await scheduler.call(str, 4) == "4"
+        assert scheduler.idle
+        scheduler.close()
+
+    asyncio.run(go())
+    assert begun == [1]
+
+
+def test_a_lane_off_the_loop_never_runs_on_it() -> None:
+    threads: list[str] = []
+
+    def work(items: list[int]) -> list[str]:
+        threads.append(threading.current_thread().name)
+        return [str(item) for item in items]
+
+    lane = Lane(Scheduler(1), work, 8, on_loop=False)
+    for _ in range(3):
+        assert in_lane(lane, 1) == ["1"]
+    assert all(thread.startswith("run") for thread in threads)
+
+
 def test_the_scheduler_knows_when_it_is_idle() -> None:
     async def go() -> None:
         scheduler = Scheduler(2)
