@@ -143,9 +143,11 @@ def test_who_takes_it_at_the_pace_gets_all_of_it(served: Serving) -> None:
     array = npy(np.zeros((2500, 2500, 3), np.uint8))
     head = b"POST /v1/models/negative/denoise HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-npy\r\n"
     received = b""
-    with connected(served) as connection:
-        # with a buffer of megabytes the system tells the sender of room only when a sixteenth of it is free
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 17)
+    with socket.socket() as connection:
+        # of a buffer of megabytes the system tells the sender only that a sixteenth is free: rarer than the deadline
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        connection.connect((HOST, served.port))
+        connection.settimeout(10)
         connection.sendall(head + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(array) + array)
         for _ in range(6):
             time.sleep(0.3)
