@@ -18,7 +18,7 @@ from service.manifest import Operation
 from service.model import Array, Model
 from service.negotiation import choose
 from service.pictures import Picture
-from service.requests import JSON, NPY, Sent
+from service.requests import JSON, NPY, PDF, Sent
 
 PICTURES = tuple(images.ENCODED)
 _SHORT_BYTES = {NPY: 1 << 18, JSON: 1 << 14}  # pictures less
@@ -63,6 +63,16 @@ def negotiate(
     return chosen
 
 
+def agree_pdf(accept: str | None) -> None:
+    """A PDF is answered as one; NotAcceptable (406) else."""
+    if choose(accept, (PDF,)) is None:
+        raise NotAcceptable(f"Accept: {accept} cannot be served: a PDF is answered as {PDF}", offers=[PDF])
+
+
+def pdf(data: bytes, model: Model) -> Response:
+    return whole.Answer(data, PDF, _headers(model))
+
+
 def short(result: Result, media_type: str) -> bool:
     """Whether `render` takes less than a thread there and back."""
     samples = result.samples
@@ -72,7 +82,7 @@ def short(result: Result, media_type: str) -> bool:
 
 def render(result: Result, media_type: str, model: Model, operation: Operation, sent: Sent) -> Response:
     """Encode the result; runs in a thread."""
-    headers = {"model-name": model.manifest.name, "model-version": str(model.manifest.version)}
+    headers = _headers(model)
     if result.error is not None and result.percentile is not None and len(result.error) <= ERRORS_IN_HEADERS:
         headers["reconstruction-error"] = ", ".join(f"{e:.6g}" for e in result.error)
         headers["reconstruction-error-percentile"] = ", ".join(f"{p:.4g}" for p in result.percentile)
@@ -85,6 +95,10 @@ def render(result: Result, media_type: str, model: Model, operation: Operation, 
     else:
         body = images.encode(_pictures(result)[0], media_type)
     return whole.Answer(body, media_type, headers)
+
+
+def _headers(model: Model) -> dict[str, str]:
+    return {"model-name": model.manifest.name, "model-version": str(model.manifest.version)}
 
 
 def _document(result: Result, model: Model, operation: Operation, *, pictures: bool) -> dict[str, Any]:

@@ -16,10 +16,11 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Path, Request, Response
 from fastapi_offline import FastAPIOffline
 
-from service import __version__, gallery, openapi, options, problems, requests, v2, webpage
+from service import __version__, answers, gallery, openapi, options, problems, requests, v2, webpage
 from service.access import Keys, KeysError
 from service.admission import MEGA, Admission
 from service.dialects import Dialect, Native
+from service.documents import Documents
 from service.edge import Edge
 from service.errors import NotReady, UnknownOperation
 from service.front import METRICS, OPERATIONS, Documented, Front, documented
@@ -108,6 +109,7 @@ def create_app(
             statistics,
         )
         app.state.inference = inference
+        app.state.documents = Documents(scheduler, inference, settings)
         watcher = Watcher(
             registry, opener, settings.models, seen, settings.watch, lambda: inference.keep(registry.models)
         )
@@ -310,6 +312,8 @@ async def _visit(
                 deadline.extend(asked - deadline.seconds)
 
             async def worked() -> Response:
+                if sent.form == "pdf":
+                    return await document()
                 work = await state.inference.read(model, operation, sent, dialect.options, permit)
                 if asked is None and permit.pixels > MEGA:
                     deadline.extend(permit.pixels / MEGA * settings.deadline_per_megapixel)
@@ -329,6 +333,21 @@ async def _visit(
                 )
                 seen.stages.append(("encode", ran, perf_counter()))
                 return response
+
+            async def document() -> Response:
+                answers.agree_pdf(headers.get(b"accept"))
+                (part,) = sent.pictures
+
+                def extend(pixels: int) -> None:
+                    seen.pixels = pixels
+                    if asked is None and pixels > MEGA:
+                        deadline.extend(pixels / MEGA * settings.deadline_per_megapixel)
+
+                data = part.data if isinstance(part.data, bytes) else b""
+                made = await state.documents.denoise(model, data, dialect.options, permit, extend)
+                counted.samples = made.pages
+                seen.stages.append(("run", received, perf_counter()))
+                return answers.pdf(made.data, model)
 
             return await (worked() if sent.short else until_gone(request, worked()))
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-Image = bytes | Path  # of a picture file: PNG, JPEG, WebP, TIFF, BMP
+Image = bytes | Path  # of a picture file: PNG, JPEG, WebP, TIFF, BMP; to denoise, a PDF too
 Operation = Literal["encode", "decode", "reconstruct", "denoise"]
 
 URL = "http://127.0.0.1:8000"
@@ -169,6 +169,7 @@ class Client:
         version: int | None = None,
         strength: float = 1,
         fit: str | None = None,
+        dpi: int | None = None,
         media_type: str | None = None,
     ) -> bytes: ...
     def denoise(
@@ -179,13 +180,14 @@ class Client:
         version: int | None = None,
         strength: float = 1,
         fit: str | None = None,
+        dpi: int | None = None,
         media_type: str | None = None,
     ) -> Array | bytes:
-        """Noisy -> clean, in the form in which it came; an image as `media_type` if that is given.
+        """Noisy -> clean, in the form in which it came, which may be a PDF; an image as `media_type` if that is given.
 
-        `strength`: 0 (nothing) to 1 (all).
+        `strength`: 0 (nothing) to 1 (all). `dpi`: dots per inch that a PDF's pages are drawn at.
         """
-        asked = _question("denoise", model, inputs, version, strength=strength, fit=fit, media_type=media_type)
+        asked = _question("denoise", model, inputs, version, strength=strength, fit=fit, dpi=dpi, media_type=media_type)
         return _output(self._asked(asked), inputs)
 
     def _asked(self, question: _Question) -> httpx2.Response:
@@ -295,6 +297,7 @@ class AsyncClient:
         version: int | None = None,
         strength: float = 1,
         fit: str | None = None,
+        dpi: int | None = None,
         media_type: str | None = None,
     ) -> bytes: ...
     async def denoise(
@@ -305,10 +308,11 @@ class AsyncClient:
         version: int | None = None,
         strength: float = 1,
         fit: str | None = None,
+        dpi: int | None = None,
         media_type: str | None = None,
     ) -> Array | bytes:
         """See Client.denoise."""
-        asked = _question("denoise", model, inputs, version, strength=strength, fit=fit, media_type=media_type)
+        asked = _question("denoise", model, inputs, version, strength=strength, fit=fit, dpi=dpi, media_type=media_type)
         return _output(await self._asked(asked), inputs)
 
     async def _asked(self, question: _Question) -> httpx2.Response:
@@ -335,6 +339,7 @@ def _question(
     *,
     strength: float = 1,
     fit: str | None = None,
+    dpi: int | None = None,
     media_type: str | None = None,
     explain: str | None = None,
 ) -> _Question:
@@ -342,6 +347,8 @@ def _question(
     query = {} if strength == 1 else {"strength": f"{strength:g}"}
     if fit is not None:
         query["fit"] = fit
+    if dpi is not None:
+        query["dpi"] = str(dpi)
     if explain is not None:
         query["explain"] = explain
     if isinstance(inputs, np.ndarray):
@@ -354,7 +361,7 @@ def _question(
         content = inputs.read_bytes() if isinstance(inputs, Path) else inputs
         headers = {
             "Content-Type": "application/octet-stream",
-            "Accept": NPY if operation == "encode" else media_type or "image/*",
+            "Accept": NPY if operation == "encode" else media_type or "image/*, application/pdf",
         }
     return _Question(operation, path, content, headers, query)
 

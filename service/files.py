@@ -17,7 +17,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,7 +26,7 @@ from pathlib import Path
 import httpx2
 import numpy as np
 
-from service import codec, images, package
+from service import codec, images, package, requests
 from service.app import create_app
 from service.client import Array, AsyncClient, ServiceProblem, ServiceUnreachable
 from service.errors import ServiceError
@@ -39,6 +39,7 @@ MEDIA_TYPES = {
     ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp",
     ".tif": "image/tiff", ".tiff": "image/tiff",
 }  # fmt: skip
+CLEANED = {**MEDIA_TYPES, ".pdf": requests.PDF}
 HEATMAPS = {".png": "image/png", ".npy": "application/x-npy"}
 READ = (*MEDIA_TYPES, ".bmp")
 PIPE = "-"
@@ -124,6 +125,7 @@ def add_arguments(parser: argparse.ArgumentParser, operation: str) -> None:
         parser.add_argument(
             "--strength", type=float, default=1, metavar="0..1", help="1 cleans all (default), 0 nothing"
         )
+        parser.add_argument("--dpi", type=int, metavar="N", help="dots per inch of a PDF's pages (default 300)")
         parser.add_argument("--again", action="store_true", help="make what is there already once more")
         parser.add_argument("--json", action="store_true", help="a line of JSON for each file on standard output")
     if operation in ("encode", "reconstruct"):
@@ -220,7 +222,9 @@ def _choice(able: Mapping[str, str], operation: str, name: str | None) -> str:
 
 
 async def _denoise(client: AsyncClient, model: str, asked: argparse.Namespace, at_once: int) -> int:
-    jobs = _jobs(asked.inputs, asked.output, MEDIA_TYPES, _written)
+    jobs = _jobs(asked.inputs, asked.output, CLEANED, _written)
+    for job in jobs:
+        _check_pdf(job, here=asked.url is None)
     if asked.json and asked.output == PIPE:
         raise FilesError("--json and -o - both want standard output")
     waiting = [job for job in jobs if asked.again or not _is_made(job)]
@@ -230,7 +234,12 @@ async def _denoise(client: AsyncClient, model: str, asked: argparse.Namespace, a
         started = time.monotonic()
         suffix = job.destination.suffix.lower() if job.destination is not None else ""
         cleaned = await client.denoise(
-            model, _read(job), version=asked.model_version, strength=asked.strength, media_type=MEDIA_TYPES.get(suffix)
+            model,
+            _read(job),
+            version=asked.model_version,
+            strength=asked.strength,
+            dpi=asked.dpi,
+            media_type=CLEANED.get(suffix),
         )
         _write(job.destination, cleaned)
         told.success(job, time.monotonic() - started, model=model)
@@ -373,7 +382,7 @@ def _jobs(inputs: Sequence[str], output: str, formats: Mapping[str, str], writte
 
     Raises FilesError where two would go to one place, or one onto itself.
     """
-    sources = list(_sources(inputs))
+    sources = list(_sources(inputs, {*READ, *formats} - {".npy"}))
     if output == PIPE:
         if len(sources) > 1:
             raise FilesError(f"standard output takes one file, there are {len(sources)}: name a folder with -o")
@@ -401,16 +410,19 @@ def _jobs(inputs: Sequence[str], output: str, formats: Mapping[str, str], writte
     return jobs
 
 
-def _sources(inputs: Sequence[str]) -> Iterator[tuple[Path | None, str]]:
-    """(file, its name below the folder or glob that brought it); FilesError for what is not there."""
+def _sources(inputs: Sequence[str], read: Collection[str] = READ) -> Iterator[tuple[Path | None, str]]:
+    """(file, its name below the folder or glob that brought it); FilesError for what is not there.
+
+    `read`: suffixes of what is taken out of a folder.
+    """
     for text in inputs:
         path = Path(text)
         if text == PIPE:
             yield None, "standard input"
         elif path.is_dir():
-            found = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in READ)
+            found = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in read)
             if not found:
-                raise FilesError(f"{path} holds no images ({', '.join(READ)})")
+                raise FilesError(f"{path} holds no images ({', '.join(read)})")
             yield from ((p, p.relative_to(path).as_posix()) for p in found)
         elif path.exists():
             yield path, path.name
@@ -436,7 +448,16 @@ def _without_magic(path: Path) -> list[str]:
 
 def _written(name: str) -> str:
     """Its name in the folder of answers: its own, or .png where its format is only read."""
-    return name if Path(name).suffix.lower() in MEDIA_TYPES else str(Path(name).with_suffix(".png"))
+    return name if Path(name).suffix.lower() in CLEANED else str(Path(name).with_suffix(".png"))
+
+
+def _check_pdf(job: Job, *, here: bool) -> None:
+    """FilesError for a PDF that cannot be read here, or that is to become something else."""
+    names = [path.suffix.lower() == ".pdf" for path in (job.source, job.destination) if path is not None]
+    if names[0] and here and not requests.PDF_IS_READ:
+        raise FilesError(f"{job.name} wants an extra that is not installed: {requests.EXTRA}")
+    if names[0] != names[-1]:
+        raise FilesError(f"{job.name} cannot become {job.destination}: a PDF becomes a PDF, and pictures pictures")
 
 
 def _is_made(job: Job) -> bool:
@@ -451,7 +472,7 @@ def _is_made(job: Job) -> bool:
 def _read(job: Job) -> bytes:
     """A picture's bytes; OSError for what is none, before it is sent anywhere."""
     data = sys.stdin.buffer.read() if job.source is None else job.source.read_bytes()
-    if images.media_type(data) is None:
+    if images.media_type(data) is None and not data.startswith(requests.PDF_MAGIC):
         raise OSError("it is no picture that can be read: PNG, JPEG, WebP, TIFF and BMP are")
     return data
 

@@ -139,6 +139,8 @@ class Inference:
         port = model.input_port(operation)
         if options.fit is not None and (port.name != "image" or isinstance(port.shape[1], str)):
             raise InvalidInput(f"fit is for models of one image size; {model.manifest.name} {operation} takes any")
+        if options.dpi is not None:
+            raise InvalidInput("dpi is for PDFs; a picture is taken with the pixels that it has")
         as_pages = operation == "denoise" and model.any_size
         for part in sent.parts:
             if not isinstance(part.data, bytes):

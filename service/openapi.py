@@ -12,10 +12,10 @@ from service.front import HEALTH, METRICS
 from service.heatmap import SCALE
 from service.images import MEDIA_TYPES
 from service.manifest import Operation
-from service.options import FITS
+from service.options import DPI, FITS
 from service.pictures import Picture
 from service.problems import MEDIA_TYPE
-from service.requests import FORM, JSON, NPY
+from service.requests import FORM, JSON, NPY, PDF
 from service.settings import Settings
 
 SUMMARIES: dict[Operation, str] = {
@@ -70,6 +70,14 @@ def parameters(operation: Operation, *, versioned: bool) -> list[dict[str, Any]]
                 "in": "query",
                 "schema": {"type": "number", "minimum": 0, "maximum": 1, "default": 1},
                 "description": "how much of the correction is applied: 0 nothing, 1 all of it",
+            }
+        )
+        found.append(
+            {
+                "name": "dpi",
+                "in": "query",
+                "schema": {"type": "integer", "minimum": DPI[0], "maximum": DPI[1]},
+                "description": "dots per inch that a PDF's pages are drawn at, instead of the service's own",
             }
         )
     if operation == "reconstruct":
@@ -128,7 +136,7 @@ def request_body(operation: Operation) -> dict[str, Any]:
         content = {
             JSON: {"schema": schema, "example": {"inputs": [drawing()]}},
             FORM: {"schema": form},
-            **dict.fromkeys(MEDIA_TYPES, _BINARY),
+            **dict.fromkeys((*MEDIA_TYPES, PDF) if operation == "denoise" else MEDIA_TYPES, _BINARY),
         }
     content[NPY] = _BINARY
     return {"required": True, "content": content}
@@ -136,7 +144,9 @@ def request_body(operation: Operation) -> dict[str, Any]:
 
 def responses(operation: Operation) -> dict[int | str, dict[str, Any]]:
     """OpenAPI's responses of an operation: the forms of a 200, and what is refused how."""
-    forms = {NPY: _BINARY} if operation == "encode" else {**dict.fromkeys((*PICTURES, NPY), _BINARY)}
+    forms = {NPY: _BINARY} if operation == "encode" else dict.fromkeys((*PICTURES, NPY), _BINARY)
+    if operation == "denoise":
+        forms[PDF] = _BINARY
     headers = {
         "Model-Name": {"schema": {"type": "string"}},
         "Model-Version": {"schema": {"type": "integer"}},

@@ -15,21 +15,27 @@ from service.manifest import Operation
 
 Explain = Literal["heatmap"]
 
+DPI = 36, 1200
 FITS: tuple[Fit, ...] = get_args(Fit)
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a request may ask for: `fit` to the model's size; `strength` of denoising, 0 (nothing) to 1 (all); to
-    `explain` a reconstruction error by a heatmap."""
+    """What a request may ask for: `fit` to the model's size; `strength` of denoising, 0 (nothing) to 1 (all); `dpi` of
+    the pages of a PDF; to `explain` a reconstruction error by a heatmap."""
 
     fit: Fit | None = None
     strength: float = 1.0
+    dpi: int | None = None
     explain: Explain | None = None
 
 
 DEFAULT = Options()
-_OF: dict[str, Operation] = {"strength": "denoise", "explain": "reconstruct"}  # parameters of one operation
+_OF: dict[str, Operation] = {
+    "strength": "denoise",
+    "dpi": "denoise",
+    "explain": "reconstruct",
+}  # parameters of one operation
 
 
 def read(query: bytes, operation: Operation) -> Options:
@@ -45,7 +51,7 @@ def chosen(parameters: Iterable[tuple[str, str]], operation: Operation, otherwis
     for parameter, value in parameters:
         if parameter not in _READ:
             mine = ["fit", *(name for name, only in _OF.items() if only == operation)]
-            allowed = f"allowed are {' and '.join(mine)}" if len(mine) > 1 else "the only one is fit"
+            allowed = f"allowed are {', '.join(mine[:-1])} and {mine[-1]}" if len(mine) > 1 else "the only one is fit"
             raise InvalidInput(f"there is no parameter {parameter[:100]!r}; {allowed}")
         if _OF.get(parameter, operation) != operation:
             raise InvalidInput(f"{parameter} is for {_OF[parameter]}; {operation} has nothing to {_VERBS[parameter]}")
@@ -74,6 +80,12 @@ def _strength(value: str) -> float:
     return number
 
 
+def _dpi(value: str) -> int:
+    if not value.isdecimal() or not DPI[0] <= int(value[:9]) <= DPI[1]:
+        raise InvalidInput(f"dpi is {value[:100]!r}; allowed are whole numbers from {DPI[0]} to {DPI[1]}")
+    return int(value)
+
+
 def deadline(header: str | None, most: float) -> float | None:
     """Seconds that the caller gives the request, None without the header; InvalidInput (422) beyond 0 to `most`."""
     if header is None:
@@ -92,5 +104,5 @@ def _number(text: str) -> float:
         return math.nan
 
 
-_READ: dict[str, Callable[[str], Any]] = {"fit": _fit, "strength": _strength, "explain": _explain}
-_VERBS = {"strength": "weaken", "explain": "explain"}
+_READ: dict[str, Callable[[str], Any]] = {"fit": _fit, "strength": _strength, "dpi": _dpi, "explain": _explain}
+_VERBS = {"strength": "weaken", "dpi": "draw", "explain": "explain"}

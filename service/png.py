@@ -35,6 +35,11 @@ def check_notes(data: bytes, which: str) -> None:
                 )
 
 
+def rows(data: bytes) -> bytes:
+    """The packed rows of a whole PNG, of all its chunks IDAT."""
+    return b"".join([data[start:end] for kind, start, end in _chunks(data) if kind == b"IDAT"])
+
+
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """(kind, where its bytes start, where they end) of each, as far as they go."""
     place = len(START)

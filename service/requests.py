@@ -9,6 +9,7 @@ is larger than the body was.
 import base64
 import binascii
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any, Literal, NamedTuple
 
 from starlette.requests import ClientDisconnect, Request
@@ -21,14 +22,19 @@ from service.model import Array, Model
 
 JSON = "application/json"
 NPY = "application/x-npy"
+PDF = "application/pdf"
 FORM = "multipart/form-data"
 UNNAMED = "application/octet-stream"
 _URLENCODED = "application/x-www-form-urlencoded"
 _ALIASES = {"image/jpg": "image/jpeg", "image/x-ms-bmp": "image/bmp", "image/tif": "image/tiff"}
 
+EXTRA = "pip install 'autoencoder-service[pdf]'"
 SHORT_BYTES = 1 << 14  # of JSON and forms: to read them takes less than a thread there and back
 
-Form = Literal["image", "json", "npy"]
+Form = Literal["image", "json", "npy", "pdf"]
+
+PDF_MAGIC = b"%PDF-"
+PDF_IS_READ = find_spec("pypdfium2") is not None and find_spec("pikepdf") is not None
 
 
 class Part(NamedTuple):
@@ -60,7 +66,7 @@ class Sent(NamedTuple):
         size = 0
         for data, _ in self.parts:
             size += len(data) if isinstance(data, bytes) else data.nbytes
-        return size <= SHORT_BYTES
+        return size <= SHORT_BYTES and self.form != "pdf"
 
 
 async def receive(request: Request, length: str | None, limit: int, hold: Callable[[int], None]) -> bytes:
@@ -115,6 +121,10 @@ def read(body: bytes, content_type: str | None, model: Model, operation: Operati
     media = media_type(content_type)
     if media == UNNAMED and body.startswith(codec.NPY_MAGIC):
         media = NPY
+    if media == UNNAMED and body.startswith(PDF_MAGIC):
+        media = PDF
+    if media == PDF:
+        return _pdf(body, model, operation)
     if media == UNNAMED and port == "image" and body:
         media = images.media_type(body) or UNNAMED
     if media == JSON:
@@ -126,11 +136,28 @@ def read(body: bytes, content_type: str | None, model: Model, operation: Operati
             raise InvalidInput("the body is empty; an image is wanted")
         return Sent((Part(body, "image"),), "image")
     if port == "image" and media == FORM:
-        return _form(body, content_type or "", max_batch)
+        return _form(body, content_type or "", model, operation, max_batch)
     raise _unsupported(media, port)
 
 
-def _form(body: bytes, content_type: str, max_batch: int) -> Sent:
+def takes_pdf(model: Model, operation: Operation) -> bool:
+    """Whether a page is a picture that the operation takes."""
+    return operation == "denoise" and model.any_size
+
+
+def _pdf(body: bytes, model: Model, operation: Operation) -> Sent:
+    takes = accepted(model.input_port(operation).name)
+    if not takes_pdf(model, operation):
+        raise UnsupportedMediaType(
+            f"a PDF is for models that denoise pictures of any size, which {model.manifest.name} {operation} does not",
+            accepted=list(takes),
+        )
+    if not PDF_IS_READ:
+        raise UnsupportedMediaType(f"a PDF wants an extra that is not installed here: {EXTRA}", accepted=list(takes))
+    return Sent((Part(body, "the PDF"),), "pdf")
+
+
+def _form(body: bytes, content_type: str, model: Model, operation: Operation, max_batch: int) -> Sent:
     fields = read_form(body, content_type, max_batch)
     for field in fields:
         if field.name != "image":
@@ -143,6 +170,10 @@ def _form(body: bytes, content_type: str, max_batch: int) -> Sent:
         if field.data.startswith(codec.NPY_MAGIC):
             parts.append(Part(codec.read_npy(field.data, which), which))
             continue
+        if field.data.startswith(PDF_MAGIC):
+            if len(fields) > 1:
+                raise InvalidInput(f"{which} is a PDF; send one in a request")
+            return _pdf(field.data, model, operation)
         if not field.is_file and images.media_type(field.data) is None:
             raise InvalidInput(f"{which} is text, not a file; with curl, write @ before its path: -F image=@FILE")
         parts.append(Part(field.data, which))

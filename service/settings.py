@@ -68,6 +68,12 @@ class Settings(BaseSettings):
     )
     max_side: int = Field(65_535, ge=1, le=1_000_000, description="pixels along one side of an image")
     max_batch: int = Field(4096, ge=1, le=1_000_000, description="samples, or pages, in one request")
+    pdf_dpi: int = Field(300, ge=36, le=1200, description="dots per inch that a PDF's pages are drawn at")
+    pdf_pages: int = Field(500, ge=1, le=100_000, description="pages of one PDF")
+    pdf_seconds: float = Field(20, ge=0.1, le=3600, description="seconds that a page of a PDF may take to be drawn")
+    pdf_memory: int = Field(
+        1024 * MIB, ge=64 * MIB, le=1024 * 1024 * MIB, description="bytes that the process that draws a PDF may take"
+    )
     max_requests: int = Field(64, ge=1, le=100_000, description="requests inside; the next is answered 429")
     deadline: float = Field(30, gt=0, le=86_400, description="seconds that a request may take once its body is whole")
     deadline_per_megapixel: float = Field(

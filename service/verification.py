@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from service import package
+from service.helper import end, limit, start
 from service.manifest import Manifest
 
 GRACE = 30  # seconds beyond a package's own time after which the helper itself is given up
@@ -65,7 +66,7 @@ class Verifier:
     def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
         if self._helper is None or self._helper.poll() is not None:
             self._close()
-            self._helper = _start()
+            self._helper = start("service.verification")
         helper = self._helper
         if helper.stdin is None or helper.stdout is None:
             raise AssertionError("This is a bug: the helper has pipes")
@@ -77,34 +78,13 @@ class Verifier:
 
     def _close(self) -> None:
         helper, self._helper = self._helper, None
-        if helper is None:
-            return
-        for pipe in (helper.stdin, helper.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
-        helper.kill()
-        helper.wait()
+        if helper is not None:
+            end(helper)
 
 
 def fingerprint(manifest: Manifest) -> str:
     """Of all facts, the graphs' digests among them: what passed is what is opened."""
     return package.sha256(manifest.model_dump_json().encode())
-
-
-def _start() -> subprocess.Popen[bytes]:
-    here = str(Path(__file__).resolve().parent.parent)
-    path = os.pathsep.join(p for p in (here, os.environ.get("PYTHONPATH")) if p)
-    # numpy's BLAS would start threads, and a process with threads is not to be forked
-    environment = {**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "service.verification"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,  # onnxruntime writes there; what matters comes back
-        env=environment,
-        start_new_session=True,  # Ctrl-C is for the service
-    )
 
 
 def _read_line(pipe: BinaryIO | Any, seconds: float) -> bytes:
@@ -178,7 +158,7 @@ def _ended(child: int) -> bool:
 def _child(directory: Path, memory: int, seconds: float, writing: int) -> None:
     """The fork: limits, then the package as the service would treat it. Ends the process, whatever happens."""
     try:
-        _limit(memory, seconds)
+        limit(memory, int(seconds * (os.cpu_count() or 1)) + 1)  # seconds: a backstop, should the helper be killed
         answer = _verdict(directory)
     except MemoryError:
         answer = _too_much(directory, memory)
@@ -211,19 +191,6 @@ def _verdict(directory: Path) -> dict[str, str]:
     except (package.PackageError, SessionFailed, OSError) as reason:
         return {"refused": unusable(where, reason)}
     return {"passed": fingerprint(opened.manifest)}
-
-
-def _limit(memory: int, seconds: float) -> None:
-    """The address space that is there now and `memory` more; processor seconds on all cores, a core file of none."""
-    import resource
-
-    with contextlib.suppress(OSError):  # no /proc: no limit of memory
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        most = pages * os.sysconf("SC_PAGE_SIZE") + memory
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    cpu = int(seconds * (os.cpu_count() or 1)) + 1  # a backstop, should the helper be killed meanwhile
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _too_much(directory: Path, memory: int) -> dict[str, str]:
