@@ -453,10 +453,10 @@ def _written(name: str) -> str:
 
 def _check_pdf(job: Job, *, here: bool) -> None:
     """FilesError for a PDF that cannot be read here, or that is to become something else."""
-    names = [path.suffix.lower() == ".pdf" for path in (job.source, job.destination) if path is not None]
-    if names[0] and here and not requests.PDF_IS_READ:
+    came, goes = (path is not None and path.suffix.lower() == ".pdf" for path in (job.source, job.destination))
+    if came and here and not requests.PDF_IS_READ:
         raise FilesError(f"{job.name} wants an extra that is not installed: {requests.EXTRA}")
-    if names[0] != names[-1]:
+    if job.source is not None and job.destination is not None and came != goes:
         raise FilesError(f"{job.name} cannot become {job.destination}: a PDF becomes a PDF, and pictures pictures")
 
 

@@ -342,13 +342,13 @@ def test_a_strength_out_of_range_is_refused(client: TestClient, value: str) -> N
 def test_strength_is_for_denoise_and_openapi_says_so(client: TestClient) -> None:
     answer = client.post("/v1/models/signal/encode?strength=0.5", json={"inputs": [1, 2, 3, 4, 5, 6]})
     refused(answer, 422, "strength is for denoise")
-    refused(client.post(url("page", "?size=3"), content=b""), 422, "allowed are fit and strength")
+    refused(client.post(url("page", "?size=3"), content=b""), 422, "allowed are fit, strength and dpi")
     paths = client.get("/openapi.json").json()["paths"]
     names = {operation: [p["name"] for p in paths[f"/v1/models/{{name}}/{operation}"]["post"]["parameters"]]
              for operation in ("encode", "denoise")}  # fmt: skip
     assert names == {
         "encode": ["name", "fit", "Request-Deadline"],
-        "denoise": ["name", "fit", "strength", "Request-Deadline"],
+        "denoise": ["name", "fit", "strength", "dpi", "Request-Deadline"],
     }
 
 
