@@ -79,6 +79,9 @@ class Manifest(_Facts):
     `halo` says how far an output pixel looks, in pixels: what lies farther away cannot change it. With it, images
     of any size may be cut into tiles that overlap by it.
 
+    `pca_error` holds (components, error) pairs: the test error that so many principal components of the training
+    samples leave, in the same units, up to as many as the latent has numbers.
+
     `golden` is written for every new package; those from before have none.
     """
 
@@ -93,5 +96,6 @@ class Manifest(_Facts):
     training: Training
     evaluation: dict[str, Metric] = Field(min_length=1)
     reconstruction_error_quantiles: tuple[Finite, ...] | None = None
+    pca_error: tuple[tuple[int, Finite], ...] | None = None
     halo: int | None = Field(None, ge=0, le=1024)
     golden: Golden | None = None

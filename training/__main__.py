@@ -3,6 +3,7 @@
 autoencoder-train cats-stacked
 autoencoder-train my-recipe.toml --set optimization.epochs=50
 autoencoder-train --data path/to/folder --kind stacked --latent-dim 32 --out models/mine
+autoencoder-train compare models/cats-stacked models/mine
 """
 
 import argparse
@@ -15,26 +16,19 @@ from typing import Any
 import torch
 
 from service.package import PackageError
-from training import __version__, datasets, patches, recipe, restoration, run
+from training import __version__, comparison, datasets, patches, recipe, restoration, run
 from training.errors import RecipeError, TrainingError
 from training.recipe import Recipe, Unet
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit code 0; 2 with one line on stderr for what a user can put right; 130 when interrupted."""
-    asked = _parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        if asked.list:
-            _list()
-            return 0
-        chosen = _recipe(asked)
-        out = Path(asked.out or Path("models") / chosen.name)
-        chosen = recipe.changed(chosen, {"name": out.name})
-        device = _device(asked.device)
-        if asked.fresh:
-            for checkpoint in (Path(asked.runs) / out.name).rglob("*.pt"):
-                checkpoint.unlink()
-        directory = _run(chosen, out, Path(asked.runs), device)
+        if given[:1] == ["compare"]:
+            comparison.main(given[1:])
+        else:
+            _train(_parser().parse_args(given))
     except (TrainingError, PackageError) as error:
         print(f"autoencoder-train: {error}", file=sys.stderr)
         return 2
@@ -45,8 +39,22 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("autoencoder-train: interrupted; the same command goes on from the last epoch", file=sys.stderr)
         return 130
-    _report(directory)
     return 0
+
+
+def _train(asked: argparse.Namespace) -> None:
+    """Do what the options say: list the recipes, or train and report."""
+    if asked.list:
+        _list()
+        return
+    chosen = _recipe(asked)
+    out = Path(asked.out or Path("models") / chosen.name)
+    chosen = recipe.changed(chosen, {"name": out.name})
+    device = _device(asked.device)
+    if asked.fresh:
+        for checkpoint in (Path(asked.runs) / out.name).rglob("*.pt"):
+            checkpoint.unlink()
+    _report(_run(chosen, out, Path(asked.runs), device))
 
 
 def _run(chosen: Recipe, out: Path, runs: Path, device: torch.device) -> Path:
@@ -60,7 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="autoencoder-train",
         description="Train an autoencoder and leave a package that the service serves.",
-        epilog="Without a recipe, --data and --kind choose a shipped recipe's settings for your own data.",
+        epilog="Without a recipe, --data and --kind choose a shipped recipe's settings for your own data. "
+        "autoencoder-train compare FOLDER ... shows packages beside each other.",
     )
     parser.add_argument("recipe", nargs="?", help="a .toml file, or the name of a shipped recipe")
     parser.add_argument("--data", help="a folder of images, .npy, .npz, IDX or CSV; replaces the recipe's data line")

@@ -35,6 +35,7 @@ def render(facts: Manifest, pictures: Mapping[str, str], notes: str, parity: str
         *_commands(facts),
         "```",
         "",
+        *_beside(facts),
         "## Data and licence",
         "",
         f"{data.source}: {data.train} training, {data.validation} validation, {data.test} test samples. "
@@ -53,6 +54,21 @@ def render(facts: Manifest, pictures: Mapping[str, str], notes: str, parity: str
         "",
     ]
     return "\n".join(lines)
+
+
+def _beside(facts: Manifest) -> list[str]:
+    if "reconstruct" not in facts.operations:
+        return []
+    return [
+        "## Beside others",
+        "",
+        "Error against the size of the latent, with PCA's curve, and against cost, beside packages of the same data:",
+        "",
+        "```sh",
+        f"autoencoder-train compare models/{facts.name} models/ANOTHER",
+        "```",
+        "",
+    ]
 
 
 def _images(pictures: Mapping[str, str]) -> list[str]:

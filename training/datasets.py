@@ -1,14 +1,12 @@
 """Clean data in, arrays out, with fixed splits. Never adds noise, never shuffles.
 
-source -> read (folder of images | .npy | .npz | IDX | CSV | quickdraw/cats) -> samples -> split -> Dataset
+source -> read (folder of images | .npy | .npz | IDX | CSV | mnist | quickdraw/cats) -> samples -> split -> Dataset
 
 A sample's split depends on its own bytes alone (SHA-256 modulo 100: 0-79 train, 80-89 validation, 90-99 test), so
 duplicates never stand on both sides and adding data moves nothing. Data that bring their own split keep it.
 """
 
-import gzip
 import hashlib
-import struct
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -20,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from training import quickdraw
+from training import idx, mnist, quickdraw
 from training.errors import DataError
 from training.recipe import Data
 
@@ -65,8 +63,13 @@ def load(data: Data) -> Dataset:
     if data.source == "quickdraw/cats":
         path = quickdraw.cats()
         licence = quickdraw.LICENCE
+    elif data.source == "mnist":
+        path = mnist.folder()
+        licence = mnist.LICENCE
     else:
         path = find(data.source)
+    if data.validation_samples is not None and not _is_idx_folder(path):
+        raise DataError(f"{path}: data.validation_samples is for mnist and folders of IDX files")
     samples, split = _read(path, data)
     samples = _as_samples(samples, path)
     if split is None:
@@ -91,13 +94,15 @@ def find(source: str) -> Path:
     for path in (Path(source), *(folder / source for folder in quickdraw.data_folders())):
         if path.exists():
             return path
-    raise DataError(f"no data at {source}: give a folder of images, an .npy, .npz, IDX or CSV file, or quickdraw/cats")
+    raise DataError(
+        f"no data at {source}: give a folder of images, an .npy, .npz, IDX or CSV file, or mnist, quickdraw/cats"
+    )
 
 
 def _read(path: Path, data: Data) -> tuple[Array, Array | None]:
     if path.is_dir():
-        if any(path.glob("*images*idx3*")):
-            return _read_idx_folder(path)
+        if _is_idx_folder(path):
+            return _read_idx_folder(path, data.validation_samples)
         return _read_images(path, data.size)
     suffix = path.suffix.lower()
     if suffix in {".npy", ".npz"}:
@@ -105,7 +110,7 @@ def _read(path: Path, data: Data) -> tuple[Array, Array | None]:
     if suffix in {".csv", ".txt", ".tsv"}:
         return _read_csv(path, data.label_column), None
     if "idx" in path.name or suffix == ".gz":
-        return _read_idx(path), None
+        return idx.read_images(path), None
     raise DataError(f"{path}: not a known kind of data; give a folder of images, .npy, .npz, IDX (.gz) or .csv")
 
 
@@ -193,31 +198,22 @@ def _read_numpy(path: Path) -> tuple[Array, Array | None]:
     return arrays[name], split
 
 
-def _read_idx_folder(folder: Path) -> tuple[Array, Array | None]:
+def _is_idx_folder(path: Path) -> bool:
+    return path.is_dir() and any(path.glob("*images*idx3*"))
+
+
+def _read_idx_folder(folder: Path, validation_samples: int | None) -> tuple[Array, Array | None]:
     """The usual files of MNIST: train-images* (its validation part by content), t10k-images* as test."""
-    train = _read_idx(_only(folder, "train-images*idx3*"))
-    test = _read_idx(_only(folder, "t10k-images*idx3*"))
-    split = np.minimum(split_by_content(train[..., None]), 1)  # 80 train, 20 validation of 100
+    train, test = idx.read_folder(folder)
+    if validation_samples is None:
+        split = np.minimum(split_by_content(train[..., None]), 1)  # 80 train, 20 validation of 100
+    elif validation_samples < len(train):
+        digests = [hashlib.sha256(sample.tobytes()).digest() for sample in train]
+        split = np.zeros(len(train), np.uint8)
+        split[sorted(range(len(train)), key=digests.__getitem__)[:validation_samples]] = 1
+    else:
+        raise DataError(f"{folder}: data.validation_samples is {validation_samples}, of {len(train)} training samples")
     return np.concatenate([train, test]), np.concatenate([split, np.full(len(test), 2, np.uint8)])
-
-
-def _only(folder: Path, pattern: str) -> Path:
-    found = sorted(folder.glob(pattern))
-    if not found:
-        raise DataError(f"{folder} looks like an IDX set but has no {pattern}")
-    return found[0]
-
-
-def _read_idx(path: Path) -> Array:
-    """IDX (Y. LeCun's format): magic 0x00000803, then N, H, W big-endian, then uint8 pixels; .gz or plain."""
-    try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        magic, n, height, width = struct.unpack(">IIII", data[:16])
-    except (OSError, EOFError, zlib.error, struct.error) as broken:
-        raise DataError(f"{path} cannot be read as IDX: {broken}") from broken
-    if magic != 0x00000803 or len(data) != 16 + n * height * width:
-        raise DataError(f"{path} is not an IDX file of uint8 images, or it is cut off")
-    return np.frombuffer(data, np.uint8, offset=16).reshape(n, height, width)
 
 
 def _read_csv(path: Path, label_column: int | None) -> Array:

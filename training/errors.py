@@ -6,6 +6,7 @@ TrainingError
 ├── DownloadError    the publisher cannot be reached, or the bytes are not what it says
 ├── NotFinite        the loss became NaN or infinite: the run stops, the last checkpoint stays
 ├── DiskError        a file could not be written: what was there before stays
+├── ComparisonError  what `compare` was given are no packages, or of different data
 └── ParityError      the exported graphs do not answer as torch does: no package is written
 """
 
@@ -31,6 +32,10 @@ class NotFinite(TrainingError):
 
 
 class DiskError(TrainingError):
+    pass
+
+
+class ComparisonError(TrainingError):
     pass
 
 

@@ -14,13 +14,14 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
 
 from service.manifest import Metric
 from service.model import reconstruction_error
+from training import pca
 from training.architectures import Autoencoder
 from training.corruption import Corruptor
 from training.datasets import Dataset
+from training.pca import Components
 from training.recipe import Corruption, CorruptionKind
 
 Array = NDArray[Any]
@@ -43,6 +44,11 @@ def reconstruct(autoencoder: Autoencoder, samples: Array) -> Array:
     return _in_batches(autoencoder, lambda x: autoencoder.decode(autoencoder.encode(x)), samples)
 
 
+def latent_size(autoencoder: Autoencoder, data: Dataset) -> int:
+    """How many numbers the latent holds."""
+    return int(encode(autoencoder, data.test[:1]).size)
+
+
 def _in_batches(autoencoder: Autoencoder, function: Callable[[torch.Tensor], torch.Tensor], samples: Array) -> Array:
     device = next(autoencoder.parameters()).device
     autoencoder.eval()
@@ -60,12 +66,15 @@ def psnr(errors: Errors) -> float:
 
 
 def measure(
-    autoencoder: Autoencoder, data: Dataset, corruptions: tuple[Corruption, ...]
+    autoencoder: Autoencoder, data: Dataset, corruptions: tuple[Corruption, ...], components: Components | None
 ) -> Iterator[tuple[str, Metric]]:
-    """Yields (name, metric) on the test split: reconstruction, and denoising where the recipe has corruptions."""
+    """Yields (name, metric) on the test split: reconstruction, and denoising where the recipe has corruptions.
+
+    Args:
+        components: as many of the train split as the latent has numbers; None where PCA says nothing.
+    """
     output = reconstruct(autoencoder, data.test)
-    latent_dim = int(np.prod(encode(autoencoder, data.test[:1]).shape[1:]))
-    yield from _reconstruction(reconstruction_error(data.test, output), latent_dim, data)
+    yield from _reconstruction(reconstruction_error(data.test, output), data, components)
     for kind in dict.fromkeys(c.kind for c in corruptions):
         for level in GAUSSIAN_LEVELS if kind == "gaussian" else OTHER_LEVELS:
             yield from _denoising(autoencoder, data, kind, level)
@@ -74,20 +83,18 @@ def measure(
 # --- reconstruction --------------------------------------------------------------------------------------
 
 
-def _reconstruction(errors: Errors, latent_dim: int, data: Dataset) -> Iterator[tuple[str, Metric]]:
-    train = data.train.reshape(len(data.train), -1).astype(np.float64)
-    test = data.test.reshape(len(data.test), -1).astype(np.float64)
-    scale = 255.0 if data.modality == "image" else 1.0
+def _reconstruction(errors: Errors, data: Dataset, components: Components | None) -> Iterator[tuple[str, Metric]]:
+    test = pca.scaled(data.test)
     baselines = {
         "identity": np.zeros(len(test)),
-        "mean of train": np.mean((test - train.mean(0)) ** 2, 1) / scale**2,
+        "mean of train": np.mean((test - pca.scaled(data.train).mean(0)) ** 2, 1),
     }
-    if latent_dim < min(train.shape):
-        pca = PCA(latent_dim, svd_solver="full").fit(train)
-        output = pca.inverse_transform(pca.transform(test))
-        baselines[f"PCA {latent_dim}"] = np.mean((test - output) ** 2, 1) / scale**2
-        if data.modality == "image":  # fairer to PCA: pixels cannot leave 0..255
-            baselines[f"PCA {latent_dim}, clamped"] = np.mean((test - output.clip(0, 255)) ** 2, 1) / scale**2
+    if components is not None:
+        count = len(components.axes)
+        output = components.reconstruct(data.test, count)
+        baselines[f"PCA {count}"] = np.mean((test - output) ** 2, 1)
+        if data.modality == "image":  # fairer to PCA: pixels cannot leave 0..1
+            baselines[f"PCA {count}, clamped"] = np.mean((test - output.clip(0, 1)) ** 2, 1)
     unit = "mean squared error, pixels in 0..1" if data.modality == "image" else "mean squared error"
     yield (
         "reconstruction_mse",

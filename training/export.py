@@ -19,10 +19,12 @@ from torch import Tensor, nn
 from service import golden, package
 from service.manifest import QUANTILES, GraphFile, Kind, Manifest, Metric, Operation, Role, Training
 from service.model import Model, reconstruction_error
+from training import half
 from training.architectures import Autoencoder, PixelScaling
 from training.datasets import Dataset
 from training.errors import DiskError, ParityError
 from training.evaluation import encode, reconstruct
+from training.recipe import Weights
 from training.unet import Denoiser, plain
 
 OPSET = 20
@@ -44,17 +46,21 @@ class _Decode(_Encode):
         return self.autoencoder.decode(sample)
 
 
-def graphs(autoencoder: Autoencoder, train: np.ndarray) -> dict[Role, bytes]:
-    """ONNX bytes of encoder and decoder: the contract's port names, dynamic N, no traces of where they were made."""
+def graphs(autoencoder: Autoencoder, train: np.ndarray, weights: Weights = "float32") -> dict[Role, bytes]:
+    """ONNX bytes of encoder and decoder: the contract's port names, dynamic N, no traces of where they were made.
+
+    `weights` "float16" is for an autoencoder that half.rounded has been through.
+    """
     autoencoder = autoencoder.cpu().eval()
     port = "image" if isinstance(autoencoder.scaling, PixelScaling) else "vector"
     sample = torch.from_numpy(train[:2])
     with torch.inference_mode():
         latent = autoencoder.encode(sample)
-    return {
+    exported: dict[Role, bytes] = {
         "encoder": _export(_Encode(autoencoder), sample, port, "latent"),
         "decoder": _export(_Decode(autoencoder), latent, "latent", port),
     }
+    return {role: half.stored(graph) for role, graph in exported.items()} if weights == "float16" else exported
 
 
 class _Denoise(nn.Module):
@@ -155,8 +161,9 @@ def manifest(
     training: Training,
     evaluation: Mapping[str, Metric],
     errors: np.ndarray,
+    pca_error: tuple[tuple[int, float], ...] | None,
 ) -> Manifest:
-    """The facts; `errors` float64 [N] are the held-out samples' reconstruction errors."""
+    """The facts; `errors` float64 [N] are the held-out samples' reconstruction errors, `pca_error` pca.curve's."""
     quantiles = np.quantile(errors, np.linspace(0, 1, QUANTILES))
     return Manifest(
         name=name,
@@ -169,6 +176,7 @@ def manifest(
         training=training,
         evaluation=dict(evaluation),
         reconstruction_error_quantiles=tuple(float(f"{q:.6g}") for q in quantiles),
+        pca_error=pca_error,
     )
 
 

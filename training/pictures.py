@@ -69,7 +69,7 @@ def learning_curve(curves: Sequence[tuple[str, History]], unit: str) -> bytes:
             axis.plot(epochs, history.loss, color=FAINT, label="training loss (corrupted, augmented)")
         axis.plot(epochs, history.validation, color=ACCENT, label="validation error")
         axis.plot(history.best + 1, history.validation[history.best], "o", color=ACCENT, markersize=5)
-        _style(axis, title, "epoch", unit)
+        style(axis, title, "epoch", unit)
         axis.set_yscale("log")
         axis.legend(frameon=False, fontsize=8)
     return _png(figure)
@@ -81,9 +81,9 @@ def error_histogram(errors: NDArray[np.float64], baselines: Sequence[tuple[str, 
     axis = figure.subplots()
     axis.hist(errors, bins=40, color="#fdba74")
     axis.axvline(float(errors.mean()), color=ACCENT, label=f"mean {errors.mean():.4g}")
-    for (name, value), style in zip(baselines, ("--", ":", "-."), strict=False):
-        axis.axvline(value, color=INK, linestyle=style, linewidth=1, label=f"{name} {value:.4g}")
-    _style(axis, f"{len(errors)} held-out samples", unit, "samples")
+    for (name, value), dashes in zip(baselines, ("--", ":", "-."), strict=False):
+        axis.axvline(value, color=INK, linestyle=dashes, linewidth=1, label=f"{name} {value:.4g}")
+    style(axis, f"{len(errors)} held-out samples", unit, "samples")
     axis.legend(frameon=False, fontsize=8)
     return _png(figure)
 
@@ -144,7 +144,7 @@ def _latent_grid(latent: Array) -> Array:
     return padded.reshape(-1, across)
 
 
-def _style(axis: Axes, title: str, x: str, y: str) -> None:
+def style(axis: Axes, title: str, x: str, y: str) -> None:
     axis.set_title(title, fontsize=10, color=INK)
     axis.set_xlabel(x, fontsize=9)
     axis.set_ylabel(y, fontsize=9)
@@ -153,6 +153,12 @@ def _style(axis: Axes, title: str, x: str, y: str) -> None:
 
 
 def _png(figure: Figure) -> bytes:
+    return encoded(figure, "png")
+
+
+def encoded(figure: Figure, form: str) -> bytes:
+    """The figure's file: "png", "svg" or "pdf", the same bytes each time."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
+    fixed = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    figure.savefig(buffer, format=form, metadata=fixed[form])
     return buffer.getvalue()

@@ -16,6 +16,7 @@ from service.manifest import Kind, ModelName
 from training.errors import RecipeError
 
 CorruptionKind = Literal["gaussian", "masking", "salt-and-pepper", "camera"]
+Weights = Literal["float32", "float16"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -24,11 +25,17 @@ class _Section(BaseModel):
 
 
 class Data(_Section):
-    """The data line. `source` is `quickdraw/cats` or a path: a folder of images, .npy, .npz, IDX, CSV."""
+    """The data line. `source` is `quickdraw/cats`, `mnist` or a path: a folder of images, .npy, .npz, IDX, CSV."""
 
     source: str
     licence: str = "not stated"
     size: int | None = Field(None, ge=4, le=1024, description="resize images to size x size pixels")
+    validation_samples: int | None = Field(
+        None,
+        ge=1,
+        description="mnist and folders of IDX files: so many of the training samples, those of the smallest "
+        "SHA-256, are validation; without it a fifth",
+    )
     label_column: int | None = Field(None, ge=0, description="CSV column to leave out, counted from 0")
     noisy: str | None = Field(None, description="folder of noisy images, named as the clean ones of `source`")
     validation: str | None = Field(None, description="where the validation images lie, if not a part of `source`")
@@ -186,6 +193,7 @@ class Recipe(_Section):
     architecture: Annotated[Dense | Convolutional | Unet, Field(discriminator="type")]
     pretraining: Pretraining | None = None
     optimization: Optimization
+    weights: Weights = Field("float32", description="how a package keeps its large matrices")
     quantization: Quantization | None = None
     ablation: tuple[Ablation, ...] = ()
     notes: str = Field("", description="paragraphs for the model card, Markdown")
@@ -199,6 +207,8 @@ class Recipe(_Section):
             raise ValueError("kind denoising needs a corruption, other kinds must not have one")
         if not unet and (self.data.noisy or self.data.validation or self.data.test):
             raise ValueError("data.noisy, data.validation and data.test are for the unet architecture")
+        if self.weights != "float32" and not (isinstance(self.architecture, Dense) and not self.architecture.tied):
+            raise ValueError('weights "float16" is for the dense architecture without tied weights')
         if not unet and self.quantization is not None:
             raise ValueError("quantization is for the unet architecture")
         if not unet and self.optimization.loss in ("l1", "psnr"):

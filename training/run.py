@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from service import package
 from service.manifest import Metric
-from training import architectures, card, checkpoint, evaluation, export, pictures, provenance
+from training import architectures, card, checkpoint, evaluation, export, half, pca, pictures, provenance
 from training.augmentation import Augmenter
 from training.corruption import Corruptor
 from training.datasets import Dataset
@@ -74,6 +74,8 @@ def train(recipe: Recipe, data: Dataset, folder: Path, device: torch.device) -> 
         autoencoder, samples, objective, validate, recipe.optimization,
         generator=generator, file=folder / "checkpoint.pt", fingerprint=fingerprint, title=recipe.name,
     )  # fmt: skip
+    if recipe.weights == "float16":
+        half.rounded(autoencoder)  # before anything is measured: numbers are those of the weights that are served
     return Trained(autoencoder.cpu().eval(), history, layers)
 
 
@@ -87,7 +89,8 @@ def run(recipe: Recipe, data: Dataset, out: Path, runs: Path, device: torch.devi
     models, name = out.parent, out.name
     folder = runs / name
     trained = train(recipe, data, folder, device)
-    metrics = dict(evaluation.measure(trained.autoencoder, data, recipe.corruption))
+    components = pca.fit(data.train, evaluation.latent_size(trained.autoencoder, data))
+    metrics = dict(evaluation.measure(trained.autoencoder, data, recipe.corruption, components))
     for ablation in recipe.ablation:
         other = train(
             changed(recipe, {**ablation.set, "name": f"{recipe.name}-ablation"}),
@@ -95,15 +98,17 @@ def run(recipe: Recipe, data: Dataset, out: Path, runs: Path, device: torch.devi
             folder / _slug(ablation.name),
             device,
         )
-        metrics = _beside(metrics, ablation.name, dict(evaluation.measure(other.autoencoder, data, recipe.corruption)))
-    _write_history(folder, trained)
+        others = dict(evaluation.measure(other.autoencoder, data, recipe.corruption, None))
+        metrics = _beside(metrics, ablation.name, others)
 
     version = package.next_version(models, name)
-    onnx_graphs = export.graphs(trained.autoencoder, data.train)
+    onnx_graphs = export.graphs(trained.autoencoder, data.train, recipe.weights)
     errors = export.held_out_errors(trained.autoencoder, data)
+    pca_error = None if components is None else pca.curve(components, data.test)
     facts = export.manifest(
-        name, version, recipe.kind, recipe.description, onnx_graphs, provenance.of(recipe, data), metrics, errors
-    )
+        name, version, recipe.kind, recipe.description, onnx_graphs, provenance.of(recipe, data), metrics, errors,
+        pca_error,
+    )  # fmt: skip
     _, parity = export.open_checked(trained.autoencoder, data, facts, onnx_graphs)
     unit = "grey levels" if data.modality == "image" else "(absolute)"
     sentence = (
@@ -113,7 +118,10 @@ def run(recipe: Recipe, data: Dataset, out: Path, runs: Path, device: torch.devi
     drawn = draw(trained, recipe, data, errors, metrics)
     text = card.render(facts, {file: caption for file, (caption, _) in drawn.items()}, recipe.notes, sentence)
     files = {"README.md": text.encode(), **{file: png for file, (_, png) in drawn.items()}}
-    return export.write(models, facts, onnx_graphs, files)
+    _write_history(folder, trained, None)
+    written = export.write(models, facts, onnx_graphs, files)
+    _write_history(folder, trained, written)
+    return written
 
 
 def draw(
@@ -171,11 +179,13 @@ def _beside(metrics: dict[str, Metric], name: str, others: dict[str, Metric]) ->
     }
 
 
-def _write_history(folder: Path, trained: Trained) -> None:
-    histories = {f"layer-{i}": vars(h) for i, h in enumerate(trained.pretraining, 1)} | {
-        "training": vars(trained.history)
+def _write_history(folder: Path, trained: Trained, written: Path | None) -> None:
+    """Errors of each epoch, and the package that came of it, for `autoencoder-train compare`."""
+    said = {f"layer-{i}": vars(h) for i, h in enumerate(trained.pretraining, 1)} | {
+        "training": vars(trained.history),
+        "package": None if written is None else str(written.absolute()),
     }
-    checkpoint.write(folder / "history.json", json.dumps(histories, indent=1).encode(), "the history")
+    checkpoint.write(folder / "history.json", json.dumps(said, indent=1).encode(), "the history")
 
 
 def _slug(name: str) -> str:

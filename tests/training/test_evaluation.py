@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.drawings import drawings, waves
-from training import evaluation
+from training import evaluation, pca
 from training.architectures import Autoencoder, PixelScaling, Standardization
 from training.datasets import Dataset
 from training.recipe import Corruption
@@ -32,7 +32,7 @@ def grey(value: float = 0.5) -> Autoencoder:
 
 
 def test_the_reconstruction_error_is_that_of_pixels_in_0_to_1() -> None:
-    metrics = dict(evaluation.measure(grey(), DATA, ()))
+    metrics = dict(evaluation.measure(grey(), DATA, (), None))
     expected = np.mean((DATA.test / 255 - 128 / 255) ** 2)
     assert metrics["reconstruction_mse"].value == pytest.approx(expected)
     assert metrics["reconstruction_mse"].split == "test"
@@ -49,7 +49,9 @@ def test_identity_mean_image_and_pca_stand_beside_it() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return torch.zeros(len(x), 1, 16, 16)
 
-    metrics = dict(evaluation.measure(Autoencoder(PixelScaling(), ToTwo(0), FromTwo(0)), DATA, ()))
+    metrics = dict(
+        evaluation.measure(Autoencoder(PixelScaling(), ToTwo(0), FromTwo(0)), DATA, (), pca.fit(DATA.train, 2))
+    )
     baselines = metrics["reconstruction_mse"].baselines
     assert set(baselines) == {"identity", "mean of train", "PCA 2", "PCA 2, clamped"}
     assert baselines["identity"] == 0
@@ -64,7 +66,7 @@ def test_identity_mean_image_and_pca_stand_beside_it() -> None:
 def test_doing_nothing_leaves_the_noise_and_a_filter_removes_some() -> None:
     nothing = Autoencoder(PixelScaling(), Identity(0), Identity(0))
     recipe = (Corruption(kind="gaussian", level=(0, 0.5)), Corruption(kind="salt-and-pepper", level=(0, 0.3)))
-    metrics = dict(evaluation.measure(nothing, DATA, recipe))
+    metrics = dict(evaluation.measure(nothing, DATA, recipe, None))
     assert {"denoising_mse_gaussian_0.1", "denoising_mse_gaussian_0.25", "denoising_mse_gaussian_0.5"} <= set(metrics)
     gaussian, pepper = metrics["denoising_mse_gaussian_0.5"], metrics["denoising_mse_salt-and-pepper_0.1"]
     assert gaussian.value == gaussian.baselines["noisy"]
@@ -77,7 +79,7 @@ def test_colour_images_are_filtered_in_colour() -> None:
     colour = np.stack([drawings(90), drawings(90, seed=1), drawings(90, seed=2)], -1)
     data = Dataset("drawn", "ours", colour[:50], colour[50:70], colour[70:])
     nothing = Autoencoder(PixelScaling(), Identity(0), Identity(0))
-    metrics = dict(evaluation.measure(nothing, data, (Corruption(kind="gaussian", level=(0, 0.5)),)))
+    metrics = dict(evaluation.measure(nothing, data, (Corruption(kind="gaussian", level=(0, 0.5)),), None))
     assert (
         metrics["denoising_mse_gaussian_0.5"].baselines["non-local means"] < metrics["denoising_mse_gaussian_0.5"].value
     )
@@ -87,7 +89,7 @@ def test_vectors_are_measured_in_their_own_units() -> None:
     vectors = waves(90)
     data = Dataset("drawn", "ours", vectors[:50], vectors[50:70], vectors[70:])
     autoencoder = Autoencoder(Standardization(data.train), Identity(0), Constant(0.0))
-    metrics = dict(evaluation.measure(autoencoder, data, (Corruption(kind="gaussian", level=(0, 1)),)))
+    metrics = dict(evaluation.measure(autoencoder, data, (Corruption(kind="gaussian", level=(0, 1)),), None))
     assert metrics["reconstruction_mse"].value == pytest.approx(
         np.mean((data.test - data.train.mean(0)) ** 2), rel=1e-4
     )

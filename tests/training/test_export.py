@@ -35,7 +35,11 @@ def made(architecture: Dense | Convolutional, samples: np.ndarray) -> tuple[Auto
     autoencoder = build(architecture, samples[:60]).eval()
     graphs = export.graphs(autoencoder, samples)
     errors = export.held_out_errors(autoencoder, dataset(samples))
-    return autoencoder, graphs, export.manifest("small", 1, "stacked", "Small.", graphs, TRAINING, METRICS, errors)
+    return (
+        autoencoder,
+        graphs,
+        export.manifest("small", 1, "stacked", "Small.", graphs, TRAINING, METRICS, errors, None),
+    )
 
 
 @pytest.mark.parametrize(

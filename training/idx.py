@@ -1,0 +1,51 @@
+"""IDX, Y. LeCun's format of MNIST: a magic number, sizes big-endian, then uint8; gzipped or plain.
+
+file -> read_images | read_labels; folder of train-images*, t10k-images* -> read_folder
+"""
+
+import gzip
+import math
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.errors import DataError
+
+LABELS, IMAGES = 0x00000801, 0x00000803  # uint8 of one axis, of three
+
+
+def read_images(path: Path) -> NDArray[np.uint8]:
+    """uint8 [N,H,W]; DataError if `path` is not such a file, or cut off."""
+    return _read(path, IMAGES, "images")
+
+
+def read_labels(path: Path) -> NDArray[np.uint8]:
+    """uint8 [N]; DataError if `path` is not such a file, or cut off."""
+    return _read(path, LABELS, "labels")
+
+
+def read_folder(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Images of train-images* and of t10k-images*, uint8 [N,H,W] each; DataError if one is missing."""
+    return read_images(only(folder, "train-images*idx3*")), read_images(only(folder, "t10k-images*idx3*"))
+
+
+def only(folder: Path, pattern: str) -> Path:
+    found = sorted(folder.glob(pattern))
+    if not found:
+        raise DataError(f"{folder} looks like an IDX set but has no {pattern}")
+    return found[0]
+
+
+def _read(path: Path, kind: int, name: str) -> NDArray[np.uint8]:
+    axes = kind & 0xFF
+    try:
+        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        magic, *shape = struct.unpack(f">I{axes}I", data[: 4 * (1 + axes)])
+    except (OSError, EOFError, zlib.error, struct.error) as broken:
+        raise DataError(f"{path} cannot be read as IDX: {broken}") from broken
+    if magic != kind or len(data) != 4 * (1 + axes) + math.prod(shape):
+        raise DataError(f"{path} is not an IDX file of uint8 {name}, or it is cut off")
+    return np.frombuffer(data, np.uint8, offset=4 * (1 + axes)).reshape(shape)
