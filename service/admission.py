@@ -6,6 +6,8 @@ Who comes to a full house is told before its body is read. The place is taken wh
 senders hold none; its bytes as they come; the pixels when headers have told them, before anything is decoded.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Self
 
 from service.errors import Overloaded, TooLarge
@@ -58,6 +60,15 @@ class Permit:
         self._check()
         self._admission.requests += 1
         self.requests += 1
+
+    @contextmanager
+    def share(self) -> Iterator["Permit"]:
+        """`with permit.share() as part`: what a part of the request weighs is given back after the block."""
+        part = Permit(self._admission)
+        try:
+            yield part
+        finally:
+            part.__exit__()
 
     def _check(self) -> None:
         inside = self._admission.requests

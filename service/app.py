@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path as FilePath
 from time import perf_counter
@@ -16,7 +16,7 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Path, Request, Response
 from fastapi_offline import FastAPIOffline
 
-from service import __version__, answers, gallery, openapi, options, problems, requests, v2, webpage
+from service import __version__, answers, gallery, openapi, options, problems, requests, streaming, v2, webpage
 from service.access import Keys, KeysError
 from service.admission import MEGA, Admission
 from service.dialects import Dialect, Native
@@ -270,8 +270,40 @@ async def _answer(request: Request, name: str, version: str | None, operation: O
     model.input_port(operation)
     asked = options.deadline(headers.get(b"request-deadline"), settings.max_deadline)
     content_type, accept = headers.get(b"content-type"), headers.get(b"accept")
+    if operation == "encode" and streaming.wanted(content_type, accept):
+        return await _lines(request, headers, model, chosen, asked)
     dialect = Native(model, operation, content_type, accept, chosen, asked, settings.max_batch)
     return await _visit(request, headers, model, operation, dialect)
+
+
+async def _lines(
+    request: Request, headers: dict[bytes, str], model: Model, chosen: options.Options, asked: float | None
+) -> Response:
+    """As `_visit`, up to the body; the answer is made while it is sent, and admission leaves after it."""
+    state, seen = request.app.state, of(request.scope)
+    settings: Settings = state.settings
+    with ExitStack() as held:
+        counted = held.enter_context(state.statistics.request(model, "encode"))
+        permit = held.enter_context(state.admission.enter())
+        begun = perf_counter()
+        body = await requests.receive(request, headers.get(b"content-length"), settings.max_body_bytes, permit.hold)
+        seen.bytes_in = len(body)
+        seen.stages.append(("receive", begun, perf_counter()))
+        permit.take()
+        read = partial(requests.files, content_type=headers.get(b"content-type", ""), max_parts=settings.max_batch)
+        files = await state.scheduler.call(read, body)
+        work = streaming.Work(
+            state.inference,
+            model,
+            chosen,
+            permit,
+            counted,
+            asked or settings.deadline,
+            0 if asked else settings.deadline_per_megapixel,
+            settings.workers + 2,
+            dict(enumerate(files)),
+        )
+        return streaming.Lines(work, held.pop_all())
 
 
 async def _infer(request: Request, name: str, version: str | None) -> Response:

@@ -9,8 +9,10 @@ sent again: after as long as Retry-After says, else after 0.25, 0.5, 1 ... secon
 
 import asyncio
 import io
+import json
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +27,7 @@ Image = bytes | Path  # of a picture file: PNG, JPEG, WebP, TIFF, BMP; to denois
 Operation = Literal["encode", "decode", "reconstruct", "denoise"]
 
 URL = "http://127.0.0.1:8000"
-NPY, JSON = "application/x-npy", "application/json"
+NPY, JSON, NDJSON = "application/x-npy", "application/json", "application/x-ndjson"
 IN_HEADERS = 100  # samples whose errors come as headers; of more, as JSON
 
 
@@ -52,6 +54,16 @@ class Reconstruction:
     output: Array | bytes
     error: NDArray[np.float64]
     percentile: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One file of many: `latents` float32 [N,...], or the `problem` because of which there are none."""
+
+    index: int
+    name: str
+    latents: NDArray[np.float32] | None
+    problem: ServiceProblem | None
 
 
 @dataclass(frozen=True)
@@ -116,6 +128,25 @@ class Client:
     ) -> NDArray[np.float32]:
         """`image` uint8 [N,H,W,C] (or [H,W]), `vector` float32 [N,D], or one image -> latents float32 [N,...]."""
         return _array(self._asked(_question("encode", model, inputs, version, fit=fit)))
+
+    def encode_files(
+        self, model: str, files: Sequence[Path], *, version: int | None = None, fit: str | None = None
+    ) -> Iterator[Encoded]:
+        """Many files in one request, each as soon as it is ready; one that is refused is told, and ends no other."""
+        question, tries = _form(model, version, fit), _Tries(self._retries)
+        while True:
+            with ExitStack() as opened:
+                form = [("image", (path.name, opened.enter_context(path.open("rb")))) for path in files]
+                try:
+                    answer = opened.enter_context(self._http.stream("POST", files=form, **question))
+                    if answer.is_success:
+                        yield from map(_encoded, answer.iter_lines())
+                        return
+                    answer.read()
+                    pause = tries.after(answer)
+                except httpx2.TransportError as broken:
+                    raise ServiceUnreachable(_sentence(broken)) from broken
+            time.sleep(pause)
 
     def decode(self, model: str, latents: Array, *, version: int | None = None) -> Array:
         """Latents float32 [N,...] -> `image` uint8 [N,H,W,C] or `vector` float32 [N,D]."""
@@ -247,6 +278,26 @@ class AsyncClient:
         """See Client.encode."""
         return _array(await self._asked(_question("encode", model, inputs, version, fit=fit)))
 
+    async def encode_files(
+        self, model: str, files: Sequence[Path], *, version: int | None = None, fit: str | None = None
+    ) -> AsyncIterator[Encoded]:
+        """See Client.encode_files."""
+        question, tries = _form(model, version, fit), _Tries(self._retries)
+        while True:
+            async with AsyncExitStack() as opened:
+                form = [("image", (path.name, opened.enter_context(path.open("rb")))) for path in files]
+                try:
+                    answer = await opened.enter_async_context(self._http.stream("POST", files=form, **question))
+                    if answer.is_success:
+                        async for line in answer.aiter_lines():
+                            yield _encoded(line)
+                        return
+                    await answer.aread()
+                    pause = tries.after(answer)
+                except httpx2.TransportError as broken:
+                    raise ServiceUnreachable(_sentence(broken)) from broken
+            await asyncio.sleep(pause)
+
     async def decode(self, model: str, latents: Array, *, version: int | None = None) -> Array:
         """See Client.decode."""
         return _array(await self._asked(_question("decode", model, latents, version)))
@@ -343,7 +394,7 @@ def _question(
     media_type: str | None = None,
     explain: str | None = None,
 ) -> _Question:
-    path = f"/v1/models/{model}" + (f"/versions/{version}" if version is not None else "") + f"/{operation}"
+    path = _path(model, version, operation)
     query = {} if strength == 1 else {"strength": f"{strength:g}"}
     if fit is not None:
         query["fit"] = fit
@@ -364,6 +415,24 @@ def _question(
             "Accept": NPY if operation == "encode" else media_type or "image/*, application/pdf",
         }
     return _Question(operation, path, content, headers, query)
+
+
+def _path(model: str, version: int | None, operation: Operation) -> str:
+    return f"/v1/models/{model}" + (f"/versions/{version}" if version is not None else "") + f"/{operation}"
+
+
+def _form(model: str, version: int | None, fit: str | None) -> dict[str, Any]:
+    query = {} if fit is None else {"fit": fit}
+    return {"url": _path(model, version, "encode"), "headers": {"Accept": NDJSON}, "params": query}
+
+
+def _encoded(line: str) -> Encoded:
+    told = json.loads(line)
+    problem = told.get("problem")
+    if problem is not None:
+        refused = ServiceProblem(problem.pop("status"), problem.pop("title"), problem.pop("detail"), problem)
+        return Encoded(told["index"], told["name"], None, refused)
+    return Encoded(told["index"], told["name"], np.asarray(told["latents"], np.float32), None)
 
 
 def _arguments(question: _Question | None) -> dict[str, Any]:

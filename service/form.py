@@ -13,10 +13,10 @@ from service.errors import MalformedBody, TooLarge
 
 @dataclass
 class FormPart:
-    """One field of a form: its name, whether it came as a file, and its bytes."""
+    """One field of a form: its name, that of its file (None: it came as text), and its bytes."""
 
     name: str
-    is_file: bool
+    filename: str | None
     data: bytes
 
 
@@ -89,8 +89,9 @@ class _Reader:
             raise MalformedBody("a part of the form has no name in its Content-Disposition")
         if len(self.parts) == self._max_parts:
             raise TooLarge(f"the form has more than {self._max_parts} parts", limit=self._max_parts)
-        name = options[b"name"].decode("utf-8", "replace")
-        self.parts.append(FormPart(name, b"filename" in options, b"".join(self._data)))
+        name, filename = options[b"name"].decode("utf-8", "replace"), options.get(b"filename")
+        told = None if filename is None else filename.decode("utf-8", "replace")
+        self.parts.append(FormPart(name, told, b"".join(self._data)))
 
     def finish(self) -> None:
         self.finished = True

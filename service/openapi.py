@@ -16,7 +16,9 @@ from service.options import DPI, FITS
 from service.pictures import Picture
 from service.problems import MEDIA_TYPE
 from service.requests import FORM, JSON, NPY, PDF
+from service.schemas import Line
 from service.settings import Settings
+from service.streaming import NDJSON
 
 SUMMARIES: dict[Operation, str] = {
     "encode": "Samples to latents",
@@ -144,9 +146,12 @@ def request_body(operation: Operation) -> dict[str, Any]:
 
 def responses(operation: Operation) -> dict[int | str, dict[str, Any]]:
     """OpenAPI's responses of an operation: the forms of a 200, and what is refused how."""
-    forms = {NPY: _BINARY} if operation == "encode" else dict.fromkeys((*PICTURES, NPY), _BINARY)
+    forms: dict[str, Any] = {NPY: _BINARY} if operation == "encode" else dict.fromkeys((*PICTURES, NPY), _BINARY)
     if operation == "denoise":
         forms[PDF] = _BINARY
+    if operation == "encode":
+        line = Line.model_json_schema(ref_template="#/components/schemas/{model}")
+        forms[NDJSON] = {"schema": {name: value for name, value in line.items() if name != "$defs"}}
     headers = {
         "Model-Name": {"schema": {"type": "string"}},
         "Model-Version": {"schema": {"type": "integer"}},

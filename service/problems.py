@@ -13,6 +13,7 @@ from service.errors import ServiceError
 from service.seen import of
 
 MEDIA_TYPE = "application/problem+json"
+BUG = (500, "Service error", "this is a bug of the service; its log holds the trace")
 _log = logging.getLogger("service.problems")
 
 
@@ -59,8 +60,13 @@ def problem(request: Request, status: int, title: str, detail: str, **facts: obj
 
 
 def document(instance: str, status: int, title: str, detail: str, **facts: object) -> bytes:
-    """The body. `instance` is the request's path, "" if none is known."""
-    body = {
+    """The body; see `members`."""
+    return orjson.dumps(members(instance, status, title, detail, **facts))
+
+
+def members(instance: str, status: int, title: str, detail: str, **facts: object) -> dict[str, object]:
+    """Of a problem document. `instance` is the request's path, "" if none is known."""
+    return {
         "type": "urn:autoencoder:" + title.lower().replace(" ", "-"),
         "title": title,
         "status": status,
@@ -68,7 +74,6 @@ def document(instance: str, status: int, title: str, detail: str, **facts: objec
         "instance": instance,
         **facts,
     }
-    return orjson.dumps(body)
 
 
 async def _service_error(request: Request, error: Exception) -> Response:
@@ -102,4 +107,4 @@ async def _gone(request: Request, _: Exception) -> Response:
 
 
 async def _bug(request: Request, _: Exception) -> Response:
-    return problem(request, 500, "Service error", "this is a bug of the service; its log holds the trace")
+    return problem(request, *BUG)

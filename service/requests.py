@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from service import codec, images
 from service.errors import InvalidInput, LatentMismatch, TooLarge, UnsupportedMediaType
-from service.form import read_form
+from service.form import FormPart, read_form
 from service.manifest import Operation
 from service.model import Array, Model
 
@@ -157,29 +157,38 @@ def _pdf(body: bytes, model: Model, operation: Operation) -> Sent:
     return Sent((Part(body, "the PDF"),), "pdf")
 
 
-def _form(body: bytes, content_type: str, model: Model, operation: Operation, max_batch: int) -> Sent:
-    fields = read_form(body, content_type, max_batch)
+def files(body: bytes, content_type: str, max_parts: int) -> list[FormPart]:
+    """The fields of a form, all of them 'image', at least one; MalformedBody, TooLarge, InvalidInput."""
+    fields = read_form(body, content_type, max_parts)
     for field in fields:
         if field.name != "image":
             raise InvalidInput(f"the form has a field {field.name[:100]!r}; the only one is 'image'")
     if not fields:
         raise InvalidInput("the form is empty; send one or several files in the field 'image'")
-    parts = []
+    return fields
+
+
+def part(field: FormPart, which: str) -> Sent:
+    """One file of a form: a picture or an .npy; InvalidInput (422) for what is neither."""
+    if field.data.startswith(codec.NPY_MAGIC):
+        return Sent((Part(codec.read_npy(field.data, which), which),), "npy")
+    if field.filename is None and images.media_type(field.data) is None:
+        raise InvalidInput(f"{which} is text, not a file; with curl, write @ before its path: -F image=@FILE")
+    return Sent((Part(field.data, which),), "image")
+
+
+def _form(body: bytes, content_type: str, model: Model, operation: Operation, max_batch: int) -> Sent:
+    fields = files(body, content_type, max_batch)
+    if len(fields) == 1:
+        (field,) = fields
+        return _pdf(field.data, model, operation) if field.data.startswith(PDF_MAGIC) else part(field, "image")
+    parts: list[Part] = []
     for number, field in enumerate(fields, 1):
-        which = "image" if len(fields) == 1 else f"image {number} of {len(fields)}"
-        if field.data.startswith(codec.NPY_MAGIC):
-            parts.append(Part(codec.read_npy(field.data, which), which))
-            continue
+        which = f"image {number} of {len(fields)}"
         if field.data.startswith(PDF_MAGIC):
-            if len(fields) > 1:
-                raise InvalidInput(f"{which} is a PDF; send one in a request")
-            return _pdf(field.data, model, operation)
-        if not field.is_file and images.media_type(field.data) is None:
-            raise InvalidInput(f"{which} is text, not a file; with curl, write @ before its path: -F image=@FILE")
-        parts.append(Part(field.data, which))
-    if len(parts) > 1:
-        return Sent(tuple(parts), "json")
-    return Sent(tuple(parts), "image" if isinstance(parts[0].data, bytes) else "npy")
+            raise InvalidInput(f"{which} is a PDF; send one in a request")
+        parts += part(field, which).parts
+    return Sent(tuple(parts), "json")
 
 
 def _json(body: bytes, model: Model, operation: Operation, max_batch: int) -> Sent:

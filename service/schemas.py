@@ -68,6 +68,15 @@ class Problem(BaseModel):
     instance: str
 
 
+class Line(BaseModel):
+    """One of an NDJSON answer of encode: a file of the form, in the order in which they are ready."""
+
+    index: int = Field(description="of the file in the form, from 0")
+    name: str | None = Field(description="the file's, as the form says it")
+    latents: list[Any] | None = Field(None, description="float32 [N,...]")
+    problem: Problem | None = Field(None, description="instead of latents: why it was refused")
+
+
 class Answer(BaseModel):
     """JSON answers of the operations. Arrays keep the batch axis N."""
 
