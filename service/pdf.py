@@ -11,6 +11,7 @@ from what is now clean.
 """
 
 import json
+import logging
 import math
 import os
 import select
@@ -144,6 +145,7 @@ class Writer:
     def __init__(self) -> None:
         import pikepdf
 
+        logging.getLogger("pikepdf").setLevel(logging.WARNING)  # it greets
         self._made = pikepdf.new()
 
     def add(self, picture: Picture, size: tuple[float, float]) -> int:

@@ -8,7 +8,7 @@ is larger than the body was.
 
 import base64
 import binascii
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Any, Literal, NamedTuple
 
@@ -137,7 +137,8 @@ def read(body: bytes, content_type: str | None, model: Model, operation: Operati
         return Sent((Part(body, "image"),), "image")
     if port == "image" and media == FORM:
         return _form(body, content_type or "", model, operation, max_batch)
-    raise _unsupported(media, port)
+    taken = (*accepted(port), PDF) if takes_pdf(model, operation) and PDF_IS_READ else accepted(port)
+    raise _unsupported(media, port, taken)
 
 
 def takes_pdf(model: Model, operation: Operation) -> bool:
@@ -250,8 +251,7 @@ def _picture(text: str, which: str) -> bytes:
         raise InvalidInput(f"{which} is text that is not a base64 image") from broken
 
 
-def _unsupported(media: str, port: str) -> UnsupportedMediaType:
-    types = accepted(port)
+def _unsupported(media: str, port: str, types: Sequence[str]) -> UnsupportedMediaType:
     if media == _URLENCODED:
         hint = "-F image=@FILE or " if port == "image" else ""
         what = f"{media} (curl's default for --data-binary) is not taken; use {hint}-H 'Content-Type: ...'"
