@@ -57,13 +57,14 @@ class Documents:
         async with self._turns:
             reader = Reader(self._limits)
             try:
-                sizes = await self._scheduler.call(partial(reader.open, dpi=dpi), data)
+                # not in the scheduler's threads, which a document that takes all its time would keep from the others
+                sizes = await asyncio.to_thread(reader.open, data, dpi)
                 pixels = [round(width * height * (dpi / POINTS) ** 2) for width, height in sizes]
                 permit.weigh(max(pixels))
                 extend(sum(pixels))
                 writer, written = Writer(), 0
                 for number, size in enumerate(sizes, 1):
-                    picture = await self._scheduler.call(partial(reader.page, dpi=dpi), number)
+                    picture = await asyncio.to_thread(reader.page, number, dpi)
                     result = await self._inference.run(model, "denoise", Pages((picture,)), options)
                     (cleaned,) = result.pictures or (Picture(result.samples[0]),)
                     more = await self._scheduler.call(partial(writer.add, size=size), cleaned)

@@ -46,6 +46,7 @@ PIPE = "-"
 AT_ONCE = 8  # files beside as many as there are workers: they are read and decoded while others run
 SAMPLES = 1024  # of an array, in one request
 INTERRUPTED = 130
+AN_HOUR = 3600.0  # without a byte: a book takes its time, and the service has deadlines of its own
 
 
 class FilesError(Exception):
@@ -164,7 +165,8 @@ async def _client(
 ) -> AsyncIterator[tuple[AsyncClient, str]]:
     """A client, and the model that was asked for or is the only one there is for this; no other is opened here."""
     if asked.url is not None:
-        async with AsyncClient(asked.url, key=asked.key or os.environ.get("AUTOENCODER_KEY")) as client:
+        key = asked.key or os.environ.get("AUTOENCODER_KEY")
+        async with AsyncClient(asked.url, key=key, timeout=AN_HOUR) as client:
             try:
                 listed = await client.models()
             except (ServiceProblem, ServiceUnreachable) as error:

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -249,7 +250,9 @@ def test_a_page_that_wants_too_much_memory_ends_its_own_reader_only() -> None:
         reader.page(1, 20_000)  # 20000x20000 pixels of three bytes
 
 
-def test_who_leaves_takes_the_reader_along(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_leaves_takes_the_reader_along_and_a_hanging_one_keeps_nobody_waiting(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     readers: list[Reader] = []
     begun = threading.Event()
     page = Reader.page
@@ -265,6 +268,8 @@ def test_who_leaves_takes_the_reader_along(models: Path, monkeypatch: pytest.Mon
     async def leave(client: AsyncClient, state: Any) -> None:
         asking = asyncio.create_task(client.denoise("grey-negative", book((SMOOTH, (40, 60)))))
         assert await asyncio.to_thread(begun.wait, 10)
+        (others,) = await client.denoise("grey-negative", SMOOTH[None])
+        np.testing.assert_array_equal(others[:, :, 0], 255 - SMOOTH)
         asking.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await asking
@@ -276,7 +281,7 @@ def test_who_leaves_takes_the_reader_along(models: Path, monkeypatch: pytest.Mon
 
 def _inside(models: Path, work: Callable[[AsyncClient, Any], Any]) -> None:
     async def run() -> None:
-        app = create_app(Settings(models=models, watch=0), trusted=True)
+        app = create_app(Settings(models=models, watch=0, workers=1), trusted=True)
         async with (
             app.behind.router.lifespan_context(app.behind),
             AsyncClient("http://here", transport=httpx2.ASGITransport(app), retries=0) as client,
@@ -284,6 +289,43 @@ def _inside(models: Path, work: Callable[[AsyncClient, Any], Any]) -> None:
             await work(client, app.state)
 
     asyncio.run(run())
+
+
+def laughs(document: pikepdf.Pdf) -> dict[str, Any]:
+    """Twelve forms, each of which draws the one before ten times."""
+    form: dict[str, Any] = {"Type": pikepdf.Name.XObject, "Subtype": pikepdf.Name.Form, "BBox": [0, 0, 600, 900]}
+    inner = pikepdf.Stream(document, b"0 0 500 500 re f", **form)
+    for _ in range(12):
+        resources = pikepdf.Dictionary(XObject=pikepdf.Dictionary(X=inner))
+        inner = pikepdf.Stream(document, b"/X Do " * 10, Resources=resources, **form)
+    resources = pikepdf.Dictionary(XObject=pikepdf.Dictionary(X=inner))
+    return {"Resources": resources, "Contents": pikepdf.Stream(document, b"/X Do")}
+
+
+def nothing(document: pikepdf.Pdf) -> dict[str, Any]:
+    """300 MB of spaces in 300 KB."""
+    packed = zlib.compressobj(9)
+    contents = pikepdf.Stream(document, b"")
+    data = b"".join([packed.compress(b" " * (1 << 20)) for _ in range(300)]) + packed.flush()
+    contents.write(data, filter=pikepdf.Name.FlateDecode)
+    return {"Contents": contents}
+
+
+@pytest.mark.parametrize("bomb", [laughs, nothing])
+def test_small_documents_that_become_large_end_their_own_reader(bomb: Callable[[pikepdf.Pdf], dict[str, Any]]) -> None:
+    document = pikepdf.new()
+    page = document.add_blank_page(page_size=(100, 100))
+    for name, value in bomb(document).items():
+        page[f"/{name}"] = value
+    buffer = io.BytesIO()
+    document.save(buffer)
+    assert buffer.tell() < 400_000
+    limits = Limits(10, 10**6, 10_000, 2, 1 << 26)
+    with (
+        reading(buffer.getvalue(), limits) as reader,
+        pytest.raises(InvalidInput, match=r"page 1 of the PDF (cann|take)"),
+    ):
+        reader.page(1, 72)
 
 
 def test_spoilt_documents_are_drawn_or_refused_in_words() -> None:
