@@ -42,10 +42,10 @@ from service.watch import Watcher, scan
 
 ABOUT = """Autoencoders over HTTP: `encode`, `decode`, `reconstruct`, `denoise`.
 
-Send an image (raw body or form field `image`), JSON or `.npy`; the answer comes in the form the question came in,
-or in the one that `Accept` names. Latents come as JSON. Denoisers without a size of their own take pictures of any
-size: 16 bits, alpha, colour, profile, text and the pages of a TIFF stay. Every refusal is a problem document
-(RFC 9457)."""
+Send an image (raw body or form field `image`), JSON or `.npy`; the answer comes in the form the question came in, or
+in the one that `Accept` names. Latents come as JSON. Denoisers without a size of their own take pictures of any size:
+16 bits, alpha, colour, profile, text and the pages of a TIFF stay; a PDF becomes a PDF of cleaned pages. Every
+refusal is a problem document (RFC 9457)."""
 
 Name = Annotated[str, Path(description="a model of /v1/models", examples=["cats-stacked"])]
 Version = Annotated[str, Path(description="a version of that model", examples=["1"])]

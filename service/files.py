@@ -114,7 +114,10 @@ def add_arguments(parser: argparse.ArgumentParser, operation: str) -> None:
         "decode": ("latents.npy", "FILE.png, FILE.npy or a FOLDER of images"),
         "encode": ("image files, folders, globs, an .npy, or - for standard input", "FILE.npy; its list: FILE.txt"),
         "reconstruct": ("image files, folders, globs, or - for standard input", "FILE.csv; - for standard output"),
-        "denoise": ("image files, folders, globs, or - for standard input", "FILE, FOLDER, or - for standard output"),
+        "denoise": (
+            "image files, PDFs, folders, globs, or - for standard input",
+            "FILE, FOLDER, or - for standard output",
+        ),
     }[operation]
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help=what[0])
     parser.add_argument("-o", "--output", required=True, metavar="OUTPUT", help=what[1])

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from fastapi import FastAPI
 
-from service import images
+from service import images, requests
 from service.answers import PICTURES
 from service.front import HEALTH, METRICS
 from service.heatmap import SCALE
@@ -138,7 +138,7 @@ def request_body(operation: Operation) -> dict[str, Any]:
         content = {
             JSON: {"schema": schema, "example": {"inputs": [drawing()]}},
             FORM: {"schema": form},
-            **dict.fromkeys((*MEDIA_TYPES, PDF) if operation == "denoise" else MEDIA_TYPES, _BINARY),
+            **dict.fromkeys((*MEDIA_TYPES, PDF) if _with_pdf(operation) else MEDIA_TYPES, _BINARY),
         }
     content[NPY] = _BINARY
     return {"required": True, "content": content}
@@ -147,7 +147,7 @@ def request_body(operation: Operation) -> dict[str, Any]:
 def responses(operation: Operation) -> dict[int | str, dict[str, Any]]:
     """OpenAPI's responses of an operation: the forms of a 200, and what is refused how."""
     forms: dict[str, Any] = {NPY: _BINARY} if operation == "encode" else dict.fromkeys((*PICTURES, NPY), _BINARY)
-    if operation == "denoise":
+    if _with_pdf(operation):
         forms[PDF] = _BINARY
     if operation == "encode":
         line = Line.model_json_schema(ref_template="#/components/schemas/{model}")
@@ -181,6 +181,10 @@ def responses(operation: Operation) -> dict[int | str, dict[str, Any]]:
         for status, reason in reasons.items()
     }
     return {200: {"description": "the result", "content": forms, "headers": headers}, **refused}
+
+
+def _with_pdf(operation: Operation) -> bool:
+    return operation == "denoise" and requests.PDF_IS_READ
 
 
 def install(app: FastAPI) -> None:

@@ -200,6 +200,8 @@ def _pixels(points: float, dpi: int) -> int:
 
 def main() -> int:
     """A document on stdin, then pages that are wanted, a line each; ends with stdin."""
+    import resource
+
     import pypdfium2
 
     answers = os.fdopen(os.dup(1), "wb")
@@ -208,6 +210,7 @@ def main() -> int:
     (length,) = _LENGTH.unpack(sys.stdin.buffer.read(_LENGTH.size))
     data = sys.stdin.buffer.read(length)
     helper.limit(memory, seconds)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # it writes no file
     try:
         document = pypdfium2.PdfDocument(data)
         _answer(answers, _described(document, most))

@@ -204,6 +204,8 @@ def test_without_the_extra_the_remedy_is_named(
     monkeypatch.setattr(requests, "PDF_IS_READ", False)
     sent = book((SMOOTH, (40, 60)))
     refused(client.post(url(), content=sent, headers=PDF), 415, "pip install 'autoencoder-service[pdf]'")
+    with TestClient(create_app(Settings(models=models), trusted=True)) as other:
+        assert "application/pdf" not in other.get("/openapi.json").text
     (tmp_path / "a.pdf").write_bytes(sent)
     where = ["-o", str(tmp_path / "b.pdf"), "--models", str(models), "--model", "grey-negative"]
     assert main(["denoise", str(tmp_path / "a.pdf"), *where]) == 2
@@ -248,6 +250,16 @@ def test_a_page_that_wants_too_much_memory_ends_its_own_reader_only() -> None:
         pytest.raises(InvalidInput, match=r"page 1 of the PDF .*, which may have 64 M"),
     ):
         reader.page(1, 20_000)  # 20000x20000 pixels of three bytes
+
+
+def test_the_reader_knows_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTOENCODER_KEYS", "/etc/keys")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=hidden")
+    with reading(book((SMOOTH, (40, 60)))) as reader:
+        environment = Path(f"/proc/{reader._helper.pid}/environ").read_bytes()
+    assert b"PYTHONPATH=" in environment
+    assert b"AUTOENCODER_" not in environment
+    assert b"hidden" not in environment
 
 
 def test_who_leaves_takes_the_reader_along_and_a_hanging_one_keeps_nobody_waiting(
