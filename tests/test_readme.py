@@ -30,6 +30,7 @@ METRICS = {
     "cats-stacked": "reconstruction_mse",
     "cats-convolutional": "reconstruction_mse",
     "cats-denoising": "denoising_mse_gaussian_0.25",
+    "digits-deep": "reconstruction_mse",
     "pages": "denoising_rmse",
     "photos": "denoising_psnr_cbsd68_25",
 }

@@ -171,7 +171,7 @@ def figure(rows: Sequence[Row], curve: dict[int, float], unit: str) -> Figure:
     by_latent.set_xticks(ticks := _ticks([*curve, *(r.latent for r in rows)]), [str(t) for t in ticks])
     by_latent.minorticks_off()
     by_latent.set_ylim(bottom=0)
-    drawn.legend(loc="outside lower center", ncols=min(len(rows) + bool(curve), 5), frameon=False, fontsize=8)
+    drawn.legend(loc="outside lower center", ncols=min(len(rows) + bool(curve), 6), frameon=False, fontsize=8)
     return drawn
 
 
