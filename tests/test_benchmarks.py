@@ -1,9 +1,11 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from benchmarks import digits_map, pretraining
 from benchmarks.reading import wrong
 from benchmarks.serving import floor
 from benchmarks.serving.load import Wrk
@@ -12,6 +14,8 @@ from benchmarks.serving.rows import rows
 from benchmarks.serving.servers import FLOOR, OTHERS, OURS, started
 from service.app import create_app
 from service.settings import Settings
+from tests.drawings import drawings
+from training.datasets import Dataset
 
 ENCODER = "encoder.onnx"
 
@@ -81,3 +85,37 @@ def test_the_table_tells_rates_beside_ours() -> None:
     text = table({"row": "a row", "work floor": 200.0, "servers": servers, "memory": {"peer": 1 << 30}})
     assert "a row   (work alone: 200.0/s)" in text
     assert "0.50    1024       3" in text
+
+
+def test_the_study_of_pretraining_gives_later_seeds_the_better_rate_and_goes_on_where_it_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[tuple[int, float, int]] = []
+
+    def error(_: Dataset, __: str, ___: int, pretraining_: int, rate: float, seed: int) -> float:
+        asked.append((pretraining_, rate, seed))
+        return 8 - pretraining_ + 1000 * rate + seed
+
+    images = drawings(10)[..., None]
+    monkeypatch.setattr("training.datasets.load", lambda _: Dataset("drawn", "ours", images, images, images))
+    monkeypatch.setattr(pretraining, "error", error)
+    command = ["--passes", "3", "--units", "SiLU", "--out", str(tmp_path / "study.json")]
+    assert pretraining.main([*command, "--seeds", "2"]) == 0
+    slow, fast = sorted(pretraining.RATES)
+    assert asked == [(0, slow, 0), (0, fast, 0), (0, slow, 1), (4, slow, 0), (4, fast, 0), (4, slow, 1)]
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "| units | passes | not pretrained | pretrained, 4 passes a layer |"
+    assert printed[2] == "| SiLU | 3 | 9.00 (8.50 to 9.50; rate 0.0005) | 5.00 (4.50 to 5.50; rate 0.0005) |"
+    asked.clear()
+    assert pretraining.main([*command, "--seeds", "3"]) == 0
+    assert asked == [(0, slow, 2), (4, slow, 2)]
+
+
+def test_digits_apart_agree_with_their_neighbours_and_digits_mixed_do_not() -> None:
+    labels = np.repeat(np.arange(10, dtype=np.uint8), 20)
+    noise = np.random.default_rng(0).normal(size=(200, 2))
+    apart = noise + 100 * labels[:, None]
+    assert digits_map.agreement(apart, labels) == 1
+    assert digits_map.agreement(noise, labels) < 0.3
+    axes = digits_map.figure({"apart": apart, "mixed": noise}, labels).axes
+    assert [len(axis.lines) for axis in axes] == [10, 10]
