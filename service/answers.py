@@ -86,6 +86,8 @@ def render(result: Result, media_type: str, model: Model, operation: Operation, 
     if result.error is not None and result.percentile is not None and len(result.error) <= ERRORS_IN_HEADERS:
         headers["reconstruction-error"] = ", ".join(f"{e:.6g}" for e in result.error)
         headers["reconstruction-error-percentile"] = ", ".join(f"{p:.4g}" for p in result.percentile)
+        if result.unusual is not None:
+            headers["reconstruction-unusual"] = ", ".join("true" if u else "false" for u in result.unusual)
     if media_type == JSON:
         body = codec.write_json(_document(result, model, operation, pictures=bool(sent.pictures)))
     elif media_type == NPY:
@@ -119,6 +121,8 @@ def _document(result: Result, model: Model, operation: Operation, *, pictures: b
         document["outputs"] = _stacked(result)
     if result.error is not None:
         document |= {"reconstruction_error": result.error, "percentile": result.percentile}
+    if result.unusual is not None:
+        document["unusual"] = result.unusual
     return document
 
 

@@ -49,11 +49,13 @@ class ServiceUnreachable(Exception):
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """`output` as the input was; `error` and `percentile` (0..100, of held-out data), float64 [N]."""
+    """`output` as the input was; `error` and `percentile` (0..100, of held-out data), float64 [N]; `unusual`, bool [N],
+    if a false-alarm rate was given."""
 
     output: Array | bytes
     error: NDArray[np.float64]
     percentile: NDArray[np.float64]
+    unusual: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -153,10 +155,20 @@ class Client:
         return _array(self._asked(_question("decode", model, latents, version)))
 
     def reconstruct(
-        self, model: str, inputs: Array | Image, *, version: int | None = None, fit: str | None = None
+        self,
+        model: str,
+        inputs: Array | Image,
+        *,
+        version: int | None = None,
+        fit: str | None = None,
+        false_alarm_rate: float | None = None,
     ) -> Reconstruction:
-        """decode(encode(x)), its reconstruction error and that error's percentile among held-out data."""
-        return _reconstruction(self._asked(_question("reconstruct", model, inputs, version, fit=fit)), inputs)
+        """decode(encode(x)), its reconstruction error and that error's percentile among held-out data.
+
+        With a `false_alarm_rate` (0.01 to 0.5) a verdict too: of samples like the held-out ones that share is unusual.
+        """
+        asked = _question("reconstruct", model, inputs, version, fit=fit, false_alarm_rate=false_alarm_rate)
+        return _reconstruction(self._asked(asked), inputs)
 
     @overload
     def heatmap(
@@ -303,10 +315,17 @@ class AsyncClient:
         return _array(await self._asked(_question("decode", model, latents, version)))
 
     async def reconstruct(
-        self, model: str, inputs: Array | Image, *, version: int | None = None, fit: str | None = None
+        self,
+        model: str,
+        inputs: Array | Image,
+        *,
+        version: int | None = None,
+        fit: str | None = None,
+        false_alarm_rate: float | None = None,
     ) -> Reconstruction:
         """See Client.reconstruct."""
-        return _reconstruction(await self._asked(_question("reconstruct", model, inputs, version, fit=fit)), inputs)
+        asked = _question("reconstruct", model, inputs, version, fit=fit, false_alarm_rate=false_alarm_rate)
+        return _reconstruction(await self._asked(asked), inputs)
 
     @overload
     async def heatmap(
@@ -393,6 +412,7 @@ def _question(
     dpi: int | None = None,
     media_type: str | None = None,
     explain: str | None = None,
+    false_alarm_rate: float | None = None,
 ) -> _Question:
     path = _path(model, version, operation)
     query = {} if strength == 1 else {"strength": f"{strength:g}"}
@@ -402,6 +422,8 @@ def _question(
         query["dpi"] = str(dpi)
     if explain is not None:
         query["explain"] = explain
+    if false_alarm_rate is not None:
+        query["false_alarm_rate"] = str(false_alarm_rate)
     if isinstance(inputs, np.ndarray):
         buffer = io.BytesIO()
         np.save(buffer, inputs, allow_pickle=False)
@@ -457,12 +479,15 @@ def _reconstruction(response: httpx2.Response, inputs: Array | Image) -> Reconst
             np.asarray(document["outputs"], dtype),
             np.asarray(document["reconstruction_error"], np.float64),
             np.asarray(document["percentile"], np.float64),
+            np.asarray(document["unusual"]) if "unusual" in document else None,
         )
     error, percentile = (
         _numbers(response.headers[name].split(","))
         for name in ("Reconstruction-Error", "Reconstruction-Error-Percentile")
     )
-    return Reconstruction(_output(response, inputs), error, percentile)
+    told = response.headers.get("Reconstruction-Unusual")
+    unusual = None if told is None else np.array([word == "true" for word in told.split(", ")])
+    return Reconstruction(_output(response, inputs), error, percentile, unusual)
 
 
 def _numbers(texts: Iterable[str]) -> NDArray[np.float64]:

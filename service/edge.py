@@ -49,7 +49,7 @@ _OF_DOCUMENTATION: Headers = [  # Swagger's page starts itself by a script in it
 ]
 _EXPOSED = (
     "Inference-Header-Content-Length", "Model-Name", "Model-Version", "Reconstruction-Error",
-    "Reconstruction-Error-Percentile", "Retry-After", "X-Request-Id",
+    "Reconstruction-Error-Percentile", "Reconstruction-Unusual", "Retry-After", "X-Request-Id",
 )  # fmt: skip
 _TAKEN = (
     "Authorization", "Content-Type", "Inference-Header-Content-Length", "Request-Deadline", "X-API-Key",

@@ -137,6 +137,12 @@ def add_arguments(parser: argparse.ArgumentParser, operation: str) -> None:
     if operation == "reconstruct":
         parser.add_argument("--images", type=Path, metavar="FOLDER", help="write the reconstructions there too")
         parser.add_argument(
+            "--false-alarm-rate",
+            type=float,
+            metavar="RATE",
+            help="add a column `unusual`: of files like those that the model was tested on, that share is; 0.01 to 0.5",
+        )
+        parser.add_argument(
             "--explain",
             choices=("heatmap",),
             help="instead of errors, where each file has them: -o is FILE.png, FILE.npy or a FOLDER",
@@ -314,22 +320,27 @@ async def _reconstruct(client: AsyncClient, model: str, asked: argparse.Namespac
     if asked.output != PIPE:
         Path(asked.output).parent.mkdir(parents=True, exist_ok=True)  # as in _encode
     told = Told("reconstructed", len(jobs), as_json=False)
-    found: list[tuple[float, float, str]] = []
+    rate = asked.false_alarm_rate
+    found: list[tuple[float, str, list[str]]] = []
 
     async def one(job: Job) -> None:
         started = time.monotonic()
-        made = await client.reconstruct(model, _read(job), version=asked.model_version, fit=asked.fit)
+        made = await client.reconstruct(
+            model, _read(job), version=asked.model_version, fit=asked.fit, false_alarm_rate=rate
+        )
         if job.destination is not None and isinstance(made.output, bytes):
             _write(job.destination, made.output)
-        found.append((float(made.error[0]), float(made.percentile[0]), job.name))
+        row = [job.name, f"{made.error[0]:.6g}", f"{made.percentile[0]:.4g}"]
+        if made.unusual is not None:
+            row.append("true" if made.unusual[0] else "false")
+        found.append((-float(made.error[0]), job.name, row))
         told.success(job, time.monotonic() - started)
 
     await _each(jobs, one, told, at_once)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["file", "reconstruction_error", "percentile"])
-    for error, percentile, name in sorted(found, key=lambda row: (-row[0], row[2])):
-        table.writerow([name, f"{error:.6g}", f"{percentile:.4g}"])
+    table.writerow(["file", "reconstruction_error", "percentile", *(["unusual"] if rate is not None else [])])
+    table.writerows(row for _, _, row in sorted(found))
     _write(None if asked.output == PIPE else Path(asked.output), text.getvalue().encode())
     return told.summary()
 

@@ -74,8 +74,8 @@ class Pages:
 @dataclass(frozen=True)
 class Result:
     """What an operation gave: `samples` [N,...], or one array for each page, of which `pictures` have the notes too;
-    `error` and `percentile` float64 [N] of reconstruct, and `heatmaps` if asked for (service.heatmap); `began` and
-    `ended`: its runs, by time.perf_counter."""
+    `error` and `percentile` float64 [N] of reconstruct, and if asked for `heatmaps` (service.heatmap) and
+    `unusual`, bool [N]; `began` and `ended`: its runs, by time.perf_counter."""
 
     samples: Array | tuple[Array, ...]
     pictures: tuple[Picture, ...] | None = None
@@ -84,6 +84,7 @@ class Result:
     began: float = 0.0
     ended: float = 0.0
     heatmaps: NDArray[np.float32] | None = None
+    unusual: NDArray[np.bool_] | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -141,6 +142,8 @@ class Inference:
             raise InvalidInput(f"fit is for models of one image size; {model.manifest.name} {operation} takes any")
         if options.dpi is not None:
             raise InvalidInput("dpi is for PDFs; a picture is taken with the pixels that it has")
+        if options.false_alarm_rate is not None:
+            model.unusual_above(options.false_alarm_rate)  # it may be finer than the model can tell
         as_pages = operation == "denoise" and model.any_size
         for part in sent.parts:
             if not isinstance(part.data, bytes):
@@ -176,9 +179,11 @@ class Inference:
             made = await self._scheduler.run(partial(_timed, partial(model.run, operation), count), items)
         times = self._tell(model, [run for _, run in made])
         result = _joined(batch, [output for output, _ in made], options.strength, times)
-        if options.explain is None:
-            return result
-        return replace(result, heatmaps=heatmap.errors(batch, np.asarray(result.samples)))
+        if options.explain is not None:
+            result = replace(result, heatmaps=heatmap.errors(batch, np.asarray(result.samples)))
+        if options.false_alarm_rate is not None and result.percentile is not None:
+            result = replace(result, unusual=result.percentile > model.unusual_above(options.false_alarm_rate))
+        return result
 
     def _tell(self, model: Model, runs: list[_Run]) -> tuple[float, float]:
         """When the runs of a request began and ended; each is told once, though several requests share it."""

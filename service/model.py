@@ -140,6 +140,22 @@ class Model:
         error = reconstruction_error(batch, output)
         return Reconstruction(output, error, self._percentile(error))
 
+    def unusual_above(self, false_alarm_rate: float) -> float:
+        """The percentile, 0..100, above which an error is too large for what the model knows; raises InvalidInput.
+
+        Of samples like the held-out ones a share of `false_alarm_rate` is above, whatever the errors' distribution:
+        it is the held-out error of rank (n + 1)(1 - rate) (split conformal prediction,
+        Vovk et al. 2005; Lei et al., JASA 113 (2018), section 2.2). n samples tell no rate below 1 / (n + 1).
+        """
+        held_out = self.manifest.training.data.test
+        if false_alarm_rate * (held_out + 1) < 1:
+            raise InvalidInput(
+                f"false_alarm_rate is {false_alarm_rate:g}; {self.manifest.name} was tested on {held_out} samples, "
+                f"which tell rates from {1 / (held_out + 1):.2g}"
+            )
+        rank = (held_out + 1) * (1 - false_alarm_rate)  # 1 is the least error, held_out the largest
+        return 100 * (rank - 1) / max(1, held_out - 1)
+
     def denoise(self, batch: Array, *, wide: bool = False) -> Array:
         """Corrupted `image` uint8 [N,H,W,C] or `vector` float32 [N,D] -> clean, same shape and dtype.
 

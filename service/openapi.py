@@ -12,7 +12,7 @@ from service.front import HEALTH, METRICS
 from service.heatmap import SCALE
 from service.images import MEDIA_TYPES
 from service.manifest import Operation
-from service.options import DPI, FITS
+from service.options import DPI, FITS, LEAST_RATE
 from service.pictures import Picture
 from service.problems import MEDIA_TYPE
 from service.requests import FORM, JSON, NPY, PDF
@@ -83,6 +83,15 @@ def parameters(operation: Operation, *, versioned: bool) -> list[dict[str, Any]]
             }
         )
     if operation == "reconstruct":
+        found.append(
+            {
+                "name": "false_alarm_rate",
+                "in": "query",
+                "schema": {"type": "number", "minimum": LEAST_RATE, "maximum": 0.5},
+                "description": "add a verdict for each sample, `unusual` (JSON) or Reconstruction-Unusual (header): "
+                "of samples like those that the model was tested on, that share is called unusual",
+            }
+        )
         found.append(
             {
                 "name": "explain",
@@ -159,6 +168,7 @@ def responses(operation: Operation) -> dict[int | str, dict[str, Any]]:
     if operation == "reconstruct":
         headers["Reconstruction-Error"] = {"schema": {"type": "string"}}
         headers["Reconstruction-Error-Percentile"] = {"schema": {"type": "string"}}
+        headers["Reconstruction-Unusual"] = {"schema": {"type": "string"}}
     reasons = {
         400: "the body is not the JSON, .npy or form that it says it is",
         404: "no such model or version; the sentence names what there is",

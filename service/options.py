@@ -16,26 +16,32 @@ from service.manifest import Operation
 Explain = Literal["heatmap"]
 
 DPI = 36, 1200
+LEAST_RATE = 0.01  # manifests hold the held-out errors by the hundredth
+
 FITS: tuple[Fit, ...] = get_args(Fit)
 
 
 @dataclass(frozen=True)
 class Options:
     """What a request may ask for: `fit` to the model's size; `strength` of denoising, 0 (nothing) to 1 (all); `dpi` of
-    the pages of a PDF; to `explain` a reconstruction error by a heatmap."""
+    the pages of a PDF; to `explain` a reconstruction error by a heatmap; a verdict at a `false_alarm_rate`
+    (Model.unusual_above)."""
 
     fit: Fit | None = None
     strength: float = 1.0
     dpi: int | None = None
     explain: Explain | None = None
+    false_alarm_rate: float | None = None
 
 
 DEFAULT = Options()
+# parameters of one operation
 _OF: dict[str, Operation] = {
     "strength": "denoise",
     "dpi": "denoise",
     "explain": "reconstruct",
-}  # parameters of one operation
+    "false_alarm_rate": "reconstruct",
+}
 
 
 def read(query: bytes, operation: Operation) -> Options:
@@ -86,6 +92,13 @@ def _dpi(value: str) -> int:
     return int(value)
 
 
+def _false_alarm_rate(value: str) -> float:
+    number = _number(value)
+    if not LEAST_RATE <= number <= 0.5:
+        raise InvalidInput(f"false_alarm_rate is {value[:100]!r}; allowed are numbers from {LEAST_RATE} to 0.5")
+    return number
+
+
 def deadline(header: str | None, most: float) -> float | None:
     """Seconds that the caller gives the request, None without the header; InvalidInput (422) beyond 0 to `most`."""
     if header is None:
@@ -104,5 +117,11 @@ def _number(text: str) -> float:
         return math.nan
 
 
-_READ: dict[str, Callable[[str], Any]] = {"fit": _fit, "strength": _strength, "dpi": _dpi, "explain": _explain}
-_VERBS = {"strength": "weaken", "dpi": "draw", "explain": "explain"}
+_READ: dict[str, Callable[[str], Any]] = {
+    "fit": _fit,
+    "strength": _strength,
+    "dpi": _dpi,
+    "explain": _explain,
+    "false_alarm_rate": _false_alarm_rate,
+}
+_VERBS = {"strength": "weaken", "dpi": "draw", "explain": "explain", "false_alarm_rate": "judge"}

@@ -89,3 +89,6 @@ class Answer(BaseModel):
     heatmaps: list[Any] | None = Field(None, description="reconstruct?explain=heatmap: [N,H,W] of 0..1, or [N,D]")
     reconstruction_error: list[float] | None = Field(None, description="reconstruct: mean squared error per sample")
     percentile: list[float] | None = Field(None, description="reconstruct: 0..100, among held-out data")
+    unusual: list[bool] | None = Field(
+        None, description="reconstruct?false_alarm_rate=0.01: whether the error is among the largest hundredth"
+    )

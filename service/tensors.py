@@ -104,6 +104,8 @@ class Tensors:
             raise UnsupportedMediaType(f"Content-Encoding {str(self.encoding)[:100]!r} is not taken", ["identity"])
         if self.options.explain is not None:
             raise InvalidInput("explain is for /v1/models/{name}/reconstruct; the outputs of /v2 are the model's")
+        if self.options.false_alarm_rate is not None:
+            raise InvalidInput("false_alarm_rate is for /v1/models/{name}/reconstruct; /v2 answers percentiles")
         document, start = self._document(body)
         for member in document:
             if member not in _MEMBERS:

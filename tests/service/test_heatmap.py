@@ -79,7 +79,11 @@ def test_channels_are_one_error_and_signals_are_explained_sample_by_sample(clien
 def test_it_is_for_reconstruct_and_openapi_says_so(client: TestClient) -> None:
     refused(client.post(f"{url('encode')}?explain=heatmap", content=picture()), 422, "explain is for reconstruct")
     refused(client.post(f"{url('reconstruct')}?explain=why", content=picture()), 422, "'why'", "'heatmap'")
-    refused(client.post(f"{url('reconstruct')}?what=why", content=picture()), 422, "allowed are fit and explain")
+    refused(
+        client.post(f"{url('reconstruct')}?what=why", content=picture()),
+        422,
+        "allowed are fit, explain and false_alarm_rate",
+    )
     answer = client.post("/v2/models/small.reconstruct/infer?explain=heatmap", content=b"{}")
     assert (answer.status_code, answer.json()["error"].partition(";")[0]) == (
         422, "explain is for /v1/models/{name}/reconstruct",

@@ -1,0 +1,114 @@
+"""`?false_alarm_rate=`: what is asked for is what is obtained, from training to the answer; and how it is refused."""
+
+import asyncio
+import csv
+import io
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from starlette.testclient import TestClient
+
+from service.__main__ import main
+from service.app import create_app
+from service.client import AsyncClient
+from service.settings import Settings
+from tests.drawings import small_recipe, waves
+from tests.service import doubles
+from tests.service.test_client import asked
+from tests.service.test_http import IMAGE, NPY, npy, picture, refused, url
+from training import datasets, recipe, run
+
+FRESH = 4000
+ASKED = url("reconstruct", "small") + "?false_alarm_rate="
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`small`, which knows waves."""
+    folder = tmp_path_factory.mktemp("trained")
+    np.save(folder / "waves.npy", waves(12_000))
+    chosen = recipe.build(small_recipe(folder / "waves.npy"), {"optimization.epochs": 2}, "small")
+    run.run(
+        chosen, datasets.load(chosen.data), folder / "models" / "small", folder / "runs", torch.device("cpu")
+    )  # fmt: skip
+    return folder / "models"
+
+
+@pytest.fixture(scope="module")
+def client(trained: Path) -> Iterator[TestClient]:
+    with TestClient(create_app(Settings(models=trained)), raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return doubles.write_all(tmp_path_factory.mktemp("models"))
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.05, 0.2, 0.5])
+def test_the_rate_asked_for_is_obtained_on_normal_data(client: TestClient, rate: float) -> None:
+    held_out = client.get("/v1/models/small").json()["training"]["data"]["test"]
+    fresh = waves(FRESH, seed=1)
+    found: list[bool] = []
+    for part in np.split(fresh, 10):
+        answer = client.post(f"{ASKED}{rate}", content=npy(part), headers={"Accept": "application/json", **NPY})
+        found += answer.json()["unusual"]
+    assert len(found) == FRESH
+    spread = math.sqrt(rate * (1 - rate) * (1 / held_out + 1 / FRESH))  # of the threshold, and of what is counted
+    assert abs(np.mean(found) - rate) < 3 * spread
+
+
+def test_what_the_model_does_not_know_is_unusual(client: TestClient) -> None:
+    noise = np.random.default_rng(0).normal(5, 1.5, (50, 30)).astype(np.float32)
+    answer = client.post(f"{ASKED}0.01", content=npy(noise), headers=NPY)
+    assert answer.headers["reconstruction-unusual"] == ", ".join(["true"] * 50)
+    assert "reconstruction-unusual" not in client.post(url("reconstruct", "small"), content=npy(noise)).headers
+
+
+def test_a_rate_that_cannot_be_told_is_refused(models: Path) -> None:
+    with TestClient(create_app(Settings(models=models)), raise_server_exceptions=False) as client:
+        for rate in ("0.001", "0.6", "nan", "often"):
+            refused(client.post(ASKED + rate, content=picture()), 422, f"'{rate}'", "from 0.01 to 0.5")
+        refused(client.post(f"{ASKED}0.4", content=picture()), 422, "was tested on 1 samples", "rates from 0.5")
+        refused(client.post(f"{url('encode')}?false_alarm_rate=0.1", content=picture()), 422, "is for reconstruct")
+        answer = client.post("/v2/models/small.reconstruct/infer?false_alarm_rate=0.5", content=b"{}")
+        assert answer.status_code == 422
+        assert "/v2 answers percentiles" in answer.json()["error"]
+        assert client.post(f"{ASKED}0.5", content=picture()).headers["reconstruction-unusual"] == "true"
+
+
+def test_the_client_and_the_command_line_have_it(
+    models: Path, trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async def both(client: AsyncClient) -> None:
+        one = await client.reconstruct("small", waves(3, seed=2), false_alarm_rate=0.01)
+        many = await client.reconstruct("small", waves(150, seed=2), false_alarm_rate=0.01)  # by JSON
+        assert one.unusual is not None
+        assert many.unusual is not None
+        assert (one.unusual.shape, many.unusual.shape, many.unusual.dtype) == ((3,), (150,), np.dtype(bool))
+        np.testing.assert_array_equal(many.unusual[:3], one.unusual)
+        assert (await client.reconstruct("small", waves(3, seed=2))).unusual is None
+
+    asyncio.run(asked(trained, both))
+    (tmp_path / "a.png").write_bytes(picture(IMAGE))
+    (tmp_path / "b.png").write_bytes(picture(np.zeros_like(IMAGE)))
+    command = [
+        "reconstruct",
+        str(tmp_path),
+        "--models",
+        str(models),
+        "-o",
+        "-",
+        "--model",
+        "small",
+        "--false-alarm-rate",
+    ]
+    assert main([*command, "0.5"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capfd.readouterr().out)))
+    assert [(row["file"], row["unusual"]) for row in rows] == [("a.png", "true"), ("b.png", "false")]
+    assert main([*command, "0.7"]) != 0
+    assert "from 0.01 to 0.5" in capfd.readouterr().err
