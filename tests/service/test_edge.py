@@ -6,9 +6,11 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -413,6 +415,39 @@ def test_spans_of_a_request_and_its_stages_continue_the_callers_trace(models: Pa
         assert span.start_time is not None
         assert span.end_time is not None
         assert whole.start_time <= span.start_time <= span.end_time <= whole.end_time
+
+
+def test_spans_arrive_at_a_collector(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    received: list[tuple[str, bytes]] = []
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Collector) as collector:
+        threading.Thread(target=collector.serve_forever, args=(0.01,), daemon=True).start()
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.server_port}")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "none")
+        app = create_app(Settings(models=models, tracing=True))
+        with TestClient(app) as client:  # its end sends what waits
+            assert post(client, traceparent=PARENT).status_code == 200
+        collector.shutdown()
+    spans = []
+    for path, body in received:
+        assert path == "/v1/traces"
+        for one in ExportTraceServiceRequest.FromString(body).resource_spans:
+            named = {attribute.key: attribute.value.string_value for attribute in one.resource.attributes}
+            assert named["service.name"] == "autoencoder-service"
+            spans += [span for scope in one.scope_spans for span in scope.spans]
+    assert {span.name for span in spans} == {"POST encode", "receive", "decode", "queue", "run", "encode"}
+    assert {span.trace_id.hex() for span in spans} == {PARENT[3:35]}
 
 
 def test_nothing_of_opentelemetry_is_imported_when_it_is_off_and_onnxruntime_sends_nothing() -> None:
