@@ -4,6 +4,7 @@ autoencoder-train cats-stacked
 autoencoder-train my-recipe.toml --set optimization.epochs=50
 autoencoder-train --data path/to/folder --kind stacked --latent-dim 32 --out models/mine
 autoencoder-train compare models/cats-stacked models/mine
+torchrun --nproc-per-node 4 -m training cats-stacked
 """
 
 import argparse
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 
 from service.package import PackageError
-from training import __version__, comparison, datasets, patches, recipe, restoration, run
+from training import __version__, comparison, datasets, patches, processes, recipe, restoration, run
 from training.errors import RecipeError, TrainingError
 from training.recipe import Recipe, Unet
 
@@ -28,9 +29,11 @@ def main(arguments: list[str] | None = None) -> int:
         if given[:1] == ["compare"]:
             comparison.main(given[1:])
         else:
-            _train(_parser().parse_args(given))
+            with processes.joined():
+                _train(_parser().parse_args(given))
     except (TrainingError, PackageError) as error:
-        print(f"autoencoder-train: {error}", file=sys.stderr)
+        if processes.is_first() or not isinstance(error, RecipeError):
+            print(f"autoencoder-train: {error}", file=sys.stderr)
         return 2
     except OSError as error:  # of a disk or a pipe, where nobody had more to say
         where = f"{error.filename}: " if error.filename else ""
@@ -50,8 +53,9 @@ def _train(asked: argparse.Namespace) -> None:
     chosen = _recipe(asked)
     out = Path(asked.out or Path("models") / chosen.name)
     chosen = recipe.changed(chosen, {"name": out.name})
+    processes.check(chosen)
     device = _device(asked.device)
-    if asked.fresh:
+    if asked.fresh and processes.is_first():
         for checkpoint in (Path(asked.runs) / out.name).rglob("*.pt"):
             checkpoint.unlink()
     _report(_run(chosen, out, Path(asked.runs), device))
@@ -60,8 +64,12 @@ def _train(asked: argparse.Namespace) -> None:
 def _run(chosen: Recipe, out: Path, runs: Path, device: torch.device) -> Path:
     """Load the recipe's data, train; the directory of the new package."""
     if isinstance(chosen.architecture, Unet):
-        return restoration.run(chosen, patches.load(chosen), out, runs, device)
-    return run.run(chosen, datasets.load(chosen.data), out, runs, device)
+        with processes.first_before_others():
+            pairs = patches.load(chosen)
+        return restoration.run(chosen, pairs, out, runs, device)
+    with processes.first_before_others():
+        data = datasets.load(chosen.data)
+    return run.run(chosen, data, out, runs, device)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -110,7 +118,8 @@ def _recipe(asked: argparse.Namespace) -> Recipe:
 def _device(name: str | None) -> torch.device:
     """The device by name, else the GPU if there is one."""
     try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+        device = torch.device(processes.gpu() if name == "cuda" else name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:  # torch's own words for an unknown or absent device
         raise RecipeError(f"device {name} is not here: {str(error).splitlines()[0]}") from error

@@ -2,7 +2,8 @@
 
 batch -> objective(module, batch, progress, generator) -> loss -> backward -> step -> [running average]; per epoch:
 validation error -> best weights -> checkpoint. All randomness comes from one generator whose state is in the
-checkpoint, so a run killed at any moment and started again ends with the same weights (same machine, CPU).
+checkpoint, so a run killed at any moment and started again ends with the same weights (same machine, CPU). Under
+torchrun several processes share each batch (`processes.py`).
 """
 
 import copy
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from training import checkpoint
+from training import checkpoint, processes
 from training.errors import NotFinite
 from training.muon import Muon
 from training.recipe import Optimization
@@ -64,12 +65,14 @@ def fit(
     """
     run = _Run(module, plan, generator)
     steps = math.ceil(len(train) / plan.batch_size)
-    state = checkpoint.load(file, fingerprint)
+    first = processes.is_first()
+    state = processes.from_first(checkpoint.load(file, fingerprint) if first else None)
     if state is not None:
         run.restore(state)
-        if run.epoch < plan.epochs:
+        if run.epoch < plan.epochs and first:
             print(f"{title}: resuming after epoch {run.epoch} of {plan.epochs}", file=sys.stderr)  # noqa: T201
-    bar = tqdm(total=plan.epochs * steps, initial=run.epoch * steps, desc=title, unit="step", disable=None)
+    quiet = None if first else True  # None: unless stderr is a terminal
+    bar = tqdm(total=plan.epochs * steps, initial=run.epoch * steps, desc=title, unit="step", disable=quiet)
     last_line = time.monotonic()
     with bar:
         while run.epoch < plan.epochs and not run.stopped:
@@ -88,6 +91,8 @@ def fit(
                     f"lower optimization.learning_rate; the checkpoint of the epoch before is kept in {file}"
                 )
             run.close_epoch(mean, validate)
+            if not first:
+                continue
             checkpoint.save(file, {"fingerprint": fingerprint, **run.state()})
             bar.set_postfix(loss=f"{mean:.5f}", val=f"{run.history.validation[-1]:.5f}")
             if bar.disable and (time.monotonic() - last_line > 10 or run.epoch == plan.epochs):
@@ -96,7 +101,7 @@ def fit(
                     f"{title}: epoch {run.epoch}/{plan.epochs}  loss {mean:.5f}  val {run.history.validation[-1]:.5f}",
                     file=sys.stderr,
                 )
-    if run.stopped:
+    if run.stopped and first:
         print(  # noqa: T201
             f"{title}: stopped early after epoch {run.epoch}, epoch {run.history.best + 1} was the best",
             file=sys.stderr,
@@ -111,6 +116,7 @@ class _Run:
 
     def __init__(self, module: nn.Module, plan: Optimization, generator: torch.Generator) -> None:
         self.module, self.plan, self.generator = module, plan, generator
+        self.shared = processes.shared(module)
         self.optimizers = _optimizers(module, plan)
         self.rates = [group["lr"] for optimizer in self.optimizers for group in optimizer.param_groups]
         self.average = copy.deepcopy(module) if plan.ema else None
@@ -135,9 +141,9 @@ class _Run:
         for group, rate in zip(groups, self.rates, strict=True):
             group["lr"] = rate * share
         with autocast(batch.device, self.plan.precision):
-            loss = objective(self.module, batch, progress, self.generator)
+            loss = objective(self.shared, batch, progress, self.generator)
         self.module.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        (loss * processes.count()).backward()  # type: ignore[no-untyped-call]
         if self.plan.clip:
             nn.utils.clip_grad_norm_(self.module.parameters(), self.plan.clip)
         for optimizer in self.optimizers:
@@ -151,7 +157,7 @@ class _Run:
         chosen = self.module if self.average is None else self.average
         chosen.eval()
         with torch.inference_mode():
-            error = validate(chosen)
+            error = processes.from_first(validate(chosen) if processes.is_first() else math.nan)
         self.history.loss.append(loss)
         self.history.validation.append(error)
         if self.history.best < 0 or error < self.history.validation[self.history.best]:

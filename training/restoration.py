@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from service import package
 from service.manifest import Manifest, Role
 from service.model import Model
-from training import card, denoising, export, pictures, provenance, quantization
+from training import card, denoising, export, pictures, processes, provenance, quantization
 from training.corruption import Corruptor
 from training.errors import ParityError
 from training.loop import History, autocast, fit
@@ -156,9 +156,13 @@ def build(recipe: Recipe) -> Denoiser:
 
 
 def run(recipe: Recipe, data: Patches, out: Path, runs: Path, device: torch.device) -> Path:
-    """Train, measure, export; returns the directory of the new package, <out>/<version>/."""
+    """Train, measure, export; returns the directory of the new package, <out>/<version>/.
+
+    Of several processes the first alone measures and exports; the others end when all is trained.
+    """
     models, name = out.parent, out.name
     trained = train(recipe, data, runs / name, device)
+    processes.leave_to_first()
     denoiser = trained.denoiser
     graph: dict[Role, bytes] = {"denoiser": export.denoiser(denoiser)}
     eight_bits = _quantized(recipe, data, graph["denoiser"])

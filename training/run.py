@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from service import package
 from service.manifest import Metric
-from training import architectures, card, checkpoint, evaluation, export, half, pca, pictures, provenance
+from training import architectures, card, checkpoint, evaluation, export, half, pca, pictures, processes, provenance
 from training.augmentation import Augmenter
 from training.corruption import Corruptor
 from training.datasets import Dataset
@@ -82,6 +82,8 @@ def train(recipe: Recipe, data: Dataset, folder: Path, device: torch.device) -> 
 def run(recipe: Recipe, data: Dataset, out: Path, runs: Path, device: torch.device) -> Path:
     """Train, measure, export; returns the directory of the new package, <out>/<version>/.
 
+    Of several processes the first alone measures and exports; the others end when all is trained.
+
     Args:
         out: the model's folder: its name is the model's name, the version is the next free one.
         runs: where checkpoints and history lie.
@@ -89,17 +91,21 @@ def run(recipe: Recipe, data: Dataset, out: Path, runs: Path, device: torch.devi
     models, name = out.parent, out.name
     folder = runs / name
     trained = train(recipe, data, folder, device)
-    components = pca.fit(data.train, evaluation.latent_size(trained.autoencoder, data))
-    metrics = dict(evaluation.measure(trained.autoencoder, data, recipe.corruption, components))
-    for ablation in recipe.ablation:
-        other = train(
+    ablations = {
+        ablation.name: train(
             changed(recipe, {**ablation.set, "name": f"{recipe.name}-ablation"}),
             data,
             folder / _slug(ablation.name),
             device,
         )
+        for ablation in recipe.ablation
+    }
+    processes.leave_to_first()
+    components = pca.fit(data.train, evaluation.latent_size(trained.autoencoder, data))
+    metrics = dict(evaluation.measure(trained.autoencoder, data, recipe.corruption, components))
+    for ablation, other in ablations.items():
         others = dict(evaluation.measure(other.autoencoder, data, recipe.corruption, None))
-        metrics = _beside(metrics, ablation.name, others)
+        metrics = _beside(metrics, ablation, others)
 
     version = package.next_version(models, name)
     onnx_graphs = export.graphs(trained.autoencoder, data.train, recipe.weights)

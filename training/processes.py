@@ -1,0 +1,142 @@
+"""One training run in several processes, under `torchrun`; in a process of its own, all of this is nothing.
+
+whole batch, drawn alike everywhere -> this process's share -> DistributedDataParallel -> gather -> the same loss
+everywhere -> backward through this share -> gradients added up
+
+Every process holds all data and draws the same numbers from the same seeded generator, so neither the batches nor the
+noise depend on how many processes there are: a checkpoint goes on with another number of them. What may differ is the
+order of a sum. The first process alone validates, writes and speaks.
+
+Batch norm sees the whole batch on GPUs (SyncBatchNorm). torch has no such layer on the CPU: there each process
+normalises its share by itself, as with a smaller batch, and the first one's running averages are kept.
+"""
+
+import copy
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from training.errors import RecipeError
+from training.recipe import Recipe
+
+T = TypeVar("T")
+
+PATIENCE = timedelta(days=1)  # the others wait while the first one makes data or validates
+
+
+@contextmanager
+def joined() -> Iterator[None]:
+    """Within, the processes that torchrun started know each other: by gloo on the CPU, by nccl between GPUs."""
+    if not dist.is_torchelastic_launched():
+        yield
+        return
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def count() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def is_first() -> bool:
+    """Whether this process is the one that validates, writes and speaks."""
+    return not dist.is_torchelastic_launched() or os.environ["RANK"] == "0"
+
+
+def gpu() -> str:
+    """This process's GPU of this machine; RecipeError if there are fewer GPUs than processes."""
+    if not dist.is_initialized():
+        return "cuda"
+    here, there = int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
+    if here > there:
+        raise RecipeError(f"{here} processes and {there} GPUs; give torchrun --nproc-per-node {there}, or --device cpu")
+    torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    return f"cuda:{os.environ['LOCAL_RANK']}"
+
+
+def check(recipe: Recipe) -> None:
+    """RecipeError if a batch of the recipe cannot be shared out evenly."""
+    plans = {"optimization": recipe.optimization, "pretraining": recipe.pretraining}
+    for name, plan in plans.items():
+        if plan is not None and plan.batch_size % count():
+            raise RecipeError(
+                f"{name}.batch_size is {plan.batch_size}, which {count()} processes cannot share evenly; "
+                f"choose another --nproc-per-node, or --set {name}.batch_size="
+                f"{plan.batch_size + -plan.batch_size % count()}"
+            )
+
+
+def from_first(value: T) -> T:
+    """The first process's value, in all of them; who waits for it has waited for all that came before."""
+    if not dist.is_initialized():
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
+    return box[0]
+
+
+@contextmanager
+def first_before_others() -> Iterator[None]:
+    """The first process does it alone, then all others do: what it downloads or makes is there for them.
+
+    If it fails, it says why, and the others end with its exit code.
+    """
+    if is_first():
+        try:
+            yield
+        except BaseException:
+            from_first(value=False)
+            raise
+        from_first(value=True)
+    elif from_first(value=False):
+        yield
+    else:
+        raise SystemExit(2)
+
+
+def leave_to_first() -> None:
+    """What follows is for the first process alone: the others end here, with exit code 0."""
+    if not is_first():
+        raise SystemExit(0)
+
+
+def shared(module: nn.Module) -> nn.Module:
+    """What a training step calls instead of `module`: the same weights, and each process computes its share."""
+    return Shared(module) if dist.is_initialized() else module
+
+
+class Shared(nn.Module):
+    """[B,...], the same in every process -> [B,...], the outputs for all of it, in training mode.
+
+    Only this process's share carries gradients, so a loss of all outputs is the whole batch's, whatever its formula,
+    and the whole batch's gradient is the sum over processes. DistributedDataParallel takes the mean: multiply the loss
+    by `count()`.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        tensors = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
+        twin = copy.deepcopy(module, tensors).train()  # other layers, the same weights
+        if next(module.parameters()).is_cuda:
+            twin = nn.SyncBatchNorm.convert_sync_batchnorm(twin)  # type: ignore[no-untyped-call]
+        self.parallel = DistributedDataParallel(twin)
+
+    def forward(self, whole: Tensor) -> Tensor:
+        share = max(2, -(-len(whole) // count()))  # 2: batch norm cannot normalise one vector
+        mine = torch.arange(share, device=whole.device) + share * dist.get_rank()
+        output = self.parallel(whole[mine.clamp(max=len(whole) - 1)])  # what is too many is cut off again
+        parts = [torch.empty(output.shape, dtype=output.dtype, device=output.device) for _ in range(count())]
+        dist.all_gather(parts, output.detach().contiguous())
+        parts[dist.get_rank()] = output
+        return torch.cat(parts)[: len(whole)]
