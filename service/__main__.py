@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = {name: value for name, value in vars(asked).items() if name in Settings.model_fields}
     try:
         if isinstance(asked.command, str):
-            return files.run(asked.command, asked, settings.load(models=asked.folder, provider=asked.provider))
+            return _on_files(asked.command, asked, settings.load(models=asked.folder, provider=asked.provider))
         command: Callable[..., int] = asked.command
         chosen = settings.load(**given)
         if command is show:
@@ -50,6 +50,16 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # who read the list has seen enough of it
         sys.stdout = None  # else the interpreter tries to write the rest as it leaves
         return 0
+
+
+def _on_files(operation: str, asked: argparse.Namespace, chosen: Settings) -> int:
+    if getattr(asked, "engine", "here") == "here":
+        return files.run(operation, asked, chosen)
+    try:
+        from service import chunks
+    except ImportError as error:
+        raise FilesError("--engine ray wants an extra: pip install 'autoencoder-service[ray]'") from error
+    return chunks.run(operation, asked, chosen)
 
 
 def serve(chosen: Settings) -> int:

@@ -1,6 +1,6 @@
 """Files from the command line: `autoencoder-service denoise scans/ -o clean/ --model pages`, with or without a server.
 
-files, folders, globs, - -> jobs (source -> destination) -> some at a time -> AsyncClient -> written whole, or not
+files, folders, globs, @lists, - -> jobs (source -> destination) -> some at a time -> AsyncClient -> written whole
 
 The client talks to a service in this process, which opens the models itself, or to the one that `--url` names: both
 give the same. What is there already and newer than its source is not made again, so a stopped run goes on; a file
@@ -84,6 +84,11 @@ class Told:
         print(f"{job.name}: {sentence}", file=sys.stderr)
         self._line(job, error=sentence)
 
+    def passed(self, done: int, failed: int) -> None:
+        """A chunk of files is through."""
+        self.done, self.failed = self.done + done, self.failed + failed
+        self._progress("")
+
     def summary(self) -> int:
         self._clear()
         parts = [f"{self.done} {self.verb}"]
@@ -97,10 +102,13 @@ class Told:
         if self.as_json:
             there = {"input": job.name, "output": None if job.destination is None else str(job.destination)}
             print(json.dumps({**there, **facts}), flush=True)
+        self._progress(job.name[-40:])
+
+    def _progress(self, name: str) -> None:
         count, passed = self.done + self.failed, time.monotonic() - self.started
         if sys.stderr.isatty() and self.total > 1:
             rest = passed / count * (self.total - count)
-            print(f"\r\033[K{count}/{self.total}  {count / passed:.1f}/s  {rest:.0f} s left  {job.name[-40:]}",
+            print(f"\r\033[K{count}/{self.total}  {count / passed:.1f}/s  {rest:.0f} s left  {name}",
                   end="", file=sys.stderr, flush=True)  # fmt: skip
 
     def _clear(self) -> None:
@@ -112,10 +120,16 @@ def add_arguments(parser: argparse.ArgumentParser, operation: str) -> None:
     """What `denoise`, `encode`, `decode` and `reconstruct` take."""
     what = {
         "decode": ("latents.npy", "FILE.png, FILE.npy or a FOLDER of images"),
-        "encode": ("image files, folders, globs, an .npy, or - for standard input", "FILE.npy; its list: FILE.txt"),
-        "reconstruct": ("image files, folders, globs, or - for standard input", "FILE.csv; - for standard output"),
+        "encode": (
+            "image files, folders, globs, @LIST of files, an .npy, or - for standard input",
+            "FILE.npy; its list: FILE.txt",
+        ),
+        "reconstruct": (
+            "image files, folders, globs, @LIST of files, or - for standard input",
+            "FILE.csv; - for standard output",
+        ),
         "denoise": (
-            "image files, PDFs, folders, globs, or - for standard input",
+            "image files, PDFs, folders, globs, @LIST of files, or - for standard input",
             "FILE, FOLDER, or - for standard output",
         ),
     }[operation]
@@ -132,6 +146,14 @@ def add_arguments(parser: argparse.ArgumentParser, operation: str) -> None:
         parser.add_argument("--dpi", type=int, metavar="N", help="dots per inch of a PDF's pages (default 300)")
         parser.add_argument("--again", action="store_true", help="make what is there already once more")
         parser.add_argument("--json", action="store_true", help="a line of JSON for each file on standard output")
+    if operation in ("denoise", "encode"):
+        parser.add_argument(
+            "--engine",
+            choices=("here", "ray"),
+            default="here",
+            help="ray: on all machines of a Ray cluster (extra `ray`), a record of each file below OUTPUT/records",
+        )
+        parser.add_argument("--chunk", type=int, default=256, metavar="N", help="ray: files of a record (default 256)")
     if operation in ("encode", "reconstruct"):
         parser.add_argument("--fit", choices=("contain", "cover", "stretch"), help="resize to the model's size")
     if operation == "reconstruct":
@@ -154,22 +176,27 @@ def run(operation: str, asked: argparse.Namespace, settings: Settings) -> int:
     work = {"denoise": _denoise, "encode": _encode, "decode": _decode, "reconstruct": _reconstruct}[operation]
 
     async def all_of_it() -> int:
-        async with _client(operation, asked, settings) as (client, model):
+        async with client_for(operation, asked, settings) as (client, model):
             return await work(client, model, asked, settings.workers + AT_ONCE)
 
+    return ended(lambda: asyncio.run(all_of_it()), asked.output)
+
+
+def ended(work: Callable[[], int], output: str) -> int:
+    """The exit code of `work`, also where it was interrupted; a disk's OSError becomes a FilesError."""
     try:
-        return asyncio.run(all_of_it())
+        return work()
     except BrokenPipeError:  # who read standard output has seen enough
         raise
     except OSError as error:
-        raise FilesError(f"{error.filename or asked.output}: {error.strerror or error}") from error
+        raise FilesError(f"{error.filename or output}: {error.strerror or error}") from error
     except KeyboardInterrupt:
         print("stopped; what is written stays, and the same command goes on from there", file=sys.stderr)
         return INTERRUPTED
 
 
 @asynccontextmanager
-async def _client(
+async def client_for(
     operation: str, asked: argparse.Namespace, settings: Settings
 ) -> AsyncIterator[tuple[AsyncClient, str]]:
     """A client, and the model that was asked for or is the only one there is for this; no other is opened here."""
@@ -183,9 +210,7 @@ async def _client(
             able = {model["name"]: model["description"] for model in listed if operation in model["operations"]}
             yield client, _choice(able, operation, asked.model)
         return
-    packages = _packages(settings.models, operation)
-    model = _choice({name: found[-1][1].description for name, found in packages.items()}, operation, asked.model)
-    directory = _version(settings.models, model, packages[model], asked.model_version)
+    model, directory = package_for(operation, asked, settings)
     a_day = 86_400.0
     alone = {"deadline": a_day, "max_deadline": a_day, "watch": 0, "keys": None, "log_requests": "off"}
     app = create_app(settings.model_copy(update=alone), trusted=True, only=[directory])
@@ -195,6 +220,13 @@ async def _client(
         transport = httpx2.ASGITransport(app)
         async with AsyncClient("http://this-process", timeout=a_day, retries=0, transport=transport) as client:
             yield client, model
+
+
+def package_for(operation: str, asked: argparse.Namespace, settings: Settings) -> tuple[str, Path]:
+    """The model that was asked for or is the only one there is for this, and its package's directory."""
+    packages = _packages(settings.models, operation)
+    model = _choice({name: found[-1][1].description for name, found in packages.items()}, operation, asked.model)
+    return model, _version(settings.models, model, packages[model], asked.model_version)
 
 
 def _packages(models: Path, operation: str) -> dict[str, list[tuple[Path, Manifest]]]:
@@ -233,9 +265,9 @@ def _choice(able: Mapping[str, str], operation: str, name: str | None) -> str:
 
 
 async def _denoise(client: AsyncClient, model: str, asked: argparse.Namespace, at_once: int) -> int:
-    jobs = _jobs(asked.inputs, asked.output, CLEANED, _written)
+    jobs = jobs_of(asked.inputs, asked.output, CLEANED, written)
     for job in jobs:
-        _check_pdf(job, here=asked.url is None)
+        check_pdf(job, here=asked.url is None)
     if asked.json and asked.output == PIPE:
         raise FilesError("--json and -o - both want standard output")
     waiting = [job for job in jobs if asked.again or not _is_made(job)]
@@ -243,19 +275,10 @@ async def _denoise(client: AsyncClient, model: str, asked: argparse.Namespace, a
 
     async def one(job: Job) -> None:
         started = time.monotonic()
-        suffix = job.destination.suffix.lower() if job.destination is not None else ""
-        cleaned = await client.denoise(
-            model,
-            _read(job),
-            version=asked.model_version,
-            strength=asked.strength,
-            dpi=asked.dpi,
-            media_type=CLEANED.get(suffix),
-        )
-        _write(job.destination, cleaned)
+        await clean(client, model, asked, job)
         told.success(job, time.monotonic() - started, model=model)
 
-    await _each(waiting, one, told, at_once)
+    await each(waiting, one, told.failure, at_once)
     return told.summary()
 
 
@@ -268,7 +291,7 @@ async def _encode(client: AsyncClient, model: str, asked: argparse.Namespace, at
         made = await _in_parts(samples, partial(client.encode, model, version=asked.model_version, fit=asked.fit))
         _write(output, _npy(made))
         return 0
-    jobs = [Job(source, name, None) for source, name in _sources(asked.inputs)]
+    jobs = [Job(source, name, None) for source, name in sources_of(asked.inputs)]
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)  # now, and not when all is done and could be lost
     told = Told("encoded", len(jobs), as_json=False)
@@ -276,16 +299,35 @@ async def _encode(client: AsyncClient, model: str, asked: argparse.Namespace, at
 
     async def one(job: Job) -> None:
         started = time.monotonic()
-        latents[job.name] = await client.encode(model, _read(job), version=asked.model_version, fit=asked.fit)
+        latents[job.name] = await latent(client, model, asked, job)
         told.success(job, time.monotonic() - started)
 
-    await _each(jobs, one, told, at_once)
+    await each(jobs, one, told.failure, at_once)
     names = [job.name for job in jobs if job.name in latents]
     if names:
         _write(output, _npy(np.concatenate([latents[name] for name in names])))
         if output is not None:
             _write(output.with_suffix(".txt"), "".join(f"{name}\n" for name in names).encode())
     return told.summary()
+
+
+async def clean(client: AsyncClient, model: str, asked: argparse.Namespace, job: Job) -> None:
+    """One picture or PDF, written to where it goes."""
+    suffix = job.destination.suffix.lower() if job.destination is not None else ""
+    cleaned = await client.denoise(
+        model,
+        _read(job),
+        version=asked.model_version,
+        strength=asked.strength,
+        dpi=asked.dpi,
+        media_type=CLEANED.get(suffix),
+    )
+    _write(job.destination, cleaned)
+
+
+async def latent(client: AsyncClient, model: str, asked: argparse.Namespace, job: Job) -> Array:
+    """One picture's latents, float32 [N,...]: one, or one for each page."""
+    return await client.encode(model, _read(job), version=asked.model_version, fit=asked.fit)
 
 
 async def _decode(client: AsyncClient, model: str, asked: argparse.Namespace, at_once: int) -> int:
@@ -314,9 +356,9 @@ async def _reconstruct(client: AsyncClient, model: str, asked: argparse.Namespac
     if asked.explain is not None:
         return await _explain(client, model, asked, at_once)
     if asked.images is None:
-        jobs = [Job(source, name, None) for source, name in _sources(asked.inputs)]
+        jobs = [Job(source, name, None) for source, name in sources_of(asked.inputs)]
     else:
-        jobs = _jobs(asked.inputs, f"{asked.images}/", MEDIA_TYPES, _written)
+        jobs = jobs_of(asked.inputs, f"{asked.images}/", MEDIA_TYPES, written)
     if asked.output != PIPE:
         Path(asked.output).parent.mkdir(parents=True, exist_ok=True)  # as in _encode
     told = Told("reconstructed", len(jobs), as_json=False)
@@ -336,7 +378,7 @@ async def _reconstruct(client: AsyncClient, model: str, asked: argparse.Namespac
         found.append((-float(made.error[0]), job.name, row))
         told.success(job, time.monotonic() - started)
 
-    await _each(jobs, one, told, at_once)
+    await each(jobs, one, told.failure, at_once)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["file", "reconstruction_error", "percentile", *(["unusual"] if rate is not None else [])])
@@ -348,7 +390,7 @@ async def _reconstruct(client: AsyncClient, model: str, asked: argparse.Namespac
 async def _explain(client: AsyncClient, model: str, asked: argparse.Namespace, at_once: int) -> int:
     if asked.images is not None:
         raise FilesError("--images and --explain are two commands: heatmaps go to -o")
-    jobs = _jobs(asked.inputs, asked.output, HEATMAPS, lambda name: name if name.endswith(".png") else f"{name}.png")
+    jobs = jobs_of(asked.inputs, asked.output, HEATMAPS, lambda name: name if name.endswith(".png") else f"{name}.png")
     told = Told("explained", len(jobs), as_json=False)
 
     async def one(job: Job) -> None:
@@ -360,15 +402,17 @@ async def _explain(client: AsyncClient, model: str, asked: argparse.Namespace, a
         _write(job.destination, made)
         told.success(job, time.monotonic() - started)
 
-    await _each(jobs, one, told, at_once)
+    await each(jobs, one, told.failure, at_once)
     return told.summary()
 
 
 # --- jobs -----------------------------------------------------------------------------------------------------
 
 
-async def _each(jobs: Sequence[Job], work: Callable[[Job], Awaitable[None]], told: Told, at_once: int) -> None:
-    """`work` on all, `at_once` at a time; what it raises of one file's fault is told, and stops no other."""
+async def each(
+    jobs: Sequence[Job], work: Callable[[Job], Awaitable[None]], failed: Callable[[Job, str], None], at_once: int
+) -> None:
+    """`work` on all, `at_once` at a time; what it raises of one file's fault goes to `failed`, and stops no other."""
     waiting = iter(jobs)
 
     async def worker() -> None:
@@ -376,9 +420,9 @@ async def _each(jobs: Sequence[Job], work: Callable[[Job], Awaitable[None]], tol
             try:
                 await work(job)
             except (ServiceProblem, ServiceUnreachable) as refused:
-                told.failure(job, refused.detail)
+                failed(job, refused.detail)
             except OSError as error:
-                told.failure(job, error.strerror or str(error))
+                failed(job, error.strerror or str(error))
 
     async with asyncio.TaskGroup() as group:
         for _ in range(min(at_once, len(jobs))):
@@ -393,12 +437,12 @@ async def _in_parts(array: Array, ask: Callable[[Array], Awaitable[Array]]) -> A
         raise FilesError(refused.detail) from refused
 
 
-def _jobs(inputs: Sequence[str], output: str, formats: Mapping[str, str], written: Callable[[str], str]) -> list[Job]:
+def jobs_of(inputs: Sequence[str], output: str, formats: Mapping[str, str], written: Callable[[str], str]) -> list[Job]:
     """Where each file goes: to a file of one of the `formats`, or `written` (its own name) in a folder.
 
     Raises FilesError where two would go to one place, or one onto itself.
     """
-    sources = list(_sources(inputs, {*READ, *formats} - {".npy"}))
+    sources = list(sources_of(inputs, {*READ, *formats} - {".npy"}))
     if output == PIPE:
         if len(sources) > 1:
             raise FilesError(f"standard output takes one file, there are {len(sources)}: name a folder with -o")
@@ -426,7 +470,7 @@ def _jobs(inputs: Sequence[str], output: str, formats: Mapping[str, str], writte
     return jobs
 
 
-def _sources(inputs: Sequence[str], read: Collection[str] = READ) -> Iterator[tuple[Path | None, str]]:
+def sources_of(inputs: Sequence[str], read: Collection[str] = READ) -> Iterator[tuple[Path | None, str]]:
     """(file, its name below the folder or glob that brought it); FilesError for what is not there.
 
     `read`: suffixes of what is taken out of a folder.
@@ -435,6 +479,10 @@ def _sources(inputs: Sequence[str], read: Collection[str] = READ) -> Iterator[tu
         path = Path(text)
         if text == PIPE:
             yield None, "standard input"
+        elif text.startswith("@"):
+            listed = _listed(Path(text[1:]))
+            above = Path(os.path.commonpath([p.parent for p in listed]))
+            yield from ((p, p.relative_to(above).as_posix()) for p in listed)
         elif path.is_dir():
             found = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in read)
             if not found:
@@ -452,6 +500,19 @@ def _sources(inputs: Sequence[str], read: Collection[str] = READ) -> Iterator[tu
             raise FilesError(f"{text} does not exist")
 
 
+def _listed(file: Path) -> list[Path]:
+    """The paths that a file names, one a line; what is not there is told when it is its turn."""
+    try:
+        paths = [Path(line).absolute() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except OSError as error:
+        raise FilesError(f"{file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise FilesError(f"{file} is no list of files, one a line in UTF-8") from error
+    if not paths:
+        raise FilesError(f"{file} names no files")
+    return paths
+
+
 def _without_magic(path: Path) -> list[str]:
     """The leading parts of a glob that are plain names."""
     parts: list[str] = []
@@ -462,12 +523,12 @@ def _without_magic(path: Path) -> list[str]:
     return parts
 
 
-def _written(name: str) -> str:
+def written(name: str) -> str:
     """Its name in the folder of answers: its own, or .png where its format is only read."""
     return name if Path(name).suffix.lower() in CLEANED else str(Path(name).with_suffix(".png"))
 
 
-def _check_pdf(job: Job, *, here: bool) -> None:
+def check_pdf(job: Job, *, here: bool) -> None:
     """FilesError for a PDF that cannot be read here, or that is to become something else."""
     came, goes = (path is not None and path.suffix.lower() == ".pdf" for path in (job.source, job.destination))
     if came and here and not requests.PDF_IS_READ:

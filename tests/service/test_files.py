@@ -51,6 +51,16 @@ def grey(path: Path) -> int:
     return int(np.median(plain(path)))
 
 
+def test_a_list_of_files_is_cleaned_by_their_names_below_what_they_share(
+    models: Path, scans: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "list.txt").write_text(f"{scans}/a.png\n\n{scans}/old/b.jpg\n{scans}/gone.png\n")
+    assert run(models, "denoise", f"@{tmp_path}/list.txt", "-o", tmp_path / "clean") == 1
+    made = sorted(p.relative_to(tmp_path / "clean").as_posix() for p in (tmp_path / "clean").rglob("*.*"))
+    assert made == ["a.png", "old/b.jpg"]
+    assert "gone.png: No such file" in capfd.readouterr().err
+
+
 def test_a_folder_is_cleaned_with_its_names_and_what_is_there_is_not_made_again(
     models: Path, scans: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
