@@ -5,12 +5,13 @@ files -> OUT/plan.parquet (a row group a chunk) -> Ray Data: chunks without a re
 The plan is written once and never changes: every file stands in one chunk, and every chunk has one record, which
 appears whole or not at all. So whatever is killed, be it a worker, a machine or the command itself, the same command
 goes on with the chunks that have no record, and each file is in the records exactly once. A chunk that was broken off
-is done again, onto the same names. Ray is the cluster that RAY_ADDRESS names (`auto`: the one on this machine), else one
-that is started for the command.
+is done again, onto the same names.
 
 A record has a row for each file: `file`, `source`, `seconds`, `error` (null: it went well), and `output`, where the
 cleaned picture is, or `latent`, the float32 numbers in the order of `shape`. All machines must see the files, OUT and
 the models under the same paths.
+
+Ray is the cluster that RAY_ADDRESS names (`auto`: the one on this machine), else one started here for the command.
 """
 
 import argparse
