@@ -7,7 +7,7 @@ HOST   ?= 127.0.0.1
 PORT   ?= 8000
 RECIPE ?= cats-undercomplete
 
-.PHONY: serve test check bench train format clean
+.PHONY: serve test check bench setup train format clean
 
 serve: $(VENV)/.service  ## start the service with the shipped models on http://$(HOST):$(PORT)
 	$(BIN)/autoencoder-service serve --host $(HOST) --port $(PORT)
@@ -24,6 +24,8 @@ check: $(VENV)/.dev  ## format, lint, types, import rules
 
 bench: $(VENV)/.dev  ## the short benchmark: the service beside the floors (needs wrk)
 	$(BIN)/python -m benchmarks.serving --short
+
+setup: $(VENV)/.training  ## autoencoder-train and autoencoder-service in $(BIN)
 
 train: $(VENV)/.training  ## make train RECIPE=cats-stacked
 	$(BIN)/autoencoder-train $(RECIPE)
