@@ -137,6 +137,7 @@ def add(app: FastAPI, registry: Registry, statistics: Statistics) -> None:
         "/v2/repository/index",
         summary="All models, and what was refused",
         openapi_extra={"requestBody": {"content": _json(IndexRequest)}},
+        responses={422: {"description": "a body that is not one of these", "model": ProtocolError}},
         **_TAG,
     )
     async def index(request: Request) -> list[IndexEntry]:

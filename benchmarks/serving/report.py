@@ -56,7 +56,7 @@ def plot(result: dict[str, Any], file: Path) -> None:
         axis.tick_params(axis="y", length=0, labelsize=8)
         for name, rate in floors.items():
             if 0 < rate < 4 * max(rates.values()):
-                axis.axvline(rate, color=INK, linewidth=0.8, linestyle="--" if name == HTTP_FLOOR else ":")
+                axis.axvline(rate, color=INK, linewidth=0.8, linestyle="--" if name == HTTP_FLOOR else ":", zorder=0)
                 box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
                 axis.text(
                     rate,
@@ -67,7 +67,7 @@ def plot(result: dict[str, Any], file: Path) -> None:
                     rotation=90,
                     ha="center",
                     bbox=box,
-                    zorder=1,
+                    zorder=0.5,
                     transform=axis.get_xaxis_transform(),
                 )
     figure.suptitle("Requests a second", fontsize=10, color=INK)
