@@ -5,6 +5,7 @@ autoencoder-train my-recipe.toml --set optimization.epochs=50
 autoencoder-train --data path/to/folder --kind stacked --latent-dim 32 --out models/mine
 autoencoder-train compare models/cats-stacked models/mine
 torchrun --nproc-per-node 4 -m training cats-stacked
+autoencoder-train classify drawings-classified
 """
 
 import argparse
@@ -17,7 +18,7 @@ from typing import Any
 import torch
 
 from service.package import PackageError
-from training import __version__, comparison, datasets, patches, processes, recipe, restoration, run
+from training import __version__, classification, comparison, datasets, patches, processes, recipe, restoration, run
 from training.errors import RecipeError, TrainingError
 from training.recipe import Recipe, Unet
 
@@ -28,6 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if given[:1] == ["compare"]:
             comparison.main(given[1:])
+        elif given[:1] == ["classify"]:
+            _classify(_classify_parser().parse_args(given[1:]))
         else:
             with processes.joined():
                 _train(_parser().parse_args(given))
@@ -61,6 +64,11 @@ def _train(asked: argparse.Namespace) -> None:
     _report(_run(chosen, out, Path(asked.runs), device))
 
 
+def _classify(asked: argparse.Namespace) -> None:
+    chosen = recipe.load(asked.recipe, dict(_assignment(text) for text in asked.set))
+    classification.main(asked, chosen, _device(asked.device))
+
+
 def _run(chosen: Recipe, out: Path, runs: Path, device: torch.device) -> Path:
     """Load the recipe's data, train; the directory of the new package."""
     if isinstance(chosen.architecture, Unet):
@@ -90,6 +98,26 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", help="cpu, cuda, cuda:1; default: the GPU if there is one")
     parser.add_argument("--list", action="store_true", help="list the shipped recipes")
     parser.add_argument("--version", action="version", version=__version__)
+    return parser
+
+
+def _classify_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="autoencoder-train classify",
+        description="Classifiers that start from a trained encoder, beside ones that start from random weights: "
+        "the error of each, by number of labels, over several seeds.",
+    )
+    parser.add_argument("recipe", help="a .toml file or the name of a shipped recipe, with a section [classification]")
+    parser.add_argument(
+        "--encoder", metavar="FILE", help="encoder.safetensors, or a package's folder; default: trained"
+    )
+    parser.add_argument("--tune", action="store_true", help="show errors on validation, leave test alone")
+    parser.add_argument(
+        "--out", metavar="FOLDER", help="where it leaves its files; default classifiers/<recipe's name>"
+    )
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a line of the recipe")
+    parser.add_argument("--runs", default="runs", metavar="FOLDER", help="where checkpoints lie (default: %(default)s)")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1; default: the GPU if there is one")
     return parser
 
 

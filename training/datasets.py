@@ -1,6 +1,6 @@
 """Clean data in, arrays out, with fixed splits. Never adds noise, never shuffles.
 
-source -> read (folder of images | .npy | .npz | IDX | CSV | mnist | quickdraw/cats) -> samples -> split -> Dataset
+source -> read (folder of images | .npy | .npz | IDX | CSV | mnist... | quickdraw/cats) -> samples -> split -> Dataset
 
 A sample's split depends on its own bytes alone (SHA-256 modulo 100: 0-79 train, 80-89 validation, 90-99 test), so
 duplicates never stand on both sides and adding data moves nothing. Data that bring their own split keep it.
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from training import idx, mnist, quickdraw
+from training import digits, idx, mnist, quickdraw
 from training.errors import DataError
 from training.recipe import Data
 
@@ -59,28 +59,33 @@ class Dataset:
 
 def load(data: Data) -> Dataset:
     """Read the data line of a recipe; DataError names the file and what was wrong with it."""
-    licence = data.licence
-    if data.source == "quickdraw/cats":
-        path = quickdraw.cats()
-        licence = quickdraw.LICENCE
-    elif data.source == "mnist":
-        path = mnist.folder()
-        licence = mnist.LICENCE
-    else:
-        path = find(data.source)
-    if data.validation_samples is not None and not _is_idx_folder(path):
-        raise DataError(f"{path}: data.validation_samples is for mnist and folders of IDX files")
-    samples, split = _read(path, data)
-    samples = _as_samples(samples, path)
-    if split is None:
-        split = split_by_content(samples)
+    path = locate(data.source)
+    samples, split = split_samples(data, path)
+    licence = {"quickdraw/cats": quickdraw.LICENCE, "mnist": mnist.LICENCE, **dict.fromkeys(digits.SETS, mnist.LICENCE)}
     train, validation, test = (samples[split == number] for number in (0, 1, 2))
     if len(samples) < FEWEST or not (len(train) and len(validation) and len(test)):
         raise DataError(
             f"{path}: {len(samples)} samples ({len(train)} train, {len(validation)} validation, {len(test)} test) "
             f"are too few; at least {FEWEST} are needed, and one in each split"
         )
-    return Dataset(data.source, licence, train, validation, test)
+    return Dataset(data.source, licence.get(data.source, data.licence), train, validation, test)
+
+
+def locate(source: str) -> Path:
+    """Where the files of a data line's `source` lie; DataError if there is nothing."""
+    if source == "quickdraw/cats":
+        return quickdraw.cats()
+    return mnist.folder() if source in ("mnist", *digits.SETS) else find(source)
+
+
+def split_samples(data: Data, path: Path) -> tuple[Array, NDArray[np.uint8]]:
+    """All samples of the data line, whose files lie at `path`, as stored, and their split: 0, 1, 2."""
+    made = data.source in digits.SETS
+    if data.validation_samples is not None and (made or not _is_idx_folder(path)):
+        raise DataError(f"{path}: data.validation_samples is for mnist and folders of IDX files")
+    samples, split = digits.load(data.source)[:2] if made else _read(path, data)
+    samples = _as_samples(samples, path)
+    return samples, split_by_content(samples) if split is None else split
 
 
 def split_by_content(samples: Array | Sequence[Array]) -> NDArray[np.uint8]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import torch
 from torch import Tensor, nn
 
@@ -21,9 +22,10 @@ from service.manifest import QUANTILES, GraphFile, Kind, Manifest, Metric, Opera
 from service.model import Model, reconstruction_error
 from training import half
 from training.architectures import Autoencoder, PixelScaling
+from training.classifier import Classifier
 from training.datasets import Dataset
 from training.errors import DiskError, ParityError
-from training.evaluation import encode, reconstruct
+from training.evaluation import BATCH, encode, reconstruct
 from training.recipe import Weights
 from training.unet import Denoiser, plain
 
@@ -78,6 +80,36 @@ def denoiser(module: Denoiser) -> bytes:
     example = torch.zeros(2, 4 * stride, 6 * stride, channels, dtype=torch.uint8)
     axes = {0: torch.export.Dim("N"), 1: stride * torch.export.Dim("h"), 2: stride * torch.export.Dim("w")}
     return _export(_Denoise(plain(module.cpu()).eval()), example, "image", "denoised", axes)
+
+
+class _Classify(nn.Module):
+    def __init__(self, classifier: Classifier) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, sample: Tensor) -> Tensor:
+        return self.classifier.probabilities(sample)
+
+
+def classifier(module: Classifier, samples: np.ndarray, expected: np.ndarray) -> tuple[bytes, float]:
+    """ONNX bytes of `image` or `vector` -> `probabilities` float32 [N,classes], N dynamic; how far it is from torch.
+
+    Args:
+        samples, expected: as stored, and what torch answers to them.
+    Raises:
+        ParityError: onnxruntime answers otherwise, by more than 0.1 % of a probability of 1.
+    """
+    port = "image" if isinstance(module.scaling, PixelScaling) else "vector"
+    graph = _export(_Classify(module.cpu()), torch.from_numpy(samples[:2]), port, "probabilities")
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    parts = [session.run(None, {port: samples[i : i + BATCH]})[0] for i in range(0, len(samples), BATCH)]
+    difference = float(np.abs(np.concatenate(parts) - expected).max())
+    if not difference <= RELATIVE:
+        raise ParityError(
+            f"onnxruntime and torch differ by {difference:.3g} on the test split, at most {RELATIVE:.3g} is allowed; "
+            f"no classifier was written"
+        )
+    return graph, difference
 
 
 def _export(

@@ -17,6 +17,7 @@ from training.errors import RecipeError
 
 CorruptionKind = Literal["gaussian", "masking", "salt-and-pepper", "camera"]
 Weights = Literal["float32", "float16"]
+Start = Literal["random", "frozen", "fine-tuned"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -25,7 +26,8 @@ class _Section(BaseModel):
 
 
 class Data(_Section):
-    """The data line. `source` is `quickdraw/cats`, `mnist` or a path: a folder of images, .npy, .npz, IDX, CSV."""
+    """The data line. `source`: `quickdraw/cats`, `mnist`, a set of training.digits (`mnist-rot`), or a path: a folder
+    of images, .npy, .npz, IDX, CSV."""
 
     source: str
     licence: str = "not stated"
@@ -175,6 +177,24 @@ class Pretraining(_Section):
     masking: Share = Field(0, description="share of each layer's inputs set to 0 (a stacked denoising autoencoder)")
 
 
+class Classification(_Section):
+    """What `autoencoder-train classify` does with the encoder; labels come with the data, see training.labels."""
+
+    starts: tuple[Start, ...] = Field(
+        ("random", "frozen", "fine-tuned"),
+        min_length=1,
+        description="random: the same layers with initial weights; frozen: the trained encoder, only the layer "
+        "behind it learns; fine-tuned: all learn",
+    )
+    labels: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (), description="labelled training samples of each class, a row of the table each; empty: all there are"
+    )
+    seeds: int = Field(5, ge=1, le=1000)
+    dropout: Share = Field(0, lt=1, description="behind each layer of the encoder (Srivastava et al., JMLR 15, 2014)")
+    masking: Share = Field(0, lt=1, description="share of the encoder's inputs set to 0 while learning")
+    optimization: Optimization
+
+
 class Ablation(_Section):
     """The same recipe with something changed, trained and measured beside it: `set` as on the command line."""
 
@@ -195,6 +215,7 @@ class Recipe(_Section):
     optimization: Optimization
     weights: Weights = Field("float32", description="how a package keeps its large matrices")
     quantization: Quantization | None = None
+    classification: Classification | None = None
     ablation: tuple[Ablation, ...] = ()
     notes: str = Field("", description="paragraphs for the model card, Markdown")
 
@@ -209,6 +230,8 @@ class Recipe(_Section):
             raise ValueError("data.noisy, data.validation and data.test are for the unet architecture")
         if self.weights != "float32" and not (isinstance(self.architecture, Dense) and not self.architecture.tied):
             raise ValueError('weights "float16" is for the dense architecture without tied weights')
+        if unet and self.classification is not None:
+            raise ValueError("classification needs a latent, which the unet architecture has not")
         if not unet and self.quantization is not None:
             raise ValueError("quantization is for the unet architecture")
         if not unet and self.optimization.loss in ("l1", "psnr"):
@@ -231,7 +254,7 @@ class Recipe(_Section):
     def digest(self) -> str:
         """SHA-256 (hex) of everything that decides the weights; a key left at its default counts as left out."""
         decisive = self.model_dump_json(
-            exclude={"description", "ablation", "notes", "quantization"}, exclude_defaults=True
+            exclude={"description", "ablation", "notes", "quantization", "classification"}, exclude_defaults=True
         )
         return hashlib.sha256(decisive.encode()).hexdigest()
 
