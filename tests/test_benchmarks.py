@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from benchmarks import digits_map, pretraining
+from benchmarks import anomalies, digits_map, pretraining
 from benchmarks.reading import wrong
 from benchmarks.serving import floor
 from benchmarks.serving.load import Wrk
@@ -14,7 +14,7 @@ from benchmarks.serving.rows import rows
 from benchmarks.serving.servers import FLOOR, OTHERS, OURS, started
 from service.app import create_app
 from service.settings import Settings
-from tests.drawings import drawings
+from tests.drawings import drawings, waves
 from training.datasets import Dataset
 
 ENCODER = "encoder.onnx"
@@ -119,3 +119,20 @@ def test_digits_apart_agree_with_their_neighbours_and_digits_mixed_do_not() -> N
     assert digits_map.agreement(noise, labels) < 0.3
     axes = digits_map.figure({"apart": apart, "mixed": noise}, labels).axes
     assert [len(axis.lines) for axis in axes] == [10, 10]
+
+
+def test_every_method_finds_what_is_no_wave() -> None:
+    normal = waves(300).astype(float)
+    unusual = normal[250:] + np.random.default_rng(0).normal(0, 2, normal[250:].shape)
+    found = {name: anomalies.against(score, normal[200:250], {"noise": unusual})
+             for name, score in anomalies.learned(normal[:200], 10).items()}  # fmt: skip
+    assert len(found) == 6
+    assert {name: row["noise"] for name, row in found.items() if row["noise"] < 0.8} == {}
+    assert "| autoencoder, raw | " in anomalies.table(found)
+
+
+def test_dividing_by_energy_finds_small_samples_that_are_drawn_badly() -> None:
+    raw, relative = anomalies.both("zeros", lambda x: x * [1.0, 0.9]).values()  # loses a part of the second number
+    large, small = np.array([[10.0, 10.0]] * 5), np.array([[0.0, 1.0]] * 5)
+    assert anomalies.against(raw, large, {"small": small}) == {"small": 0.0}
+    assert anomalies.against(relative, large, {"small": small}) == {"small": 1.0}

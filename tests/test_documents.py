@@ -123,13 +123,13 @@ def test_api(checkout: Checkout) -> None:
         assert picture(folder / name).std() > 10
 
 
-@pytest.mark.parametrize("name", ["deploy", "choosing", "how-it-works"])
+@pytest.mark.parametrize("name", ["deploy", "choosing", "how-it-works", "anomalies"])
 def test_the_other_documents(checkout: Checkout, name: str) -> None:
     checkout.run(ROOT / "docs" / f"{name}.md")
 
 
 def test_there_is_no_document_that_is_not_run() -> None:
-    run = {"README", "train", "api", "deploy", "choosing", "how-it-works"}
+    run = {"README", "train", "api", "deploy", "choosing", "how-it-works", "anomalies"}
     assert {path.stem for path in DOCUMENTS} == run
 
 

@@ -1,0 +1,213 @@
+"""`python -m benchmarks.anomalies`: finding what is unusual by autoencoders, PCA, isolation forest, one-class SVM.
+
+drawings (cats; 16 other categories) | ECG5000 (class 1; others) | NAB (windows of series)
+  -> fit on normal samples alone -> score of each test sample, higher is more unusual -> AUROC -> table, JSON
+
+AUROC is the share of pairs of an anomaly and a normal sample whose scores stand in the right order: 0.5 is a coin. The
+relative error is the reconstruction error divided by the sample's mean square, its energy. On
+drawings the number of PCA's components is chosen on validation; all else was fixed beforehand. Test is scored once.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from sklearn.ensemble import IsolationForest
+from sklearn.metrics import roc_auc_score
+from sklearn.svm import OneClassSVM
+
+from service import package
+from service.model import Model
+from training import comparison, recipe
+from training.datasets import Dataset
+from training.evaluation import reconstruct
+from training.quickdraw import data_folders
+from training.run import train
+
+Array = NDArray[Any]
+Score = Callable[[Array], Array]
+"""samples float64 [N,D] -> how unusual each is, [N]"""
+
+CATS = ("cats-undercomplete", "cats-stacked", "cats-convolutional")
+COMPONENTS = (8, 16, 32, 64, 128)
+WINDOW = 32  # NAB: records of a window, which is scored at its last
+LEARNED = 750  # NAB: at most so many records, and 15 %, are the part that is learned from
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.anomalies", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--models", type=Path, default=Path("models"), help="(default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("build/anomalies.json"), help="(default: %(default)s)")
+    asked = parser.parse_args(arguments)
+    data = next((folder for folder in data_folders() if (folder / "nab").is_dir()), None)
+    if data is None:
+        sys.stderr.write("benchmarks.anomalies: no data folder with quickdraw, ecg5000 and nab; set AUTOENCODER_DATA\n")
+        return 2
+    found = {
+        "drawings": drawings(data / "quickdraw", asked.models),
+        "ECG5000": ecg(data / "ecg5000" / "ECG5000_TRAIN.csv"),
+        "NAB": nab(data / "nab"),
+    }
+    asked.out.parent.mkdir(parents=True, exist_ok=True)
+    asked.out.write_text(json.dumps(found, indent=1))
+    print("\n\n".join(f"{name}\n\n{table(rows)}" for name, rows in found.items()))
+    return 0
+
+
+Found = dict[str, dict[str, float]]
+"""method -> what is told apart -> AUROC on test"""
+
+
+def drawings(folder: Path, models: Path) -> Found:
+    """Cats against each other category; the shipped packages, and others fitted on the same training cats."""
+    with np.load(folder / "cats.npz") as file:
+        cats = [_flat(file["images"][file["split"] == number]) for number in (0, 1, 2)]
+    with np.load(folder / "categories.npz") as file:
+        names = [str(name) for name in file["names"]]
+        others = [
+            {
+                name: _flat(file["images"][(file["labels"] == label) & (file["split"] == number)])
+                for label, name in enumerate(names)
+                if name not in ("cat", "cats")
+            }
+            for number in (0, 1, 2)
+        ]
+
+    def on_validation(score: Score) -> float:
+        return float(np.mean([*against(score, cats[1], others[1]).values()]))
+
+    scores: dict[str, Score] = {}
+    for name in CATS:
+        opened = Model(package.read(comparison.find(models / name)), "cpu")
+        scores |= both(name, lambda x, m=opened: _flat(m.reconstruct(_drawn(x)).output))  # type: ignore[misc]
+    fitted = [both(f"PCA {n}", _pca(cats[0], n)) for n in COMPONENTS]
+    for kind in ("raw", "relative"):
+        candidates = {n: s for pair in fitted for n, s in pair.items() if n.endswith(kind)}
+        best = max(candidates, key=lambda n: on_validation(candidates[n]))
+        scores[best] = candidates[best]
+    scores |= classical(cats[0])
+    return {name: against(score, cats[2], others[2]) for name, score in scores.items()}
+
+
+def ecg(path: Path) -> Found:
+    """Learned from the first 200 heartbeats of class 1; all other rows are test, anomalies those of other classes."""
+    rows = np.loadtxt(path, delimiter=",")
+    normal, other = rows[rows[:, 0] == 1, 1:], rows[rows[:, 0] != 1, 1:]
+    scores = learned(normal[:200], 200)
+    return {name: against(score, normal[200:], {"other classes": other}) for name, score in scores.items()}
+
+
+def nab(folder: Path) -> Found:
+    """The first 15 % of a series (at most 750 records) are learned from; then labelled windows are anomalies."""
+    windows = json.loads((folder / "anomaly_windows.json").read_text())
+    found: Found = {}
+    for file in sorted(folder.glob("*.csv")):
+        table = np.genfromtxt(file, delimiter=",", skip_header=1, dtype=None, encoding="utf-8")
+        times, values = (np.array([row[column] for row in table]) for column in (0, 1))
+        labelled = next(spans for name, spans in windows.items() if Path(name).name == file.name)
+        start = min(int(0.15 * len(values)), LEARNED)
+        unusual = np.zeros(len(values), bool)
+        for begin, end in labelled:
+            unusual |= (times >= begin[:19]) & (times <= end[:19])
+        scaled = (values - values[:start].mean()) / (values[:start].std() or 1)
+        series = np.lib.stride_tricks.sliding_window_view(scaled.astype(float), WINDOW)
+        first = start - WINDOW + 1  # windows that end within what is learned from
+        for name, score in learned(np.ascontiguousarray(series[:first]), 100).items():
+            scored, truth = score(np.ascontiguousarray(series[first:])), unusual[start:]
+            found.setdefault(name, {})[file.stem] = float(roc_auc_score(truth, scored))
+    return found
+
+
+def learned(normal: Array, epochs: int) -> dict[str, Score]:
+    """Every method fitted on `normal` [N,D]; autoencoder and PCA leave an eighth of D."""
+    size = max(2, normal.shape[1] // 8)
+    scores = {**both("autoencoder", _autoencoder(normal, size, epochs)), **both("PCA", _pca(normal, size))}
+    return scores | classical(normal)
+
+
+def classical(normal: Array) -> dict[str, Score]:
+    """Isolation forest (Liu et al. 2008) and one-class SVM (Schölkopf et al. 2001), scikit-learn's usual settings."""
+    forest = IsolationForest(n_estimators=200, random_state=0).fit(normal)
+    machine = OneClassSVM(nu=0.1, gamma="scale").fit(normal)
+    return {
+        "isolation forest": lambda x: -forest.score_samples(x),
+        "one-class SVM": lambda x: -machine.score_samples(x),
+    }
+
+
+def both(name: str, reconstructed: Callable[[Array], Array]) -> dict[str, Score]:
+    """The reconstruction error as it is, and divided by the sample's mean square."""
+
+    def raw(x: Array) -> Array:
+        return np.asarray(((x - reconstructed(x)) ** 2).mean(1))
+
+    return {f"{name}, raw": raw, f"{name}, relative": lambda x: raw(x) / np.maximum((x**2).mean(1), 1e-6)}
+
+
+def against(score: Score, normal: Array, others: Mapping[str, Array]) -> dict[str, float]:
+    """AUROC of telling `normal` from each of `others`."""
+    usual = score(normal)
+    found = {}
+    for name, samples in others.items():
+        scored = np.concatenate([usual, score(samples)])
+        truth = np.repeat([0, 1], [len(usual), len(samples)])
+        found[name] = float(roc_auc_score(truth, scored))
+    return found
+
+
+def table(found: Found) -> str:
+    """Markdown: a row for each method, the mean first."""
+    columns = list(next(iter(found.values())))
+    several = len(columns) > 1
+    heads = [*(["mean", "least"] if several else []), *columns]
+    lines = ["| AUROC on test | " + " | ".join(heads) + " |", "|---|" + "---|" * len(heads)]
+    for name, row in found.items():
+        values = [row[column] for column in columns]
+        shown = [*([float(np.mean(values)), min(values)] if several else []), *values]
+        lines.append(f"| {name} | " + " | ".join(f"{value:.3f}" for value in shown) + " |")
+    return "\n".join(lines)
+
+
+def _pca(normal: Array, components: int) -> Callable[[Array], Array]:
+    fitted = PCA(components, random_state=0).fit(normal)
+    return lambda x: np.asarray(fitted.inverse_transform(fitted.transform(x)))
+
+
+def _autoencoder(normal: Array, latent: int, epochs: int) -> Callable[[Array], Array]:
+    """A small dense denoiser; the last fifth of `normal` chooses its best epoch."""
+    samples = normal.astype(np.float32)
+    held = len(samples) // 5
+    data = Dataset("normal samples", "", samples[:-held], samples[-held:], samples[-held:])
+    document = {
+        "name": "small",
+        "kind": "denoising",
+        "description": "Small.",
+        "data": {"source": "normal"},
+        "corruption": [{"kind": "gaussian", "level": (0.0, 0.3)}],
+        "architecture": {"type": "dense", "hidden": [64], "latent_dim": latent, "activation": "silu"},
+        "optimization": {"epochs": epochs, "batch_size": 32, "learning_rate": 2e-3, "schedule": "cosine"},
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        trained = train(recipe.build(document, {}, "small"), data, Path(folder), torch.device("cpu")).autoencoder
+    return lambda x: reconstruct(trained, x.astype(np.float32)).astype(float)
+
+
+def _flat(images: Array) -> Array:
+    """uint8 [N,28,28(,1)] -> float64 [N,784] in 0..1."""
+    return images.reshape(len(images), -1) / 255.0
+
+
+def _drawn(x: Array) -> NDArray[np.uint8]:
+    return np.rint(x * 255).astype(np.uint8).reshape(-1, 28, 28, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
