@@ -206,7 +206,7 @@ def _flat(images: Array) -> Array:
 
 
 def _drawn(x: Array) -> NDArray[np.uint8]:
-    return np.rint(x * 255).astype(np.uint8).reshape(-1, 28, 28, 1)
+    return np.asarray(np.rint(x * 255), np.uint8).reshape(-1, 28, 28, 1)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Bengio et al., "Greedy Layer-Wise Training of Deep Networks" (NIPS 2006); Vincen
 layers that learned to reconstruct start a network that learns to classify, with all of its weights (fine-tuning).
 """
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -95,8 +96,11 @@ def learn(
         tie = float(F.cross_entropy(scores, truth))
         return wrong + tie / (1 + tie) / (10 * len(truth))
 
+    each = math.ceil(len(samples) / plan.optimization.batch_size)
+    epochs = max(plan.optimization.epochs, math.ceil(plan.steps / each))
+    optimization = plan.optimization.model_copy(update={"epochs": epochs})
     return fit(
-        classifier, torch.arange(len(samples), device=device), objective, validate, plan.optimization,
+        classifier, torch.arange(len(samples), device=device), objective, validate, optimization,
         generator=torch.Generator(device).manual_seed(seed), file=file, fingerprint=fingerprint, title=title,
     )  # fmt: skip
 

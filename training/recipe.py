@@ -192,6 +192,7 @@ class Classification(_Section):
     seeds: int = Field(5, ge=1, le=1000)
     dropout: Share = Field(0, lt=1, description="behind each layer of the encoder (Srivastava et al., JMLR 15, 2014)")
     masking: Share = Field(0, lt=1, description="share of the encoder's inputs set to 0 while learning")
+    steps: int = Field(0, ge=0, description="of few labels more epochs are made, until there were so many steps")
     optimization: Optimization
 
 

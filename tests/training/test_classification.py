@@ -153,6 +153,17 @@ def test_a_classifier_that_answers_otherwise_is_not_exported() -> None:
         export.classifier(module, images[..., None], expected + 0.01)
 
 
+def test_few_labels_get_more_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.checkpoint.save", lambda *_: None)
+    images, sides = strokes(64)
+    for steps, epochs in ((0, 2), (3, 2), (9, 5)):
+        plan = Classification(optimization=Optimization(epochs=2, batch_size=32), steps=steps)
+        module = Classifier(build(Dense(latent_dim=4), images[..., None]), 4, 4, plan, frozen=True)
+        pair = (images[..., None], sides.astype(np.int64))
+        history = classifier.learn(module, pair, pair, plan, seed=0, file=Path("never"), fingerprint="", title="")
+        assert len(history.loss) == epochs
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
