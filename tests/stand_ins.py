@@ -1,7 +1,8 @@
 """Stand-ins for programs that a test of documents cannot run: each checks its words against the files that they name.
 
-`install` puts docker, kubectl, make, pip and autoencoder-train into a folder for PATH. They leave with 1 and a
-sentence where the real one would fail. The last is the real one with shorter epochs and narrower layers.
+`install` puts docker, kubectl, make, pip, ray, serve, torchrun and autoencoder-train into a folder for PATH. They leave
+with 1 and a sentence where the real one would fail. The last two are the real one with shorter epochs and narrower
+layers.
 """
 
 import re
@@ -78,6 +79,26 @@ def pip(words: list[str]) -> None:
     assert all(extra in extras for group in asked for extra in group.split(",")), f"extras are {set(extras)}"
 
 
+def ray(words: list[str]) -> None:
+    """`ray start --head`, `ray start --address HOST:PORT`."""
+    assert words[:2] in (["start", "--head"], ["start", "--address"]), words
+
+
+def serve(words: list[str]) -> None:
+    """`serve deploy FILE`: what it imports is there."""
+    assert words[0] == "deploy", words
+    for application in _yaml(words[1])["applications"]:
+        module, _, name = application["import_path"].partition(":")
+        assert f"def {name}(" in (ROOT / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"), name
+
+
+def torchrun(words: list[str]) -> int:
+    """`torchrun --nproc-per-node N -m training RECIPE ..`, in one process."""
+    assert words[:1] == ["--nproc-per-node"], words
+    assert words[2:4] == ["-m", "training"], words
+    return train(words[4:])
+
+
 def train(words: list[str]) -> int:
     """The real command, shortened, where it would train."""
     from training import __main__ as training
@@ -128,7 +149,16 @@ def _kustomization(folder: Path) -> None:
         assert patch["target"]["name"] == "autoencoder"
 
 
-PROGRAMS = {"docker": docker, "kubectl": kubectl, "make": make, "pip": pip, "autoencoder-train": train}
+PROGRAMS = {
+    "docker": docker,
+    "kubectl": kubectl,
+    "make": make,
+    "pip": pip,
+    "ray": ray,
+    "serve": serve,
+    "torchrun": torchrun,
+    "autoencoder-train": train,
+}
 
 if __name__ == "__main__":
     try:

@@ -123,13 +123,22 @@ def test_api(checkout: Checkout) -> None:
         assert picture(folder / name).std() > 10
 
 
+def test_scale(checkout: Checkout) -> None:
+    folder_of_drawings(checkout.folder / "drawings", 12)
+    checkout.run(ROOT / "docs" / "scale.md")
+    assert package.read(checkout.folder / "models" / "shared" / "1").manifest.kind == "stacked"
+    if documents.RAY:
+        made = {path.name for path in (checkout.folder / "cleaned").iterdir()}
+        assert {"scan.png", "noisy-photo.jpg", "plan.parquet", "records"} <= made
+
+
 @pytest.mark.parametrize("name", ["deploy", "choosing", "how-it-works", "anomalies"])
 def test_the_other_documents(checkout: Checkout, name: str) -> None:
     checkout.run(ROOT / "docs" / f"{name}.md")
 
 
 def test_there_is_no_document_that_is_not_run() -> None:
-    run = {"README", "train", "api", "deploy", "choosing", "how-it-works", "anomalies"}
+    run = {"README", "train", "api", "deploy", "choosing", "how-it-works", "anomalies", "scale"}
     assert {path.stem for path in DOCUMENTS} == run
 
 
