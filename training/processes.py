@@ -8,7 +8,8 @@ noise depend on how many processes there are: a checkpoint goes on with another 
 order of a sum. The first process alone validates, writes and speaks.
 
 Batch norm sees the whole batch on GPUs (SyncBatchNorm). torch has no such layer on the CPU: there each process
-normalises its share by itself, as with a smaller batch, and the first one's running averages are kept.
+normalises its share by itself, as with a smaller batch, and the first one's running averages are kept. Of a small
+autoencoder of drawings the best error was then 0.0469 with two processes, 0.0465 with one, 0.0477 with another seed.
 """
 
 import copy
