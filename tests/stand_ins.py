@@ -113,7 +113,7 @@ def train(words: list[str]) -> int:
     elif kind == "convolutional" or {"denoising", "cats-denoising", "cats-convolutional"} & set(words):
         changes = CONVOLUTIONAL
     else:
-        changes = DENSE
+        changes = (*DENSE, "classification.steps=0") if words[0] == "classify" else DENSE
     return training.main([*words, *(word for change in changes for word in ("--set", change))])
 
 

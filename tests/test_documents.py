@@ -94,6 +94,11 @@ def test_train(checkout: Checkout) -> None:
     folder_of_drawings(folder / "clean", 48)
     folder_of_drawings(folder / "noisy", 48, noise=60)
     np.save(folder / "signals.npy", waves(120))
+    kinds_of_two = np.arange(240) % 2
+    pictures = np.where(kinds_of_two[:, None, None], drawings(240)[:, ::-1] // 2, drawings(240, seed=1)).astype(
+        np.uint8
+    )
+    np.savez(folder / "labelled.npz", images=pictures, labels=kinds_of_two)
     checkout.run(ROOT / "docs" / "train.md")
     kinds = {
         path.parent.parent.name: package.read(path.parent).manifest.kind
