@@ -65,6 +65,7 @@ def _train(asked: argparse.Namespace) -> None:
 
 
 def _classify(asked: argparse.Namespace) -> None:
+    processes.refuse("classify")
     chosen = recipe.load(asked.recipe, dict(_assignment(text) for text in asked.set))
     classification.main(asked, chosen, _device(asked.device))
 

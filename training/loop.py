@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from training import checkpoint, processes
-from training.errors import NotFinite
+from training.errors import NotFinite, TrainingError
 from training.muon import Muon
 from training.recipe import Optimization
 
@@ -62,9 +62,15 @@ def fit(
     Raises:
         NotFinite: the loss became NaN or infinite.
         DiskError: a checkpoint could not be written.
+        TrainingError: batches of one sample, and batch norm.
     """
     run = _Run(module, plan, generator)
-    steps = math.ceil(len(train) / plan.batch_size)
+    steps = len(_batches(torch.arange(len(train)), plan.batch_size))
+    if min(plan.batch_size, len(train)) == 1 and any(isinstance(part, nn.BatchNorm1d) for part in module.modules()):
+        raise TrainingError(
+            f"{title}: batches of one sample (batch_size {plan.batch_size}, {len(train)} training samples) cannot be "
+            "normalised; batch norm needs two or more, or architecture.batch_norm = false where that is a key"
+        )
     first = processes.is_first()
     state = processes.from_first(checkpoint.load(file, fingerprint) if first else None)
     if state is not None:
@@ -79,7 +85,7 @@ def fit(
             module.train()
             total = torch.zeros((), device=train.device)
             order = torch.randperm(len(train), generator=generator, device=train.device)
-            for index, chosen in enumerate(torch.split(order, plan.batch_size)):
+            for index, chosen in enumerate(_batches(order, plan.batch_size)):
                 progress = (run.epoch * steps + index) / (plan.epochs * steps)
                 loss = run.step(train[chosen], objective, progress)
                 total += loss * len(chosen)
@@ -109,6 +115,14 @@ def fit(
     module.load_state_dict(run.best)
     module.eval()
     return run.history
+
+
+def _batches(order: Tensor, size: int) -> list[Tensor]:
+    """`order` in parts of `size`; one sample left over goes with those before it, as batch norm needs two."""
+    parts = list(torch.split(order, size))
+    if size > 1 and len(parts) > 1 and len(parts[-1]) == 1:
+        parts[-2:] = [torch.cat(parts[-2:])]
+    return parts
 
 
 class _Run:

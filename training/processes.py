@@ -66,6 +66,12 @@ def gpu() -> str:
     return f"cuda:{os.environ['LOCAL_RANK']}"
 
 
+def refuse(what: str) -> None:
+    """RecipeError under torchrun: `what` trains in one process."""
+    if dist.is_torchelastic_launched():
+        raise RecipeError(f"{what} trains in one process; run it without torchrun")
+
+
 def check(recipe: Recipe) -> None:
     """RecipeError if a batch of the recipe cannot be shared out evenly."""
     plans = {"optimization": recipe.optimization, "pretraining": recipe.pretraining}

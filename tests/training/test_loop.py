@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training import checkpoint, loop
-from training.errors import DiskError, NotFinite
+from training.errors import DiskError, NotFinite, TrainingError
 from training.recipe import Optimization
 
 TARGET = torch.tensor([[1.0, -2.0, 0.5]])
@@ -70,6 +70,31 @@ def test_a_run_that_broke_off_ends_with_the_weights_of_one_that_did_not(
     resumed, again = fit(tmp_path / "broken.pt", **options)
     assert same(whole, resumed)
     assert history == again
+
+
+def test_one_sample_left_over_goes_with_those_before_it() -> None:
+    sizes = [len(part) for part in loop._batches(torch.arange(9), 4)]
+    assert sizes == [4, 5]
+    assert [len(part) for part in loop._batches(torch.arange(10), 4)] == [4, 4, 2]
+    assert [len(part) for part in loop._batches(torch.arange(3), 1)] == [1, 1, 1]
+    assert [len(part) for part in loop._batches(torch.arange(1), 4)] == [1]
+
+
+@pytest.mark.parametrize(("samples", "batch_size"), [(8, 1), (1, 4)])
+def test_batch_norm_over_one_sample_is_one_sentence(tmp_path: Path, samples: int, batch_size: int) -> None:
+    module = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+    with pytest.raises(TrainingError, match="batches of one sample"):
+        loop.fit(
+            module,
+            torch.rand(samples, 3),
+            lambda one, batch, *_: F.mse_loss(one(batch), batch),
+            lambda _: 0.0,
+            Optimization(epochs=1, batch_size=batch_size),
+            generator=torch.Generator().manual_seed(0),
+            file=tmp_path / "run.pt",
+            fingerprint="one",
+            title="one",
+        )
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:

@@ -69,3 +69,10 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused(
         "autoencoder-train: optimization.batch_size is 32, which 3 processes cannot share evenly; "
         "choose another --nproc-per-node, or --set optimization.batch_size=33\n"
     )
+
+
+def test_classify_is_for_one_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "this")
+    monkeypatch.setenv("RANK", "0")
+    assert main(["classify", "digits-basic"]) == 2
+    assert capsys.readouterr().err == "autoencoder-train: classify trains in one process; run it without torchrun\n"
