@@ -121,6 +121,7 @@ class Checkout:
             **os.environ,
             "PATH": os.pathsep.join((str(self.bin), str(Path(sys.executable).parent), os.environ["PATH"])),
             "PYTHONPATH": str(ROOT),
+            "OMP_NUM_THREADS": "1",  # tiny trainings: threads would only wait for each other
         }
         return subprocess.run(
             command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False, timeout=400
