@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     components = pca.fit(data.train, 2)
     if components is None:
         raise AssertionError("This is a bug: digits have more than two numbers")
-    maps = {
+    maps: dict[str, NDArray[np.floating]] = {
         "First two principal components": components.project(data.test, 2),
         f"784-1000-500-250-2 autoencoder ({opened.manifest.name})": Model(opened, "cpu").encode(data.test),
     }

@@ -73,7 +73,7 @@ def error(data: Dataset, units: str, passes: int, pretraining: int, rate: float,
         changes["pretraining"] = {"epochs": pretraining, "batch_size": 128, "learning_rate": 1e-3}
     with tempfile.TemporaryDirectory() as folder:
         history = train(recipe.load("digits-deep", changes), data, Path(folder), torch.device("cpu")).history
-    return history.validation[history.best] * data.train[0].size
+    return float(history.validation[history.best]) * int(data.train[0].size)
 
 
 def _better(tried: Mapping[str, list[float]]) -> str:
