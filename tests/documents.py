@@ -86,6 +86,12 @@ class Checkout:
                 assert block.language in ("", "json", "text"), f"{where}: nobody checks {block.language}"
         return printed
 
+    def run_notebook(self, notebook: Path) -> str:
+        """Run the code cells of a notebook, top to bottom; what they printed. AssertionError if one fails."""
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+        code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+        return self._python(code, None, notebook.name)
+
     def _script(self, text: str, answer: str | None, where: str) -> str:
         refused = answer is not None and answer.startswith('{"type": "urn:autoencoder:')
         done = self._done(["bash", "-e", "-o", "pipefail", "-c", _SHELL + self._addressed(text)])

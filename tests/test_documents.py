@@ -145,6 +145,13 @@ def test_the_other_documents(checkout: Checkout, name: str) -> None:
     checkout.run(ROOT / "docs" / f"{name}.md")
 
 
+def test_notebook(checkout: Checkout) -> None:
+    printed = checkout.run_notebook(ROOT / "docs" / "tour.ipynb").splitlines()
+    assert "(32,) float32" in printed
+    assert printed[-2].endswith("unusual: False")
+    assert printed[-1].endswith("unusual: True")
+
+
 def test_there_is_no_document_that_is_not_run() -> None:
     run = {"README", "train", "api", "deploy", "choosing", "how-it-works", "anomalies", "scale"}
     assert {path.stem for path in DOCUMENTS} == run
