@@ -7,10 +7,13 @@ ARG BASE=docker.io/library/python:3.11-slim-bookworm
 # cpu or gpu. CUDA and cuDNN come as wheels that deploy/constraints-gpu.txt pins together with onnxruntime-gpu, so that
 # one base serves both; the driver comes from the host (NVIDIA Container Toolkit).
 ARG ACCELERATOR=cpu
+# Extras of the service that are built in, such as "pdf tracing"; none by default: what is not there cannot be attacked.
+ARG EXTRAS=""
 
 # ---- packages: what the service imports, in an environment of its own; changes with pyproject.toml and constraints only
 FROM ${BASE} AS packages
 ARG ACCELERATOR
+ARG EXTRAS
 WORKDIR /build
 COPY pyproject.toml constraints.txt deploy/constraints-gpu.txt deploy/requirements.py ./
 # The optional secret `ca` is a file of certificates, for networks whose proxy has its own: --secret id=ca,src=FILE
@@ -19,7 +22,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     --mount=type=secret,id=ca,required=false \
     if [ -s /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi \
     && python -m venv --without-pip /opt/autoencoder \
-    && python requirements.py "${ACCELERATOR}" > requirements.txt \
+    && python requirements.py "${ACCELERATOR}" "${EXTRAS}" > requirements.txt \
     && python -m pip --disable-pip-version-check --python /opt/autoencoder/bin/python install \
         --no-compile --only-binary :all: --no-binary pyvips --constraint constraints.txt --constraint constraints-gpu.txt \
         --requirement requirements.txt \

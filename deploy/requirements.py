@@ -1,4 +1,6 @@
-"""`python deploy/requirements.py cpu|gpu`: pyproject.toml's base dependencies, one a line, for the image.
+"""`python deploy/requirements.py cpu|gpu [EXTRAS]`: pyproject.toml's base dependencies, one a line, for the image.
+
+EXTRAS are names of the service's extras, such as `pdf tracing`, in one word; theirs are added.
 
 The builds of onnxruntime share one import name, so an environment holds one of them: `gpu` replaces onnxruntime by
 onnxruntime-gpu with the CUDA and cuDNN wheels that it names; deploy/constraints-gpu.txt pins all of these.
@@ -10,32 +12,41 @@ import tomllib
 from pathlib import Path
 
 GPU = "onnxruntime-gpu[cuda,cudnn]"
+NOT_SERVED = "training"  # the service never imports torch
 
 
-def requirements(pyproject: str, accelerator: str) -> list[str]:
+def requirements(pyproject: str, accelerator: str, extras: str = "") -> list[str]:
     """The requirements of the image.
 
     Args:
         pyproject: the text of pyproject.toml.
         accelerator: `cpu` or `gpu`.
+        extras: of the service, with spaces between.
     Raises:
-        ValueError: another accelerator, or pyproject.toml does not name onnxruntime exactly once.
+        ValueError: another accelerator or extra, or pyproject.toml does not name onnxruntime exactly once.
     """
     if accelerator not in ("cpu", "gpu"):
         raise ValueError(f"ACCELERATOR is {accelerator!r}; allowed are cpu and gpu")
-    named: list[str] = tomllib.loads(pyproject)["project"]["dependencies"]
+    project = tomllib.loads(pyproject)["project"]
+    named: list[str] = project["dependencies"]
+    known: dict[str, list[str]] = project["optional-dependencies"]
+    allowed = sorted(set(known) - {NOT_SERVED})
+    for extra in extras.split():
+        if extra not in allowed:
+            raise ValueError(f"EXTRAS has {extra!r}; allowed are {', '.join(allowed)}")
+    more = [line for extra in extras.split() for line in known[extra]]
     others = [line for line in named if not re.match(r"onnxruntime\b", line)]
     if len(others) != len(named) - 1:
         raise ValueError("pyproject.toml must name onnxruntime exactly once")
-    return named if accelerator == "cpu" else [*others, GPU]
+    return [*named, *more] if accelerator == "cpu" else [*others, GPU, *more]
 
 
 def main() -> int:
-    if len(sys.argv) != 2:
-        sys.stderr.write("usage: python requirements.py cpu|gpu   (pyproject.toml is in the working folder)\n")
+    if len(sys.argv) not in (2, 3):
+        sys.stderr.write("usage: python requirements.py cpu|gpu [EXTRAS]   (pyproject.toml is in the working folder)\n")
         return 2
     try:
-        lines = requirements(Path("pyproject.toml").read_text(encoding="utf-8"), sys.argv[1])
+        lines = requirements(Path("pyproject.toml").read_text(encoding="utf-8"), *sys.argv[1:])
     except (OSError, ValueError) as wrong:
         sys.stderr.write(f"requirements.py: {wrong}\n")
         return 2

@@ -70,6 +70,13 @@ def test_the_gpu_image_has_the_gpu_runtime_in_place_of_the_other() -> None:
     assert [line for line in gpu if line not in cpu] == ["onnxruntime-gpu[cuda,cudnn]"]
 
 
+def test_extras_of_the_service_are_added_when_they_are_asked_for() -> None:
+    base, more = requirements("cpu", "").stdout.splitlines(), requirements("cpu", "pdf tracing").stdout.splitlines()
+    extras = PYPROJECT["project"]["optional-dependencies"]
+    assert base == PYPROJECT["project"]["dependencies"]
+    assert more == [*base, *extras["pdf"], *extras["tracing"]]
+
+
 def test_cuda_and_cudnn_are_pinned_with_the_runtime_that_needs_them() -> None:
     gpu = pins(CONSTRAINTS_GPU)
     assert not set(gpu) & set(pins(CONSTRAINTS))
@@ -81,7 +88,7 @@ def test_cuda_and_cudnn_are_pinned_with_the_runtime_that_needs_them() -> None:
     assert "/opt/autoencoder/nvidia/cudnn/lib:" in path
 
 
-@pytest.mark.parametrize("arguments", [("tpu",), ()])
+@pytest.mark.parametrize("arguments", [("tpu",), (), ("cpu", "training"), ("cpu", "pdf; rm")])
 def test_another_accelerator_is_refused_in_a_line(arguments: tuple[str, ...]) -> None:
     done = requirements(*arguments)
     assert done.returncode == 2
