@@ -70,7 +70,7 @@ export class DrawStage {
       this.pad.load(await fitted(file, this.pad.height, this.pad.width));
       this.trouble(null);
     } catch {
-      this.trouble(new Refused(say("notImage"), 0, true));
+      this.trouble(new Refused(say("notImage")));
     }
   }
 

@@ -43,7 +43,7 @@ export class FileStage {
   }
 
   take(file) {
-    if (file.type && !file.type.startsWith("image/")) return this.trouble(new Refused(say("notImage"), 0, true));
+    if (file.type && !file.type.startsWith("image/")) return this.trouble(new Refused(say("notImage")));
     const tiff = !file.type && /\.tiff?$/i.test(file.name); // systems that know no name for it
     this.file = tiff ? new File([file], file.name, { type: "image/tiff" }) : file;
     this.send();
@@ -148,7 +148,7 @@ export class FileStage {
       const blob = await (await fetch(new URL(address, document.baseURI))).blob();
       this.take(new File([blob], address.split("/").pop(), { type: blob.type }));
     } catch {
-      this.trouble(new Refused(say("offline"), 0, true), () => this.#example());
+      this.trouble(new Refused(say("offline")), () => this.#example());
     }
   }
 

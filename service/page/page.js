@@ -95,8 +95,9 @@ function trouble(error, again = null) {
   if (error === null) return;
   if (!(error instanceof Refused)) console.error(error); // a bug of the page
   retry = again;
-  $("trouble-words").textContent = error.message;
-  $("trouble-words").lang = error.inEnglish ? "en" : currentLanguage();
+  $("trouble-words").textContent = error.sentence ?? error.message;
+  $("trouble-words").hidden = error.sentence === "";
+  $("trouble-detail").textContent = error.detail ?? "";
   $("key-form").hidden = error.status !== 401;
   $("retry").hidden = again === null || error.status === 401;
 }

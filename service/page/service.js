@@ -1,15 +1,20 @@
 // Speaks to the service: a question in, the answer and the seconds it took out; refusals become Refused.
 
-import { say } from "./words.js";
+import { refusalIn } from "./refusals.js";
+import { currentLanguage, say } from "./words.js";
 
 const address = (path) => new URL(path, document.baseURI);
 
-/** A refusal in one sentence: the `detail` of the service's problem document. */
+/**
+ * A refusal: a sentence in the reader's language, or "" if there is none, and what the service says of it, which is the
+ * `detail` of its problem document, in English.
+ */
 export class Refused extends Error {
-  constructor(sentence, status = 0, own = false) {
-    super(sentence);
+  constructor(sentence, status = 0, detail = "") {
+    super(sentence || detail);
+    this.sentence = sentence;
     this.status = status;
-    this.inEnglish = !own; // the service speaks English; the page's own sentences are in the reader's language
+    this.detail = detail;
   }
 }
 
@@ -50,7 +55,7 @@ async function answered(path, options) {
     blob = await response.blob();
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Refused(say("offline"), 0, true);
+    throw new Refused(say("offline"));
   }
   const seconds = (performance.now() - start) / 1000;
   const whole = new Response(blob, { status: response.status, headers: response.headers });
@@ -61,11 +66,12 @@ async function answered(path, options) {
 async function refusal(response) {
   try {
     const problem = await response.json();
-    if (problem.detail) return new Refused(problem.detail, response.status);
+    const sentence = refusalIn(currentLanguage(), problem.type) ?? "";
+    if (problem.detail) return new Refused(sentence, response.status, problem.detail);
   } catch {
     // no problem document: something between us and the service answered
   }
-  return new Refused(say("broken", { status: response.status }), response.status, true);
+  return new Refused(say("broken", { status: response.status }), response.status);
 }
 
 /**

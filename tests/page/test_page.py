@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page
 
+from service import errors
 from tests.page.conftest import Visit
 
 DROP = """([name, type, base64]) => {
@@ -166,7 +167,8 @@ def test_a_refusal_is_shown_in_the_service_s_words(visit: Visit) -> None:
     answer = httpx2.post(
         f"{visit.address}v1/models/pages/denoise", content=b"nonsense", headers={"Content-Type": "image/png"}
     )
-    assert page.inner_text("#trouble-words") == answer.json()["detail"]
+    assert page.inner_text("#trouble-detail") == answer.json()["detail"]
+    assert page.inner_text("#trouble-words").startswith("읽을 수 없는 형식입니다.")
     assert "처리하지 못했습니다" in page.inner_text("#trouble")
     assert page.is_visible("#drop")
     visit.excuse(415)
@@ -323,6 +325,17 @@ def test_the_card_tells_what_the_service_tells(visit: Visit) -> None:
     assert facts["training"]["data"]["licence"][:60] in page.inner_text("#card-facts")
     page.locator("#card-pictures figure img").first.scroll_into_view_if_needed()
     until(page, "document.querySelector('#card-pictures img').naturalWidth > 500")
+
+
+def test_korean_has_a_sentence_for_every_problem(visit: Visit) -> None:
+    page = visit("cats-stacked", language="ko")
+    sentences = page.evaluate("import('/page/refusals.js').then((module) => module.REFUSALS.ko)")
+    kinds, left = set[str](), [errors.ServiceError]
+    while left:
+        one = left.pop()
+        kinds.add(one.title.lower().replace(" ", "-"))
+        left += one.__subclasses__()
+    assert kinds - {errors.ServiceError.title.lower().replace(" ", "-")} == set(sentences)
 
 
 def test_both_languages_say_everything(visit: Visit) -> None:
