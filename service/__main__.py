@@ -58,7 +58,7 @@ def _on_files(operation: str, asked: argparse.Namespace, chosen: Settings) -> in
     try:
         from service import chunks
     except ImportError as error:
-        raise FilesError("--engine ray wants an extra: pip install 'autoencoder-service[ray]'") from error
+        raise FilesError(files.RAY_WANTED) from error
     return chunks.run(operation, asked, chosen)
 
 

@@ -64,7 +64,7 @@ def _run(operation: str, asked: argparse.Namespace, settings: Settings) -> int:
         import ray.data
         import ray.exceptions
     except ImportError as error:
-        raise FilesError("--engine ray wants an extra: pip install 'autoencoder-service[ray]'") from error
+        raise FilesError(files.RAY_WANTED) from error
     if asked.url is not None or files.PIPE in (*asked.inputs, asked.output):
         raise FilesError("--engine ray reads files and opens the models itself: leave out --url and -")
     if asked.chunk < 1:

@@ -46,6 +46,7 @@ PIPE = "-"
 AT_ONCE = 8  # files beside as many as there are workers: they are read and decoded while others run
 SAMPLES = 1024  # of an array, in one request
 INTERRUPTED = 130
+RAY_WANTED = "--engine ray wants an extra: pip install 'autoencoder-service[ray]'"
 AN_HOUR = 3600.0  # without a byte: a book takes its time, and the service has deadlines of its own
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from training.architectures import Autoencoder, DenseLayer
 from training.evaluation import BATCH
 from training.labels import Labels
-from training.loop import History, fit
+from training.loop import History, fit, steps_of_epoch
 from training.recipe import Classification
 
 
@@ -96,7 +96,7 @@ def learn(
         tie = float(F.cross_entropy(scores, truth))
         return wrong + tie / (1 + tie) / (10 * len(truth))
 
-    each = math.ceil(len(samples) / plan.optimization.batch_size)
+    each = steps_of_epoch(len(samples), plan.optimization.batch_size)
     epochs = max(plan.optimization.epochs, math.ceil(plan.steps / each))
     optimization = plan.optimization.model_copy(update={"epochs": epochs})
     return fit(

@@ -65,7 +65,7 @@ def fit(
         TrainingError: batches of one sample, and batch norm.
     """
     run = _Run(module, plan, generator)
-    steps = len(_batches(torch.arange(len(train)), plan.batch_size))
+    steps = steps_of_epoch(len(train), plan.batch_size)
     if min(plan.batch_size, len(train)) == 1 and any(isinstance(part, nn.BatchNorm1d) for part in module.modules()):
         raise TrainingError(
             f"{title}: batches of one sample (batch_size {plan.batch_size}, {len(train)} training samples) cannot be "
@@ -115,6 +115,11 @@ def fit(
     module.load_state_dict(run.best)
     module.eval()
     return run.history
+
+
+def steps_of_epoch(samples: int, batch_size: int) -> int:
+    """How many batches `fit` makes of so many samples."""
+    return len(_batches(torch.arange(samples), batch_size))
 
 
 def _batches(order: Tensor, size: int) -> list[Tensor]:

@@ -187,6 +187,15 @@ def write(models: Path, name: str, graphs: Mapping[Role, onnx.ModelProto], **cha
     return package.write(models, manifest(name, data, **changes), data, {"README.md": b"# double\n"})
 
 
+def write_for_files(models: Path) -> Path:
+    """What the command line's tests work with: `small`, which reconstructs, and `negative`, a denoiser of any size."""
+    everything: object = ("encode", "decode", "reconstruct")
+    write(models, "small", image_graphs(), operations=everything)
+    facts: dict[str, object] = {"kind": "denoising", "operations": ("denoise",), "reconstruction_error_quantiles": None}
+    write(models, "negative", denoiser_graphs(1), halo=0, **facts)
+    return models
+
+
 def write_all(models: Path) -> Path:
     """small (28x28 grey, all four operations), versions 1 and 2; signal (vectors); negative (any size, RGB)."""
     everything: Any = ("encode", "decode", "reconstruct", "denoise")

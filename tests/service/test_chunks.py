@@ -24,12 +24,7 @@ from tests.service import doubles
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models")
-    everything: object = ("encode", "decode", "reconstruct")
-    doubles.write(folder, "small", doubles.image_graphs(), operations=everything)
-    facts: dict[str, object] = {"kind": "denoising", "operations": ("denoise",), "reconstruction_error_quantiles": None}
-    doubles.write(folder, "negative", doubles.denoiser_graphs(1), halo=0, **facts)
-    return folder
+    return doubles.write_for_files(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture
