@@ -34,7 +34,7 @@ class Classifier(nn.Module):
         self.scaling, self.encoder = autoencoder.scaling, autoencoder.encoder
         self.norm = nn.BatchNorm1d(latent)
         self.output = nn.Linear(latent, classes)
-        self.dropout, self.masking, self.frozen = plan.dropout, plan.masking, frozen
+        self.dropout, self.masking, self.noise, self.frozen = plan.dropout, plan.masking, plan.noise, frozen
         self.encoder.requires_grad_(not frozen)
 
     def train(self, mode: bool = True) -> "Classifier":
@@ -43,27 +43,28 @@ class Classifier(nn.Module):
         return self
 
     def forward(self, scaled: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """float [N,...] -> scores (logits) [N,classes]; with a generator as while learning: masked, dropped out."""
-        x = scaled if generator is None else scaled * _kept(scaled, self.masking, generator)
+        """float [N,...] -> scores (logits) [N,classes]; with a generator masked, noisy, dropped out."""
+        x = self._dropped(scaled, self.masking, generator)
+        if generator is not None and self.noise:
+            x = x + self.noise * torch.randn(x.shape, generator=generator, device=x.device)
         if not isinstance(self.encoder, nn.Sequential):
             raise TypeError("This is a bug: an encoder is a sequence of layers")
         for index, layer in enumerate(self.encoder):
             if index > 1 and isinstance(layer, DenseLayer) and not self.frozen:  # the first is Flatten
-                x = self._dropped(x, generator)
+                x = self._dropped(x, self.dropout, generator)
             x = layer(x)
-        return self.output(self._dropped(self.norm(x.flatten(1)), generator))  # type: ignore[no-any-return]
+        return self.output(self._dropped(self.norm(x.flatten(1)), self.dropout, generator))  # type: ignore[no-any-return]
 
     def probabilities(self, sample: Tensor) -> Tensor:
         """uint8 [N,H,W,C] or float32 [N,D] -> float32 [N,classes] of sum 1."""
         return F.softmax(self(self.scaling(sample)).float(), dim=1)
 
-    def _dropped(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
-        return x if generator is None else x * _kept(x, self.dropout, generator) / (1 - self.dropout)
-
-
-def _kept(x: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Bool like `x`: false for a random `share`."""
-    return torch.rand(x.shape, generator=generator, device=x.device) >= share
+    @staticmethod
+    def _dropped(x: Tensor, share: float, generator: torch.Generator | None) -> Tensor:
+        """A random `share` set to 0, the rest made larger, so that the sum stays what it is without (dropout)."""
+        if generator is None or not share:
+            return x
+        return x * (torch.rand(x.shape, generator=generator, device=x.device) >= share) / (1 - share)
 
 
 def learn(

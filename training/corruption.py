@@ -19,6 +19,9 @@ from torch import Tensor
 
 from training.recipe import Corruption
 
+Changed = tuple[Tensor, Tensor | bool]
+"""corrupted float [N,...]; which of its numbers are not as they were: bool [N,...], or True: all"""
+
 
 class Corruptor:
     """Applies to each sample one of `corruptions`, at a level drawn evenly between its two bounds.
@@ -27,47 +30,56 @@ class Corruptor:
         corruptions: at least one; several make one model that undoes each of them.
         pixels: samples are pixels in 0..1: the result is clipped and rounded to 8 bits, as a file would be.
             Otherwise samples are standardised vectors and a level counts in standard deviations.
+        mean: float [...], the mean sample, for a masking whose fill it is; 0 without it.
     """
 
-    def __init__(self, corruptions: Sequence[Corruption], *, pixels: bool) -> None:
+    def __init__(self, corruptions: Sequence[Corruption], *, pixels: bool, mean: Tensor | None = None) -> None:
         self.corruptions = tuple(corruptions)
         self.pixels = pixels
+        self.mean = torch.zeros(()) if mean is None else mean
 
     def __call__(self, clean: Tensor, generator: torch.Generator) -> Tensor:
         """`clean` float [N,...] -> corrupted float [N,...]; draws only from `generator`."""
+        return self.marked(clean, generator)[0]
+
+    def marked(self, clean: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """As `__call__`, and bool [N,...]: which numbers were replaced or have noise on them."""
         if not self.corruptions:
-            return clean
+            return clean, torch.zeros_like(clean, dtype=torch.bool)
         shape = (len(clean), *[1] * (clean.dim() - 1))
         uniform = {"generator": generator, "device": clean.device}
         weights = torch.tensor([c.weight for c in self.corruptions], device=clean.device).cumsum(0)
         draw = torch.rand(shape, **uniform) * weights[-1]  # type: ignore[call-overload]
         choice = torch.bucketize(draw, weights[:-1], right=True)
-        corrupted = clean
+        corrupted, marked = clean, torch.ones_like(clean, dtype=torch.bool)
         for index, corruption in enumerate(self.corruptions):
             low, high = corruption.level
             level = low + (high - low) * torch.rand(shape, **uniform)  # type: ignore[call-overload]
-            corrupted = torch.where(choice == index, _CORRUPT[corruption.kind](clean, level, generator), corrupted)
-        return (corrupted.clamp(0, 1) * 255).round() / 255 if self.pixels else corrupted
+            fill = self.mean if corruption.fill == "mean" else torch.zeros(())
+            changed, places = _CORRUPT[corruption.kind](clean, level, generator, fill.to(clean))
+            marked = torch.where(choice == index, places, marked)
+            corrupted = torch.where(choice == index, changed, corrupted)
+        return (corrupted.clamp(0, 1) * 255).round() / 255 if self.pixels else corrupted, marked
 
 
-def gaussian(clean: Tensor, level: Tensor, generator: torch.Generator) -> Tensor:
+def gaussian(clean: Tensor, level: Tensor, generator: torch.Generator, _fill: Tensor) -> Changed:
     """Adds normal noise of standard deviation `level`."""
-    return clean + level * torch.randn(clean.shape, generator=generator, device=clean.device)
+    return clean + level * torch.randn(clean.shape, generator=generator, device=clean.device), True
 
 
-def masking(clean: Tensor, level: Tensor, generator: torch.Generator) -> Tensor:
-    """Sets a share `level` of the numbers to 0."""
-    kept = torch.rand(clean.shape, generator=generator, device=clean.device) >= level
-    return clean * kept
+def masking(clean: Tensor, level: Tensor, generator: torch.Generator, fill: Tensor) -> Changed:
+    """Sets a share `level` of the numbers to `fill`."""
+    hidden = torch.rand(clean.shape, generator=generator, device=clean.device) < level
+    return torch.where(hidden, fill, clean), hidden
 
 
-def salt_and_pepper(clean: Tensor, level: Tensor, generator: torch.Generator) -> Tensor:
+def salt_and_pepper(clean: Tensor, level: Tensor, generator: torch.Generator, _fill: Tensor) -> Changed:
     """Sets a share `level` of the numbers to 0 or 1, by a fair coin."""
     draw = torch.rand(clean.shape, generator=generator, device=clean.device)
-    return torch.where(draw < level / 2, 0.0, torch.where(draw < level, 1.0, clean))
+    return torch.where(draw < level / 2, 0.0, torch.where(draw < level, 1.0, clean)), draw < level
 
 
-def camera(clean: Tensor, level: Tensor, generator: torch.Generator) -> Tensor:
+def camera(clean: Tensor, level: Tensor, generator: torch.Generator, _fill: Tensor) -> Changed:
     """[N,C,H,W]: noise of standard deviation about `level` at half light, as a camera and its JPEG leave it."""
     uniform = {"generator": generator, "device": clean.device}
     shape = level.shape
@@ -80,7 +92,7 @@ def camera(clean: Tensor, level: Tensor, generator: torch.Generator) -> Tensor:
     files = (noisy.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
     qualities = torch.randint(30, 140, (len(files),), generator=generator, device=clean.device).tolist()
     opened = [_jpeg(file, quality) if quality <= 95 else file for file, quality in zip(files, qualities, strict=True)]
-    return torch.from_numpy(np.stack(opened)).to(clean.device).permute(0, 3, 1, 2).float() / 255
+    return torch.from_numpy(np.stack(opened)).to(clean.device).permute(0, 3, 1, 2).float() / 255, True
 
 
 def _jpeg(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:

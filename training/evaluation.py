@@ -7,7 +7,7 @@ squared errors per sample (pixels in 0..1; vectors in their own units), averaged
 of each image, averaged over images.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import cv2
@@ -44,6 +44,17 @@ def reconstruct(autoencoder: Autoencoder, samples: Array) -> Array:
     return _in_batches(autoencoder, lambda x: autoencoder.decode(autoencoder.encode(x)), samples)
 
 
+def fill(corruptions: Sequence[Corruption], autoencoder: Autoencoder, data: Dataset) -> torch.Tensor | None:
+    """The mean of the scaled train split at each place, float32 [C,H,W] or [D], if a corruption fills with it."""
+    if all(corruption.fill == "zero" for corruption in corruptions):
+        return None
+    device = next(autoencoder.parameters()).device
+    with torch.no_grad():
+        parts = torch.split(torch.from_numpy(data.train).to(device), BATCH)
+        total = torch.stack([autoencoder.scaling(part).sum(0, dtype=torch.float64) for part in parts]).sum(0)
+    return (total / len(data.train)).float()
+
+
 def latent_size(autoencoder: Autoencoder, data: Dataset) -> int:
     """How many numbers the latent holds."""
     return int(encode(autoencoder, data.test[:1]).size)
@@ -75,9 +86,9 @@ def measure(
     """
     output = reconstruct(autoencoder, data.test)
     yield from _reconstruction(reconstruction_error(data.test, output), data, components)
-    for kind in dict.fromkeys(c.kind for c in corruptions):
-        for level in GAUSSIAN_LEVELS if kind == "gaussian" else OTHER_LEVELS:
-            yield from _denoising(autoencoder, data, kind, level)
+    for corruption in kinds(corruptions):
+        for level in GAUSSIAN_LEVELS if corruption.kind == "gaussian" else OTHER_LEVELS:
+            yield from _denoising(autoencoder, data, corruption, level)
 
 
 # --- reconstruction --------------------------------------------------------------------------------------
@@ -108,10 +119,18 @@ def _reconstruction(errors: Errors, data: Dataset, components: Components | None
 # --- denoising -------------------------------------------------------------------------------------------
 
 
-def corrupted(data: Dataset, samples: Array, kind: CorruptionKind, level: float, autoencoder: Autoencoder) -> Array:
+def kinds(corruptions: Sequence[Corruption]) -> list[Corruption]:
+    """The first of each kind."""
+    first: dict[CorruptionKind, Corruption] = {}
+    for corruption in corruptions:
+        first.setdefault(corruption.kind, corruption)
+    return list(first.values())
+
+
+def corrupted(data: Dataset, samples: Array, kind: Corruption, level: float, autoencoder: Autoencoder) -> Array:
     """`samples` with noise of one exact level, as a file would hold it; the same noise each time."""
-    fixed = Corruption(kind=kind, level=(level, level))
-    corrupt = Corruptor([fixed], pixels=data.modality == "image")
+    fixed = kind.model_copy(update={"level": (level, level)})
+    corrupt = Corruptor([fixed], pixels=data.modality == "image", mean=fill([kind], autoencoder, data))
     generator = torch.Generator().manual_seed(round(level * 1000))
     scaling = autoencoder.scaling.cpu()
     with torch.inference_mode():
@@ -119,9 +138,7 @@ def corrupted(data: Dataset, samples: Array, kind: CorruptionKind, level: float,
         return scaling.inverse(noisy).numpy()
 
 
-def _denoising(
-    autoencoder: Autoencoder, data: Dataset, kind: CorruptionKind, level: float
-) -> Iterator[tuple[str, Metric]]:
+def _denoising(autoencoder: Autoencoder, data: Dataset, kind: Corruption, level: float) -> Iterator[tuple[str, Metric]]:
     noisy = corrupted(data, data.test, kind, level, autoencoder)
     errors = {"noisy": reconstruction_error(data.test, noisy)}
     if data.modality == "image":
@@ -130,7 +147,7 @@ def _denoising(
             best = min(candidates, key=lambda f: reconstruction_error(data.validation, _filtered(f, validation)).mean())
             errors[name] = reconstruction_error(data.test, _filtered(best, noisy))
     ours = reconstruction_error(data.test, reconstruct(autoencoder, noisy))
-    name = f"denoising_{{}}_{kind}_{level:g}"
+    name = f"denoising_{{}}_{kind.kind}_{level:g}"
     unit = "mean squared error, pixels in 0..1" if data.modality == "image" else "mean squared error"
     yield name.format("mse"), _metric(float(ours.mean()), unit, {n: float(e.mean()) for n, e in errors.items()})
     if data.modality == "image":

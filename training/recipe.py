@@ -80,6 +80,15 @@ class Corruption(_Section):
     kind: CorruptionKind
     level: tuple[Share, Share]
     weight: float = Field(1, gt=0, le=1000)
+    fill: Literal["zero", "mean"] = Field(
+        "zero", description="masking: what stands in a number's place: 0, or its mean over the train split"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.fill != "zero" and self.kind != "masking":
+            raise ValueError(f'fill is for kind "masking": {self.kind} leaves no place empty')
+        return self
 
 
 class Dense(_Section):
@@ -149,6 +158,11 @@ class Optimization(_Section):
     adamw_learning_rate: float = Field(2e-3, gt=0, le=10, description="of what Muon leaves to AdamW")
     weight_decay: float = Field(0, ge=0, le=1)
     loss: Literal["mse", "l1", "psnr", "bce"] = "mse"
+    emphasis: Share = Field(
+        0,
+        description="numbers that the corruption left alone count 1 - emphasis in the error; with 1, only those that "
+        "must be guessed from the others count (Vincent et al., JMLR 11, 2010, section 3.4)",
+    )
     schedule: Literal["constant", "cosine"] = "constant"
     warmup: Share = Field(0, description="part of the run in which the learning rate rises from 0")
     ema: float = Field(0, ge=0, lt=1, description="decay of the running average of the weights; 0: off")
@@ -192,6 +206,7 @@ class Classification(_Section):
     seeds: int = Field(5, ge=1, le=1000)
     dropout: Share = Field(0, lt=1, description="behind each layer of the encoder (Srivastava et al., JMLR 15, 2014)")
     masking: Share = Field(0, lt=1, description="share of the encoder's inputs set to 0 while learning")
+    noise: float = Field(0, ge=0, le=10, description="standard deviation of normal noise on inputs while learning")
     steps: int = Field(0, ge=0, description="of few labels more epochs are made, until there were so many steps")
     optimization: Optimization
 
@@ -235,6 +250,10 @@ class Recipe(_Section):
             raise ValueError("classification needs a latent, which the unet architecture has not")
         if not unet and self.quantization is not None:
             raise ValueError("quantization is for the unet architecture")
+        if self.optimization.emphasis and (unet or not self.corruption):
+            raise ValueError("optimization.emphasis needs a corruption, and is not for the unet architecture")
+        if unet and any(corruption.fill != "zero" for corruption in self.corruption):
+            raise ValueError('corruption.fill "mean" is not for the unet architecture, whose images have no fixed size')
         if not unet and self.optimization.loss in ("l1", "psnr"):
             raise ValueError(f'loss "{self.optimization.loss}" is for the unet architecture')
         usual = Augmentation()

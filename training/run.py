@@ -44,8 +44,9 @@ def train(recipe: Recipe, data: Dataset, folder: Path, device: torch.device) -> 
     fingerprint = f"{recipe.digest} {data.digest}"
     samples, validation = (torch.from_numpy(part).to(device) for part in (data.train, data.validation))
     augment = Augmenter(recipe.augmentation) if images else None
-    corrupt = Corruptor(recipe.corruption, pixels=images)
+    corrupt = Corruptor(recipe.corruption, pixels=images, mean=evaluation.fill(recipe.corruption, autoencoder, data))
     error = F.binary_cross_entropy if recipe.optimization.loss == "bce" and images else F.mse_loss
+    emphasis = recipe.optimization.emphasis
 
     layers = []
     if recipe.pretraining is not None and recipe.pretraining.epochs:
@@ -58,17 +59,23 @@ def train(recipe: Recipe, data: Dataset, folder: Path, device: torch.device) -> 
         clean = autoencoder.scaling(batch)
         if augment is not None:
             clean = augment(clean, progress, generator).contiguous(memory_format=torch.channels_last)
-        output = module(corrupt(clean, generator))
-        return error(output.float(), clean)
+        corrupted, marked = corrupt.marked(clean, generator)
+        output = module(corrupted).float()
+        return (
+            _emphasised(error(output, clean, reduction="none"), marked, emphasis) if emphasis else error(output, clean)
+        )
 
     held_out = autoencoder.scaling(validation)
-    held_out_noisy = corrupt(held_out, torch.Generator(device).manual_seed(recipe.seed))
+    held_out_noisy, held_out_marked = corrupt.marked(held_out, torch.Generator(device).manual_seed(recipe.seed))
 
     def validate(module: nn.Module) -> float:
         with autocast(device, "fp32"):
             outputs = [module(part) for part in torch.split(held_out_noisy, evaluation.BATCH)]
         output = torch.cat(outputs).float()
-        return float(F.mse_loss(output.clamp(0, 1) if images else output, held_out))
+        output = output.clamp(0, 1) if images else output
+        if emphasis:
+            return float(_emphasised(F.mse_loss(output, held_out, reduction="none"), held_out_marked, emphasis))
+        return float(F.mse_loss(output, held_out))
 
     history = fit(
         autoencoder, samples, objective, validate, recipe.optimization,
@@ -77,6 +84,12 @@ def train(recipe: Recipe, data: Dataset, folder: Path, device: torch.device) -> 
     if recipe.weights == "float16":
         half.rounded(autoencoder)  # before anything is measured: numbers are those of the weights that are served
     return Trained(autoencoder.cpu().eval(), history, layers)
+
+
+def _emphasised(errors: Tensor, marked: Tensor, emphasis: float) -> Tensor:
+    """Mean of `errors`, in which those that are not `marked` count 1 - `emphasis`."""
+    weights = torch.where(marked, 1.0, 1 - emphasis)
+    return (errors * weights).sum() / weights.sum().clamp_min(1)
 
 
 def run(recipe: Recipe, data: Dataset, out: Path, runs: Path, device: torch.device) -> Path:
@@ -155,10 +168,10 @@ def draw(
             ),
         )
     }
-    for kind in dict.fromkeys(c.kind for c in recipe.corruption):
-        noisy = evaluation.corrupted(data, some, kind, 0.25, model)
-        drawn[f"denoising-{kind}.png"] = (
-            f"Held-out samples, with {kind} noise of level 0.25, and denoised",
+    for corruption in evaluation.kinds(recipe.corruption):
+        noisy = evaluation.corrupted(data, some, corruption, 0.25, model)
+        drawn[f"denoising-{corruption.kind}.png"] = (
+            f"Held-out samples, with {corruption.kind} noise of level 0.25, and denoised",
             pictures.rows([("original", some), ("noisy", noisy), ("denoised", evaluation.reconstruct(model, noisy))]),
         )
     curves = [(f"pretraining, layer {i}", h) for i, h in enumerate(trained.pretraining, 1)]

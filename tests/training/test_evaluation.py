@@ -98,7 +98,8 @@ def test_vectors_are_measured_in_their_own_units() -> None:
 
 
 def test_the_noise_of_an_evaluation_is_the_same_each_time() -> None:
-    first, second = (evaluation.corrupted(DATA, DATA.test, "gaussian", 0.25, grey()) for _ in range(2))
+    noise = Corruption(kind="gaussian", level=(0, 1))
+    first, second = (evaluation.corrupted(DATA, DATA.test, noise, 0.25, grey()) for _ in range(2))
     assert np.array_equal(first, second)
     assert first.dtype == np.uint8
 

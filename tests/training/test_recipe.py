@@ -50,6 +50,11 @@ def test_none_removes_a_key() -> None:
         ({"optimization.epochs": 0}, "optimization.epochs: Input should be greater than or equal to 1"),
         ({"kind": "denoising"}, "kind denoising needs a corruption"),
         ({"corruption": [{"kind": "gaussian", "level": [0, 1]}]}, "other kinds must not have one"),
+        ({"optimization.emphasis": 1}, "optimization.emphasis needs a corruption"),
+        (
+            {"kind": "denoising", "corruption": [{"kind": "gaussian", "level": [0, 1], "fill": "mean"}]},
+            'fill is for kind "masking"',
+        ),
         ({"architecture": {"type": "convolutional"}}, "give either latent_dim (flat) or latent_channels (spatial)"),
         ({"architecture": {"type": "convolutional", "latent_dim": 4, "channels": [8]}}, "must be equally long"),
         ({"architecture": {"type": "convolutional", "latent_dim": 4}, "pretraining": {"epochs": 1}}, "for the dense"),
