@@ -93,7 +93,10 @@ def build(architecture: Dense | Convolutional | Unet, train: NDArray[np.uint8] |
         scaling = Standardization(np.asarray(train, np.float32))
         shape = (train.shape[1],)
     if isinstance(architecture, Dense):
-        return Autoencoder(scaling, *_dense(architecture, shape))
+        mean = torch.zeros(shape)
+        if architecture.centered and train.ndim == 4:  # vectors are: they are standardised
+            mean = torch.from_numpy(train.mean(0, dtype=np.float64) / 255).float().permute(2, 0, 1)
+        return Autoencoder(scaling, *_dense(architecture, shape, mean))
     return Autoencoder(scaling, *_convolutional(architecture, shape if len(shape) > 1 else (1, *shape), shape))
 
 
@@ -123,10 +126,23 @@ class DenseLayer(nn.Sequential):
         super().__init__(linear, *norm, ACTIVATIONS[activation]())
 
 
-def _dense(recipe: Dense, shape: tuple[int, ...]) -> tuple[nn.Module, nn.Module]:
+class Centered(nn.Flatten):
+    """[N,...] -> [N,D] less the mean of the train split at each place."""
+
+    mean: Tensor
+
+    def __init__(self, mean: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean.flatten())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) - self.mean
+
+
+def _dense(recipe: Dense, shape: tuple[int, ...], mean: Tensor) -> tuple[nn.Module, nn.Module]:
     """Encoder: Flatten, then one DenseLayer per width; decoder: the same widths in reverse, then Unflatten."""
     widths = [math.prod(shape), *recipe.hidden, recipe.latent_dim]
-    encoder, decoder = nn.Sequential(nn.Flatten()), nn.Sequential()
+    encoder, decoder = nn.Sequential(Centered(mean) if recipe.centered else nn.Flatten()), nn.Sequential()
     linears = [nn.Linear(a, b) for a, b in itertools.pairwise(widths)]
     for index, linear in enumerate(linears):
         last = index == len(linears) - 1

@@ -101,6 +101,7 @@ class Dense(_Section):
     latent_activation: Literal["linear", "relu", "tanh", "sigmoid"] = "linear"
     output_activation: Literal["linear", "sigmoid"] = "linear"
     batch_norm: bool = False
+    centered: bool = Field(False, description="the encoder sees a sample less the mean of the train split")
     tied: bool = Field(False, description="decoder weights are the encoder's, transposed")
 
 

@@ -14,6 +14,7 @@ ARCHITECTURES = [
     Dense(latent_dim=5),
     Dense(latent_dim=5, hidden=(20, 10), tied=True, activation="tanh", latent_activation="relu"),
     Dense(latent_dim=5, hidden=(20,), batch_norm=True, output_activation="sigmoid"),
+    Dense(latent_dim=5, hidden=(20,), centered=True),
     Convolutional(latent_dim=5, channels=(4, 8), hidden=16),
     Convolutional(latent_dim=5, channels=(4,), encoder_blocks=(1,), decoder_blocks=(0,)),
     Convolutional(latent_channels=3, channels=(4, 8)),
@@ -34,6 +35,16 @@ def test_samples_go_in_and_samples_of_the_same_shape_come_out(
     assert latent.shape[0] == len(samples)
     if getattr(architecture, "latent_dim", None):
         assert latent.shape == (len(samples), 5)
+
+
+@pytest.mark.parametrize("samples", [IMAGES, ODD, VECTORS], ids=["grey", "odd-sized colour", "vectors"])
+def test_a_centred_encoder_sees_the_train_split_with_mean_zero(samples: np.ndarray) -> None:
+    autoencoder = build(Dense(latent_dim=5, centered=True), samples)
+    assert isinstance(autoencoder.encoder, torch.nn.Sequential)
+    seen = autoencoder.encoder[0](autoencoder.scaling(torch.from_numpy(samples)))
+    assert seen.shape == (len(samples), samples[0].size)
+    np.testing.assert_allclose(seen.mean(0), 0, atol=1e-5)
+    assert seen.std() > 0.1
 
 
 def test_a_spatial_latent_keeps_the_places() -> None:

@@ -46,6 +46,7 @@ def made(architecture: Dense | Convolutional, samples: np.ndarray) -> tuple[Auto
     ("architecture", "samples"),
     [
         (Dense(latent_dim=4, hidden=(16,), tied=True, batch_norm=True), IMAGES),
+        (Dense(latent_dim=4, hidden=(16,), centered=True), IMAGES),
         (Convolutional(latent_dim=4, channels=(4, 8), hidden=8), drawings(100, size=13)[..., None]),
         (Convolutional(latent_channels=2, channels=(4,), encoder_blocks=(1,), decoder_blocks=(1,)), VECTORS),
     ],
