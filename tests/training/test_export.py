@@ -50,7 +50,7 @@ def made(architecture: Dense | Convolutional, samples: np.ndarray) -> tuple[Auto
         (Convolutional(latent_dim=4, channels=(4, 8), hidden=8), drawings(100, size=13)[..., None]),
         (Convolutional(latent_channels=2, channels=(4,), encoder_blocks=(1,), decoder_blocks=(1,)), VECTORS),
     ],
-    ids=["tied dense images", "convolutional odd-sized images", "convolutional vectors"],
+    ids=["tied dense images", "centred dense images", "convolutional odd-sized images", "convolutional vectors"],
 )
 def test_the_exported_graphs_answer_as_torch_does(architecture: Dense | Convolutional, samples: np.ndarray) -> None:
     autoencoder, graphs, manifest = made(architecture, samples)
