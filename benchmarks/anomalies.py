@@ -24,13 +24,13 @@ from sklearn.ensemble import IsolationForest
 from sklearn.metrics import roc_auc_score
 from sklearn.svm import OneClassSVM
 
-from service import package
-from service.model import Model
-from training import comparison, recipe
-from training.datasets import Dataset
-from training.evaluation import reconstruct
-from training.quickdraw import data_folders
-from training.run import train
+from service.model import package
+from service.model.runtime import Model
+from training import compare, recipe
+from training.data.datasets import Dataset
+from training.data.quickdraw import data_folders
+from training.evaluation.autoencoders import reconstruct
+from training.train_autoencoder import train
 
 Array = NDArray[Any]
 Score = Callable[[Array], Array]
@@ -86,7 +86,7 @@ def drawings(folder: Path, models: Path) -> Found:
 
     scores: dict[str, Score] = {}
     for name in CATS:
-        opened = Model(package.read(comparison.find(models / name)), "cpu")
+        opened = Model(package.read(compare.find(models / name)), "cpu")
         scores |= both(name, lambda x, m=opened: _flat(m.reconstruct(_drawn(x)).output))  # type: ignore[misc]
     fitted = [both(f"PCA {n}", _pca(cats[0], n)) for n in COMPONENTS]
     for kind in ("raw", "relative"):

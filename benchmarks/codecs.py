@@ -1,8 +1,8 @@
 """`python -m benchmarks.codecs`: time and size of reading and writing pictures, library beside library.
 
 One megapixel of a page (grey, as `pages` returns it) and of a photograph (RGB), one thread, methods in turns, medians.
-Ours is service.images, which is libvips; what else a library must keep (16-bit colour, profiles, text, pages of a TIFF)
-is in ARCHITECTURE.md.
+Ours is service.codecs.images, which is libvips; what else a library must keep (16-bit colour, profiles, text, pages of
+a TIFF) is in ARCHITECTURE.md.
 """
 
 import io
@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image as Pillow
 
 from benchmarks.serving.rows import scene
-from service import codec, images
-from service.pictures import Picture
+from service.codecs import arrays, images
+from service.imaging.picture import Picture
 
 SIDE, ROUNDS = 1024, 7
 Array = np.ndarray
@@ -103,8 +103,8 @@ def main() -> int:
                 print(f"{name:26}{kind:8}{verb:8}{cells}{told:>30}")
     rng = np.random.default_rng(0)
     batch = rng.integers(0, 256, (256, 28, 28, 1), np.uint8)
-    data = codec.write_npy(batch)
-    found = milliseconds({"ours": lambda: codec.read_npy(data, "it"), "numpy": lambda: np.load(io.BytesIO(data))})
+    data = arrays.write_npy(batch)
+    found = milliseconds({"ours": lambda: arrays.read_npy(data, "it"), "numpy": lambda: np.load(io.BytesIO(data))})
     print(f".npy, 256 of 28x28, read: ours {found['ours']:.3f} ms, numpy.load {found['numpy']:.3f} ms")
     return 0
 

@@ -24,12 +24,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from service import pages
-from service.model import Model
-from service.package import read
+from service.inference import tiled
+from service.model.package import read
+from service.model.runtime import Model
 from service.settings import Settings
-from training import noisyoffice
-from training.datasets import find, image_files
+from training.data.datasets import find, image_files
+from training.synthetic_pages import noisyoffice
 
 Image = NDArray[np.uint8]  # [H,W,C]
 SIGMA = 25
@@ -40,9 +40,9 @@ CORES = len(os.sched_getaffinity(0))
 def ours(model: Model, pool: ThreadPoolExecutor, tile: int) -> Callable[[Image], Image]:
     def denoise(image: Image) -> Image:
         output = np.empty_like(image)
-        pieces = pages.pieces(model, image, output, tile)
+        pieces = tiled.pieces(model, image, output, tile)
         alone = len(pieces) == 1
-        list(pool.map(lambda piece: pages.denoise(model, 1.0, 1 << 30, [piece], wide=alone), pieces))
+        list(pool.map(lambda piece: tiled.denoise(model, 1.0, 1 << 30, [piece], wide=alone), pieces))
         return output
 
     return denoise

@@ -17,9 +17,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
-from service.model import Model
-from service.package import read
-from training import datasets, mnist, pca, pictures
+from service.model.package import read
+from service.model.runtime import Model
+from training.data import datasets, mnist
+from training.evaluation import figures, pca
 from training.recipe import Data
 
 SHOWN = 5000  # of the 10,000 test digits, the first
@@ -44,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         "First two principal components": components.project(data.test, 2),
         f"784-1000-500-250-2 autoencoder ({opened.manifest.name})": Model(opened, "cpu").encode(data.test),
     }
-    asked.out.write_bytes(pictures.encoded(figure(maps, labels), "png"))
+    asked.out.write_bytes(figures.encoded(figure(maps, labels), "png"))
     return 0
 
 
@@ -54,7 +55,7 @@ def figure(maps: dict[str, NDArray[np.floating]], labels: NDArray[np.uint8]) -> 
         for digit in range(10):
             x, y = places[:SHOWN][labels[:SHOWN] == digit].T
             axis.plot(x, y, ".", markersize=2.5, color=colormaps["tab10"](digit), label=str(digit))
-        pictures.style(axis, title, f"same digit as nearest neighbour: {agreement(places, labels):.1%}", "")
+        figures.style(axis, title, f"same digit as nearest neighbour: {agreement(places, labels):.1%}", "")
         low, high = np.quantile(places, [0.002, 0.998], axis=0)
         axis.set(xticks=[], yticks=[], xlim=(low[0], high[0]), ylim=(low[1], high[1]))
     drawn.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=10, markerscale=5, frameon=False)

@@ -21,9 +21,10 @@ from typing import Any
 
 import torch
 
-from training import datasets, recipe
-from training.datasets import Dataset
-from training.run import train
+from training import recipe
+from training.data import datasets
+from training.data.datasets import Dataset
+from training.train_autoencoder import train
 
 Found = dict[str, dict[str, list[float]]]
 """units | passes | pretraining's passes -> learning rate -> error of each seed"""

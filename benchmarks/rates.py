@@ -67,13 +67,13 @@ def _ray() -> Iterator[tuple[int, Callable[[], list[int]]]]:
     import ray
     from ray import serve
 
-    from service import replicas
+    from service import ray_serve
 
     ray.init(address="local", num_cpus=2, object_store_memory=80 * 2**20, include_dashboard=False, log_to_driver=False,
              logging_level="error", runtime_env={"env_vars": {"PYTHONPATH": str(Path.cwd())}})  # fmt: skip
     try:
         serve.start(http_options={"host": "127.0.0.1", "port": PORT})
-        serve.run(replicas.build({"models": str(Path("models").absolute()), "watch": 0}), name="autoencoder-service")
+        serve.run(ray_serve.build({"models": str(Path("models").absolute()), "watch": 0}), name="autoencoder-service")
         yield PORT, _serving
     finally:
         serve.shutdown()

@@ -26,13 +26,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from service.model import Model
-from service.package import read
-from training import noisyoffice
-from training.datasets import find
-from training.degradation import degrade
-from training.fonts import FontBook
-from training.prose import Prose
+from service.model.package import read
+from service.model.runtime import Model
+from training.data.datasets import find
+from training.synthetic_pages import noisyoffice
+from training.synthetic_pages.degradation import degrade
+from training.synthetic_pages.fonts import FontBook
+from training.synthetic_pages.text import Prose
 
 Page = NDArray[np.uint8]  # [H,W]
 Engine = Callable[[Page], str]

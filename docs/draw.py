@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from service import package
-from service.model import Model
-from training.pictures import rows
+from service.model import package
+from service.model.runtime import Model
+from training.evaluation.figures import rows
 
 ROOT = Path(__file__).parents[1]
 SIDE = 28

@@ -16,29 +16,35 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Path, Request, Response
 from fastapi_offline import FastAPIOffline
 
-from service import __version__, answers, gallery, openapi, options, problems, requests, streaming, v2, webpage
-from service.access import Keys, KeysError
-from service.admission import MEGA, Admission
-from service.dialects import Dialect, Native
-from service.documents import Documents
-from service.edge import Edge
+from service import __version__
+from service.api import error_handlers, model_files, openapi
+from service.api.auth import Keys, KeysError
+from service.api.middleware import Edge
+from service.api.router import METRICS, OPERATIONS, Documented, Front, documented
+from service.api.schemas import Answer, ModelFacts, ModelList, ModelSummary, PortFacts, Problem, RefusedPackage, Status
+from service.api.v1 import body as requests
+from service.api.v1 import ndjson, responses
+from service.api.v2 import routes
+from service.api.v2.tensors import Tensors
+from service.api.wire_format import Dialect, Native
 from service.errors import NotReady, UnknownOperation
-from service.front import METRICS, OPERATIONS, Documented, Front, documented
-from service.inference import Inference
-from service.lifetime import Deadline, until_gone
-from service.manifest import Operation
-from service.metrics import Exposition, Metrics, Now, Served
-from service.model import Model
-from service.registry import Opener, Registry, open_all
-from service.scheduler import Scheduler
-from service.schemas import Answer, ModelFacts, ModelList, ModelSummary, PortFacts, Problem, RefusedPackage, Status
-from service.seen import of
+from service.inference import options
+from service.inference.admission import MEGA, Admission
+from service.inference.documents import Documents
+from service.inference.engine import Inference
+from service.inference.scheduler import Scheduler
+from service.model.manifest import Operation
+from service.model.runtime import Model
+from service.observability.metrics import Exposition, Metrics, Now, Served
+from service.observability.request_record import of
+from service.observability.statistics import Statistics
+from service.observability.tracing import Tracing, start
+from service.repository.registry import Opener, Registry, open_all
+from service.repository.verifier import Verifier
+from service.repository.watcher import Watcher, scan
+from service.server.cancellation import Deadline, until_gone
 from service.settings import Settings, SettingsError
-from service.statistics import Statistics
-from service.tensors import Tensors
-from service.tracing import Tracing, start
-from service.verification import Verifier
-from service.watch import Watcher, scan
+from service.web import routes as webpage
 
 ABOUT = """Autoencoders over HTTP: `encode`, `decode`, `reconstruct`, `denoise`.
 
@@ -131,7 +137,7 @@ def create_app(
     app.state.statistics = statistics
     app.state.stopping = False
     app.state.metrics = metrics
-    problems.install(app)
+    error_handlers.install(app)
     openapi.install(app)
     for operation in OPERATIONS:
         _add_operation(app, operation)
@@ -139,11 +145,11 @@ def create_app(
     if settings.metrics:
         _add_metrics(app, metrics)
     _add_models(app, registry)
-    gallery.install(app, settings.models)
+    model_files.install(app, settings.models)
     if settings.page:
         webpage.install(app)
     _add_unknown_operation(app)
-    v2.add(app, registry, statistics)
+    routes.add(app, registry, statistics)
     logging.getLogger("service.app").info("%d models are open", len(registry.names))
     if keys is not None:
         openapi.secure(app, settings)
@@ -178,7 +184,7 @@ def _add_health(app: FastAPI, registry: Registry) -> None:
             raise NotReady(f"no model can be served: {reasons}")
         return Status(status="ready")
 
-    v2.add_health(app, readyz)
+    routes.add_health(app, readyz)
 
 
 def _add_metrics(app: FastAPI, metrics: Metrics) -> None:
@@ -227,7 +233,7 @@ def _add_models(app: FastAPI, registry: Registry) -> None:
 
 
 def _add_operation(app: FastAPI, operation: Operation) -> None:
-    """What OpenAPI says of it; service.front answers it."""
+    """What OpenAPI says of it; service.api.router answers it."""
     for path, identifier in (
         (f"/v1/models/{{name}}/{operation}", operation),
         (f"/v1/models/{{name}}/versions/{{version}}/{operation}", f"{operation}_version"),
@@ -270,7 +276,7 @@ async def _answer(request: Request, name: str, version: str | None, operation: O
     model.input_port(operation)
     asked = options.deadline(headers.get(b"request-deadline"), settings.max_deadline)
     content_type, accept = headers.get(b"content-type"), headers.get(b"accept")
-    if operation == "encode" and streaming.wanted(content_type, accept):
+    if operation == "encode" and ndjson.wanted(content_type, accept):
         return await _lines(request, headers, model, chosen, asked)
     dialect = Native(model, operation, content_type, accept, chosen, asked, settings.max_batch)
     return await _visit(request, headers, model, operation, dialect)
@@ -292,7 +298,7 @@ async def _lines(
         permit.take()
         read = partial(requests.files, content_type=headers.get(b"content-type", ""), max_parts=settings.max_batch)
         files = await state.scheduler.call(read, body)
-        work = streaming.Work(
+        work = ndjson.Work(
             state.inference,
             model,
             chosen,
@@ -303,13 +309,13 @@ async def _lines(
             settings.workers + 2,
             dict(enumerate(files)),
         )
-        return streaming.Lines(work, held.pop_all())
+        return ndjson.Lines(work, held.pop_all())
 
 
 async def _infer(request: Request, name: str, version: str | None) -> Response:
     state, headers = request.app.state, _headers(request)
     settings: Settings = state.settings
-    model, operation = v2.find(state.registry, name, version)
+    model, operation = routes.find(state.registry, name, version)
     seen = of(request.scope)
     seen.model, seen.version, seen.operation = model.manifest.name, str(model.manifest.version), operation
     chosen = options.read(request.scope["query_string"], operation)
@@ -367,7 +373,7 @@ async def _visit(
                 return response
 
             async def document() -> Response:
-                answers.agree_pdf(headers.get(b"accept"))
+                responses.agree_pdf(headers.get(b"accept"))
                 (part,) = sent.pictures
 
                 def extend(pixels: int) -> None:
@@ -379,7 +385,7 @@ async def _visit(
                 made = await state.documents.denoise(model, data, dialect.options, permit, extend)
                 counted.samples = made.pages
                 seen.stages.append(("run", received, perf_counter()))
-                return answers.pdf(made.data, model)
+                return responses.pdf(made.data, model)
 
             return await (worked() if sent.short else until_gone(request, worked()))
 

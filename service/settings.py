@@ -15,8 +15,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from service.logs import Format
-from service.providers import Precision, Provider, usable_cores
+from service.model.providers import Precision, Provider, usable_cores
+from service.observability.logging import Format
 
 PREFIX = "AUTOENCODER_"
 FILE = Path("autoencoder-service.toml")  # read if it is there; AUTOENCODER_SETTINGS names another

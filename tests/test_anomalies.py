@@ -12,15 +12,16 @@ import pytest
 import torch
 from starlette.testclient import TestClient
 
-from service.__main__ import main
 from service.app import create_app
+from service.cli.main import main
 from service.client import AsyncClient
 from service.settings import Settings
 from tests.drawings import small_recipe, waves
-from tests.service import doubles
+from tests.service import packages as doubles
 from tests.service.test_client import asked
 from tests.service.test_http import IMAGE, NPY, npy, picture, refused, url
-from training import datasets, recipe, run
+from training import recipe, train_autoencoder
+from training.data import datasets
 
 FRESH = 4000
 ASKED = url("reconstruct", "small") + "?false_alarm_rate="
@@ -32,7 +33,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     np.save(folder / "waves.npy", waves(12_000))
     chosen = recipe.build(small_recipe(folder / "waves.npy"), {"optimization.epochs": 2}, "small")
-    run.run(
+    train_autoencoder.run(
         chosen, datasets.load(chosen.data), folder / "models" / "small", folder / "runs", torch.device("cpu")
     )  # fmt: skip
     return folder / "models"

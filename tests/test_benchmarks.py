@@ -15,7 +15,7 @@ from benchmarks.serving.servers import FLOOR, OTHERS, OURS, started
 from service.app import create_app
 from service.settings import Settings
 from tests.drawings import drawings, waves
-from training.datasets import Dataset
+from training.data.datasets import Dataset
 
 ENCODER = "encoder.onnx"
 
@@ -97,7 +97,7 @@ def test_the_study_of_pretraining_gives_later_seeds_the_better_rate_and_goes_on_
         return 8 - pretraining_ + 1000 * rate + seed
 
     images = drawings(10)[..., None]
-    monkeypatch.setattr("training.datasets.load", lambda _: Dataset("drawn", "ours", images, images, images))
+    monkeypatch.setattr("training.data.datasets.load", lambda _: Dataset("drawn", "ours", images, images, images))
     monkeypatch.setattr(pretraining, "error", error)
     command = ["--passes", "3", "--units", "SiLU", "--out", str(tmp_path / "study.json")]
     assert pretraining.main([*command, "--seeds", "2"]) == 0

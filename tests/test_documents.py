@@ -14,12 +14,13 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from service import errors, package
-from service.manifest import Manifest
+from service import errors
+from service.model import package
+from service.model.manifest import Manifest
 from service.settings import PREFIX, Settings
-from tests import documents
-from tests.documents import ROOT, Checkout
+from tests import runnable_documents as documents
 from tests.drawings import drawings, waves
+from tests.runnable_documents import ROOT, Checkout
 from training import recipe
 
 README = ROOT / "README.md"

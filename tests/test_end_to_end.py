@@ -13,7 +13,10 @@ import torch
 from PIL import Image
 
 from tests.drawings import drawings, small_recipe
-from training import architectures, checkpoint, datasets, recipe, run
+from training import recipe, train_autoencoder
+from training.architectures import autoencoder
+from training.data import datasets
+from training.engine import checkpoint
 
 AT_ONCE = {**os.environ, "AUTOENCODER_DRAIN": "0"}  # it leaves as soon as it is told
 
@@ -22,9 +25,9 @@ def test_what_comes_back_over_http_is_what_torch_says(tmp_path: Path) -> None:
     np.save(tmp_path / "drawings.npy", drawings(150))
     chosen = recipe.build(small_recipe(tmp_path / "drawings.npy"), {"optimization.epochs": 6}, "small")
     data = datasets.load(chosen.data)
-    run.run(chosen, data, tmp_path / "models" / "small", tmp_path / "runs", torch.device("cpu"))
+    train_autoencoder.run(chosen, data, tmp_path / "models" / "small", tmp_path / "runs", torch.device("cpu"))
 
-    torch_side = architectures.build(chosen.architecture, data.train).eval()
+    torch_side = autoencoder.build(chosen.architecture, data.train).eval()
     state = checkpoint.load(tmp_path / "runs" / "small" / "checkpoint.pt", f"{chosen.digest} {data.digest}")
     assert state is not None
     torch_side.load_state_dict(state["best"])

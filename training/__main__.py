@@ -17,8 +17,10 @@ from typing import Any
 
 import torch
 
-from service.package import PackageError
-from training import __version__, classification, comparison, datasets, patches, processes, recipe, restoration, run
+from service.model.package import PackageError
+from training import __version__, compare, recipe, train_autoencoder, train_classifier, train_denoiser
+from training.data import datasets, patches
+from training.engine import distributed
 from training.errors import RecipeError, TrainingError
 from training.recipe import Recipe, Unet
 
@@ -28,14 +30,14 @@ def main(arguments: list[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     try:
         if given[:1] == ["compare"]:
-            comparison.main(given[1:])
+            compare.main(given[1:])
         elif given[:1] == ["classify"]:
             _classify(_classify_parser().parse_args(given[1:]))
         else:
-            with processes.joined():
+            with distributed.joined():
                 _train(_parser().parse_args(given))
     except (TrainingError, PackageError) as error:
-        if processes.is_first() or not isinstance(error, RecipeError):
+        if distributed.is_first() or not isinstance(error, RecipeError):
             print(f"autoencoder-train: {error}", file=sys.stderr)
         return 2
     except OSError as error:  # of a disk or a pipe, where nobody had more to say
@@ -56,29 +58,29 @@ def _train(asked: argparse.Namespace) -> None:
     chosen = _recipe(asked)
     out = Path(asked.out or Path("models") / chosen.name)
     chosen = recipe.changed(chosen, {"name": out.name})
-    processes.check(chosen)
+    distributed.check(chosen)
     device = _device(asked.device)
-    if asked.fresh and processes.is_first():
+    if asked.fresh and distributed.is_first():
         for checkpoint in (Path(asked.runs) / out.name).rglob("*.pt"):
             checkpoint.unlink()
     _report(_run(chosen, out, Path(asked.runs), device))
 
 
 def _classify(asked: argparse.Namespace) -> None:
-    processes.refuse("classify")
+    distributed.refuse("classify")
     chosen = recipe.load(asked.recipe, dict(_assignment(text) for text in asked.set))
-    classification.main(asked, chosen, _device(asked.device))
+    train_classifier.main(asked, chosen, _device(asked.device))
 
 
 def _run(chosen: Recipe, out: Path, runs: Path, device: torch.device) -> Path:
     """Load the recipe's data, train; the directory of the new package."""
     if isinstance(chosen.architecture, Unet):
-        with processes.first_before_others():
+        with distributed.first_before_others():
             pairs = patches.load(chosen)
-        return restoration.run(chosen, pairs, out, runs, device)
-    with processes.first_before_others():
+        return train_denoiser.run(chosen, pairs, out, runs, device)
+    with distributed.first_before_others():
         data = datasets.load(chosen.data)
-    return run.run(chosen, data, out, runs, device)
+    return train_autoencoder.run(chosen, data, out, runs, device)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -148,7 +150,7 @@ def _device(name: str | None) -> torch.device:
     """The device by name, else the GPU if there is one."""
     try:
         name = name or ("cuda" if torch.cuda.is_available() else "cpu")
-        device = torch.device(processes.gpu() if name == "cuda" else name)
+        device = torch.device(distributed.gpu() if name == "cuda" else name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:  # torch's own words for an unknown or absent device
         raise RecipeError(f"device {name} is not here: {str(error).splitlines()[0]}") from error

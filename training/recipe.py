@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from service.manifest import Kind, ModelName
+from service.model.manifest import Kind, ModelName
 from training.errors import RecipeError
 
 CorruptionKind = Literal["gaussian", "masking", "salt-and-pepper", "camera"]
@@ -26,8 +26,8 @@ class _Section(BaseModel):
 
 
 class Data(_Section):
-    """The data line. `source`: `quickdraw/cats`, `mnist`, a set of training.digits (`mnist-rot`), or a path: a folder
-    of images, .npy, .npz, IDX, CSV."""
+    """The data line. `source`: `quickdraw/cats`, `mnist`, a set of data.mnist_variations (`mnist-rot`), or a path: a
+    folder of images, .npy, .npz, IDX, CSV."""
 
     source: str
     licence: str = "not stated"
@@ -54,7 +54,7 @@ class Data(_Section):
 
 
 class Augmentation(_Section):
-    """Random, label-free changes of a clean image, each drawn anew per sample; see training.augmentation."""
+    """Random, label-free changes of a clean image, each drawn anew per sample; see training.engine.augmentation."""
 
     flip: bool = False
     quarter_turns: bool = Field(False, description="unet only: turned by 0, 90, 180 or 270 degrees")
@@ -106,7 +106,7 @@ class Dense(_Section):
 
 
 class Convolutional(_Section):
-    """Residual convolutions, halved in size once per entry of `channels`; see training.architectures."""
+    """Residual convolutions, halved in size once per entry of `channels`; see training.architectures.autoencoder."""
 
     type: Literal["convolutional"] = "convolutional"
     channels: tuple[Annotated[int, Field(ge=1, le=1024)], ...] = Field((16, 32), min_length=1, max_length=5)
@@ -127,7 +127,7 @@ class Convolutional(_Section):
 
 
 class Unet(_Section):
-    """A denoiser with skip connections, for images of any size; see training.unet."""
+    """A denoiser with skip connections, for images of any size; see training.architectures.unet."""
 
     type: Literal["unet"] = "unet"
     channels: Literal[1, 3] = Field(1, description="1: grey, 3: RGB")
@@ -174,7 +174,7 @@ class Optimization(_Section):
 
 class Quantization(_Section):
     """Beside the graph in floats a second one in eight-bit whole numbers, if it loses little; see
-    training.quantization."""
+    training.export.quantization."""
 
     loss: float = Field(0.05, gt=0, le=3, description="dB of PSNR on validation that it may lose, at most")
     calibration: int = Field(64, ge=1, le=4096, description="training patches that give the ranges")
@@ -193,7 +193,7 @@ class Pretraining(_Section):
 
 
 class Classification(_Section):
-    """What `autoencoder-train classify` does with the encoder; labels come with the data, see training.labels."""
+    """What `autoencoder-train classify` does with the encoder; labels come with the data, see training.data.labels."""
 
     starts: tuple[Start, ...] = Field(
         ("random", "frozen", "fine-tuned"),

@@ -4,11 +4,12 @@ import os
 import sys
 from typing import Any
 
-from service import app, requests
-from service.__main__ import main
+from service import app
+from service.api.v1 import body
+from service.cli.main import main
 
 _kept: list[bytes] = []
-_receive = requests.receive
+_receive = body.receive
 
 
 async def _leaking(*arguments: Any, **options: Any) -> bytes:

@@ -19,8 +19,8 @@ from benchmarks.serving.load import Outcome, Wrk
 from benchmarks.serving.report import plot, table
 from benchmarks.serving.rows import CATS, PAGES, Row, rows
 from benchmarks.serving.servers import CORES, FLOOR, OTHERS, OURS, Running, Server, started
-from service.model import Model
-from service.package import read
+from service.model.package import read
+from service.model.runtime import Model
 
 OUT = Path("build")
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.serving.rows import Row
-from service import codec, images
-from service.pictures import Picture
-from service.providers import open_session
+from service.codecs import arrays, images
+from service.imaging.picture import Picture
+from service.model.providers import open_session
 
 
 def rate(row: Row, cores: int, seconds: float) -> float:
@@ -51,11 +51,11 @@ def _work(row: Row, threads: int) -> Callable[[], object]:
 
     body, kind = row.load.body, row.load.content_type
     if kind == "application/x-npy":
-        batch = codec.read_npy(body, "body")
+        batch = arrays.read_npy(body, "body")
         return lambda: run(batch)
     if kind == "application/json":
-        return lambda: codec.write_json(
-            {"latents": run(codec.read_numbers(codec.parse_json(body)["inputs"], "it").astype(np.uint8))}
+        return lambda: arrays.write_json(
+            {"latents": run(arrays.read_numbers(arrays.parse_json(body)["inputs"], "it").astype(np.uint8))}
         )
     header = images.inspect(body, 10**9, "it")
 
@@ -63,7 +63,7 @@ def _work(row: Row, threads: int) -> Callable[[], object]:
         (decoded,) = images.decode(body, header, "it")
         if row.load.accept == "image/png":
             return images.encode(Picture(tiled(run, decoded.pixels)), "image/png")
-        return codec.write_json({"latents": run(decoded.pixels[None])})
+        return arrays.write_json({"latents": run(decoded.pixels[None])})
 
     return picture
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.serving.load import Load
-from service import images
-from service.pictures import Picture
+from service.codecs import images
+from service.imaging.picture import Picture
 
 CATS, PHOTOS, PAGES = Path("models/cats-stacked/1"), Path("models/photos/1"), Path("models/pages/1")
 

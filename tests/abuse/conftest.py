@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.abuse.serving import Serving, serving
-from tests.service import doubles
+from tests.service import packages as doubles
 
 
 @pytest.fixture(scope="session")

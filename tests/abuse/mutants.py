@@ -27,9 +27,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from service import golden, package
-from service.model import Model
-from tests.service import doubles
+from service.model import golden, package
+from service.model.runtime import Model
+from tests.service import packages as doubles
 
 WIDE, NARROW = 16, 8
 KINDS = ("flip", "cut", "fact", "rewritten", "rewritten", "manifest", "pair", "greedy")

@@ -14,8 +14,8 @@ import numpy as np
 import pikepdf
 from PIL import Image
 
+from service.codecs.pdf import Limits, Reader
 from service.errors import InvalidInput, TooLarge
-from service.pdf import Limits, Reader
 
 LIMITS = Limits(pages=20, pixels=2_000_000, side=5_000, seconds=5, memory=256 << 20)
 KINDS = ("flip", "cut", "number", "token", "splice")

@@ -1,4 +1,4 @@
-"""Answers in one piece (service.whole): the same on the wire as by ASGI's messages, in pipelines too."""
+"""Answers in one piece (service.server.raw_response): the same on the wire as by ASGI's messages, in pipelines too."""
 
 import json
 import re
@@ -14,8 +14,8 @@ from starlette.types import Scope
 from benchmarks.abuse.bodies import npy
 from benchmarks.abuse.serving import HOST, Serving
 from service.app import create_app
+from service.server.raw_response import WHOLE, Write, write
 from service.settings import Settings
-from service.whole import WHOLE, Write, write
 
 ENCODE = "/v1/models/small/encode"
 BODY = npy(np.zeros((1, 28, 28, 1), np.uint8))

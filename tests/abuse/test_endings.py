@@ -20,7 +20,7 @@ LONG = crowds.Request("/v1/models/whole/denoise", bodies.npy(np.zeros((1, 3000, 
 @pytest.fixture(scope="module")
 def slow_models(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Those of `models`, and whole: a convolutional denoiser that runs a page in one piece."""
-    from tests.service import doubles
+    from tests.service import packages as doubles
 
     folder = doubles.write_all(tmp_path_factory.mktemp("slow-models"))
     facts = {"kind": "denoising", "operations": ("denoise",), "reconstruction_error_quantiles": None}

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.registry import Opener, Refusal
-from service.verification import Unverified, Verifier
+from service.repository.registry import Opener, Refusal
+from service.repository.verifier import Unverified, Verifier
 from tests.abuse import mutants
 
 MIB = 2**20

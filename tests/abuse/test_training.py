@@ -21,11 +21,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from service import package
-from service.registry import open_all
-from tests.service import doubles
-from training import checkpoint, export, loop
+from service.model import package
+from service.repository.registry import open_all
+from tests.service import packages as doubles
+from training.engine import checkpoint, loop
 from training.errors import DiskError
+from training.export import package as export
 from training.recipe import Optimization
 
 FORKS = multiprocessing.get_context("forkserver")

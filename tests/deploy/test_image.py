@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import service
-from service.__main__ import _parser
+from service.cli.main import _parser
 from tests.deploy import files
 
 PYPROJECT = tomllib.loads((files.ROOT / "pyproject.toml").read_text(encoding="utf-8"))

@@ -14,7 +14,7 @@ import pytest
 
 from service.settings import Settings, SettingsError
 from tests.deploy import files
-from tests.service import doubles
+from tests.service import packages as doubles
 
 CONFIG: dict[str, Any] = files.read(files.ROOT / "deploy" / "ray" / "serve.yaml")
 APPLICATION: dict[str, Any] = CONFIG["applications"][0]
@@ -36,12 +36,12 @@ def test_ray_would_take_it_and_a_setting_that_there_is_not_is_refused() -> None:
     pytest.importorskip("ray.serve", reason="the extra ray is not installed")
     from ray.serve.schema import ServeDeploySchema
 
-    from service import replicas
+    from service import ray_serve
 
     ServeDeploySchema.model_validate(CONFIG)
-    assert replicas.build(ARGUMENTS) is not None
+    assert ray_serve.build(ARGUMENTS) is not None
     with pytest.raises(SettingsError, match="wokers"):
-        replicas.build({"wokers": 2})
+        ray_serve.build({"wokers": 2})
 
 
 @pytest.fixture
@@ -50,14 +50,14 @@ def served(tmp_path: Path) -> Iterator[str]:
     ray = pytest.importorskip("ray", reason="the extra ray is not installed")
     from ray import serve
 
-    from service import replicas
+    from service import ray_serve
 
     doubles.write(tmp_path, "small", doubles.image_graphs(), operations=("encode", "decode", "reconstruct"))
     ray.init(address="local", num_cpus=2, object_store_memory=80 * 2**20, include_dashboard=False, log_to_driver=False,
              logging_level="error", runtime_env={"env_vars": {"PYTHONPATH": str(files.ROOT)}})  # fmt: skip
     try:
         serve.start(http_options={"host": "127.0.0.1", "port": 8124})
-        serve.run(replicas.build({"models": str(tmp_path), "workers": 1, "watch": 0}), name="autoencoder-service")
+        serve.run(ray_serve.build({"models": str(tmp_path), "workers": 1, "watch": 0}), name="autoencoder-service")
         yield "http://127.0.0.1:8124/v1/models/small/encode"
     finally:
         serve.shutdown()

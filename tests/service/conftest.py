@@ -6,7 +6,7 @@ from starlette.testclient import TestClient
 
 from service.app import create_app
 from service.settings import Settings
-from tests.service import doubles
+from tests.service import packages as doubles
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from service import client as module
 from service.app import create_app
 from service.client import AsyncClient, Client, Reconstruction, ServiceProblem, ServiceUnreachable
 from service.settings import Settings
-from tests.service import doubles
+from tests.service import packages as doubles
 
 
 def png(pixels: np.ndarray) -> bytes:

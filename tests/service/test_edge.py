@@ -23,13 +23,14 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
-from service import access, logs
-from service.__main__ import main
-from service.access import Keys, KeysError
+from service.api import auth
+from service.api.auth import Keys, KeysError
 from service.app import create_app
-from service.metrics import Histogram
+from service.cli.main import main
+from service.observability import logging as logs
+from service.observability.metrics import Histogram
+from service.observability.tracing import Tracing
 from service.settings import Settings, SettingsError, load
-from service.tracing import Tracing
 from tests.service.test_http import npy
 
 INFER = "/v2/models/none/infer"
@@ -312,7 +313,7 @@ def metrics_of(client: TestClient, key: str) -> str:
 def test_keys_change_without_a_restart_and_a_bad_file_changes_nothing(
     models: Path, keys: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(access, "LOOK", 0.0)
+    monkeypatch.setattr(auth, "LOOK", 0.0)
     with served(models, keys=keys) as client:
         time.sleep(0.01)
         keys.write_text(line("new", "eve"))
@@ -335,7 +336,7 @@ def test_keys_change_without_a_restart_and_a_bad_file_changes_nothing(
         ("ann:12", "line 1"),
         (line("a") + line("b"), "already"),
         (line("a", rate=":0"), "1 or more"),
-        ("#" * (access.LONGEST + 1), "larger"),
+        ("#" * (auth.LONGEST + 1), "larger"),
         (line("a", "a name"), "line 1"),
     ],
 )
@@ -354,7 +355,7 @@ def test_a_new_key_is_printed_once_with_its_line(capsys: pytest.CaptureFixture[s
     assert len(key) == 43
     assert made + "\n" == line(key)
     (tmp_path / "keys").write_text(made)
-    assert access.read(tmp_path / "keys")[0].name == "ann"
+    assert auth.read(tmp_path / "keys")[0].name == "ann"
     assert main(["key", "a b"]) == 2
     assert "is no name" in capsys.readouterr().err
 
@@ -485,7 +486,7 @@ def test_a_side_over_its_limit_is_refused_from_the_header(models: Path) -> None:
 def test_readers_of_other_formats_cannot_be_reached() -> None:
     import pyvips
 
-    import service.images  # noqa: F401  (blocks them)
+    import service.codecs.images  # noqa: F401  (blocks them)
 
     svg = b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'
     gif = b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0;"

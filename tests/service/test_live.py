@@ -17,17 +17,17 @@ import onnx
 import pytest
 from starlette.testclient import TestClient
 
-from service import golden, package, providers
-from service.__main__ import main
 from service.app import create_app
-from service.graph import GoldenMismatch
-from service.model import Model
-from service.providers import ProviderMissing, fallback, open_session
-from service.registry import Opener, Refusal, Registry, open_all
+from service.cli.main import main
+from service.model import golden, package, providers
+from service.model.graph import GoldenMismatch
+from service.model.providers import ProviderMissing, fallback, open_session
+from service.model.runtime import Model
+from service.repository.registry import Opener, Refusal, Registry, open_all
+from service.repository.verifier import Unverified, Verifier
+from service.repository.watcher import Watcher, scan
 from service.settings import Settings
-from service.verification import Unverified, Verifier
-from service.watch import Watcher, scan
-from tests.service import doubles
+from tests.service import packages as doubles
 
 MIB = 2**20
 ROW = {"inputs": [[1, 2, 3, 4, 5, 6]]}
@@ -316,10 +316,10 @@ class Fallen:
 
 
 def test_a_silent_fallback_is_fatal_when_the_provider_is_required(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.providers.onnxruntime.InferenceSession", Fallen)
+    monkeypatch.setattr("service.model.providers.onnxruntime.InferenceSession", Fallen)
     available = ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    monkeypatch.setattr("service.providers.onnxruntime.get_available_providers", lambda: available)
-    monkeypatch.setattr("service.providers.onnxruntime.preload_dlls", lambda: None)
+    monkeypatch.setattr("service.model.providers.onnxruntime.get_available_providers", lambda: available)
+    monkeypatch.setattr("service.model.providers.onnxruntime.preload_dlls", lambda: None)
     for provider in ("auto", "cuda"):  # auto asks for the best that is compiled in
         session = open_session(b"", provider, 1, required=False)
         assert session.asked[0] == ("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC"})
@@ -334,11 +334,11 @@ def test_a_missing_library_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPa
     def load(path: str) -> None:
         raise OSError("libcublasLt.so.13: cannot open shared object file: No such file or directory")
 
-    monkeypatch.setattr("service.providers.onnxruntime.__file__", str(tmp_path / "__init__.py"))
+    monkeypatch.setattr("service.model.providers.onnxruntime.__file__", str(tmp_path / "__init__.py"))
     monkeypatch.setattr(
-        "service.providers.onnxruntime.get_available_providers", lambda: list(providers.PROVIDERS.values())
+        "service.model.providers.onnxruntime.get_available_providers", lambda: list(providers.PROVIDERS.values())
     )
-    monkeypatch.setattr("service.providers.ctypes.CDLL", load)
+    monkeypatch.setattr("service.model.providers.ctypes.CDLL", load)
     providers._missing_library.cache_clear()
     said = fallback("cuda", "cpu") or ""
     providers._missing_library.cache_clear()

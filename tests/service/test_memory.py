@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.service import doubles
+from tests.service import packages as doubles
 
 BYTES_PER_PIXEL = 2  # of 8-bit grey: the page and its answer; beside them both files
 CONSTANT = 320 * 2**20  # libraries, model, a few tiles; 0.39 to 0.48 GB in all were measured, by processor
@@ -14,14 +14,14 @@ import asyncio, sys
 from pathlib import Path
 import numpy as np
 from service import answers, images
-from service.admission import Admission
-from service.inference import Inference
-from service.options import Options
-from service.model import Model
-from service.package import read
-from service.pictures import Picture
-from service.requests import Part, Sent
-from service.scheduler import Scheduler
+from service.inference.admission import Admission
+from service.inference.engine import Inference
+from service.inference.options import Options
+from service.model.runtime import Model
+from service.model.package import read
+from service.imaging.picture import Picture
+from service.api.v1.body import Part, Sent
+from service.inference.scheduler import Scheduler
 
 def page():
     pixels = np.full((10_000, 10_000, 1), 250, np.uint8)

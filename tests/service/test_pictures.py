@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 from starlette.testclient import TestClient
 
-from service import images
 from service.app import create_app
+from service.codecs import images
 from service.errors import InvalidInput, TooLarge
-from service.pictures import Notes, Picture
+from service.imaging.picture import Notes, Picture
 from service.settings import Settings
-from tests.service import doubles
+from tests.service import packages as doubles
+from tests.service.imaging.test_tiling import structured
 from tests.service.test_http import NPY, npy, opened, picture, refused
-from tests.service.test_tiles import structured
 
 RANDOM = np.random.default_rng(0)
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

@@ -19,23 +19,25 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.testclient import TestClient
 from starlette.types import Message
 
-from service import providers, settings, tuning
-from service.__main__ import main
-from service.admission import Admission
+from service import settings
+from service.api.v1.negotiation import choose
 from service.app import create_app
+from service.cli import tune
+from service.cli.main import main
 from service.errors import DeadlineExceeded, InvalidInput, ModelFailed, Overloaded, TooLarge, UnknownVersion
-from service.inference import Inference, Result, Samples
-from service.lifetime import Deadline, until_gone
-from service.manifest import Operation
-from service.model import Model, Reconstruction
-from service.negotiation import choose
-from service.options import Options
-from service.package import read
-from service.providers import ProviderMissing, usable_cores
-from service.registry import open_all
-from service.scheduler import Lane, Scheduler
+from service.inference.admission import Admission
+from service.inference.engine import Inference, Result, Samples
+from service.inference.options import Options
+from service.inference.scheduler import Lane, Scheduler
+from service.model import providers
+from service.model.manifest import Operation
+from service.model.package import read
+from service.model.providers import ProviderMissing, usable_cores
+from service.model.runtime import Model, Reconstruction
+from service.repository.registry import open_all
+from service.server.cancellation import Deadline, until_gone
 from service.settings import Settings, SettingsError
-from tests.service import doubles
+from tests.service import packages as doubles
 
 # --- admission -------------------------------------------------------------------------------------------
 
@@ -518,7 +520,7 @@ def test_a_quantised_graph_runs_where_the_cpu_is_faster_with_it(
         (True, "auto", "int8", 244), (False, "auto", "fp32", 245),
         (True, "fp32", "fp32", 245), (False, "int8", "int8", 244),
     ):  # fmt: skip
-        monkeypatch.setattr("service.model.eight_bit_instructions", lambda has=has: has)
+        monkeypatch.setattr("service.model.runtime.eight_bit_instructions", lambda has=has: has)
         model = Model(opened, precision=precision)  # type: ignore[arg-type]
         assert model.precision == runs
         assert (model.denoise(image) == answer).all()
@@ -528,7 +530,7 @@ def test_a_gpu_is_not_left_for_a_quantised_graph(tmp_path: Path, monkeypatch: py
     facts: Any = {"kind": "denoising", "operations": ("denoise",), "reconstruction_error_quantiles": None}
     (whole,) = doubles.denoiser_graphs(1).values()
     opened = read(doubles.write(tmp_path, "small", {"denoiser": whole, "denoiser-int8": whole}, **facts))
-    monkeypatch.setattr("service.model.obtained", lambda session: "cuda")
+    monkeypatch.setattr("service.model.runtime.obtained", lambda session: "cuda")
     for precision in ("auto", "int8"):
         model = Model(opened, precision=precision)
         assert (model.provider, model.precision) == ("cuda", "fp32")
@@ -720,8 +722,8 @@ def test_tune_measures_and_writes_what_serve_reads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(tuning, "SIDE", 96)
-    monkeypatch.setattr(tuning, "TILES", (64, 96))
+    monkeypatch.setattr(tune, "SIDE", 96)
+    monkeypatch.setattr(tune, "TILES", (64, 96))
     (tmp_path / "models").mkdir()
     assert main(["tune"]) == 2
     assert "holds no model of images of any size" in capsys.readouterr().err

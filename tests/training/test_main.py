@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service import package
+from service.model import package
 from tests.drawings import drawings, small_recipe, waves
 from training.__main__ import main
 
@@ -146,7 +146,7 @@ def test_an_interrupted_run_says_how_to_go_on(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("training.run.fit", interrupt)
+    monkeypatch.setattr("training.train_autoencoder.fit", interrupt)
     assert main(["small.toml"]) == 130
     assert "the same command goes on from the last epoch" in capsys.readouterr().err
 
@@ -157,7 +157,7 @@ def test_a_disk_that_fails_anywhere_is_one_line(
     def fail(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device", "scratch.onnx")
 
-    monkeypatch.setattr("training.run.fit", fail)
+    monkeypatch.setattr("training.train_autoencoder.fit", fail)
     assert main(["small.toml"]) == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert said == "autoencoder-train: scratch.onnx: No space left on device; no package was written"

@@ -1,0 +1,94 @@
+"""Bodies as OpenAPI describes them. No logic: the inference routes read and write theirs without pydantic."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.model.manifest import Kind, Metric, Operation, Training
+
+
+class PortFacts(BaseModel):
+    """One port of a model. N is the batch; a name in place of a number is a free size."""
+
+    dtype: str
+    shape: list[int | str]
+
+
+class ModelSummary(BaseModel):
+    name: str
+    version: int = Field(description="the version that is served unless one is named")
+    versions: list[int]
+    pinned: bool = Field(description="whether the file `default` of the model's folder chose that version")
+    kind: Kind
+    description: str
+    operations: list[Operation]
+    provider: str = Field(description="the execution provider that really runs")
+    precision: Literal["fp32", "int8"] = Field(description="numbers that the graph really computes with")
+
+
+class ModelFacts(ModelSummary):
+    """The card's facts of one version."""
+
+    providers: dict[str, str] = Field(description="graph -> the execution provider that its session really uses")
+
+    ports: dict[str, PortFacts] = Field(description="image or vector, and latent")
+    training: Training
+    evaluation: dict[str, Metric]
+
+
+class CardFiles(BaseModel):
+    files: list[str] = Field(description="PNG files that lie beside the graphs")
+
+
+class RefusedPackage(BaseModel):
+    folder: str
+    reason: str
+
+
+class ModelList(BaseModel):
+    models: list[ModelSummary]
+    refused: list[RefusedPackage] = Field(
+        description="folders under models/ that are not served as they are, files `default` not followed, and why"
+    )
+
+
+class Status(BaseModel):
+    status: str
+
+
+class Problem(BaseModel):
+    """RFC 9457; further members are facts about this problem."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+
+
+class Line(BaseModel):
+    """One of an NDJSON answer of encode: a file of the form, in the order in which they are ready."""
+
+    index: int = Field(description="of the file in the form, from 0")
+    name: str | None = Field(description="the file's, as the form says it")
+    latents: list[Any] | None = Field(None, description="float32 [N,...]")
+    problem: Problem | None = Field(None, description="instead of latents: why it was refused")
+
+
+class Answer(BaseModel):
+    """JSON answers of the operations. Arrays keep the batch axis N."""
+
+    model: str
+    version: int
+    operation: Operation
+    latents: list[Any] | None = Field(None, description="encode: float32 [N,...]")
+    outputs: list[Any] | None = Field(None, description="numbers in, or decode: [N,H,W,C] of 0..255, or [N,D]")
+    images: list[str] | None = Field(None, description="pictures in: base64 PNG")
+    heatmaps: list[Any] | None = Field(None, description="reconstruct?explain=heatmap: [N,H,W] of 0..1, or [N,D]")
+    reconstruction_error: list[float] | None = Field(None, description="reconstruct: mean squared error per sample")
+    percentile: list[float] | None = Field(None, description="reconstruct: 0..100, among held-out data")
+    unusual: list[bool] | None = Field(
+        None, description="reconstruct?false_alarm_rate=0.01: whether the error is among the largest hundredth"
+    )

@@ -1,0 +1,141 @@
+"""The answer in the form that the caller likes: a picture, JSON or .npy, with model and version in its headers.
+
+Without a preference it comes in the form in which the question came, a picture in its own format (BMP as PNG);
+latents come as JSON.
+"""
+
+import base64
+from typing import Any
+
+import numpy as np
+from starlette.responses import Response
+
+from service.api.v1.body import JSON, NPY, PDF, Sent
+from service.api.v1.negotiation import choose
+from service.codecs import arrays, images
+from service.codecs.images import TIFF
+from service.errors import NotAcceptable
+from service.imaging import heatmap
+from service.imaging.picture import Picture
+from service.inference.engine import Pages, Result, Samples
+from service.model.manifest import Operation
+from service.model.runtime import Array, Model
+from service.server import raw_response
+
+PICTURES = tuple(images.ENCODED)
+_SHORT_BYTES = {NPY: 1 << 18, JSON: 1 << 14}  # pictures less
+ERRORS_IN_HEADERS = 100  # samples; more would not pass through proxies, JSON holds any number
+
+
+def negotiate(
+    accept: str | None,
+    model: Model,
+    operation: Operation,
+    sent: Sent,
+    work: Samples | Pages,
+    *,
+    drawn: bool = False,
+) -> str:
+    """The answer's media type, chosen before the work is done; NotAcceptable (406) names what can be had.
+
+    `drawn`: a picture in the answer is ours, not the one that came: PNG comes first.
+    """
+    numbers: tuple[str, ...] = (NPY, JSON) if sent.form == "npy" and operation != "encode" else (JSON, NPY)
+    if not work.uniform:
+        numbers = (JSON,)
+    if operation == "encode" or model.modality == "vector":
+        offers: tuple[str, ...] = numbers
+        why = "numbers are no picture"
+    elif work.count > 1 and sent.form == "image":
+        offers = (TIFF, *numbers)
+        why = f"the answer has {work.count} pages, and of pictures only {TIFF} holds several"
+    elif work.count > 1:
+        offers = numbers
+        why = f"{work.count} pictures do not fit into one"
+    else:
+        own = (sent.media_type,) if sent.media_type in PICTURES and not drawn else ()
+        pictures = tuple(dict.fromkeys((*own, *PICTURES)))
+        offers = (*pictures, *numbers) if sent.form == "image" else (*numbers, *pictures)
+        why = "it cannot be had in another form"
+    chosen = choose(accept, offers)
+    if chosen is None:
+        raise NotAcceptable(
+            f"Accept: {accept} cannot be served ({why}); {operation} answers {', '.join(offers)}", offers=list(offers)
+        )
+    return chosen
+
+
+def agree_pdf(accept: str | None) -> None:
+    """A PDF is answered as one; NotAcceptable (406) else."""
+    if choose(accept, (PDF,)) is None:
+        raise NotAcceptable(f"Accept: {accept} cannot be served: a PDF is answered as {PDF}", offers=[PDF])
+
+
+def pdf(data: bytes, model: Model) -> Response:
+    return raw_response.Answer(data, PDF, _headers(model))
+
+
+def short(result: Result, media_type: str) -> bool:
+    """Whether `render` takes less than a thread there and back."""
+    samples = result.samples
+    size = sum(sample.nbytes for sample in samples) if isinstance(samples, tuple) else samples.nbytes
+    return size <= _SHORT_BYTES.get(media_type, 1 << 12)
+
+
+def render(result: Result, media_type: str, model: Model, operation: Operation, sent: Sent) -> Response:
+    """Encode the result; runs in a thread."""
+    headers = _headers(model)
+    if result.error is not None and result.percentile is not None and len(result.error) <= ERRORS_IN_HEADERS:
+        headers["reconstruction-error"] = ", ".join(f"{e:.6g}" for e in result.error)
+        headers["reconstruction-error-percentile"] = ", ".join(f"{p:.4g}" for p in result.percentile)
+        if result.unusual is not None:
+            headers["reconstruction-unusual"] = ", ".join("true" if u else "false" for u in result.unusual)
+    if media_type == JSON:
+        body = arrays.write_json(_document(result, model, operation, pictures=bool(sent.pictures)))
+    elif media_type == NPY:
+        body = arrays.write_npy(_stacked(result))
+    elif len(result.samples) > 1:
+        body = images.encode_pages(_pictures(result))
+    else:
+        body = images.encode(_pictures(result)[0], media_type)
+    return raw_response.Answer(body, media_type, headers)
+
+
+def _headers(model: Model) -> dict[str, str]:
+    return {"model-name": model.manifest.name, "model-version": str(model.manifest.version)}
+
+
+def _document(result: Result, model: Model, operation: Operation, *, pictures: bool) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "model": model.manifest.name,
+        "version": model.manifest.version,
+        "operation": operation,
+    }
+    if operation == "encode":
+        document["latents"] = result.samples
+    elif result.heatmaps is not None:
+        document["heatmaps"] = result.heatmaps
+    elif pictures:
+        document["images"] = [
+            base64.b64encode(images.encode(picture, "image/png")).decode() for picture in _pictures(result)
+        ]
+    else:
+        document["outputs"] = _stacked(result)
+    if result.error is not None:
+        document |= {"reconstruction_error": result.error, "percentile": result.percentile}
+    if result.unusual is not None:
+        document["unusual"] = result.unusual
+    return document
+
+
+def _stacked(result: Result) -> Array:
+    """[N,...]"""
+    if result.heatmaps is not None:
+        return result.heatmaps
+    return np.stack(result.samples) if isinstance(result.samples, tuple) else result.samples
+
+
+def _pictures(result: Result) -> tuple[Picture, ...]:
+    if result.heatmaps is not None:
+        return tuple(map(heatmap.coloured, result.heatmaps))
+    return result.pictures or tuple(Picture(sample) for sample in result.samples)

@@ -1,0 +1,287 @@
+"""The Open Inference Protocol v2 (KServe, Triton): health, metadata, index and statistics; `infer` is service.app's.
+
+The protocol knows models, and ours have operations. So a package `cats-stacked` is several models: `cats-stacked`
+itself, which denoises if its kind is denoising and reconstructs otherwise, and `cats-stacked.encode`,
+`cats-stacked.decode` and so on, one for each of its operations. No package's name has a dot.
+
+Extensions: binary_tensor_data and statistics whole; of model_repository the index alone, so it is not named: models
+are opened by the service, not by its callers.
+"""
+
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Path, Request
+from pydantic import BaseModel, ValidationError
+
+from service import __version__
+from service.api.router import Documented, documented
+from service.api.v1.body import JSON, UNNAMED
+from service.api.v2.schemas import (
+    Duration,
+    IndexEntry,
+    IndexRequest,
+    InferenceRequest,
+    InferenceResponse,
+    InferenceStatistics,
+    Live,
+    ModelMetadata,
+    ModelReady,
+    ModelStatistics,
+    ProtocolError,
+    Ready,
+    ServerMetadata,
+    StatisticsList,
+    TensorMetadata,
+)
+from service.api.v2.tensors import HEADER_LENGTH, Tensor, input_tensor, output_tensors
+from service.errors import InvalidInput, UnknownModel
+from service.model.manifest import Manifest, Operation
+from service.model.runtime import Model
+from service.observability.statistics import Statistics
+from service.repository.registry import Registry
+
+EXTENSIONS = ["binary_tensor_data", "statistics"]
+PLATFORM = "onnxruntime_onnx"  # as Triton names ONNX graphs
+
+Name = Annotated[str, Path(description="a package's name, or NAME.OPERATION", examples=["cats-stacked.encode"])]
+Version = Annotated[str, Path(description="one of its versions", examples=["1"])]
+_TAG: Any = {"tags": ["open inference protocol"]}
+
+
+def default_operation(manifest: Manifest) -> Operation:
+    """What a package does that is asked for by its bare name."""
+    wanted: Operation = "denoise" if manifest.kind == "denoising" else "reconstruct"
+    return wanted if wanted in manifest.operations else manifest.operations[0]
+
+
+def find(registry: Registry, name: str, version: str | None = None) -> tuple[Model, Operation]:
+    """The model of the protocol -> ours, and what it does; the highest version unless one is named.
+
+    Raises:
+        UnknownModel, UnknownVersion: the sentence names what there is (404).
+    """
+    package, dot, operation = name.partition(".")
+    model = registry.get(package, version)
+    if not dot:
+        return model, default_operation(model.manifest)
+    for known in model.manifest.operations:
+        if known == operation:
+            return model, known
+    have = ", ".join(_names(model))
+    raise UnknownModel(f"there is no model {name!r}; version {model.manifest.version} of {package} is {have}")
+
+
+def add_health(app: FastAPI, check: Callable[[], Awaitable[object]]) -> None:
+    """GET /v2/health/live, /v2/health/ready; `check` raises what makes the service unready."""
+    unready: dict[int | str, dict[str, Any]] = {503: {"description": "no model can be served", "model": ProtocolError}}
+
+    @app.get("/v2/health/live", summary="The process answers", **_TAG)
+    async def server_live() -> Live:
+        return Live(live=True)
+
+    @app.get("/v2/health/ready", summary="Models are open and can be asked", responses=unready, **_TAG)
+    async def server_ready() -> Ready:
+        await check()
+        return Ready(ready=True)
+
+
+def add(app: FastAPI, registry: Registry, statistics: Statistics) -> None:
+    """All other routes of the protocol; `infer` for OpenAPI alone."""
+    unknown: dict[int | str, dict[str, Any]] = {
+        404: {"description": "no such model or version", "model": ProtocolError}
+    }
+    known: Any = {"responses": unknown, **_TAG}
+
+    @app.get("/v2", summary="The server, and the extensions that it speaks", **_TAG)
+    async def server_metadata() -> ServerMetadata:
+        return ServerMetadata(name="autoencoder-service", version=__version__, extensions=EXTENSIONS)
+
+    @app.get("/v2/", include_in_schema=False)
+    async def server_metadata_as_kserve_writes_it() -> ServerMetadata:
+        return await server_metadata()
+
+    @app.get("/v2/models/stats", summary="What all models have done since the start", **_TAG)
+    async def all_statistics() -> StatisticsList:
+        return StatisticsList(model_stats=[_statistics(registry, statistics, *of) for of in _all(registry)])
+
+    @app.get("/v2/models/{name}", summary="A model's inputs and outputs", **known)
+    async def model_metadata(name: Name) -> ModelMetadata:
+        return _metadata(registry, name)
+
+    @app.get("/v2/models/{name}/versions/{version}", summary="Of one version", **known)
+    async def version_metadata(name: Name, version: Version) -> ModelMetadata:
+        return _metadata(registry, name, version)
+
+    @app.get("/v2/models/{name}/ready", summary="A model can be asked", **known)
+    async def model_ready(name: Name) -> ModelReady:
+        find(registry, name)
+        return ModelReady(name=name, ready=True)
+
+    @app.get("/v2/models/{name}/versions/{version}/ready", summary="One version can be asked", **known)
+    async def version_ready(name: Name, version: Version) -> ModelReady:
+        find(registry, name, version)
+        return ModelReady(name=name, ready=True)
+
+    @app.get("/v2/models/{name}/stats", summary="What a model's versions have done since the start", **known)
+    async def model_statistics(name: Name) -> StatisticsList:
+        models = (find(registry, name, version)[0] for version in _versions(registry, name))
+        return StatisticsList(model_stats=[_statistics(registry, statistics, name, model) for model in models])
+
+    @app.get("/v2/models/{name}/versions/{version}/stats", summary="What one version has done", **known)
+    async def version_statistics(name: Name, version: Version) -> StatisticsList:
+        model, _ = find(registry, name, version)
+        return StatisticsList(model_stats=[_statistics(registry, statistics, name, model)])
+
+    @app.post(
+        "/v2/repository/index",
+        summary="All models, and what was refused",
+        openapi_extra={"requestBody": {"content": _json(IndexRequest)}},
+        responses={422: {"description": "a body that is not one of these", "model": ProtocolError}},
+        **_TAG,
+    )
+    async def index(request: Request) -> list[IndexEntry]:
+        return _index(registry, only_ready=_asks_for_ready(await request.body()))
+
+    _document_infer(app)
+
+
+def _document_infer(app: FastAPI) -> None:
+    """What OpenAPI says of it; service.api.router answers it."""
+    reasons = {
+        400: "no JSON, or lengths that disagree",
+        404: "no such model or version",
+        413: "body, pixels or batch over a limit",
+        415: "a compressed body",
+        422: "names, datatypes, shapes, values or parameters that the model does not take",
+        429: "full; come again after Retry-After seconds",
+        504: "not done within the deadline",
+    }
+    binary = {UNNAMED: {"schema": {"type": "string", "format": "binary"}}}
+    header = {
+        "name": HEADER_LENGTH,
+        "in": "header",
+        "schema": {"type": "integer", "minimum": 1},
+        "description": "bytes of the JSON, if tensors follow it as bytes",
+    }
+    for path, identifier in (
+        ("/v2/models/{name}/infer", "infer"),
+        ("/v2/models/{name}/versions/{version}/infer", "infer_version"),
+    ):
+        inner = [part for part in ("name", "version") if f"{{{part}}}" in path]
+        app.router.routes.append(
+            Documented(
+                path,
+                documented,
+                methods=["POST"],
+                summary="Tensors in, tensors out",
+                operation_id=identifier,
+                response_model=InferenceResponse,
+                responses={
+                    200: {"description": "the outputs", "content": binary},
+                    **{status: {"description": why, "model": ProtocolError} for status, why in reasons.items()},
+                },
+                openapi_extra={
+                    "parameters": [
+                        *({"name": n, "in": "path", "required": True, "schema": {"type": "string"}} for n in inner),
+                        header,
+                    ],
+                    "requestBody": {"required": True, "content": {**_json(InferenceRequest), **binary}},
+                },
+                **_TAG,
+            )
+        )
+
+
+def _json(body: type[BaseModel]) -> dict[str, Any]:
+    """A body's schema without references: FastAPI collects those of its own parameters only."""
+    schema = body.model_json_schema()
+    return {JSON: {"schema": _inlined(schema, schema.pop("$defs", {}))}}
+
+
+def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
+    if isinstance(schema, list):
+        return [_inlined(entry, definitions) for entry in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _inlined(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    return {key: _inlined(value, definitions) for key, value in schema.items()}
+
+
+def _names(model: Model) -> list[str]:
+    """All names of the protocol for one package."""
+    name = model.manifest.name
+    return [name, *(f"{name}.{operation}" for operation in model.manifest.operations)]
+
+
+def _versions(registry: Registry, name: str) -> list[str]:
+    """Those of `name`'s package that have its operation, rising; UnknownModel (404) if none has."""
+    package, _, operation = name.partition(".")
+    versions = [str(version) for version in registry.versions(package)]
+    having = [v for v in versions if not operation or operation in registry.get(package, v).manifest.operations]
+    if not having:
+        find(registry, name)
+    return having
+
+
+def _all(registry: Registry) -> Iterator[tuple[str, Model]]:
+    """Every name of every version."""
+    for package in registry.names:
+        for version in registry.versions(package):
+            model = registry.get(package, str(version))
+            for name in _names(model):
+                yield name, model
+
+
+def _metadata(registry: Registry, name: str, version: str | None = None) -> ModelMetadata:
+    model, operation = find(registry, name, version)
+    return ModelMetadata(
+        name=name,
+        versions=_versions(registry, name),
+        platform=PLATFORM,
+        inputs=[_described(input_tensor(model, operation))],
+        outputs=[_described(tensor) for tensor in output_tensors(model, operation)],
+    )
+
+
+def _described(tensor: Tensor) -> TensorMetadata:
+    return TensorMetadata(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
+
+
+def _asks_for_ready(body: bytes) -> bool:
+    try:
+        return IndexRequest.model_validate_json(body or b"{}").ready
+    except ValidationError as wrong:
+        raise InvalidInput('the body must be empty or {"ready": true} or {"ready": false}') from wrong
+
+
+def _index(registry: Registry, *, only_ready: bool) -> list[IndexEntry]:
+    entries = [
+        IndexEntry(name=name, version=str(model.manifest.version), state="READY", reason="")
+        for name, model in _all(registry)
+    ]
+    if only_ready:
+        return entries
+    for refusal in registry.refused:
+        name, _, version = refusal.folder.partition("/")
+        entries.append(IndexEntry(name=name, version=version, state="UNAVAILABLE", reason=refusal.reason))
+    return entries
+
+
+def _statistics(registry: Registry, statistics: Statistics, name: str, model: Model) -> ModelStatistics:
+    version = str(model.manifest.version)
+    _, operation = find(registry, name, version)
+    counts = statistics.of(model, operation)
+    return ModelStatistics(
+        name=name,
+        version=version,
+        last_inference=counts.last,
+        inference_count=counts.samples,
+        execution_count=counts.runs,
+        inference_stats=InferenceStatistics(
+            success=Duration(count=counts.successes, ns=counts.success_ns),
+            fail=Duration(count=counts.failures, ns=counts.failure_ns),
+            compute_infer=Duration(count=counts.runs, ns=counts.run_ns),
+        ),
+    )

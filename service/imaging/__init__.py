@@ -1,0 +1,1 @@
+"""Pixels in numpy: depth, resizing, tiles, heatmaps. No file format, no HTTP."""

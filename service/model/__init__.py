@@ -1,0 +1,1 @@
+"""The model package: its format, how it is verified, and how onnxruntime opens it."""

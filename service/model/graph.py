@@ -1,0 +1,175 @@
+"""One ONNX graph of a package, checked before it is ever run: self-contained, known opset, the contract's ports.
+
+PackageError
+├── ManifestError       missing, not JSON, an unknown key, a wrong value
+├── PathRefused         a graph's file leaves the package, is a link, or is no plain file name
+├── GraphMissing        the manifest names a graph that is not there
+├── DigestMismatch      the bytes are not those that were written
+├── GraphRefused        not an ONNX graph, or it keeps data outside itself
+├── OpsetMismatch       another operator set than the manifest says, or one that is not supported
+├── PortsMismatch       names, dtypes or ranks of inputs and outputs are not the contract's
+├── GoldenMismatch      a graph does not answer as it did when it was exported, or the golden file is none
+└── PackageExists       this name and version is already written
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import onnx
+from google.protobuf.message import DecodeError, Message
+
+from service.model.manifest import Role
+
+SUPPORTED_OPSETS = range(17, 27)  # 17: LayerNormalization; 26: the newest that onnxruntime 1.32 runs
+
+
+class PackageError(Exception):
+    """Root of all refusals of a package. The message is one sentence that names the package's file."""
+
+
+class ManifestError(PackageError):
+    pass
+
+
+class PathRefused(PackageError):
+    pass
+
+
+class GraphMissing(PackageError):
+    pass
+
+
+class DigestMismatch(PackageError):
+    pass
+
+
+class GraphRefused(PackageError):
+    pass
+
+
+class OpsetMismatch(PackageError):
+    pass
+
+
+class PortsMismatch(PackageError):
+    pass
+
+
+class GoldenMismatch(PackageError):
+    pass
+
+
+class PackageExists(PackageError):
+    pass
+
+
+@dataclass(frozen=True)
+class Port:
+    """One input or output of a graph. A whole number in `shape` is fixed, a name is dynamic."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class Ports:
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+
+
+def verify_graph(role: Role, data: bytes, opset: int, where: str) -> Ports:
+    try:
+        model = onnx.load_model_from_string(data)
+    except (DecodeError, UnicodeDecodeError, ValueError) as broken:
+        raise GraphRefused(f"{where} is not an ONNX graph") from broken
+    for tensor in _tensors(model):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
+            raise GraphRefused(f"{where} keeps tensor {tensor.name!r} outside the graph; graphs must be self-contained")
+    opsets = {o.domain or "ai.onnx": o.version for o in model.opset_import}
+    found = opsets.get("ai.onnx")
+    if found != opset:
+        raise OpsetMismatch(f"{where} uses opset {found}, the manifest says {opset}")
+    if opset not in SUPPORTED_OPSETS:
+        raise OpsetMismatch(
+            f"{where} uses opset {opset}; supported are {SUPPORTED_OPSETS.start} to {SUPPORTED_OPSETS.stop - 1}"
+        )
+    initialized = {tensor.name for tensor in model.graph.initializer}
+    ports = Ports(
+        tuple(_port(value) for value in model.graph.input if value.name not in initialized),
+        tuple(_port(value) for value in model.graph.output),
+    )
+    _verify_ports(role, ports, where)
+    return ports
+
+
+_CONTRACT: dict[str, tuple[str, int | None]] = {  # port: dtype, rank (None: at least 2)
+    "image": ("uint8", 4),
+    "denoised": ("uint8", 4),
+    "vector": ("float32", 2),
+    "latent": ("float32", None),
+}
+_ROLE_PORTS: dict[Role, tuple[tuple[str, str], ...]] = {  # role: allowed (input, output)
+    "encoder": (("image", "latent"), ("vector", "latent")),
+    "decoder": (("latent", "image"), ("latent", "vector")),
+    "denoiser": (("image", "denoised"),),
+    "denoiser-int8": (("image", "denoised"),),
+}
+
+
+def _verify_ports(role: Role, ports: Ports, where: str) -> None:
+    found = tuple(p.name for p in ports.inputs), tuple(p.name for p in ports.outputs)
+    allowed = _ROLE_PORTS[role]
+    if found not in {((i,), (o,)) for i, o in allowed}:
+        wanted = " or ".join(f"{i} -> {o}" for i, o in allowed)
+        raise PortsMismatch(
+            f"{where} has ports {', '.join(found[0])} -> {', '.join(found[1])}; a {role}'s are {wanted}"
+        )
+    for port in (*ports.inputs, *ports.outputs):
+        dtype, rank = _CONTRACT[port.name]
+        if port.dtype != dtype:
+            raise PortsMismatch(f"{where}: port {port.name} is {port.dtype}, must be {dtype}")
+        if (rank is not None and len(port.shape) != rank) or len(port.shape) < 2:
+            raise PortsMismatch(f"{where}: port {port.name} has rank {len(port.shape)}, must be {rank or '2 or more'}")
+        if any(isinstance(axis, int) and axis < 1 for axis in port.shape[1:]):
+            raise PortsMismatch(f"{where}: port {port.name} has an axis of less than 1: {list(port.shape)}")
+        if isinstance(port.shape[0], int):
+            raise PortsMismatch(f"{where}: port {port.name} has a fixed batch of {port.shape[0]}; N must be dynamic")
+        if port.name in {"image", "denoised"} and port.shape[3] not in (1, 3):
+            raise PortsMismatch(f"{where}: port {port.name} has {port.shape[3]} channels, must be 1 (grey) or 3 (RGB)")
+        if port.name == "vector" and not isinstance(port.shape[1], int):
+            raise PortsMismatch(f"{where}: port vector must have a fixed length")
+
+
+def verify_ports_agree(ports: Mapping[Role, Ports], where: str) -> None:
+    """Decoders take what encoders give, and give what encoders take; all graphs of a package fit together."""
+    seen: dict[str, tuple[int | None, ...]] = {}
+    for role_ports in ports.values():
+        for port in (*role_ports.inputs, *role_ports.outputs):
+            name = "image" if port.name == "denoised" else port.name
+            shape = tuple(d if isinstance(d, int) else None for d in port.shape)
+            if seen.setdefault(name, shape) != shape:
+                raise PortsMismatch(f"{where}: its graphs disagree on the shape of {name}: {seen[name]} and {shape}")
+    if {"image", "vector"} <= set(seen):
+        raise PortsMismatch(f"{where}: one graph has images, another vectors")
+
+
+def _port(value: onnx.ValueInfoProto) -> Port:
+    tensor = value.type.tensor_type
+    shape = tuple(d.dim_value if d.HasField("dim_value") else (d.dim_param or "?") for d in tensor.shape.dim)
+    try:
+        dtype = str(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))
+    except KeyError:  # no tensor, or a type that this onnx does not know
+        dtype = "undefined"
+    return Port(value.name, dtype, shape)
+
+
+def _tensors(message: Message) -> Iterator[onnx.TensorProto]:
+    """Every tensor anywhere in a protobuf: initializers, attributes, subgraphs, functions, sparse ones."""
+    if isinstance(message, onnx.TensorProto):
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for child in value if field.is_repeated else (value,):
+                yield from _tensors(child)

@@ -1,0 +1,272 @@
+"""The model package: what lies under models/<name>/<version>/, how it is written, read and refused.
+
+graphs + manifest -> write (whole or absent) -> directory -> read (verified) -> Package
+
+The format in MUST and MAY is models/README.md. Arithmetic is in the graphs, facts are in the manifest: the
+manifest repeats nothing that a graph already says (names, dtypes, shapes).
+
+Refusals are PackageErrors; their tree is drawn in service.model.graph.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from service.model.graph import (
+    DigestMismatch,
+    GraphMissing,
+    ManifestError,
+    PackageError,
+    PackageExists,
+    PathRefused,
+    Port,
+    Ports,
+    verify_graph,
+    verify_ports_agree,
+)
+from service.model.manifest import QUANTILES, Golden, GraphFile, Kind, Manifest, Operation, Role
+
+__all__ = ["Manifest", "Package", "PackageError", "folder", "next_version", "read", "sha256", "verify", "write"]
+
+MANIFEST = "manifest.json"
+STALE = 3600  # seconds; to write a package takes less than one
+_STAGING = ".writing-"
+MAX_GOLDEN = 64 * 2**20  # bytes; a few thousand for models of drawings
+
+Modality = Literal["image", "vector"]
+
+
+@dataclass(frozen=True)
+class Package:
+    """A verified package in memory: `graphs` and `golden` are the very bytes whose digests were checked."""
+
+    manifest: Manifest
+    graphs: Mapping[Role, bytes]
+    ports: Mapping[Role, Ports]
+    golden: bytes | None = None
+
+    @property
+    def modality(self) -> Modality:
+        return modality(self.ports)
+
+    @property
+    def sample(self) -> Port:
+        """The port of what the model describes: `image` uint8 [N,H,W,C] or `vector` float32 [N,D]."""
+        for role in ("encoder", "denoiser"):
+            if role in self.ports:
+                return self.ports[role].inputs[0]
+        return self.ports["decoder"].outputs[0]
+
+    @property
+    def latent(self) -> Port | None:
+        """The port `latent` float32 [N,...]; None for a denoiser of one graph."""
+        if "encoder" in self.ports:
+            return self.ports["encoder"].outputs[0]
+        return self.ports["decoder"].inputs[0] if "decoder" in self.ports else None
+
+
+# --- reading ---------------------------------------------------------------------------------------------
+
+
+def read(directory: Path) -> Package:
+    """Read and verify models/<name>/<version>/; raises PackageError, and has then changed nothing."""
+    manifest = read_manifest(directory)
+    if (directory.parent.name, directory.name) != (manifest.name, str(manifest.version)):
+        raise ManifestError(
+            f"{folder(directory)}/{MANIFEST} is of {manifest.name} version {manifest.version}, "
+            f"so its folder must be {manifest.name}/{manifest.version}"
+        )
+    graphs: dict[Role, bytes] = {}
+    for role, graph in manifest.graphs.items():
+        graphs[role] = _read_digested(directory, graph)
+    golden = None if manifest.golden is None else _read_digested(directory, manifest.golden, MAX_GOLDEN)
+    return replace(verify(manifest, graphs, where=folder(directory)), golden=golden)
+
+
+def verify(manifest: Manifest, graphs: Mapping[Role, bytes], where: str) -> Package:
+    """Check graphs against the contract: self-contained, the manifest's opset, the roles' ports."""
+    ports: dict[Role, Ports] = {}
+    for role, data in graphs.items():
+        ports[role] = verify_graph(role, data, manifest.opset, f"{where}/{manifest.graphs[role].file}")
+    verify_ports_agree(ports, where)
+    if "denoiser-int8" in ports and "denoiser" not in ports:
+        raise GraphMissing(f"{where} has a graph 'denoiser-int8', which stands in for 'denoiser'; that one is missing")
+    for operation in manifest.operations:
+        for role in _needs(operation, manifest.kind, ports):
+            if role not in ports:
+                raise GraphMissing(f"{where} offers {operation}, which needs a graph {role!r}; it has {_names(ports)}")
+    quantiles = manifest.reconstruction_error_quantiles
+    if ("reconstruct" in manifest.operations) != (quantiles is not None):
+        raise ManifestError(f"{where}: reconstruction_error_quantiles belong to packages that reconstruct, only")
+    if quantiles is not None and (len(quantiles) != QUANTILES or list(quantiles) != sorted(quantiles)):
+        raise ManifestError(f"{where}: reconstruction_error_quantiles must be {QUANTILES} rising numbers")
+    return Package(manifest, dict(graphs), ports)
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def modality(ports: Mapping[Role, Ports]) -> Modality:
+    """Images or vectors: the graphs' own port names say it."""
+    names = {port.name for p in ports.values() for port in (*p.inputs, *p.outputs)}
+    return "image" if "image" in names else "vector"
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """The manifest alone, of models/<name>/<version>/: no graph is looked at. Raises ManifestError, OSError."""
+    try:
+        return Manifest.model_validate_json(_read_file(directory, MANIFEST))
+    except GraphMissing as missing:
+        raise ManifestError(f"{folder(directory)} has no {MANIFEST}") from missing
+    except ValidationError as invalid:
+        first = invalid.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ManifestError(f"{folder(directory)}/{MANIFEST}: {key or 'document'}: {first['msg']}") from invalid
+
+
+def _read_digested(directory: Path, listed: GraphFile | Golden, most: int | None = None) -> bytes:
+    """Bytes of a file that the manifest lists, if they have the digest that it says and are at most `most`."""
+    data = _read_file(directory, listed.file, most)
+    if (digest := sha256(data)) != listed.sha256:
+        raise DigestMismatch(
+            f"{folder(directory)}/{listed.file} has SHA-256 {digest[:12]}..., the manifest says "
+            f"{listed.sha256[:12]}...: the file is not the one that was exported"
+        )
+    return data
+
+
+def _read_file(directory: Path, name: str, most: int | None = None) -> bytes:
+    """Bytes of a plain file of the package; never follows a link, never leaves the folder."""
+    if name != Path(name).name or name in {"", ".", ".."} or "\\" in name or "\0" in name:
+        raise PathRefused(f"{folder(directory)}: {name!r} is not a plain file name inside the package")
+    path = directory / name
+    if path.is_symlink():
+        raise PathRefused(f"{folder(directory)}/{name} is a link; a package holds its own files")
+    if not path.is_file():
+        raise GraphMissing(f"{folder(directory)} has no file {name}")
+    if most is not None and (size := path.stat().st_size) > most:
+        raise ManifestError(f"{folder(directory)}/{name} has {size} bytes; the limit is {most}")
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read()
+
+
+def _needs(operation: Operation, kind: Kind, ports: Mapping[Role, Ports]) -> tuple[Role, ...]:
+    if operation == "encode":
+        return ("encoder",)
+    if operation == "decode":
+        return ("decoder",)
+    if operation == "denoise" and (kind != "denoising" or "denoiser" in ports):
+        return ("denoiser",)
+    return ("encoder", "decoder")
+
+
+# --- writing ---------------------------------------------------------------------------------------------
+
+
+def write(models: Path, manifest: Manifest, graphs: Mapping[Role, bytes], files: Mapping[str, bytes]) -> Path:
+    """Write models/<name>/<version>/ atomically: a temporary sibling, synced, verified by read, then renamed.
+
+    Args:
+        models: the folder that holds all packages.
+        manifest: its digests must be those of `graphs`.
+        graphs: role -> bytes of a self-contained ONNX graph.
+        files: further files by plain name: the card README.md, pictures. No code.
+    Returns:
+        The directory of the package.
+    Raises:
+        PackageError: what `read` would refuse is not written; PackageExists if the version is there already.
+        OSError: the disk's own errors. In every case nothing half-written remains.
+    """
+    final = models / manifest.name / str(manifest.version)
+    if final.exists():
+        raise PackageExists(f"{folder(final)} exists already; a version is never overwritten")
+    if set(graphs) != set(manifest.graphs):
+        raise GraphMissing(
+            f"{folder(final)}: the manifest names graphs {_names(manifest.graphs)}, given are {_names(graphs)}"
+        )
+    models.mkdir(parents=True, exist_ok=True)
+    _sweep(models)
+    staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=models))
+    try:
+        directory = staging / manifest.name / str(manifest.version)
+        directory.mkdir(parents=True)
+        for role, graph in manifest.graphs.items():
+            _write_file(directory, graph.file, graphs[role])
+        for name, data in files.items():
+            _write_file(directory, name, data)
+        text = json.dumps(manifest.model_dump(mode="json", exclude_none=True), indent=2, ensure_ascii=False)
+        _write_file(directory, MANIFEST, (text + "\n").encode())
+        read(directory)
+        _sync(directory)
+        _rename(directory, final)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return final
+
+
+def _sweep(models: Path) -> None:
+    """Remove what writers that were killed have left; one that is older than STALE seconds is nobody's any more."""
+    for left in models.glob(f"{_STAGING}*"):
+        with contextlib.suppress(OSError):  # somebody else was quicker
+            if time.time() - left.stat().st_mtime > STALE:
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def next_version(models: Path, name: str) -> int:
+    """The whole number after the highest version of `name` under `models`; 1 for a new name."""
+    folder = models / name
+    taken = [int(p.name) for p in folder.iterdir() if p.name.isdecimal()] if folder.is_dir() else []
+    return max(taken, default=0) + 1
+
+
+def _write_file(directory: Path, name: str, data: bytes) -> None:
+    if name != Path(name).name or name in {"", ".", ".."}:
+        raise PathRefused(f"{name!r} is not a plain file name inside the package")
+    with (directory / name).open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _rename(directory: Path, final: Path) -> None:
+    """The package appears: renaming onto a folder that is not empty fails, so of two writers one wins."""
+    final.parent.mkdir(exist_ok=True)
+    try:
+        directory.rename(final)
+    except OSError as error:
+        if final.exists():
+            raise PackageExists(f"{folder(final)} was written by somebody else meanwhile") from error
+        with contextlib.suppress(OSError):  # the name's folder, if this was to be its first version
+            final.parent.rmdir()
+        raise
+    _sync(final.parent)
+
+
+def _sync(folder: Path) -> None:
+    """A folder's entries reach the disk; without it a file may be there and its name not."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def folder(directory: Path) -> str:
+    """models/<name>/<version> -> "<name>/<version>", as sentences and listings call it."""
+    return f"{directory.parent.name}/{directory.name}"
+
+
+def _names(roles: Iterable[Role]) -> str:
+    return ", ".join(sorted(roles)) or "none"

@@ -1,0 +1,1 @@
+"""uvicorn with limits: deadlines and sizes for each connection, graceful shutdown."""

@@ -1,0 +1,267 @@
+"""Encode of many files in one form, a line for each as soon as it is ready: Accept: application/x-ndjson."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+
+from service.api.v1 import ndjson
+from service.app import create_app
+from service.client import AsyncClient, Client, Encoded, ServiceProblem
+from service.settings import Settings
+from tests.service.test_client import asked
+from tests.service.test_http import IMAGE, LATENT, npy, picture, refused, url
+
+LINES = {"Accept": "application/x-ndjson"}
+Files = list[tuple[str, tuple[str, bytes]]]
+
+
+def files(count: int) -> Files:
+    return [("image", (f"{number}.png", picture(np.full((28, 28), number, np.uint8)))) for number in range(count)]
+
+
+def lines(response: Any) -> dict[int, dict[str, Any]]:
+    found = [json.loads(line) for line in response.text.splitlines()]
+    assert len({line["index"] for line in found}) == len(found), "one line for a file"
+    return {line["index"]: line for line in found}
+
+
+def test_each_file_is_a_line_and_a_bad_one_ends_no_other(client: TestClient) -> None:
+    sent = [
+        ("image", ("a.png", picture())),
+        ("image", ("broken.png", picture()[:60])),
+        ("image", ("two.npy", npy(np.stack([IMAGE, 255 - IMAGE])))),
+        ("image", ("wrong size.png", picture(IMAGE[:20]))),
+        ("image", ("note.txt", b"no picture")),
+        ("image", ("ü.png", picture(IMAGE[:, ::-1]))),
+    ]
+    response = client.post(url("encode"), files=sent, headers=LINES)
+    assert response.headers["content-type"] == "application/x-ndjson"
+    assert (response.headers["model-name"], response.headers["model-version"]) == ("small", "2")
+    assert "content-length" not in response.headers
+    told = lines(response)
+    assert {index: line["name"] for index, line in told.items()} == {n: file[0] for n, (_, file) in enumerate(sent)}
+    np.testing.assert_array_equal(np.float32(told[0]["latents"]), LATENT[None])
+    assert np.shape(told[2]["latents"]) == (2, 32)
+    problems = {index: (line["problem"]["status"], line["problem"]["detail"]) for index, line in told.items()
+                if "problem" in line}  # fmt: skip
+    assert {index: status for index, (status, _) in problems.items()} == {1: 422, 3: 422, 4: 415}
+    assert problems[3][1].startswith("the file is 28x20, small takes 28x28")
+    fitted = lines(client.post(f"{url('encode')}?fit=stretch", files=sent, headers=LINES))
+    assert sorted(index for index, line in fitted.items() if "problem" in line) == [1, 4]
+    assert (client.app.state.admission.requests, client.app.state.admission.pixels) == (0, 0)  # type: ignore[attr-defined]
+
+
+def test_what_is_wrong_with_the_whole_is_a_refusal(client: TestClient) -> None:
+    refused(client.post(url("encode"), files=[("file", ("a.png", b"x"))], headers=LINES), 422, "'file'")
+    refused(client.post(url("encode"), files=files(201), headers=LINES), 413, "more than 200 parts")
+    refused(client.post(url("encode", "nope"), files=files(2), headers=LINES), 404, "no model 'nope'")
+    refused(client.post(url("encode"), content=picture(), headers=LINES), 406, "encode answers application/json")
+    refused(client.post(url("reconstruct"), files=files(2), headers=LINES), 406, "application/x-ndjson cannot be")
+    plain = client.post(
+        url("encode"), files=files(2), headers={"Accept": "application/json, application/x-ndjson;q=0.5"}
+    )
+    assert np.shape(plain.json()["latents"]) == (2, 32)
+    admission = client.app.state.admission  # type: ignore[attr-defined]
+    admission.requests += admission.max_requests
+    refused(client.post(url("encode"), files=files(2), headers=LINES), 429, "requests are inside")
+    admission.requests -= admission.max_requests
+
+
+def test_openapi_describes_a_line(client: TestClient) -> None:
+    answer = client.get("/openapi.json").json()["paths"]["/v1/models/{name}/encode"]["post"]["responses"]["200"]
+    schema = answer["content"]["application/x-ndjson"]["schema"]
+    assert set(schema["properties"]) == {"index", "name", "latents", "problem"}
+    assert "#/components/schemas/Problem" in json.dumps(schema)
+
+
+# --- while it is sent -----------------------------------------------------------------------------------------------
+
+Encode = Callable[[ndjson.Work, int, Any], Awaitable[Any]]
+
+
+class Caller:
+    """An ASGI client that sees every line as it comes, and may be slow, or leave."""
+
+    def __init__(self, models: Path, count: int, **headers: str) -> None:
+        request = httpx2.Request("POST", "http://here/", files=files(count), headers={**LINES, **headers})
+        self._body = request.read()
+        self._scope = {
+            "type": "http", "method": "POST", "path": url("encode"), "query_string": b"", "http_version": "1.1",
+            "headers": [(name.lower(), value) for name, value in request.headers.raw],
+        }  # fmt: skip
+        self._models = models
+        self.lines: list[dict[str, Any]] = []
+        self.came = asyncio.Event()
+        self.takes = asyncio.Event()
+        self.takes.set()
+        self.leaves = asyncio.Event()
+        self.ended = False
+
+    async def ask(self) -> None:
+        """Until the answer is over; what the request held is given back."""
+        app = create_app(Settings(models=self._models, watch=0, workers=1), trusted=True)
+        bodies = iter([{"type": "http.request", "body": self._body, "more_body": False}])
+
+        async def receive() -> Any:
+            for message in bodies:
+                return message
+            await self.leaves.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            if message.get("body"):
+                self.lines.append(json.loads(message["body"]))
+                self.came.set()
+            self.ended |= message["type"] == "http.response.body" and not message.get("more_body", False)
+            await self.takes.wait()
+
+        async with app.behind.router.lifespan_context(app.behind), asyncio.timeout(20):
+            await app(self._scope, receive, send)
+            admission = app.state.admission
+            assert (admission.requests, admission.bytes, admission.pixels) == (0, 0, 0)
+
+
+@pytest.fixture
+def encode(monkeypatch: pytest.MonkeyPatch) -> Callable[[Encode], Encode]:
+    """Puts another in place of what encodes one file; returns the real one."""
+
+    def replace(other: Encode) -> Encode:
+        real = ndjson._encoded
+        monkeypatch.setattr(ndjson, "_encoded", other)
+        return real
+
+    return replace
+
+
+def test_a_line_goes_out_when_it_is_ready_and_not_when_all_are(
+    models: Path, encode: Callable[[Encode], Encode]
+) -> None:
+    async def run() -> None:
+        caller = Caller(models, 5)
+
+        async def first_is_slow(work: ndjson.Work, index: int, deadline: Any) -> Any:
+            if index == 0:
+                await caller.came.wait()  # for a line of another; for ever, if lines waited for each other
+            return await real(work, index, deadline)
+
+        real = encode(first_is_slow)
+        await caller.ask()
+        assert caller.lines[0]["index"] != 0
+        assert sorted(line["index"] for line in caller.lines) == [0, 1, 2, 3, 4]
+        assert caller.ended
+
+    asyncio.run(run())
+
+
+def test_a_bug_with_one_file_is_its_line(
+    models: Path, encode: Callable[[Encode], Encode], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def run() -> list[dict[str, Any]]:
+        async def second_fails(work: ndjson.Work, index: int, deadline: Any) -> Any:
+            if index == 1:
+                raise ZeroDivisionError("the secret")
+            return await real(work, index, deadline)
+
+        real = encode(second_fails)
+        caller = Caller(models, 3)
+        await caller.ask()
+        return caller.lines
+
+    told = {line["index"]: line for line in asyncio.run(run())}
+    assert told[1]["problem"]["status"] == 500
+    assert "secret" not in json.dumps(told)
+    assert "the secret" in caplog.text
+    assert "latents" in told[0]
+    assert "latents" in told[2]
+
+
+def test_files_that_are_not_done_in_time_say_so(models: Path, encode: Callable[[Encode], Encode]) -> None:
+    async def run() -> Caller:
+        async def last_never_ends(work: ndjson.Work, index: int, deadline: Any) -> Any:
+            if index >= 2:
+                await asyncio.Event().wait()
+            return await real(work, index, deadline)
+
+        real = encode(last_never_ends)
+        caller = Caller(models, 8, **{"Request-Deadline": "0.3"})
+        await caller.ask()
+        return caller
+
+    caller = asyncio.run(run())
+    statuses = {line["index"]: line.get("problem", {}).get("status") for line in caller.lines}
+    assert statuses == {0: None, 1: None, **dict.fromkeys(range(2, 8), 504)}
+    assert caller.ended
+
+
+def test_a_slow_reader_is_waited_for_and_who_leaves_takes_the_rest_along(
+    models: Path, encode: Callable[[Encode], Encode]
+) -> None:
+    async def run() -> None:
+        begun: list[int] = []
+
+        async def counted(work: ndjson.Work, index: int, deadline: Any) -> Any:
+            begun.append(index)
+            return await real(work, index, deadline)
+
+        real = encode(counted)
+        caller = Caller(models, 50)
+        asking = asyncio.create_task(caller.ask())
+        await caller.came.wait()
+        caller.takes.clear()
+        await asyncio.sleep(0.3)
+        at_once = 1 + 2
+        assert len(begun) <= len(caller.lines) + at_once < 50
+        seen = len(begun)
+        caller.leaves.set()
+        await asking
+        assert len(begun) == seen
+        assert not caller.ended
+
+    asyncio.run(run())
+
+
+# --- the client -------------------------------------------------------------------------------------------------------
+
+
+def test_the_client_iterates_over_files(models: Path, tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("a.png", "bad.png")]
+    paths[0].write_bytes(picture())
+    paths[1].write_bytes(b"no picture")
+
+    async def all_of_them(client: AsyncClient) -> dict[str, Encoded]:
+        with pytest.raises(ServiceProblem, match="no model 'nope'"):
+            _ = [one async for one in client.encode_files("nope", paths)]
+        return {one.name: one async for one in client.encode_files("small", paths)}
+
+    found = asyncio.run(asked(models, all_of_them))
+    np.testing.assert_array_equal(found["a.png"].latents, LATENT[None])
+    assert found["bad.png"].latents is None
+    assert found["bad.png"].problem.status == 415
+
+
+def test_the_blocking_client_tries_again_and_then_iterates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("service.client.time.sleep", pauses.append)
+    (tmp_path / "a.png").write_bytes(picture())
+    line = {"index": 0, "name": "a.png", "latents": [[1.5, 2]]}
+    outcomes = [httpx2.Response(429, headers={"Retry-After": "7"}), httpx2.Response(200, text=json.dumps(line) + "\n")]
+    bodies: list[bytes] = []
+
+    def handler(request: httpx2.Request) -> httpx2.Response:
+        bodies.append(request.read())
+        return outcomes.pop(0)
+
+    client = Client()
+    client._http = httpx2.Client(base_url="http://here", transport=httpx2.MockTransport(handler))
+    (found,) = client.encode_files("small", [tmp_path / "a.png"], fit="contain")
+    assert found.latents is not None
+    np.testing.assert_array_equal(found.latents, [[1.5, 2]])
+    assert pauses == [7]
+    assert all(picture() in body for body in bodies)

@@ -1,0 +1,95 @@
+"""Tiles: every pixel once, and no seam that a model could see."""
+
+import numpy as np
+import pytest
+
+from service.imaging import tiling
+from service.inference import tiled as pages
+from service.inference.tiled import Piece
+from service.model.package import read
+from service.model.runtime import Model
+from tests.service import packages as doubles
+
+SIDE = 32
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    folder = doubles.write_denoisers(tmp_path_factory.mktemp("models"))
+    return Model(read(folder / "page" / "1"))
+
+
+def structured(height: int, width: int, channels: int = 1) -> np.ndarray:
+    """Noise, and lines across every border that tiles might have."""
+    image = np.random.default_rng(height * 1000 + width).integers(0, 256, (height, width, channels), dtype=np.uint8)
+    for place in range(0, max(height, width), 5):
+        image[place : place + 1] = 255 * (place % 2)
+        image[:, place : place + 1] = 255 * (place % 3 == 0)
+    diagonal = np.arange(min(height, width))
+    image[diagonal, diagonal] = 128
+    return image
+
+
+def tiled(model: Model, image: np.ndarray, halo: int) -> np.ndarray:
+    output = np.zeros_like(image)
+    for tile in tiling.plan(image.shape[0], image.shape[1], (SIDE, SIDE), halo, model.strides):
+        pages.denoise(model, 1, 1000, [Piece(image, output, tile)])
+    return output
+
+
+def difference(model: Model, image: np.ndarray, halo: int) -> int:
+    whole = model.denoise(image[None])[0]
+    return int(np.abs(tiled(model, image, halo).astype(int) - whole).max())
+
+
+SIZES = [(1, 1), (1, 77), (83, 1), (2, 3), (31, 97), (32, 32), (33, 64), (101, 103), (64, 200)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_tiles_and_the_whole_agree(page: Model, size: tuple[int, int]) -> None:
+    assert difference(page, structured(*size), doubles.CONVOLUTIONAL_HALO) <= 1
+
+
+def test_a_halo_that_is_too_small_would_be_seen(page: Model) -> None:
+    assert difference(page, structured(101, 103), 2) > 1
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("halo", "stride"), [(0, 1), (6, 2), (5, 8), (15, 4), (40, 8)])
+def test_every_pixel_is_written_once_by_a_tile_that_sees_far_enough(
+    size: tuple[int, int], halo: int, stride: int
+) -> None:
+    count = np.zeros((*size, 1), int)
+    shapes = set()
+    most = max(SIDE, 3 * halo)
+    for tile in tiling.plan(size[0], size[1], (most, most), halo, (stride, stride)):
+        tile.core(count)[...] += 1
+        shapes.add(tile.shape)
+        for span, length in ((tile.y, size[0]), (tile.x, size[1])):
+            assert span.start % stride == 0 == (span.stop - span.start) % stride
+            assert span.start == 0 or span.first - span.start >= halo
+            assert span.stop >= length or span.stop - span.last >= halo
+    assert (count == 1).all()
+    assert len(shapes) == 1
+
+
+def test_a_side_is_a_multiple_of_the_stride_and_long_enough_for_little_overlap() -> None:
+    assert tiling.side(512, 20, 8) == 512
+    assert tiling.side(515, 20, 8) == 512
+    assert tiling.side(512, 65, 8) == 14 * 72
+    assert tiling.side(64, 0, 100) == 100
+
+
+def test_tiles_are_no_larger_than_so_many_must_be() -> None:
+    halo, most = 68, 952
+    spans = {tile.y for tile in tiling.plan(3508, 1, (most, most), halo, (4, 4))}
+    assert len(spans) == 5  # four of 952 would see 3400 pixels
+    assert {span.stop - span.start for span in spans} == {812}  # five of 810.4, and multiples of 4
+
+
+def test_small_images_of_one_shape_are_run_together_and_large_tiles_alone(page: Model) -> None:
+    square, strip = np.zeros((8, 8, 1), np.uint8), np.zeros((8, 490, 1), np.uint8)
+    small = pages.pieces(page, square, square, SIDE) * 3
+    large = pages.pieces(page, strip, strip, SIDE)
+    groups = list(pages.grouped([*small, *large], 8 * 112 * 2))
+    assert [len(group) for group in groups] == [3, 2, 2, 2, 1]

@@ -1,0 +1,245 @@
+"""The contract: each refusal first makes that very package."""
+
+import json
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from service.model import graph, package
+from tests.service import packages as doubles
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """A good package, to be spoilt: models/small/1."""
+    return doubles.write(tmp_path / "models", "small", doubles.image_graphs())
+
+
+def edit(directory: Path, **changes: Any) -> None:
+    path = directory / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def spoil(tmp_path: Path, role: Any, model: onnx.ModelProto, **changes: Any) -> Path:
+    return doubles.write(tmp_path / "models", "small", {**doubles.image_graphs(), role: model}, **changes)
+
+
+def test_what_was_written_is_read_back(directory: Path) -> None:
+    loaded = package.read(directory)
+    assert loaded.modality == "image"
+    assert loaded.sample == graph.Port("image", "uint8", ("N", 28, 28, 1))
+    assert loaded.latent == graph.Port("latent", "float32", ("N", 32))
+    assert sorted(p.name for p in directory.iterdir()) == ["README.md", "decoder.onnx", "encoder.onnx", "manifest.json"]
+    assert [p.name for p in directory.parents[1].iterdir()] == ["small"]
+
+
+def test_an_unknown_key_is_refused(directory: Path) -> None:
+    edit(directory, surprise=1)
+    with pytest.raises(graph.ManifestError, match="surprise: Extra inputs"):
+        package.read(directory)
+
+
+def test_a_manifest_that_is_missing_or_no_json_is_refused(directory: Path) -> None:
+    (directory / "manifest.json").write_text("{")
+    with pytest.raises(graph.ManifestError, match="Invalid JSON"):
+        package.read(directory)
+    (directory / "manifest.json").unlink()
+    with pytest.raises(graph.ManifestError, match=r"has no manifest\.json"):
+        package.read(directory)
+
+
+@pytest.mark.parametrize("file", ["../encoder.onnx", "/etc/passwd", "a/b.onnx", "..", "", "a\\b"])
+def test_a_path_that_leaves_the_package_is_refused(directory: Path, file: str) -> None:
+    graphs = json.loads((directory / "manifest.json").read_text())["graphs"]
+    (directory.parent / "encoder.onnx").write_bytes((directory / "encoder.onnx").read_bytes())
+    edit(directory, graphs={**graphs, "encoder": {**graphs["encoder"], "file": file}})
+    with pytest.raises(graph.PathRefused, match="not a plain file name"):
+        package.read(directory)
+
+
+def test_a_link_is_refused(directory: Path, tmp_path: Path) -> None:
+    (directory / "encoder.onnx").rename(tmp_path / "elsewhere.onnx")
+    (directory / "encoder.onnx").symlink_to(tmp_path / "elsewhere.onnx")
+    with pytest.raises(graph.PathRefused, match="is a link"):
+        package.read(directory)
+
+
+def test_one_flipped_bit_is_refused(directory: Path) -> None:
+    data = bytearray((directory / "encoder.onnx").read_bytes())
+    data[len(data) // 2] ^= 1
+    (directory / "encoder.onnx").write_bytes(data)
+    with pytest.raises(graph.DigestMismatch, match="not the one that was exported"):
+        package.read(directory)
+
+
+def test_a_missing_graph_is_refused(directory: Path) -> None:
+    (directory / "decoder.onnx").unlink()
+    with pytest.raises(graph.GraphMissing, match=r"has no file decoder\.onnx"):
+        package.read(directory)
+
+
+def test_a_quantised_denoiser_alone_is_refused(tmp_path: Path) -> None:
+    facts: Any = {"kind": "denoising", "operations": ("denoise",), "reconstruction_error_quantiles": None}
+    (whole,) = doubles.denoiser_graphs().values()
+    directory = doubles.write(tmp_path / "models", "small", {"denoiser": whole, "denoiser-int8": whole}, **facts)
+    assert set(package.read(directory).graphs) == {"denoiser", "denoiser-int8"}
+    manifest = json.loads((directory / "manifest.json").read_text())
+    del manifest["graphs"]["denoiser"]
+    edit(directory, graphs=manifest["graphs"])
+    with pytest.raises(graph.GraphMissing, match="stands in for 'denoiser'; that one is missing"):
+        package.read(directory)
+
+
+def test_an_operation_without_its_graph_is_refused(tmp_path: Path) -> None:
+    only = {"encoder": doubles.image_graphs()["encoder"]}
+    with pytest.raises(graph.GraphMissing, match="offers decode, which needs a graph 'decoder'"):
+        doubles.write(tmp_path, "small", only)  # type: ignore[arg-type]
+
+
+def test_a_folder_of_another_name_is_refused(directory: Path) -> None:
+    moved = directory.rename(directory.with_name("7"))
+    with pytest.raises(graph.ManifestError, match="its folder must be small/1"):
+        package.read(moved)
+
+
+def test_a_file_that_is_no_graph_is_refused(tmp_path: Path) -> None:
+    data = {"encoder": b"not a graph", "decoder": b"\x08\x01"}
+    facts = doubles.manifest("small", data)  # type: ignore[arg-type]
+    with pytest.raises((graph.GraphRefused, graph.OpsetMismatch)):
+        package.write(tmp_path, facts, data, {})  # type: ignore[arg-type]
+
+
+def external(tensor: onnx.TensorProto) -> onnx.TensorProto:
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="weights.bin")
+    return tensor
+
+
+def in_initializer(model: onnx.ModelProto) -> None:
+    external(model.graph.initializer[0])
+
+
+def in_attribute(model: onnx.ModelProto) -> None:
+    constant = external(helper.make_tensor("secret", TensorProto.FLOAT, [1], [0.0]))
+    model.graph.node.append(helper.make_node("Constant", [], ["unused"], value=constant))
+
+
+def in_subgraph(model: onnx.ModelProto) -> None:
+    inner = helper.make_graph(
+        [], "inner", [], [], [external(helper.make_tensor("deep", TensorProto.FLOAT, [1], [0.0]))]
+    )
+    model.graph.node.append(helper.make_node("If", ["cond"], ["branch"], then_branch=inner, else_branch=inner))
+
+
+@pytest.mark.parametrize("hide", [in_initializer, in_attribute, in_subgraph])
+def test_external_data_is_refused_wherever_it_hides(tmp_path: Path, hide: Any) -> None:
+    encoder = doubles.image_graphs()["encoder"]
+    hide(encoder)
+    with pytest.raises(graph.GraphRefused, match="must be self-contained"):
+        spoil(tmp_path, "encoder", encoder)
+
+
+def encoder_with(source: tuple[str, int, list[Any]], target: tuple[str, int, list[Any]]) -> onnx.ModelProto:
+    return doubles.graph([helper.make_node("Identity", [source[0]], [target[0]])], source, target, {})
+
+
+U8, F32 = TensorProto.UINT8, TensorProto.FLOAT
+IMAGE, LATENT = ["N", 28, 28, 1], ["N", 32]
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "sentence"),
+    [
+        (("picture", U8, IMAGE), ("latent", F32, LATENT), "has ports picture -> latent"),
+        (("image", U8, IMAGE), ("code", F32, LATENT), "has ports image -> code"),
+        (("image", F32, IMAGE), ("latent", F32, LATENT), "port image is float32, must be uint8"),
+        (("image", U8, IMAGE), ("latent", TensorProto.DOUBLE, LATENT), "port latent is float64, must be float32"),
+        (("image", U8, ["N", 28, 28]), ("latent", F32, LATENT), "rank 3, must be 4"),
+        (("image", U8, IMAGE), ("latent", F32, ["N"]), "rank 1, must be 2 or more"),
+        (("image", U8, [5, 28, 28, 1]), ("latent", F32, LATENT), "a fixed batch of 5"),
+        (("image", U8, ["N", 28, 28, 4]), ("latent", F32, LATENT), "4 channels, must be 1"),
+        (("image", U8, IMAGE), ("latent", F32, ["N", 31]), "disagree on the shape of latent"),
+        (("image", U8, ["N", 28, 27, 1]), ("latent", F32, LATENT), "disagree on the shape of image"),
+        (("vector", F32, ["N", 28]), ("latent", F32, LATENT), "one graph has images, another vectors"),
+        (("vector", F32, ["N", "D"]), ("latent", F32, LATENT), "vector must have a fixed length"),
+        (("image", U8, ["N", 0, 28, 1]), ("latent", F32, LATENT), "an axis of less than 1"),
+    ],
+)
+def test_ports_that_differ_are_refused(tmp_path: Path, source: Any, target: Any, sentence: str) -> None:
+    with pytest.raises(graph.PortsMismatch, match=sentence):
+        spoil(tmp_path, "encoder", encoder_with(source, target))
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_another_opset_than_the_manifest_says_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(graph.OpsetMismatch, match="uses opset 20, the manifest says 21"):
+        doubles.write(tmp_path, "small", doubles.image_graphs(), opset=21)
+
+
+def test_an_unsupported_opset_is_refused(tmp_path: Path) -> None:
+    graphs = doubles.image_graphs()
+    for model in graphs.values():
+        model.opset_import[0].version = 11
+    with pytest.raises(graph.OpsetMismatch, match="supported are 17 to 26"):
+        doubles.write(tmp_path, "small", graphs, opset=11)
+
+
+@pytest.mark.parametrize("quantiles", [None, (0.0,) * 5, tuple(float(q) for q in np.linspace(1, 0, 101))])
+def test_quantiles_missing_too_few_or_falling_are_refused(tmp_path: Path, quantiles: Any) -> None:
+    with pytest.raises(graph.ManifestError, match="quantiles"):
+        doubles.write(tmp_path, "small", doubles.image_graphs(), reconstruction_error_quantiles=quantiles)
+
+
+def test_a_version_is_never_overwritten(directory: Path) -> None:
+    before = (directory / "manifest.json").read_bytes()
+    with pytest.raises(graph.PackageExists, match="never overwritten"):
+        doubles.write(directory.parents[1], "small", doubles.image_graphs(latent=8))
+    assert (directory / "manifest.json").read_bytes() == before
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        doubles.write(tmp_path / "models", "small", doubles.image_graphs())
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_of_two_writers_one_wins_and_the_package_is_whole(tmp_path: Path) -> None:
+    outcomes: list[str] = []
+
+    def write() -> None:
+        try:
+            doubles.write(tmp_path, "small", doubles.image_graphs())
+            outcomes.append("written")
+        except graph.PackageExists:
+            outcomes.append("exists")
+
+    threads = [threading.Thread(target=write) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["exists"] * 5 + ["written"]
+    assert package.read(tmp_path / "small" / "1")
+
+
+def test_a_file_that_is_no_plain_name_is_not_written(tmp_path: Path) -> None:
+    data: Any = {role: g.SerializeToString() for role, g in doubles.image_graphs().items()}
+    with pytest.raises(graph.PathRefused):
+        package.write(tmp_path, doubles.manifest("small", data), data, {"../card.md": b""})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_next_version_follows_the_highest(tmp_path: Path) -> None:
+    assert package.next_version(tmp_path, "small") == 1
+    doubles.write(tmp_path, "small", doubles.image_graphs(), version=9)
+    assert package.next_version(tmp_path, "small") == 10

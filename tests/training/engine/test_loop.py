@@ -1,0 +1,164 @@
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from training.engine import checkpoint, loop
+from training.errors import DiskError, NotFinite, TrainingError
+from training.recipe import Optimization
+
+TARGET = torch.tensor([[1.0, -2.0, 0.5]])
+TRAIN = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
+
+
+def objective(module: nn.Module, batch: Tensor, progress: float, generator: torch.Generator) -> Tensor:
+    noisy = batch + 0.1 * torch.randn(batch.shape, generator=generator)
+    return F.mse_loss(module(noisy), batch @ TARGET.T)
+
+
+def validate(module: nn.Module) -> float:
+    return float(F.mse_loss(module(TRAIN), TRAIN @ TARGET.T))
+
+
+def fit(
+    file: Path, epochs: int = 10, validate: loop.Validate = validate, **options: Any
+) -> tuple[nn.Module, loop.History]:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Linear(8, 1))
+    plan = Optimization(epochs=epochs, batch_size=16, **{"learning_rate": 0.01, **options})
+    generator = torch.Generator().manual_seed(1)
+    history = loop.fit(
+        module, TRAIN, objective, validate, plan, generator=generator, file=file, fingerprint="this", title="test"
+    )  # fmt: skip
+    return module, history
+
+
+def same(first: nn.Module, second: nn.Module) -> bool:
+    return all(
+        torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    )
+
+
+def test_the_error_falls(tmp_path: Path) -> None:
+    _, history = fit(tmp_path / "c.pt", epochs=30)
+    assert len(history.loss) == len(history.validation) == 30
+    assert history.validation[-1] < 0.1 * history.validation[0]
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"ema": 0.9, "schedule": "cosine", "warmup": 0.1, "clip": 1.0, "weight_decay": 0.1}]
+)
+def test_a_run_that_broke_off_ends_with_the_weights_of_one_that_did_not(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    whole, history = fit(tmp_path / "whole.pt", **options)
+    calls = 0
+
+    def breaks_off(module: nn.Module) -> float:
+        nonlocal calls
+        calls += 1
+        if calls == 5:
+            raise KeyboardInterrupt
+        return validate(module)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "broken.pt", validate=breaks_off, **options)
+    resumed, again = fit(tmp_path / "broken.pt", **options)
+    assert same(whole, resumed)
+    assert history == again
+
+
+def test_one_sample_left_over_goes_with_those_before_it() -> None:
+    sizes = [len(part) for part in loop._batches(torch.arange(9), 4)]
+    assert sizes == [4, 5]
+    assert [len(part) for part in loop._batches(torch.arange(10), 4)] == [4, 4, 2]
+    assert [len(part) for part in loop._batches(torch.arange(3), 1)] == [1, 1, 1]
+    assert [len(part) for part in loop._batches(torch.arange(1), 4)] == [1]
+
+
+@pytest.mark.parametrize(("samples", "batch_size"), [(8, 1), (1, 4)])
+def test_batch_norm_over_one_sample_is_one_sentence(tmp_path: Path, samples: int, batch_size: int) -> None:
+    module = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+    with pytest.raises(TrainingError, match="batches of one sample"):
+        loop.fit(
+            module,
+            torch.rand(samples, 3),
+            lambda one, batch, *_: F.mse_loss(one(batch), batch),
+            lambda _: 0.0,
+            Optimization(epochs=1, batch_size=batch_size),
+            generator=torch.Generator().manual_seed(0),
+            file=tmp_path / "run.pt",
+            fingerprint="one",
+            title="one",
+        )
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
+    first, _ = fit(tmp_path / "c.pt")
+    second, _ = fit(tmp_path / "c.pt")
+    assert same(first, second)
+
+
+def test_the_best_epoch_is_kept_and_patience_stops_the_run(tmp_path: Path) -> None:
+    errors = iter([5.0, 3.0, 4.0, 4.0, 4.0, 1.0])
+    weights = []
+
+    def rises(module: nn.Module) -> float:
+        weights.append({k: v.clone() for k, v in module.state_dict().items()})
+        return next(errors)
+
+    module, history = fit(tmp_path / "c.pt", validate=rises, patience=3)
+    assert history.validation == [5.0, 3.0, 4.0, 4.0, 4.0]
+    assert history.best == 1
+    assert all(torch.equal(v, weights[1][k]) for k, v in module.state_dict().items())
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_loudly(tmp_path: Path) -> None:
+    with pytest.raises(NotFinite, match=r"the loss became (nan|inf) in epoch \d+ .*lower optimization\.learning_rate"):
+        fit(tmp_path / "c.pt", epochs=200, learning_rate=10.0, schedule="constant", validate=lambda m: overflow(m))
+
+
+def overflow(module: nn.Module) -> float:
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.mul_(1e30)
+    return 1.0
+
+
+def test_a_checkpoint_of_another_run_is_left_alone(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / "c.pt", {"fingerprint": "another"})
+    assert checkpoint.load(tmp_path / "c.pt", "this") is None
+    assert checkpoint.load(tmp_path / "none.pt", "this") is None
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "c.pt"
+    checkpoint.save(path, {"fingerprint": "this", "epoch": 1})
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(DiskError, match="No space left on device; the one before is untouched"):
+        checkpoint.save(path, {"fingerprint": "this", "epoch": 2})
+    monkeypatch.undo()
+    assert checkpoint.load(path, "this") == {"fingerprint": "this", "epoch": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["c.pt"]
+
+
+def test_learning_rates_rise_and_fall() -> None:
+    plan = Optimization(epochs=1, learning_rate=1.0, schedule="cosine", warmup=0.1)
+    rates = [loop.learning_rate(plan, p) for p in (0, 0.05, 0.1, 0.5, 1.0)]
+    assert rates[0] < rates[1] < rates[2]
+    assert rates[3] == pytest.approx(0.5)
+    assert rates[4] == pytest.approx(0)
+    assert loop.learning_rate(Optimization(epochs=1, learning_rate=0.2), 0.9) == 1
+
+
+def test_bf16_runs_the_same_loop(tmp_path: Path) -> None:
+    _, history = fit(tmp_path / "c.pt", epochs=3, precision="bf16")
+    assert all(math.isfinite(loss) for loss in history.loss)

@@ -1,0 +1,56 @@
+"""What counts in the error of a denoising autoencoder: all numbers, or those that the corruption hid."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.drawings import drawings, small_recipe
+from training import recipe, train_autoencoder
+from training.data.datasets import Dataset
+from training.engine.corruption import Corruptor
+from training.evaluation import autoencoders
+
+IMAGES = drawings(600, size=12)[..., None]
+DATA = Dataset("drawn", "ours", IMAGES[:450], IMAGES[450:], IMAGES[450:])
+HIDDEN = {"kind": "masking", "level": (0.5, 0.5), "fill": "mean"}
+
+
+def trained(tmp_path: Path, emphasis: float) -> tuple[train_autoencoder.Trained, float, float]:
+    """A run, and its mean squared errors on validation of the hidden numbers and of those that were seen."""
+    changes = {"optimization.emphasis": emphasis, "optimization.epochs": 40, "architecture.latent_dim": 32}
+    chosen = recipe.build(small_recipe("x", kind="denoising", corruption=[HIDDEN]), changes, "x")
+    made = train_autoencoder.train(chosen, DATA, tmp_path / str(emphasis), torch.device("cpu"))
+    model = made.autoencoder
+    clean = model.scaling(torch.from_numpy(DATA.validation))
+    corrupt = Corruptor(chosen.corruption, pixels=True, mean=autoencoders.fill(chosen.corruption, model, DATA))
+    noisy, marked = corrupt.marked(clean, torch.Generator().manual_seed(chosen.seed))
+    with torch.inference_mode():
+        errors = (model(noisy).clamp(0, 1) - clean) ** 2
+    return made, float(errors[marked].mean()), float(errors[~marked].mean())
+
+
+def test_with_emphasis_only_what_was_hidden_is_learned_and_chosen_by(tmp_path: Path) -> None:
+    even, hidden, seen = trained(tmp_path, 0)
+    whole, guessed, left = trained(tmp_path, 1)
+    mean_error = float(((DATA.validation / 255 - DATA.train.mean(0) / 255) ** 2).mean())
+    assert guessed < 0.8 * mean_error  # it guesses better than the mean that stood there
+    assert left > seen  # nothing asked it to give back what it saw
+    assert whole.history.validation[whole.history.best] == pytest.approx(guessed, rel=1e-4)
+    assert even.history.validation[even.history.best] == pytest.approx((hidden + seen) / 2, rel=0.03)
+
+
+def test_between_the_two_what_was_seen_counts_less(tmp_path: Path) -> None:
+    made, hidden, seen = trained(tmp_path, 0.75)
+    assert made.history.validation[made.history.best] == pytest.approx((hidden + 0.25 * seen) / 1.25, rel=0.03)
+
+
+def test_the_mean_of_vectors_and_images_is_that_of_the_scaled_train_split(tmp_path: Path) -> None:
+    made, _, _ = trained(tmp_path, 1)
+    chosen = recipe.build(small_recipe("x", kind="denoising", corruption=[HIDDEN]), {}, "x").corruption
+    mean = autoencoders.fill(chosen, made.autoencoder, DATA)
+    assert mean is not None
+    assert np.allclose(mean.numpy()[0], DATA.train.mean(0)[..., 0] / 255, atol=1e-6)
+    plain = [corruption.model_copy(update={"fill": "zero"}) for corruption in chosen]
+    assert autoencoders.fill(plain, made.autoencoder, DATA) is None

@@ -1,0 +1,68 @@
+import numpy as np
+import onnx
+import torch
+
+from service.model import package
+from service.model.runtime import Model
+from tests.drawings import drawings
+from tests.training.export.test_package import METRICS, TRAINING, dataset
+from training.architectures.autoencoder import Autoencoder, build
+from training.export import float16
+from training.export import package as export
+from training.recipe import Dense
+
+IMAGES = drawings(100)[..., None]
+
+
+def autoencoder(*, rounded: bool) -> Autoencoder:
+    torch.manual_seed(0)
+    made = build(Dense(latent_dim=16, hidden=(64,), batch_norm=True), IMAGES)
+    made(made.scaling(torch.from_numpy(IMAGES)))  # moves the running statistics away from 0 and 1
+    made.eval()
+    if rounded:
+        float16.rounded(made)
+    return made
+
+
+def test_batch_norm_is_folded_in_and_large_matrices_are_rounded() -> None:
+    before, after = autoencoder(rounded=False), autoencoder(rounded=True)
+    assert not [module for module in after.modules() if isinstance(module, torch.nn.BatchNorm1d)]
+    for parameter in after.parameters():
+        small = parameter.numel() < float16.SMALLEST
+        assert torch.equal(parameter, parameter.half().float()) != small
+    samples = torch.from_numpy(IMAGES)
+    with torch.inference_mode():
+        torch.testing.assert_close(after.encode(samples), before.encode(samples), atol=2e-3, rtol=0)
+
+
+def test_a_package_in_float16_is_half_as_large_and_answers_the_same() -> None:
+    made = autoencoder(rounded=True)
+    whole, small = export.graphs(made, IMAGES), export.graphs(made, IMAGES, "float16")
+    for role, graph in small.items():
+        assert len(graph) < 0.6 * len(whole[role])
+        model = onnx.load_model_from_string(graph)
+        onnx.checker.check_model(model)
+        large = [tensor for tensor in model.graph.initializer if np.prod(tensor.dims) >= float16.SMALLEST]
+        assert large
+        assert all(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in large)
+    answers = []
+    for graphs in (whole, small):
+        errors = export.held_out_errors(made, dataset(IMAGES))
+        facts = export.manifest("small", 1, "stacked", "Small.", graphs, TRAINING, METRICS, errors, None)
+        answers.append(Model(package.verify(facts, graphs, where="small/1"), "cpu").encode(IMAGES))
+    np.testing.assert_array_equal(answers[0], answers[1])
+
+
+def test_what_float16_would_change_is_left_alone() -> None:
+    graph = export.graphs(autoencoder(rounded=False), IMAGES)["encoder"]
+    assert {t.data_type for t in onnx.load_model_from_string(float16.stored(graph)).graph.initializer} & {
+        onnx.TensorProto.FLOAT16
+    } == set()
+
+
+def test_numbers_beyond_float16_are_left_alone() -> None:
+    made = autoencoder(rounded=False)
+    with torch.no_grad():
+        made.encoder[1][0].weight.fill_(1e6)  # type: ignore[index]
+    graph = onnx.load_model_from_string(float16.stored(export.graphs(made, IMAGES)["encoder"]))
+    assert all(tensor.data_type != onnx.TensorProto.FLOAT16 for tensor in graph.graph.initializer)

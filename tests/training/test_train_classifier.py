@@ -1,0 +1,260 @@
+"""`autoencoder-train classify`: strokes in four places, told apart from few labels."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import safetensors.numpy
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from tests.drawings import small_recipe
+from tests.training.data.test_mnist import written
+from training import train_classifier
+from training.__main__ import main
+from training.architectures import classifier
+from training.architectures.autoencoder import build
+from training.architectures.classifier import Classifier
+from training.data import datasets, labels, mnist_variations
+from training.errors import DataError, ParityError
+from training.export import package
+from training.recipe import Classification, Data, Dense, Optimization
+from training.recipe import build as recipe_of
+from training.train_classifier import Outcome
+
+NAMES = ("top", "bottom", "left", "right")
+
+
+def strokes(count: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """uint8 [count,12,12] of a stroke along one side, on weak noise, all different, and which side, uint8 [count]."""
+    generator = np.random.default_rng(0)
+    images, sides = generator.integers(0, 60, (count, 12, 12), np.uint8), (np.arange(count) % 4).astype(np.uint8)
+    for image, side in zip(images, sides, strict=True):
+        place = int(generator.integers(0, 5))
+        line = np.s_[place, :] if side < 2 else np.s_[:, place]
+        image[line] = 255
+        if side % 2:
+            image[:] = image[::-1, ::-1]
+    return images, sides
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with strokes.npz and small.toml (random and fine-tuned and frozen, two seeds)."""
+    monkeypatch.chdir(tmp_path)
+    images, sides = strokes(600)
+    np.savez(tmp_path / "strokes.npz", images=images, labels=sides, names=np.array(NAMES))
+    (tmp_path / "small.toml").write_text(
+        """
+name = "small"
+kind = "stacked"
+description = "A small one, for tests."
+data = { source = "strokes.npz" }
+architecture = { type = "dense", hidden = [32], latent_dim = 8, activation = "relu" }
+pretraining = { epochs = 2 }
+optimization = { epochs = 4, batch_size = 32, learning_rate = 3e-3 }
+
+[classification]
+labels = [3, 40]
+seeds = 2
+dropout = 0.1
+masking = 0.1
+optimization = { epochs = 25, batch_size = 32, learning_rate = 1e-2 }
+"""
+    )
+    return tmp_path
+
+
+def test_it_learns_reports_every_start_and_exports_what_torch_answers(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["classify", "small.toml"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2] == "| labels of each class | random | frozen | fine-tuned |"
+    rows = {int(cells[1]): [float(cell.split(" ± ")[0]) for cell in cells[2:5]] for cells in map(_cells, lines[4:6])}
+    assert set(rows) == {3, 40}
+    assert all(many <= one for one, many in zip(rows[3], rows[40], strict=True))  # more labels, fewer errors
+    assert rows[40][0] < 10  # a guess is wrong 75 times of 100
+    assert rows[40][2] < 10
+
+    out = here / "classifiers" / "small"
+    report = json.loads((out / "report.json").read_text())
+    assert report["classes"] == list(NAMES)
+    outcomes = [Outcome(**each) for each in report["outcomes"]]
+    assert {(o.start, o.labels, o.seed) for o in outcomes} == {
+        (start, each, seed) for start in ("random", "frozen", "fine-tuned") for each in (3, 40) for seed in (0, 1)
+    }
+    test = [o.test for o in outcomes if o.labels == 40 and o.start == "random" and o.test is not None]
+    assert rows[40][0] == pytest.approx(100 * np.mean(test), abs=0.006)
+
+    data = labels.load(Data(source="strokes.npz"))
+    session = onnxruntime.InferenceSession(out / "classifier.onnx")
+    probabilities = session.run(["probabilities"], {"image": data.data.test})[0]
+    assert probabilities.shape == (len(data.test), 4)
+    assert np.allclose(probabilities.sum(1), 1, atol=1e-5)
+    best = min(outcomes, key=lambda o: o.validation)
+    assert best.test is not None
+    assert (probabilities.argmax(1) != data.test).mean() == pytest.approx(best.test)
+    assert np.asarray(Image.open(out / "curve.png")).std() > 5
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.split("|")]
+
+
+def test_an_encoder_goes_along_as_safetensors_or_as_a_package(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["small.toml"]) == 0
+    quick = ["--set", "classification.labels=[]", "--set", "classification.seeds=1"]
+    assert main(["classify", "small.toml", "--tune", *quick]) == 0
+    file = here / "classifiers" / "small" / "encoder.safetensors"
+    weights = safetensors.numpy.load_file(file)
+    assert {name: value.shape for name, value in weights.items()} == {
+        "1.0.weight": (32, 144), "1.0.bias": (32,), "2.0.weight": (8, 32), "2.0.bias": (8,),
+    }  # fmt: skip
+    # the same run that left the package: its checkpoint is taken, and nothing is trained again
+    opened = train_classifier._of_package(Path("models/small"))
+    assert all(np.array_equal(opened[name], value) for name, value in weights.items())
+    tables = []
+    for encoder in (str(file), "models/small"):
+        capsys.readouterr()
+        assert (
+            main(["classify", "small.toml", "--tune", "--encoder", encoder, "--runs", encoder + "-runs", *quick]) == 0
+        )
+        tables.append(capsys.readouterr().out)
+    assert tables[0] == tables[1]
+    assert not (here / "classifiers" / "small" / "classifier.onnx").exists()  # --tune leaves the test split alone
+
+
+def test_masking_keeps_the_sum_of_the_inputs_and_noise_has_its_deviation() -> None:
+    seen: list[torch.Tensor] = []
+    images = strokes(40)[0][..., None]
+    for changes in ({}, {"masking": 0.4}, {"noise": 0.5}):
+        plan = Classification.model_validate({"optimization": {"epochs": 1}, **changes})
+        module = Classifier(build(Dense(latent_dim=4), images), 4, 4, plan, frozen=False).eval()
+        assert isinstance(module.encoder, torch.nn.Sequential)
+        module.encoder[0].register_forward_hook(lambda _module, _given, flat: seen.append(flat))
+        scaled = torch.full((40, 1, 12, 12), 0.5)
+        with torch.inference_mode():
+            module(scaled, torch.Generator().manual_seed(0))
+            module(scaled)
+    plain, _, masked, _, noisy, after = seen
+    assert torch.equal(plain, after)
+    assert masked.mean().item() == pytest.approx(0.5, rel=0.03)
+    assert (masked == 0).float().mean().item() == pytest.approx(0.4, abs=0.02)
+    assert (noisy - plain).std().item() == pytest.approx(0.5, rel=0.03)
+
+
+def test_a_frozen_encoder_stays_as_it_is_and_others_learn() -> None:
+    images, sides = strokes(80)
+    plan = Classification(optimization=Optimization(epochs=1, batch_size=16), dropout=0.2)
+    architecture = Dense(hidden=(16,), latent_dim=8, batch_norm=True)
+    for frozen in (True, False):
+        autoencoder = build(architecture, images[..., None])
+        module = Classifier(autoencoder, 8, 4, plan, frozen=frozen)
+        before = {name: tensor.clone() for name, tensor in module.encoder.state_dict().items()}
+        pair = (images[..., None], sides.astype(np.int64))
+        file = Path("never")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("training.engine.checkpoint.save", lambda *_: None)
+            classifier.learn(module, pair, pair, plan, seed=0, file=file, fingerprint="", title="")
+        same = [torch.equal(before[name], tensor) for name, tensor in module.encoder.state_dict().items()]
+        assert all(same) if frozen else not any(same)
+
+
+def test_a_classifier_that_answers_otherwise_is_not_exported() -> None:
+    images, _ = strokes(20)
+    plan = Classification(optimization=Optimization(epochs=1))
+    module = Classifier(build(Dense(latent_dim=4), images[..., None]), 4, 4, plan, frozen=True).eval()
+    expected = classifier.answers(module, images[..., None])
+    assert package.classifier(module, images[..., None], expected)[1] < 1e-5
+    with pytest.raises(ParityError, match="no classifier was written"):
+        package.classifier(module, images[..., None], expected + 0.01)
+
+
+def test_few_labels_get_more_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.engine.checkpoint.save", lambda *_: None)
+    images, sides = strokes(64)
+    for steps, epochs in ((0, 2), (3, 2), (9, 5)):
+        plan = Classification(optimization=Optimization(epochs=2, batch_size=32), steps=steps)
+        module = Classifier(build(Dense(latent_dim=4), images[..., None]), 4, 4, plan, frozen=True)
+        pair = (images[..., None], sides.astype(np.int64))
+        history = classifier.learn(module, pair, pair, plan, seed=0, file=Path("never"), fingerprint="", title="")
+        assert len(history.loss) == epochs
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (["--set", "classification=none"], r"small has no section \[classification\]"),
+        (["--set", "data.source=images.npy"], "has no labels"),
+        (["--set", "data.source=short.npz"], "one whole number from 0 for each of the 600 samples"),
+        (["--set", "data.source=unnamed.npz"], "2 names for 4 classes"),
+        (["--set", "classification.dropout=1"], "classification.dropout: Input should be less than 1"),
+        (["--encoder", "nowhere.safetensors"], "nowhere.safetensors cannot be read as safetensors"),
+        (["--encoder", "small.toml"], "small.toml cannot be read as safetensors"),
+        (["--encoder", "other.safetensors"], "not an encoder of the architecture of recipe small"),
+        (["--encoder", "."], "holds no package"),
+    ],
+)
+def test_what_a_user_can_put_right_is_one_line(
+    here: Path, changes: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, sides = strokes(600)
+    np.save("images.npy", images)
+    np.savez("short.npz", images=images, labels=sides[:-1])
+    np.savez("unnamed.npz", images=images, labels=sides, names=np.array(NAMES[:2]))
+    safetensors.numpy.save_file({"1.0.weight": np.zeros((3, 3), np.float32)}, "other.safetensors")
+    assert main(["classify", "small.toml", *changes]) == 2
+    said = capsys.readouterr().err
+    assert re.search(sentence, said)
+    assert said.startswith("autoencoder-train: ")
+    assert said.count("\n") == 1
+
+
+def test_few_labels_are_as_many_of_each_class() -> None:
+    known = np.array([0] * 10 + [1] * 5 + [2] * 2)
+    chosen = labels.few(known, 4, np.random.default_rng(0))
+    assert np.bincount(known[chosen]).tolist() == [4, 4, 2]
+    assert len(set(chosen.tolist())) == len(chosen)
+    assert not np.array_equal(chosen, labels.few(known, 4, np.random.default_rng(1)))
+
+
+def test_labels_of_idx_files_stand_by_their_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTOENCODER_DATA", str(tmp_path))
+    written(tmp_path / "mnist")
+    data = labels.load(Data(source="mnist", validation_samples=15))
+    images = datasets.load(Data(source="mnist")).train
+    by_image = {image.tobytes(): int(label) for image, label in zip(data.data.train, data.train, strict=True)}
+    assert len(data.train) == 85
+    assert data.test.tolist() == [i % 10 for i in range(100, 120)]
+    assert sum(image.tobytes() in by_image for image in images) > 50
+
+
+def test_sets_of_larochelle_are_turned_or_on_noise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTOENCODER_DATA", str(tmp_path))
+    monkeypatch.setattr(mnist_variations, "SIZES", (60, 20, 40))
+    written(tmp_path / "mnist")
+    basic, turned, noisy = (labels.load(Data(source=source)) for source in mnist_variations.SETS)
+    for made in (basic, turned, noisy):
+        assert [len(part) for part in (made.train, made.validation, made.test)] == [60, 20, 40]
+        assert np.array_equal(made.train, basic.train)
+    assert (noisy.data.train >= basic.data.train).all()
+    assert 100 < noisy.data.train[basic.data.train == 0].mean() < 155
+    # turning keeps ink near the centre where it is, and moves what is away from it
+    assert not np.array_equal(turned.data.train, basic.data.train)
+    side = mnist_variations.changed(
+        np.pad(np.full((1, 2, 2), 255, np.uint8), ((0, 0), (5, 5), (5, 5))), "mnist-rot", np.random.default_rng(0)
+    )
+    assert side[0, 5:7, 5:7].min() > 150
+    with pytest.raises(DataError, match="validation_samples is for mnist"):
+        datasets.load(Data(source="mnist-rot", validation_samples=5))
+
+
+def test_what_the_classifier_is_told_does_not_touch_the_autoencoder(here: Path) -> None:
+    plain = recipe_of(small_recipe("strokes.npz"), {}, "a")
+    told = recipe_of(small_recipe("strokes.npz", classification={"optimization": {"epochs": 3}}), {}, "a")
+    assert plain.digest == told.digest

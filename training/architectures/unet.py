@@ -1,0 +1,147 @@
+"""A denoiser with skip connections: what is left of an autoencoder that may look past its bottleneck.
+
+image -> scaling -> [halved by pixel unshuffle] -> [blocks, halve] ... blocks ... [enlarge, + skip, blocks] -> noise
+image - noise -> scaling back -> denoised
+
+U-Net (Ronneberger et al., MICCAI 2015) of residual blocks, that predicts the noise (Zhang et al., "Beyond a Gaussian
+Denoiser", IEEE TIP 2017, section III). With `unshuffle` 2 it works at half size from its first layer on (Zhang et al.,
+"FFDNet", IEEE TIP 2018, section III-B): a quarter of the arithmetic, enough for pages; photographs lose fine texture
+by it. No normalisation: a pixel's output depends on its surroundings alone, `halo` pixels to each side, so any image
+can be cut into tiles without a seam.
+
+With `context` the lowest level also sees the maximum of each of its channels over a neighbourhood: how dark the darkest
+ink nearby is tells ink from stain, and convolutions, which add, are slow to learn it.
+"""
+
+import copy
+import itertools
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from training.architectures.autoencoder import PixelScaling
+from training.recipe import Unet
+
+
+class Conv(nn.Module):
+    """A convolution whose weights are stored as the matrix [out, in * k * k] that Muon steps on."""
+
+    def __init__(self, before: int, after: int, kernel: int, stride: int = 1, *, gain: float = 1.0) -> None:
+        super().__init__()
+        self.shape, self.stride = (after, before, kernel, kernel), stride
+        self.padding = kernel // 2 if stride == 1 else 0
+        features = before * kernel * kernel
+        self.weight = nn.Parameter(torch.randn(after, features) * gain * math.sqrt(2 / features))
+        self.bias = nn.Parameter(torch.zeros(after))
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight.view(self.shape).contiguous(memory_format=torch.channels_last)
+        return F.conv2d(x, weight, self.bias, self.stride, self.padding)
+
+    def plain(self) -> nn.Conv2d:
+        """The same convolution with its weights in torch's usual shape."""
+        after, before, kernel, _ = self.shape
+        conv = nn.Conv2d(before, after, kernel, self.stride, self.padding)
+        conv.weight.data, conv.bias.data = self.weight.data.view(self.shape), self.bias.data  # type: ignore[union-attr]
+        return conv
+
+
+class Block(nn.Module):
+    """x + conv(relu(conv(x))), 3x3 (He et al., CVPR 2016, section 3.2); nearly the identity at first."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.inner, self.outer = Conv(width, width, 3), Conv(width, width, 3, gain=0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.outer(F.relu(self.inner(x)))  # type: ignore[no-any-return]
+
+
+class Enlarge(nn.Module):
+    """[N,C,H,W] -> [N,C',2H,2W] by a 1x1 convolution and pixel shuffle (Shi et al., CVPR 2016)."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.spread = Conv(before, after * 4, 1, gain=0.7)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pixel_shuffle(self.spread(x), 2)
+
+
+class Denoiser(nn.Module):
+    """`forward`: float [N,C,H,W] in 0..1 -> the same, noise removed; `denoise`: the port, uint8 [N,H,W,C].
+
+    H and W must be multiples of `stride`.
+    """
+
+    def __init__(self, recipe: Unet) -> None:
+        super().__init__()
+        self.recipe = recipe
+        self.scaling = PixelScaling()
+        widths, pixels = recipe.widths, recipe.channels * recipe.unshuffle**2
+        self.first = Conv(pixels, widths[0], 3)
+        self.encoder = nn.ModuleList(_blocks(w, n) for w, n in zip(widths, recipe.encoder_blocks, strict=True))
+        self.halve = nn.ModuleList(Conv(a, b, 2, stride=2) for a, b in itertools.pairwise(widths))
+        self.enlarge = nn.ModuleList(Enlarge(b, a) for a, b in itertools.pairwise(widths))
+        self.decoder = nn.ModuleList(_blocks(w, n) for w, n in zip(widths, recipe.decoder_blocks, strict=False))
+        self.context = Conv(widths[-1], widths[-1], 1, gain=0.5) if recipe.context else None
+        self.last = Conv(widths[0], pixels, 3, gain=0.1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.first(self._smaller(image))
+        skips: list[Tensor] = []
+        for level, blocks in enumerate(self.encoder):
+            if self.context is not None and level == len(self.halve):
+                x = x + self.context(F.max_pool2d(x, self.recipe.context, 1, self.recipe.context // 2))
+            x = blocks(x)
+            if level < len(self.halve):
+                skips.append(x)
+                x = self.halve[level](x)
+        for level in reversed(range(len(self.enlarge))):
+            x = self.decoder[level](self.enlarge[level](x) + skips[level])
+        return image + self._larger(self.last(x))
+
+    def denoise(self, image: Tensor) -> Tensor:
+        return self.scaling.inverse(self(self.scaling(image)))
+
+    def _smaller(self, image: Tensor) -> Tensor:
+        return image if self.recipe.unshuffle == 1 else F.pixel_unshuffle(image, self.recipe.unshuffle)
+
+    def _larger(self, x: Tensor) -> Tensor:
+        return x if self.recipe.unshuffle == 1 else F.pixel_shuffle(x, self.recipe.unshuffle)
+
+    @property
+    def stride(self) -> int:
+        return int(self.recipe.unshuffle * 2 ** (len(self.recipe.widths) - 1))
+
+    @property
+    def halo(self) -> int:
+        """Pixels: nothing farther away reaches an output pixel. A 3x3 convolution at 1/s of the size reaches s."""
+        scales = [self.recipe.unshuffle * 2**level for level in range(len(self.recipe.widths))]
+        blocks = [
+            e + d for e, d in itertools.zip_longest(self.recipe.encoder_blocks, self.recipe.decoder_blocks, fillvalue=0)
+        ]
+        reach = (
+            2 * scales[0]
+            + self.recipe.context // 2 * scales[-1]
+            + sum(2 * n * scale for n, scale in zip(blocks, scales, strict=True))
+            + self.stride
+            - 1
+        )
+        return int(-(-reach // self.stride) * self.stride)
+
+
+def plain(denoiser: Denoiser) -> Denoiser:
+    """A copy with plain convolutions, for export: a runtime prepares weights once that are constants, not views."""
+    copied = copy.deepcopy(denoiser)
+    for module in list(copied.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, Conv):
+                setattr(module, name, child.plain())
+    return copied
+
+
+def _blocks(width: int, count: int) -> nn.Sequential:
+    return nn.Sequential(*[Block(width) for _ in range(count)])

@@ -1,0 +1,56 @@
+"""Google's Quick, Draw! drawings: `quickdraw/cats`, the very drawings that the published models were trained on.
+
+From a data folder if there is one ($AUTOENCODER_DATA, ./data, ../shared/data), else from Google's file:
+full numpy bitmaps, uint8 [N, 784], ink 255 on 0, CC BY 4.0 (googlecreativelab/quickdraw-dataset).
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.data.download import cache, fetch
+from training.errors import DataError
+
+URL = "https://storage.googleapis.com/quickdraw_dataset/full/numpy_bitmap/cat.npy"
+LICENCE = "CC BY 4.0 (Google, The Quick, Draw! Dataset)"
+
+
+def data_folders() -> list[Path]:
+    """Where data sets may already lie."""
+    named = os.environ.get("AUTOENCODER_DATA")
+    return [Path(named)] if named else [Path("data"), Path("../shared/data")]
+
+
+def cats() -> Path:
+    """An .npz with `images` uint8 [4960,28,28]; downloads Google's file (97 MB) where no folder holds it."""
+    for folder in data_folders():
+        if (path := folder / "quickdraw" / "cats.npz").is_file():
+            return path
+    selected = cache() / "quickdraw" / "cats.npz"
+    if not selected.is_file():
+        everything = fetch(URL, cache() / "quickdraw" / "cat.npy")
+        images = select(np.load(everything, mmap_mode="r", allow_pickle=False))
+        part = selected.with_suffix(".part.npz")
+        np.savez_compressed(part, images=images)
+        part.replace(selected)
+    return selected
+
+
+def select(everything: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The first 4,000 drawings and every 100th of the first 100,000, without empty ones and exact duplicates.
+
+    Args:
+        everything: uint8 [N, 784], Google's file.
+    Returns:
+        uint8 [n, 28, 28] in the file's order of first appearance.
+    """
+    if everything.ndim != 2 or everything.shape[1] != 784 or everything.dtype != np.uint8:
+        raise DataError(f"Google's file holds {everything.dtype} {list(everything.shape)}, expected uint8 [N, 784]")
+    count = len(everything)
+    wanted = [*range(min(4000, count)), *range(4000, min(100_000, count), 100)]
+    drawings = np.ascontiguousarray(everything[wanted])
+    drawings = drawings[drawings.any(axis=1)]
+    _, first = np.unique(drawings, axis=0, return_index=True)
+    return drawings[np.sort(first)].reshape(-1, 28, 28)

@@ -1,0 +1,164 @@
+"""The pictures of a report: what one looks at before believing a number. PNG bytes, drawn from held-out samples.
+
+Always the first samples of the test split, never chosen ones.
+"""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+
+from training.engine.loop import History
+
+Array = NDArray[Any]
+
+COLUMNS = 10
+INK, ACCENT, FAINT = "#1f2937", "#c2410c", "#9ca3af"
+MAP_SAMPLES = 500
+
+
+def rows(labelled: Sequence[tuple[str, Array]]) -> bytes:
+    """A labelled row per entry, a column per sample: images uint8 [N,H,W,C], latents float [N,...], vectors [N,D]."""
+    columns = min(COLUMNS, len(labelled[0][1]))
+    figure = Figure(figsize=(1.35 + 0.95 * columns, 1.0 * len(labelled)), dpi=100, facecolor="white")
+    axes = figure.subplots(len(labelled), columns, squeeze=False)
+    for (label, samples), line in zip(labelled, axes, strict=True):
+        for axis, sample in zip(line, samples, strict=False):
+            _draw(axis, sample)
+        line[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=10, color=INK, labelpad=8)
+    figure.subplots_adjust(
+        left=1.3 / (1.35 + 0.95 * columns), right=0.995, top=0.99, bottom=0.01, wspace=0.05, hspace=0.06
+    )
+    return _png(figure)
+
+
+def before_after(shown: Sequence[tuple[str, Array, Array, Array]], height: int = 220) -> bytes:
+    """A row per image: its label, then the top left of noisy, denoised, clean, uint8 [H,W,C], pixel by pixel."""
+    width = max(min(row[1].shape[1], 420) for row in shown)
+    figure = Figure(
+        figsize=((3 * width + 20) / 100, (height + 18) * len(shown) / 100 + 0.2), dpi=100, facecolor="white"
+    )
+    axes = figure.subplots(len(shown), 3, squeeze=False)
+    for (label, *images), line in zip(shown, axes, strict=True):
+        for axis, image in zip(line, images, strict=True):
+            _draw(axis, image[:height, :width])
+        line[0].set_title(label, fontsize=9, color=INK, loc="left", pad=3)
+    for axis, title in zip(axes[0], ("noisy", "denoised", "clean"), strict=True):
+        axis.set_title(title, fontsize=9, color=FAINT, loc="right", pad=3)
+    figure.subplots_adjust(
+        left=0.005, right=0.995, top=1 - 0.2 / len(shown) / 2.4, bottom=0.005, wspace=0.01, hspace=0.09
+    )
+    return _png(figure)
+
+
+def learning_curve(curves: Sequence[tuple[str, History]], unit: str) -> bytes:
+    """Training loss and validation error over epochs, log scale, one panel per curve; the kept epoch is marked.
+
+    A loss that is no error and falls below 0, as PSNR does, is left out.
+    """
+    figure = Figure(figsize=(4.2 * len(curves), 3.2), dpi=100, facecolor="white", layout="constrained")
+    for axis, (title, history) in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves, strict=True):
+        epochs = np.arange(1, len(history.loss) + 1)
+        if min(history.loss) > 0:
+            axis.plot(epochs, history.loss, color=FAINT, label="training loss (corrupted, augmented)")
+        axis.plot(epochs, history.validation, color=ACCENT, label="validation error")
+        axis.plot(history.best + 1, history.validation[history.best], "o", color=ACCENT, markersize=5)
+        style(axis, title, "epoch", unit)
+        axis.set_yscale("log")
+        axis.legend(frameon=False, fontsize=8)
+    return _png(figure)
+
+
+def error_histogram(errors: NDArray[np.float64], baselines: Sequence[tuple[str, float]], unit: str) -> bytes:
+    """How the held-out samples' reconstruction errors are spread, with means and baselines as lines."""
+    figure = Figure(figsize=(5.6, 3.2), dpi=100, facecolor="white", layout="constrained")
+    axis = figure.subplots()
+    axis.hist(errors, bins=40, color="#fdba74")
+    axis.axvline(float(errors.mean()), color=ACCENT, label=f"mean {errors.mean():.4g}")
+    for (name, value), dashes in zip(baselines, ("--", ":", "-."), strict=False):
+        axis.axvline(value, color=INK, linestyle=dashes, linewidth=1, label=f"{name} {value:.4g}")
+    style(axis, f"{len(errors)} held-out samples", unit, "samples")
+    axis.legend(frameon=False, fontsize=8)
+    return _png(figure)
+
+
+def latent_map(latents: Array, samples: Array, seed: int) -> bytes:
+    """Held-out samples placed by their latents: t-SNE in two dimensions (van der Maaten & Hinton, JMLR 9, 2008)."""
+    flat = latents[:MAP_SAMPLES].reshape(min(len(latents), MAP_SAMPLES), -1).astype(np.float64)
+    if flat.shape[1] > 50 and len(flat) > 50:
+        flat = PCA(50, random_state=seed).fit_transform(flat)
+    if flat.shape[1] > 2 and len(flat) > 4:
+        tsne = TSNE(2, perplexity=min(30, (len(flat) - 1) / 3), init="random", random_state=seed)
+        flat = tsne.fit_transform(flat)
+    elif flat.shape[1] == 1:
+        flat = np.concatenate([flat, np.zeros_like(flat)], 1)
+    figure = Figure(figsize=(7.2, 7.2), dpi=100, facecolor="black" if samples.ndim == 4 else "white")
+    axis = figure.add_axes((0, 0, 1, 1))
+    low, high = flat.min(0), flat.max(0)
+    places = (flat - low) / np.where(high > low, high - low, 1) * 0.94 + 0.03
+    if samples.ndim == 4:
+        for place, sample in zip(places, samples, strict=False):
+            extent = (place[0] - 0.018, place[0] + 0.018, place[1] - 0.018, place[1] + 0.018)
+            _draw(axis, sample, extent)
+    else:
+        axis.scatter(places[:, 0], places[:, 1], s=14, color=ACCENT, alpha=0.7, linewidths=0)
+    axis.set(xlim=(0, 1), ylim=(0, 1))
+    axis.set_axis_off()
+    return _png(figure)
+
+
+def _draw(axis: Axes, sample: Array, extent: tuple[float, float, float, float] | None = None) -> None:
+    axis.set(xticks=[], yticks=[])
+    for spine in axis.spines.values():
+        spine.set_visible(False)
+    if sample.dtype == np.uint8:
+        image = sample[..., 0] if sample.shape[2] == 1 else sample
+        axis.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest", extent=extent)
+    elif sample.ndim == 1 and len(sample) > 64:
+        axis.plot(sample, color=INK, linewidth=0.9)
+    else:
+        grid = _latent_grid(sample)
+        limit = float(np.abs(grid).max()) or 1.0
+        axis.imshow(grid, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest", aspect="auto")
+
+
+def _latent_grid(latent: Array) -> Array:
+    """A latent as a picture: flat numbers in rows of a near-square, channels [C,H,W] side by side."""
+    if latent.ndim == 3:
+        channels, height, width = latent.shape
+        across = int(np.ceil(np.sqrt(channels)))
+        padded = np.zeros((across * -(-channels // across), height, width), latent.dtype)
+        padded[:channels] = latent
+        return padded.reshape(-1, across, height, width).transpose(0, 2, 1, 3).reshape(-1, across * width)
+    flat = latent.reshape(-1)
+    root = int(np.ceil(np.sqrt(len(flat))))
+    across = next((n for n in range(root, 2 * root + 1) if len(flat) % n == 0), root)  # 32 numbers: 4 rows of 8
+    padded = np.zeros(across * -(-len(flat) // across), flat.dtype)
+    padded[: len(flat)] = flat
+    return padded.reshape(-1, across)
+
+
+def style(axis: Axes, title: str, x: str, y: str) -> None:
+    axis.set_title(title, fontsize=10, color=INK)
+    axis.set_xlabel(x, fontsize=9)
+    axis.set_ylabel(y, fontsize=9)
+    axis.tick_params(labelsize=8)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _png(figure: Figure) -> bytes:
+    return encoded(figure, "png")
+
+
+def encoded(figure: Figure, form: str) -> bytes:
+    """The figure's file: "png", "svg" or "pdf", the same bytes each time."""
+    buffer = io.BytesIO()
+    fixed = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    figure.savefig(buffer, format=form, metadata=fixed[form])
+    return buffer.getvalue()

@@ -1,0 +1,61 @@
+"""Where weights come from, for the manifest: recipe, data, seed, date, code, versions."""
+
+import datetime
+import platform
+import subprocess
+from collections.abc import Sized
+from pathlib import Path
+from typing import Protocol
+
+import onnx
+import onnxruntime
+import torch
+
+from service.model.manifest import Data, Training
+from training import __version__
+from training.recipe import Recipe
+
+
+class Splits(Protocol):
+    """Datasets and patches both are."""
+
+    @property
+    def source(self) -> str: ...
+    @property
+    def licence(self) -> str: ...
+    @property
+    def train(self) -> Sized: ...
+    @property
+    def validation(self) -> Sized: ...
+    @property
+    def test(self) -> Sized: ...
+
+
+def of(recipe: Recipe, data: Splits) -> Training:
+    return Training(
+        recipe=recipe.name,
+        recipe_sha256=recipe.digest,
+        data=Data(
+            source=data.source, licence=data.licence,
+            train=len(data.train), validation=len(data.validation), test=len(data.test),
+        ),
+        seed=recipe.seed,
+        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        code_revision=_revision(),
+        versions={
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "onnx": onnx.__version__,
+            "onnxruntime": onnxruntime.__version__,
+        },
+    )  # fmt: skip
+
+
+def _revision() -> str:
+    """The commit of a checkout, else the version of the package."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=12", "HEAD"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    except OSError:
+        return __version__
+    return found.stdout.strip() if found.returncode == 0 else __version__

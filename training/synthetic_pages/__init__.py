@@ -1,0 +1,1 @@
+"""Synthetic scanned pages: text, paper, degradation."""

@@ -1,0 +1,160 @@
+"""Makes a file of scanned pages to learn from.
+
+`python -m training.synthetic_pages.generate --pages 1000 --split train --out pages.npz`:
+
+fonts and text of one split -> typesetting.page ---+-> degradation.degrade ---------+-> `clean` and `noisy`,
+a piece of a clean page of NoisyOffice's train ----+-> NoisyOffice's own paper and law of ink ---+   uint8 [N,H,W]
+the same piece of its noisy page, as it is ------------------------------------------------------+
+
+The same seed, size, fonts and text give the same file. Page k has its own generator, so a longer file begins with the
+pages of a shorter one. With --noisy-office, three pages in twenty are set and degraded here, two are set here and laid
+on a sheet of the corpus, fifteen are of the corpus: one in three of these as it is, which shows how ink really lies
+on a sheet, two laid on another sheet. With --only, all are of the corpus.
+"""
+
+import argparse
+import hashlib
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from training.errors import DataError, TrainingError
+from training.synthetic_pages.degradation import degrade
+from training.synthetic_pages.fonts import FontBook, Split
+from training.synthetic_pages.noisyoffice import Corpus, Pair, load
+from training.synthetic_pages.text import Prose
+from training.synthetic_pages.typesetting import page
+
+Pages = NDArray[np.uint8]
+
+AS_IT_IS = 1 / 3  # share of the corpus's pieces whose noisy page is the corpus's own
+
+
+def pairs(count: int, size: int, seed: int, fonts: FontBook, text: Prose) -> Iterator[tuple[Pages, Pages]]:
+    """`count` pairs (clean, noisy), each uint8 [size,size]."""
+    for number in range(count):
+        rng = np.random.default_rng([seed, number])
+        clean = page(rng, size, size, fonts, text)
+        yield clean, degrade(clean, rng)
+
+
+def mixed_pairs(
+    count: int, size: int, seed: int, writer: tuple[FontBook, Prose] | None, scans: Sequence[Pair]
+) -> Iterator[tuple[Pages, Pages]]:
+    """`count` pairs (clean, noisy), each uint8 [size,size], three of four of the corpus's text on the corpus's sheets.
+
+    Args:
+        writer: fonts and text for the others; None: all of them are the corpus's.
+        scans: the train pages of the corpus.
+    """
+    corpus = Corpus(scans)
+    for number in range(count):
+        rng = np.random.default_rng([seed, number])
+        kind = rng.integers(20) if writer else 20
+        if writer and kind < 5:
+            clean = page(rng, size, size, *writer)
+            yield clean, degrade(clean, rng) if kind < 3 else corpus.recombine(clean, rng)
+        else:
+            clean, noisy = _piece(rng, scans[int(rng.integers(len(scans)))], size)
+            yield clean, noisy if rng.random() < AS_IT_IS else corpus.recombine(clean, rng)
+
+
+def _piece(rng: np.random.Generator, pair: Pair, size: int) -> Pages:
+    """uint8 [2,size,size]: clean and noisy, mirrored past the page's edge; one in four is upside down or mirrored."""
+    short = [max(size - there, 0) for there in pair.clean.shape]
+    sheet = np.pad(np.dstack([pair.clean, pair.noisy]), [(0, short[0]), (0, short[1]), (0, 0)], mode="symmetric")
+    y, x = (int(rng.integers(there - size + 1)) for there in sheet.shape[:2])
+    piece = sheet[y : y + size, x : x + size]
+    if rng.random() < 0.25:
+        piece = piece[:: rng.choice([1, -1]), :: rng.choice([1, -1])]
+    return np.ascontiguousarray(np.moveaxis(piece, -1, 0))
+
+
+def fingerprint() -> str:
+    """Of the code that draws pages: 8 hex digits that change when pages may look different."""
+    modules = ("degradation", "fonts", "noisyoffice", "generate", "paper", "strokes", "text", "typesetting")
+    code = b"".join(Path(__file__).with_name(f"{module}.py").read_bytes() for module in modules)
+    return hashlib.sha256(code).hexdigest()[:8]
+
+
+def contact_sheet(clean: Pages, noisy: Pages, columns: int = 4) -> Pages:
+    """Up to 12 pairs side by side, clean left of noisy; uint8 [H,W]."""
+    cells = [np.pad(np.concatenate(pair, 1), 3) for pair in zip(clean[:12], noisy[:12], strict=True)]
+    while len(cells) % columns:
+        cells.append(np.zeros_like(cells[0]))
+    rows = [np.concatenate(cells[start : start + columns], 1) for start in range(0, len(cells), columns)]
+    return np.concatenate(rows, 0)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit code 0, or 2 with one line on standard error."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.synthetic_pages.generate", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("--pages", type=int, required=True, help="number of pairs")
+    parser.add_argument("--size", type=int, default=512, help="pixels a side (default 512)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--split", choices=("train", "validation", "test"), default="train", help="of fonts and text")
+    parser.add_argument("--out", type=Path, required=True, help=".npz with clean and noisy, uint8 [N,H,W]")
+    parser.add_argument("--noisy-office", type=Path, help="folder of the corpus; its split train is mixed in")
+    parser.add_argument("--only", action="store_true", help="nothing but the corpus")
+    parser.add_argument("--sheet", type=Path, help="also a PNG of the first 12 pairs, to look at")
+    asked = parser.parse_args(arguments)
+    try:
+        make(
+            asked.pages, asked.size, asked.seed, asked.split, asked.out,
+            noisy_office=asked.noisy_office, only=asked.only, sheet=asked.sheet,
+        )  # fmt: skip
+    except TrainingError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return 0
+
+
+def make(
+    count: int,
+    size: int,
+    seed: int,
+    split: Split,
+    out: Path,
+    *,
+    noisy_office: Path | None = None,
+    only: bool = False,
+    sheet: Path | None = None,
+) -> None:
+    """The command's work: writes `out`, .npz of `clean` and `noisy`; DataError says what cannot be done."""
+    if count < 1 or not 64 <= size <= 4096:
+        raise DataError(f"{count} pages of {size} pixels: at least 1 page, of 64 to 4096 pixels a side")
+    if noisy_office and split != "train":
+        raise DataError("--noisy-office is for --split train: the corpus has splits of its own")
+    if only and not noisy_office:
+        raise DataError("--only needs --noisy-office FOLDER")
+    writer = None if only else (FontBook.installed(split), Prose(split))
+    if noisy_office:
+        made = mixed_pairs(count, size, seed, writer, load(noisy_office, "train"))
+    elif writer:
+        made = pairs(count, size, seed, *writer)
+    _write(made, count, size, out, sheet)
+
+
+def _write(made: Iterator[tuple[Pages, Pages]], count: int, size: int, out: Path, sheet: Path | None) -> None:
+    clean, noisy = np.empty((2, count, size, size), np.uint8)
+    for number, pair in enumerate(tqdm(made, total=count, unit="page", disable=None)):
+        clean[number], noisy[number] = pair
+    part = out.with_name(out.name + ".part.npz")
+    try:
+        np.savez_compressed(part, clean=clean, noisy=noisy)
+        part.replace(out)
+        if sheet:
+            cv2.imwrite(str(sheet), contact_sheet(clean, noisy))
+    except OSError as error:
+        raise DataError(f"{out} cannot be written: {error.strerror or error}") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())
