@@ -9,6 +9,7 @@ import argparse
 import copy
 import itertools
 import json
+import math
 import statistics
 import sys
 from collections.abc import Sequence
@@ -20,19 +21,21 @@ import onnx
 import safetensors
 import safetensors.torch
 import torch
+import torch.nn.functional as F
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from onnx import numpy_helper
-from torch import Tensor
+from torch import Tensor, nn
 
 from service.model import package
 from training import compare, train_autoencoder
 from training.architectures import autoencoder as architectures
-from training.architectures import classifier
 from training.architectures.autoencoder import Autoencoder
 from training.architectures.classifier import Classifier
 from training.data import labels
 from training.data.labels import Labelled
 from training.engine import checkpoint
+from training.engine.loop import History, fit, steps_of_epoch
 from training.errors import DataError, RecipeError
 from training.evaluation import autoencoders, figures
 from training.export import package as export
@@ -87,7 +90,7 @@ def main(asked: argparse.Namespace, recipe: Recipe, device: torch.device) -> Non
     sys.stdout.write(table(outcomes, len(data.test)))
     if best is not None and not asked.tune:
         graph, difference = export.classifier(
-            best[1].cpu(), data.data.test, classifier.answers(best[1], data.data.test)
+            best[1].cpu(), data.data.test, predict_probabilities(best[1], data.data.test)
         )
         checkpoint.write(out / "classifier.onnx", graph, "the classifier")
         if len(plan.labels) > 1:
@@ -116,7 +119,7 @@ def one(
         latent = autoencoders.latent_size(first, sets)
         module = Classifier(first, latent, len(data.names), plan, frozen=start == "frozen").to(device)
     name = f"{start}, {each or 'all'} labels, seed {seed}"
-    history = classifier.learn(
+    history = fit_classifier(
         module,
         (sets.train[train], data.train[train]),
         (sets.validation[held_out], data.validation[held_out]),
@@ -131,7 +134,57 @@ def one(
 
 
 def wrong_share(module: Classifier, samples: np.ndarray, truth: labels.Labels) -> float:
-    return float((classifier.answers(module, samples).argmax(1) != truth).mean())
+    return float((predict_probabilities(module, samples).argmax(1) != truth).mean())
+
+
+def fit_classifier(
+    classifier: Classifier,
+    train: tuple[NDArray[np.generic], labels.Labels],
+    validation: tuple[NDArray[np.generic], labels.Labels],
+    plan: Classification,
+    *,
+    seed: int,
+    file: Path,
+    fingerprint: str,
+    title: str,
+) -> History:
+    """Fit in place on samples as stored and their labels; the kept epoch is the one of least validation error.
+
+    The error is the share of wrong answers and, smaller than any such, the cross-entropy, which decides between equals.
+    """
+    device = next(classifier.parameters()).device
+    samples, classes = (torch.from_numpy(part).to(device) for part in train)
+    held_out, truth = (torch.from_numpy(part).to(device) for part in validation)
+
+    def objective(module: nn.Module, indices: Tensor, _progress: float, generator: torch.Generator) -> Tensor:
+        scores = module(classifier.scaling(samples[indices]), generator)
+        return F.cross_entropy(scores.float(), classes[indices])
+
+    def validate(module: nn.Module) -> float:
+        parts = [module(classifier.scaling(part)).float() for part in torch.split(held_out, autoencoders.BATCH)]
+        scores = torch.cat(parts)
+        wrong = float((scores.argmax(1) != truth).float().mean())
+        tie = float(F.cross_entropy(scores, truth))
+        return wrong + tie / (1 + tie) / (10 * len(truth))
+
+    steps = steps_of_epoch(len(samples), plan.optimization.batch_size)
+    epochs = max(plan.optimization.epochs, math.ceil(plan.steps / steps))
+    optimization = plan.optimization.model_copy(update={"epochs": epochs})
+    return fit(
+        classifier, torch.arange(len(samples), device=device), objective, validate, optimization,
+        generator=torch.Generator(device).manual_seed(seed), file=file, fingerprint=fingerprint, title=title,
+    )  # fmt: skip
+
+
+def predict_probabilities(classifier: Classifier, samples: NDArray[np.generic]) -> NDArray[np.float32]:
+    """Probabilities float32 [N,classes] of samples as stored."""
+    device = next(classifier.parameters()).device
+    with torch.inference_mode():
+        parts = [
+            classifier.probabilities(part.to(device)).cpu()
+            for part in torch.split(torch.from_numpy(samples), autoencoders.BATCH)
+        ]
+    return torch.cat(parts).numpy()
 
 
 def stored(autoencoder: Autoencoder, recipe: Recipe) -> bytes:

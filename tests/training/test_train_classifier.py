@@ -16,7 +16,6 @@ from tests.drawings import small_recipe
 from tests.training.data.test_mnist import written
 from training import train_classifier
 from training.__main__ import main
-from training.architectures import classifier
 from training.architectures.autoencoder import build
 from training.architectures.classifier import Classifier
 from training.data import datasets, labels, mnist_variations
@@ -160,7 +159,7 @@ def test_a_frozen_encoder_stays_as_it_is_and_others_learn() -> None:
         file = Path("never")
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("training.engine.checkpoint.save", lambda *_: None)
-            classifier.learn(module, pair, pair, plan, seed=0, file=file, fingerprint="", title="")
+            train_classifier.fit_classifier(module, pair, pair, plan, seed=0, file=file, fingerprint="", title="")
         same = [torch.equal(before[name], tensor) for name, tensor in module.encoder.state_dict().items()]
         assert all(same) if frozen else not any(same)
 
@@ -169,7 +168,7 @@ def test_a_classifier_that_answers_otherwise_is_not_exported() -> None:
     images, _ = strokes(20)
     plan = Classification(optimization=Optimization(epochs=1))
     module = Classifier(build(Dense(latent_dim=4), images[..., None]), 4, 4, plan, frozen=True).eval()
-    expected = classifier.answers(module, images[..., None])
+    expected = train_classifier.predict_probabilities(module, images[..., None])
     assert package.classifier(module, images[..., None], expected)[1] < 1e-5
     with pytest.raises(ParityError, match="no classifier was written"):
         package.classifier(module, images[..., None], expected + 0.01)
@@ -182,7 +181,9 @@ def test_few_labels_get_more_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
         plan = Classification(optimization=Optimization(epochs=2, batch_size=32), steps=steps)
         module = Classifier(build(Dense(latent_dim=4), images[..., None]), 4, 4, plan, frozen=True)
         pair = (images[..., None], sides.astype(np.int64))
-        history = classifier.learn(module, pair, pair, plan, seed=0, file=Path("never"), fingerprint="", title="")
+        history = train_classifier.fit_classifier(
+            module, pair, pair, plan, seed=0, file=Path("never"), fingerprint="", title=""
+        )
         assert len(history.loss) == epochs
 
 

@@ -4,19 +4,11 @@ Bengio et al., "Greedy Layer-Wise Training of Deep Networks" (NIPS 2006); Vincen
 layers that learned to reconstruct start a network that learns to classify, with all of its weights (fine-tuning).
 """
 
-import math
-from pathlib import Path
-
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from training.architectures.autoencoder import Autoencoder, DenseLayer
-from training.data.labels import Labels
-from training.engine.loop import History, fit, steps_of_epoch
-from training.evaluation.autoencoders import BATCH
 from training.recipe import Classification
 
 
@@ -65,52 +57,3 @@ class Classifier(nn.Module):
         if generator is None or not share:
             return x
         return x * (torch.rand(x.shape, generator=generator, device=x.device) >= share) / (1 - share)
-
-
-def learn(
-    classifier: Classifier,
-    train: tuple[NDArray[np.generic], Labels],
-    validation: tuple[NDArray[np.generic], Labels],
-    plan: Classification,
-    *,
-    seed: int,
-    file: Path,
-    fingerprint: str,
-    title: str,
-) -> History:
-    """Fit in place on samples as stored and their labels; the kept epoch is the one of least validation error.
-
-    The error is the share of wrong answers and, smaller than any such, the cross-entropy, which decides between equals.
-    """
-    device = next(classifier.parameters()).device
-    samples, labels = (torch.from_numpy(part).to(device) for part in train)
-    held_out, truth = (torch.from_numpy(part).to(device) for part in validation)
-
-    def objective(module: nn.Module, chosen: Tensor, _progress: float, generator: torch.Generator) -> Tensor:
-        scores = module(classifier.scaling(samples[chosen]), generator)
-        return F.cross_entropy(scores.float(), labels[chosen])
-
-    def validate(module: nn.Module) -> float:
-        parts = [module(classifier.scaling(part)).float() for part in torch.split(held_out, BATCH)]
-        scores = torch.cat(parts)
-        wrong = float((scores.argmax(1) != truth).float().mean())
-        tie = float(F.cross_entropy(scores, truth))
-        return wrong + tie / (1 + tie) / (10 * len(truth))
-
-    each = steps_of_epoch(len(samples), plan.optimization.batch_size)
-    epochs = max(plan.optimization.epochs, math.ceil(plan.steps / each))
-    optimization = plan.optimization.model_copy(update={"epochs": epochs})
-    return fit(
-        classifier, torch.arange(len(samples), device=device), objective, validate, optimization,
-        generator=torch.Generator(device).manual_seed(seed), file=file, fingerprint=fingerprint, title=title,
-    )  # fmt: skip
-
-
-def answers(classifier: Classifier, samples: NDArray[np.generic]) -> NDArray[np.float32]:
-    """Probabilities float32 [N,classes] of samples as stored."""
-    device = next(classifier.parameters()).device
-    with torch.inference_mode():
-        parts = [
-            classifier.probabilities(part.to(device)).cpu() for part in torch.split(torch.from_numpy(samples), BATCH)
-        ]
-    return torch.cat(parts).numpy()

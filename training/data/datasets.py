@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from training.data import idx, mnist, mnist_variations, quickdraw
+from training.data import download, idx, mnist, mnist_variations, quickdraw
 from training.errors import DataError
 from training.recipe import Data
 
@@ -100,7 +100,7 @@ def split_by_content(samples: Array | Sequence[Array]) -> NDArray[np.uint8]:
 
 def find(source: str) -> Path:
     """A path as it is, or in a data folder; DataError if there is nothing."""
-    for path in (Path(source), *(folder / source for folder in quickdraw.data_folders())):
+    for path in (Path(source), *(folder / source for folder in download.data_folders())):
         if path.exists():
             return path
     raise DataError(

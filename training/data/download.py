@@ -15,6 +15,12 @@ CHUNK = 1 << 20  # bytes
 TIMEOUT = 30  # seconds without a byte
 
 
+def data_folders() -> list[Path]:
+    """Where data sets may already lie."""
+    named = os.environ.get("AUTOENCODER_DATA")
+    return [Path(named)] if named else [Path("data"), Path("../shared/data")]
+
+
 def cache() -> Path:
     """Where downloads are kept: $AUTOENCODER_CACHE, else the user's cache folder."""
     home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")

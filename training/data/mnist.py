@@ -1,6 +1,6 @@
 """MNIST: `source = "mnist"`, 60,000 handwritten digits to learn from and 10,000 to test on, 28x28, ink 255 on 0.
 
-From a data folder if there is one (quickdraw.data_folders), else from Google's copy of the publisher's files.
+From a data folder if there is one (download.data_folders), else from Google's copy of the publisher's files.
 
 Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digits"; LeCun et al., Proc. IEEE 86 (1998).
 """
@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data import idx
-from training.data.download import cache, fetch
-from training.data.quickdraw import data_folders
+from training.data.download import cache, data_folders, fetch
 
 URL = "https://storage.googleapis.com/cvdf-datasets/mnist/"
 LICENCE = "the publisher states none; commonly distributed under CC BY-SA 3.0 (LeCun, Cortes, Burges, MNIST)"

@@ -4,23 +4,16 @@ From a data folder if there is one ($AUTOENCODER_DATA, ./data, ../shared/data), 
 full numpy bitmaps, uint8 [N, 784], ink 255 on 0, CC BY 4.0 (googlecreativelab/quickdraw-dataset).
 """
 
-import os
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.download import cache, fetch
+from training.data.download import cache, data_folders, fetch
 from training.errors import DataError
 
 URL = "https://storage.googleapis.com/quickdraw_dataset/full/numpy_bitmap/cat.npy"
 LICENCE = "CC BY 4.0 (Google, The Quick, Draw! Dataset)"
-
-
-def data_folders() -> list[Path]:
-    """Where data sets may already lie."""
-    named = os.environ.get("AUTOENCODER_DATA")
-    return [Path(named)] if named else [Path("data"), Path("../shared/data")]
 
 
 def cats() -> Path:
