@@ -18,8 +18,8 @@ from service.client import AsyncClient
 from service.settings import Settings
 from tests.drawings import small_recipe, waves
 from tests.service import packages as doubles
+from tests.service.http import IMAGE, NPY, npy, picture, refused, url
 from tests.service.test_client import asked
-from tests.service.test_http import IMAGE, NPY, npy, picture, refused, url
 from training import recipe, train_autoencoder
 from training.data import datasets
 

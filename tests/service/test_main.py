@@ -1,5 +1,6 @@
 """SIGTERM while the service is still importing."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -20,3 +21,23 @@ def test_serve_leaves_in_peace_before_it_serves(tmp_path: Path, command: str, co
         assert process.stdout.readline() == "importing\n"
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == code
+
+
+def test_the_service_loads_no_torch(models: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; "
+        "from service.app import create_app; from service.settings import Settings; "
+        f"create_app(Settings(models=Path({str(models)!r}))); "
+        "sys.exit(any(n in sys.modules for n in ('torch', 'training', 'matplotlib', 'sklearn', 'cv2')))"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_telemetry_is_off_before_the_runtime_is_imported() -> None:
+
+    code = (
+        "import service, os, sys; assert 'onnxruntime' not in sys.modules; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    )
+    plain = {key: value for key, value in os.environ.items() if not key.startswith(("ORT_", "COV"))}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=plain, check=True)
+    assert done.stdout.strip() == "1"

@@ -13,7 +13,8 @@ SCRIPT = """
 import asyncio, sys
 from pathlib import Path
 import numpy as np
-from service import answers, images
+from service.api.v1 import responses
+from service.codecs import images
 from service.inference.admission import Admission
 from service.inference.engine import Inference
 from service.inference.options import Options
@@ -35,7 +36,7 @@ async def go(sent):
     with Admission(1, 120_000_000, 1).enter() as permit:
         work = await inference.read(model, "denoise", sent, Options(), permit)
         result = await inference.run(model, "denoise", work, Options())
-    response = answers.render(result, "image/png", model, "denoise", sent)
+    response = responses.render(result, "image/png", model, "denoise", sent)
     scheduler.close()
     return response.body
 

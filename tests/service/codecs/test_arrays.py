@@ -5,9 +5,11 @@ import random
 
 import numpy as np
 import pytest
+from starlette.testclient import TestClient
 
 from service.codecs import arrays
 from service.errors import InvalidInput, MalformedBody
+from tests.service.http import IMAGE, NPY, npy, refused, url
 
 
 def slowly(body: bytes) -> np.ndarray | None:
@@ -67,3 +69,11 @@ def test_pixels_come_as_bytes(values: list[object], dtype: str) -> None:
 )  # fmt: skip
 def test_the_rest_is_left_to_the_careful_one(body: bytes) -> None:
     assert arrays.read_flat(body, "inputs") is None
+
+
+def test_a_lying_npy_header_is_refused_before_any_memory_is_taken(client: TestClient) -> None:
+    body = npy(IMAGE).replace(b"(28, 28)", b"(1152921504606846976,)"[:8].ljust(8))
+    lying = b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little")
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1152921504606846976,), }".ljust(117) + b"\n"
+    refused(client.post(url("encode"), content=lying + header, headers=NPY), 400, "9223372036854775808 bytes; 0 came")
+    assert client.post(url("encode"), content=body, headers=NPY).status_code < 500

@@ -30,7 +30,7 @@ from service.imaging.picture import Picture
 from service.settings import Settings
 from tests.abuse import pdfs
 from tests.service import packages as doubles
-from tests.service.test_http import picture, refused
+from tests.service.http import picture, refused
 
 LIMITS = Limits(pages=10, pixels=4_000_000, side=10_000, seconds=20, memory=1 << 30)
 PDF = {"Content-Type": "application/pdf"}

@@ -1,5 +1,6 @@
 """Chains of TIFF directories: every flavour, and chains that lead nowhere."""
 
+import base64
 import io
 import struct
 from typing import Any
@@ -8,10 +9,13 @@ import numpy as np
 import pytest
 import pyvips
 from PIL import Image
+from starlette.testclient import TestClient
 
 from service.codecs import images, tiff
 from service.errors import InvalidInput, NotAcceptable, UnsupportedMediaType
 from service.imaging.picture import Picture
+from tests.service.denoisers import ALL_DEPTHS, decode_pages, denoise_url, pixels, send
+from tests.service.http import refused
 
 SHADES = (10, 20, 30)
 
@@ -74,3 +78,47 @@ def test_one_file_is_itself_and_more_than_tiff_can_address_is_refused() -> None:
 
     with pytest.raises(NotAcceptable, match="larger than 4 GiB"):
         tiff.joined([Vast(), Vast()])
+
+
+def test_pages_of_any_size_and_depth_come_back_as_pages(denoisers: TestClient) -> None:
+    sent = [pixels(dtype, bands, 10 + 7 * bands, 30 + bands) for dtype, bands in ALL_DEPTHS]
+    data = images.encode_pages([Picture(page) for page in sent])
+    response = send(denoisers, "negative", data, "?strength=0")
+    assert response.headers["content-type"] == "image/tiff"
+    for page, got in zip(sent, decode_pages(response.content), strict=True):
+        assert got.pixels.dtype == page.dtype
+        np.testing.assert_array_equal(got.pixels, page)
+    document = denoisers.post(
+        denoise_url("negative", "?strength=0"), content=data, headers={"Accept": "application/json"}
+    ).json()
+    np.testing.assert_array_equal(decode_pages(base64.b64decode(document["images"][7]))[0].pixels, sent[7])
+    for accept in ("image/png", "application/x-npy"):
+        answer = denoisers.post(denoise_url("negative"), files={"image": data}, headers={"Accept": accept})
+        refused(answer, 406, "has 8 pages, and of pictures only image/tiff holds several")
+
+
+def test_pages_are_readable_by_others(denoisers: TestClient) -> None:
+    pages = [Image.fromarray(pixels(np.uint8, 3, 20 + n)) for n in range(3)]
+    for form in ("tiff_lzw", "jpeg", "raw"):
+        buffer = io.BytesIO()
+        pages[0].save(buffer, "TIFF", save_all=True, append_images=pages[1:], compression=form)
+        answer = Image.open(io.BytesIO(send(denoisers, "photo", buffer.getvalue(), "?strength=0").content))
+        assert getattr(answer, "n_frames", 1) == 3
+        for number, page in enumerate(pages):
+            answer.seek(number)
+            assert answer.size == page.size
+            if form != "jpeg":
+                np.testing.assert_array_equal(np.asarray(answer), np.asarray(page))
+
+
+def test_pages_have_limits(denoisers: TestClient) -> None:
+    tiny, large = Picture(pixels(np.uint8, 1, 3, 3)), Picture(pixels(np.uint8, 1, 300, 300))
+    many = images.encode_pages([tiny] * 21)
+    refused(denoisers.post(denoise_url("page"), files={"image": many}), 413, "more than 20 pages, which is the limit")
+    heavy = images.encode_pages([large] * 4)
+    refused(denoisers.post(denoise_url("page"), files={"image": heavy}), 413, "M pixels or numbers; the limit is 0.3 M")
+    wide = images.encode_pages([tiny, Picture(pixels(np.uint8, 1, 400, 300))])
+    refused(denoisers.post(denoise_url("page"), files={"image": wide}), 413, "the limit is 0.1 Mpixel")
+    pair = images.encode_pages([tiny] * 2)
+    several = [("image", pair), ("image", pair)]
+    refused(denoisers.post(denoise_url("page"), files=several), 422, "has several frames or pages; send one picture")

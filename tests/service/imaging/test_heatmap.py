@@ -12,8 +12,8 @@ from starlette.testclient import TestClient
 from service.cli.main import main
 from service.client import AsyncClient
 from service.imaging import heatmap
+from tests.service.http import DRAWN, IMAGE, NPY, npy, opened, picture, refused, url
 from tests.service.test_client import asked
-from tests.service.test_http import DRAWN, IMAGE, NPY, npy, opened, picture, refused, url
 
 SQUARED = np.square((IMAGE.astype(np.float64) - DRAWN) / 255).astype(np.float32)  # the double knows the first 32 pixels
 EXPLAIN = f"{url('reconstruct')}?explain=heatmap"

@@ -15,8 +15,8 @@ from service.api.v1 import ndjson
 from service.app import create_app
 from service.client import AsyncClient, Client, Encoded, ServiceProblem
 from service.settings import Settings
+from tests.service.http import IMAGE, LATENT, npy, picture, refused, url
 from tests.service.test_client import asked
-from tests.service.test_http import IMAGE, LATENT, npy, picture, refused, url
 
 LINES = {"Accept": "application/x-ndjson"}
 Files = list[tuple[str, tuple[str, bytes]]]

@@ -25,7 +25,7 @@ from service.api.v2.schemas import InferenceResponse, StatisticsList
 from service.app import create_app
 from service.settings import Settings
 from tests.service import packages as doubles
-from tests.service.test_http import npy
+from tests.service.http import npy
 
 with warnings.catch_warnings():  # gevent: "patching more than once", deprecations of its own
     warnings.simplefilter("ignore")

@@ -1,0 +1,26 @@
+"""Content negotiation by Accept."""
+
+import pytest
+
+from service.api.v1.negotiation import choose
+
+OFFERS = ("image/png", "image/jpeg", "application/json")
+
+
+@pytest.mark.parametrize(
+    ("accept", "chosen"),
+    [
+        (None, "image/png"),
+        ("", "image/png"),
+        ("*/*", "image/png"),
+        ("image/jpeg", "image/jpeg"),
+        ("application/json, */*;q=0.5", "application/json"),
+        ("image/*;q=0.2, application/json;q=0.1", "image/png"),
+        ("image/png;q=0, */*", "image/jpeg"),
+        ("text/html", None),
+        ("text/html;q=x, IMAGE/JPEG", "image/jpeg"),
+        ("nonsense", "image/png"),
+    ],
+)
+def test_accept_chooses_among_the_offers(accept: str | None, chosen: str | None) -> None:
+    assert choose(accept, OFFERS) == chosen

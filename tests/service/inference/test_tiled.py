@@ -1,0 +1,66 @@
+"""Pictures of any size through a denoiser: tiles, depth, alpha, strength."""
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+
+from service.codecs import images
+from service.imaging.picture import Picture
+from tests.service.denoisers import ALL_DEPTHS, decode_pages, denoise_url, pixels, send
+from tests.service.http import NPY, npy, opened, picture, refused, url
+from tests.service.imaging.test_tiling import structured
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 5), (16, 12)])
+def test_a_denoiser_takes_any_size(client: TestClient, size: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    response = client.post(url("denoise", "negative"), files={"image": picture(pixels)})
+    assert np.array_equal(opened(response.content), 255 - pixels)
+    fit = client.post(url("denoise", "negative") + "?fit=cover", files={"image": picture(pixels)})
+    refused(fit, 422, "fit is for models of one image size")
+
+
+@pytest.mark.parametrize(("dtype", "bands"), ALL_DEPTHS)
+@pytest.mark.parametrize("model", ["negative", "grey-negative"])
+def test_depth_alpha_and_colour_stay_as_they_were(denoisers: TestClient, model: str, dtype: Any, bands: int) -> None:
+    sent = pixels(dtype, bands)
+    response = send(denoisers, model, images.encode(Picture(sent), "image/png"))
+    assert response.headers["content-type"] == "image/png"
+    (got,) = decode_pages(response.content)
+    colours = 1 if bands < 3 else 3
+    seen = sent.astype(int) if dtype == np.uint8 else (sent.astype(int) + 128) // 257
+    correction = (255 - 2 * seen[:, :, :colours]) * (1 if dtype == np.uint8 else 257)
+    expected = np.clip(sent[:, :, :colours] + correction, 0, np.iinfo(dtype).max)
+    assert got.pixels.dtype == dtype
+    np.testing.assert_array_equal(got.pixels[:, :, :colours], expected)
+    np.testing.assert_array_equal(got.pixels[:, :, colours:], sent[:, :, colours:])
+
+
+def test_a_page_in_tiles_is_the_page_as_a_whole(denoisers: TestClient) -> None:
+    sent = picture(structured(201, 187)[:, :, 0])
+    in_tiles, whole = (opened(send(denoisers, model, sent).content).astype(int) for model in ("page", "whole"))
+    assert np.abs(in_tiles - whole).max() <= 1
+    batch = np.stack([structured(70, 81), structured(70, 81)[::-1]])
+    arrays = [
+        np.load(io.BytesIO(denoisers.post(denoise_url(m), content=npy(batch), headers=NPY).content))
+        for m in ("page", "whole")
+    ]
+    assert arrays[0].shape == batch.shape
+    assert np.abs(arrays[0].astype(int) - arrays[1]).max() <= 1
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_strength_is_between_the_picture_and_the_denoised_one(denoisers: TestClient, dtype: Any) -> None:
+    sent = pixels(dtype, 3)
+    data = images.encode(Picture(sent), "image/png")
+    none, half, full = (
+        decode_pages(send(denoisers, "photo", data, f"?strength={s}").content)[0].pixels.astype(float)
+        for s in (0, 0.5, 1)
+    )
+    np.testing.assert_array_equal(none, sent)
+    inside = (full > 0) & (full < np.iinfo(dtype).max)
+    np.testing.assert_allclose(half[inside], ((sent + full) / 2)[inside], atol=1)
+    assert np.abs(full - sent).mean() > 1
