@@ -53,6 +53,8 @@ in the one that `Accept` names. Latents come as JSON. Denoisers without a size o
 16 bits, alpha, colour, profile, text and the pages of a TIFF stay; a PDF becomes a PDF of cleaned pages. Every
 refusal is a problem document (RFC 9457)."""
 
+UNWATCHED_BYTES = 1 << 14  # of a payload: its answer is ready before its caller has the time to leave
+
 Name = Annotated[str, Path(description="a model of /v1/models", examples=["cats-stacked"])]
 Version = Annotated[str, Path(description="a version of that model", examples=["1"])]
 
@@ -343,19 +345,19 @@ async def _visit(
         seen.stages.append(("receive", begun, received))
         permit.take()
         with Deadline(dialect.seconds or settings.deadline) as deadline:
-            sent = dialect.read(body) if dialect.short(body) else await state.scheduler.call(dialect.read, body)
-            del body  # it may be large, and what it holds is in `sent`
+            payload = dialect.read(body) if dialect.short(body) else await state.scheduler.call(dialect.read, body)
+            del body  # it may be large, and what it holds is in `payload`
             asked = dialect.seconds
             if asked is not None and asked != deadline.seconds:  # said in the body
                 deadline.extend(asked - deadline.seconds)
 
             async def worked() -> Response:
-                if sent.form == "pdf":
+                if payload.format == "pdf":
                     return await document()
-                work = await state.inference.read(model, operation, sent, dialect.options, permit)
+                work = await state.inference.read(model, operation, payload, dialect.options, permit)
                 if asked is None and permit.pixels > MEGA:
                     deadline.extend(permit.pixels / MEGA * settings.deadline_per_megapixel)
-                dialect.agree(sent, work)
+                dialect.agree(payload, work)
                 decoded = perf_counter()
                 seen.stages.append(("decode", received, decoded))
                 seen.pixels = permit.pixels
@@ -374,7 +376,7 @@ async def _visit(
 
             async def document() -> Response:
                 responses.agree_pdf(headers.get(b"accept"))
-                (part,) = sent.pictures
+                (part,) = payload.parts
 
                 def extend(pixels: int) -> None:
                     seen.pixels = pixels
@@ -387,7 +389,8 @@ async def _visit(
                 seen.stages.append(("run", received, perf_counter()))
                 return responses.pdf(made.data, model)
 
-            return await (worked() if sent.short else until_gone(request, worked()))
+            is_short = payload.size <= UNWATCHED_BYTES and payload.format != "pdf"
+            return await (worked() if is_short else until_gone(request, worked()))
 
 
 def _summary(registry: Registry, model: Model) -> ModelSummary:

@@ -1,6 +1,6 @@
 """How a question is written and its answer is; what happens in between is the same for all (service.app).
 
-bytes -> Dialect.read -> Sent, options ... Result -> Dialect.render -> response
+bytes -> Dialect.read -> Payload, options ... Result -> Dialect.render -> response
 
 Two exist: Native here, for /v1 (pictures, forms, JSON, .npy); Tensors in service.api.v2.tensors, for /v2.
 """
@@ -12,9 +12,9 @@ from starlette.responses import Response
 
 from service.api.v1 import body as requests
 from service.api.v1 import responses
-from service.api.v1.body import Sent
 from service.inference.engine import Pages, Result, Samples
 from service.inference.options import Options
+from service.inference.payload import Payload
 from service.model.manifest import Operation
 from service.model.runtime import Model
 
@@ -28,10 +28,10 @@ class Dialect(Protocol):
     def short(self, body: bytes) -> bool:
         """Whether `read` takes less than a thread there and back."""
 
-    def read(self, body: bytes) -> Sent:
+    def read(self, body: bytes) -> Payload:
         """Take the body apart; raises the errors below 429 of service.errors."""
 
-    def agree(self, sent: Sent, work: Samples | Pages) -> None:
+    def agree(self, payload: Payload, work: Samples | Pages) -> None:
         """Settle the answer's form before the work is done; NotAcceptable (406) if there is none."""
 
     def short_answer(self, result: Result) -> bool:
@@ -52,24 +52,24 @@ class Native:
     options: Options
     seconds: float | None
     max_batch: int
-    _sent: Sent | None = None
+    _payload: Payload | None = None
     _media_type: str = ""
 
     def short(self, body: bytes) -> bool:
         return requests.short(body, self.content_type)
 
-    def read(self, body: bytes) -> Sent:
+    def read(self, body: bytes) -> Payload:
         return requests.read(body, self.content_type, self.model, self.operation, self.max_batch)
 
-    def agree(self, sent: Sent, work: Samples | Pages) -> None:
-        self._sent = sent
+    def agree(self, payload: Payload, work: Samples | Pages) -> None:
+        self._payload = payload
         drawn = self.options.explain is not None
-        self._media_type = responses.negotiate(self.accept, self.model, self.operation, sent, work, drawn=drawn)
+        self._media_type = responses.negotiate(self.accept, self.model, self.operation, payload, work, drawn=drawn)
 
     def short_answer(self, result: Result) -> bool:
         return responses.short(result, self._media_type)
 
     def render(self, result: Result) -> Response:
-        if self._sent is None:
+        if self._payload is None:
             raise AssertionError("This is a bug: the answer's form is settled before the work is done")
-        return responses.render(result, self._media_type, self.model, self.operation, self._sent)
+        return responses.render(result, self._media_type, self.model, self.operation, self._payload)

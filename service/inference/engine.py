@@ -1,6 +1,6 @@
 """From what was sent to what the model says: pictures decoded, work cut into items, runs scheduled.
 
-Sent -> read: weigh (headers only) -> decode -> Samples [N,...] of the model's own shape | Pages of any size
+Payload -> read: weigh (headers only) -> decode -> Samples [N,...] of the model's own shape | Pages of any size
 Samples: few -> the lane of model and operation, which joins them with others'; many -> items of some samples
 Pages -> items of some tiles          items and lanes -> runs -> Result
 """
@@ -15,7 +15,6 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from service.api.v1.body import Part, Sent
 from service.codecs import arrays, images
 from service.codecs.images import Header
 from service.errors import InvalidInput, TooLarge
@@ -26,6 +25,7 @@ from service.imaging.resize import Fit, fit
 from service.inference import tiled
 from service.inference.admission import Permit
 from service.inference.options import Options
+from service.inference.payload import Payload, PayloadPart
 from service.inference.scheduler import Lane, Scheduler
 from service.inference.tiled import Piece
 from service.model.graph import Port
@@ -137,7 +137,7 @@ class Inference:
         self._lanes: dict[tuple[Model, Operation], Lane[Array, tuple[Output, _Run]]] = {}
 
     async def read(
-        self, model: Model, operation: Operation, sent: Sent, options: Options, permit: Permit
+        self, model: Model, operation: Operation, payload: Payload, options: Options, permit: Permit
     ) -> Samples | Pages:
         """What was sent, decoded and checked; raises the errors of service.errors. `permit` holds what was weighed."""
         port = model.input_port(operation)
@@ -148,19 +148,19 @@ class Inference:
         if options.false_alarm_rate is not None:
             model.unusual_above(options.false_alarm_rate)  # it may be finer than the model can tell
         as_pages = operation == "denoise" and model.any_size
-        for part in sent.parts:
+        for part in payload.parts:
             if not isinstance(part.data, bytes):
                 permit.weigh(part.data.size)
-        images_sent = sent.pictures
+        images_sent = payload.images
         headers: list[Header] = []
         if images_sent:
             headers = await self._weigh(
-                images_sent, permit, self._max_batch if as_pages and len(sent.parts) == 1 else 1
+                images_sent, permit, self._max_batch if as_pages and len(payload.parts) == 1 else 1
             )
         if as_pages:
-            work: Samples | Pages = Pages(await self._pages(port, sent, headers))
+            work: Samples | Pages = Pages(await self._pages(port, payload, headers))
         else:
-            work = Samples(await self._batch(model, port, sent, headers, options.fit))
+            work = Samples(await self._batch(model, port, payload, headers, options.fit))
             model.check(operation, work.batch)
         if work.count > self._max_batch:
             raise TooLarge(
@@ -209,9 +209,9 @@ class Inference:
         """Let go of lanes of all other models: what waits in them is finished, then their memory is free."""
         self._lanes = {key: lane for key, lane in self._lanes.items() if key[0] in models}
 
-    async def _weigh(self, sent: tuple[Part, ...], permit: Permit, max_pages: int) -> list[Header]:
-        def inspect(part: Part) -> Header:
-            return images.inspect(_bytes(part), self._max_pixels, part.which, max_pages, self._max_side)
+    async def _weigh(self, sent: tuple[PayloadPart, ...], permit: Permit, max_pages: int) -> list[Header]:
+        def inspect(part: PayloadPart) -> Header:
+            return images.inspect(_bytes(part), self._max_pixels, part.label, max_pages, self._max_side)
 
         short = sum(len(_bytes(part)) for part in sent) <= 2 * SHORT_PIXELS
         headers = [inspect(part) for part in sent] if short else await self._scheduler.run(inspect, sent)
@@ -219,20 +219,20 @@ class Inference:
             permit.weigh(header.pixels)
         return headers
 
-    async def _pages(self, port: Port, sent: Sent, headers: list[Header]) -> tuple[Picture, ...]:
+    async def _pages(self, port: Port, payload: Payload, headers: list[Header]) -> tuple[Picture, ...]:
         read = partial(_pictures, channels=tiled.channels(port))
-        work = _with_headers(sent, headers)
-        short = _short(sent, headers)
+        work = _with_headers(payload, headers)
+        short = _short(payload, headers)
         parts = [read(one) for one in work] if short else await self._scheduler.run(read, work)
         found = tuple(picture for part in parts for picture in part)
         if len(parts) > 1:
             _check_one_shape({picture.pixels.shape[:2] for picture in found})
         return found
 
-    async def _batch(self, model: Model, port: Port, sent: Sent, headers: list[Header], how: Fit | None) -> Array:
+    async def _batch(self, model: Model, port: Port, payload: Payload, headers: list[Header], how: Fit | None) -> Array:
         read = partial(_samples, port=port, how=how, name=model.manifest.name)
-        work = _with_headers(sent, headers)
-        short = _short(sent, headers)
+        work = _with_headers(payload, headers)
+        short = _short(payload, headers)
         parts = [read(one) for one in work] if short else await self._scheduler.run(read, work)
         if len(parts) == 1:
             return parts[0]
@@ -292,51 +292,51 @@ def _outputs(model: Model, operation: Operation, batches: list[Array]) -> list[O
     return [Reconstruction(*part) for part in zip(*parts, strict=True)]
 
 
-def _short(sent: Sent, headers: list[Header]) -> bool:
+def _short(payload: Payload, headers: list[Header]) -> bool:
     """Whether decoding it takes less than a thread there and back."""
     numbers = 0
-    for data, _ in sent.parts:
+    for data, _ in payload.parts:
         if not isinstance(data, bytes):
             numbers += data.size
     return numbers <= SHORT_NUMBERS and sum([header.pixels for header in headers]) <= SHORT_PIXELS
 
 
-def _with_headers(sent: Sent, headers: list[Header]) -> list[tuple[Part, Header | None]]:
+def _with_headers(payload: Payload, headers: list[Header]) -> list[tuple[PayloadPart, Header | None]]:
     if not headers:
-        return [(part, None) for part in sent.parts]
+        return [(part, None) for part in payload.parts]
     waiting = iter(headers)
-    return [(part, next(waiting) if isinstance(part.data, bytes) else None) for part in sent.parts]
+    return [(part, next(waiting) if isinstance(part.data, bytes) else None) for part in payload.parts]
 
 
-def _pictures(sent: tuple[Part, Header | None], channels: int) -> list[Picture]:
+def _pictures(sent: tuple[PayloadPart, Header | None], channels: int) -> list[Picture]:
     """One part -> its pictures as they are; images of an array are of the model's channels."""
     part, header = sent
     if header is not None:
-        return images.decode(_bytes(part), header, part.which)
-    batch = _as_images(_array(part), channels, part.which)
+        return images.decode(_bytes(part), header, part.label)
+    batch = _as_images(_array(part), channels, part.label)
     if batch.size == 0:
         raise InvalidInput(f"the batch is empty (shape {list(batch.shape)}); at least one sample is needed")
     return [Picture(image) for image in batch]
 
 
-def _samples(sent: tuple[Part, Header | None], port: Port, how: Fit | None, name: str) -> Array:
+def _samples(sent: tuple[PayloadPart, Header | None], port: Port, how: Fit | None, name: str) -> Array:
     """One part -> [n,...] as the port takes it, one sample or more."""
     part, header = sent
     if port.name != "image":
-        numbers = arrays.to_float32(_array(part), part.which)
+        numbers = arrays.to_float32(_array(part), part.label)
         return numbers[None] if numbers.ndim == len(port.shape) - 1 else numbers
     channels = tiled.channels(port)
     if header is not None:
-        (picture,) = images.decode(_bytes(part), header, part.which)
+        (picture,) = images.decode(_bytes(part), header, part.label)
         pixels: Array = pictures.flat(picture.pixels, channels)[None]
     else:
-        pixels = _as_images(_array(part), channels, part.which)
+        pixels = _as_images(_array(part), channels, part.label)
     height, width = port.shape[1:3]
     if isinstance(height, str) or isinstance(width, str) or pixels.shape[1:3] == (height, width) or not pixels.size:
         return pixels
     if how is None:
         raise InvalidInput(
-            f"{part.which} is {pixels.shape[2]}x{pixels.shape[1]}, {name} takes {width}x{height}; "
+            f"{part.label} is {pixels.shape[2]}x{pixels.shape[1]}, {name} takes {width}x{height}; "
             "add ?fit=contain, ?fit=cover or ?fit=stretch to have it resized",
             width=width,
             height=height,
@@ -385,13 +385,13 @@ def _joined(batch: Array, outputs: list[Output], strength: float, times: tuple[f
     )
 
 
-def _bytes(part: Part) -> bytes:
+def _bytes(part: PayloadPart) -> bytes:
     if not isinstance(part.data, bytes):
         raise TypeError("This is a bug: only pictures have headers")
     return part.data
 
 
-def _array(part: Part) -> Array:
+def _array(part: PayloadPart) -> Array:
     if isinstance(part.data, bytes):
         raise TypeError("This is a bug: pictures are for image ports")
     return part.data

@@ -21,7 +21,7 @@ from service.inference.options import Options
 from service.model.runtime import Model
 from service.model.package import read
 from service.imaging.picture import Picture
-from service.api.v1.body import Part, Sent
+from service.inference.payload import Payload, PayloadPart
 from service.inference.scheduler import Scheduler
 
 def page():
@@ -29,14 +29,14 @@ def page():
     pixels[::50] = 20
     return images.encode(Picture(pixels), "image/png")
 
-async def go(sent):
+async def go(payload):
     model = Model(read(Path(sys.argv[1])))
     scheduler = Scheduler(2)
     inference = Inference(scheduler, 120_000_000, 1, 512)
     with Admission(1, 120_000_000, 1).enter() as permit:
-        work = await inference.read(model, "denoise", sent, Options(), permit)
+        work = await inference.read(model, "denoise", payload, Options(), permit)
         result = await inference.run(model, "denoise", work, Options())
-    response = responses.render(result, "image/png", model, "denoise", sent)
+    response = responses.render(result, "image/png", model, "denoise", payload)
     scheduler.close()
     return response.body
 
@@ -44,7 +44,7 @@ if sys.argv[2] == "make":
     sys.stdout.buffer.write(page())
 else:
     data = sys.stdin.buffer.read()
-    answer = asyncio.run(go(Sent((Part(data, "image"),), "image")))
+    answer = asyncio.run(go(Payload((PayloadPart(data, "image"),), "image")))
     assert images.inspect(answer, 10**9, "it").sizes == ((10_000, 10_000),)
     # VmHWM: ru_maxrss would also tell the memory of the process that this one was forked from
     peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))

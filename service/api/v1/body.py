@@ -1,22 +1,23 @@
 """A request's body -> its parts: pictures still encoded, or arrays; and the form in which the question came.
 
-bytes, Content-Type -> picture | form | JSON | .npy -> Sent
+bytes, Content-Type -> picture | form | JSON | .npy -> Payload
 
-What a part means to the model (its shape, its pixels) is decided afterwards, in service.inference.engine: here nothing
-is larger than the body was.
+What a part means to the model (its shape, its pixels) is decided in service.inference.engine. Nothing here is larger
+than the body was.
 """
 
 import base64
 import binascii
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
 from service.codecs import arrays, images
 from service.codecs.multipart import FormPart, read_form
 from service.errors import InvalidInput, LatentMismatch, TooLarge, UnsupportedMediaType
+from service.inference.payload import Payload, PayloadPart
 from service.model.manifest import Operation
 from service.model.runtime import Array, Model
 
@@ -31,42 +32,8 @@ _ALIASES = {"image/jpg": "image/jpeg", "image/x-ms-bmp": "image/bmp", "image/tif
 EXTRA = "pip install 'autoencoder-service[pdf]'"
 SHORT_BYTES = 1 << 14  # of JSON and forms: to read them takes less than a thread there and back
 
-Form = Literal["image", "json", "npy", "pdf"]
-
 PDF_MAGIC = b"%PDF-"
 PDF_IS_READ = find_spec("pypdfium2") is not None and find_spec("pikepdf") is not None
-
-
-class Part(NamedTuple):
-    """One picture (`data` is bytes) or one array of one sample or more; `which` names it in a refusal."""
-
-    data: bytes | Array
-    which: str
-
-
-class Sent(NamedTuple):
-    """What came, in its order; `form` is the form in which an answer is due unless Accept says otherwise."""
-
-    parts: tuple[Part, ...]
-    form: Form
-
-    @property
-    def media_type(self) -> str | None:
-        """Of the picture, if what came is one."""
-        data = self.parts[0].data
-        return images.media_type(data) if self.form == "image" and isinstance(data, bytes) else None
-
-    @property
-    def pictures(self) -> tuple[Part, ...]:
-        return tuple([part for part in self.parts if isinstance(part.data, bytes)])
-
-    @property
-    def short(self) -> bool:
-        """Whether it is answered before anyone would have the time to leave."""
-        size = 0
-        for data, _ in self.parts:
-            size += len(data) if isinstance(data, bytes) else data.nbytes
-        return size <= SHORT_BYTES and self.form != "pdf"
 
 
 async def receive(request: Request, length: str | None, limit: int, hold: Callable[[int], None]) -> bytes:
@@ -115,7 +82,7 @@ def accepted(port: str) -> tuple[str, ...]:
     return (*images.MEDIA_TYPES, FORM, JSON, NPY, UNNAMED) if port == "image" else (JSON, NPY)
 
 
-def read(body: bytes, content_type: str | None, model: Model, operation: Operation, max_batch: int) -> Sent:
+def read(body: bytes, content_type: str | None, model: Model, operation: Operation, max_batch: int) -> Payload:
     """Take a body apart by its Content-Type; raises the errors below 429 of service.errors."""
     port = model.input_port(operation).name
     media = media_type(content_type)
@@ -130,11 +97,11 @@ def read(body: bytes, content_type: str | None, model: Model, operation: Operati
     if media == JSON:
         return _json(body, model, operation, max_batch)
     if media == NPY:
-        return Sent((Part(arrays.read_npy(body, "the body"), "the body"),), "npy")
+        return Payload((PayloadPart(arrays.read_npy(body, "the body"), "the body"),), "npy")
     if port == "image" and media in images.MEDIA_TYPES:
         if not body:
             raise InvalidInput("the body is empty; an image is wanted")
-        return Sent((Part(body, "image"),), "image")
+        return Payload((PayloadPart(body, "image"),), "image")
     if port == "image" and media == FORM:
         return _form(body, content_type or "", model, operation, max_batch)
     taken = (*accepted(port), PDF) if takes_pdf(model, operation) and PDF_IS_READ else accepted(port)
@@ -146,7 +113,7 @@ def takes_pdf(model: Model, operation: Operation) -> bool:
     return operation == "denoise" and model.any_size
 
 
-def _pdf(body: bytes, model: Model, operation: Operation) -> Sent:
+def _pdf(body: bytes, model: Model, operation: Operation) -> Payload:
     takes = accepted(model.input_port(operation).name)
     if not takes_pdf(model, operation):
         raise UnsupportedMediaType(
@@ -155,7 +122,7 @@ def _pdf(body: bytes, model: Model, operation: Operation) -> Sent:
         )
     if not PDF_IS_READ:
         raise UnsupportedMediaType(f"a PDF wants an extra that is not installed here: {EXTRA}", accepted=list(takes))
-    return Sent((Part(body, "the PDF"),), "pdf")
+    return Payload((PayloadPart(body, "the PDF"),), "pdf")
 
 
 def files(body: bytes, content_type: str, max_parts: int) -> list[FormPart]:
@@ -169,35 +136,35 @@ def files(body: bytes, content_type: str, max_parts: int) -> list[FormPart]:
     return fields
 
 
-def part(field: FormPart, which: str) -> Sent:
+def part(field: FormPart, which: str) -> Payload:
     """One file of a form: a picture or an .npy; InvalidInput (422) for what is neither."""
     if field.data.startswith(arrays.NPY_MAGIC):
-        return Sent((Part(arrays.read_npy(field.data, which), which),), "npy")
+        return Payload((PayloadPart(arrays.read_npy(field.data, which), which),), "npy")
     if field.filename is None and images.media_type(field.data) is None:
         raise InvalidInput(f"{which} is text, not a file; with curl, write @ before its path: -F image=@FILE")
-    return Sent((Part(field.data, which),), "image")
+    return Payload((PayloadPart(field.data, which),), "image")
 
 
-def _form(body: bytes, content_type: str, model: Model, operation: Operation, max_batch: int) -> Sent:
+def _form(body: bytes, content_type: str, model: Model, operation: Operation, max_batch: int) -> Payload:
     fields = files(body, content_type, max_batch)
     if len(fields) == 1:
         (field,) = fields
         return _pdf(field.data, model, operation) if field.data.startswith(PDF_MAGIC) else part(field, "image")
-    parts: list[Part] = []
+    parts: list[PayloadPart] = []
     for number, field in enumerate(fields, 1):
         which = f"image {number} of {len(fields)}"
         if field.data.startswith(PDF_MAGIC):
             raise InvalidInput(f"{which} is a PDF; send one in a request")
         parts += part(field, which).parts
-    return Sent(tuple(parts), "json")
+    return Payload(tuple(parts), "json")
 
 
-def _json(body: bytes, model: Model, operation: Operation, max_batch: int) -> Sent:
+def _json(body: bytes, model: Model, operation: Operation, max_batch: int) -> Payload:
     key = "latents" if operation == "decode" else "inputs"
     port = model.input_port(operation).name
     numbers = arrays.read_flat(body, key)
     if numbers is not None:
-        return Sent((Part(_for_port(numbers, port, key), key),), "json")
+        return Payload((PayloadPart(_for_port(numbers, port, key), key),), "json")
     document = arrays.parse_json(body)
     allowed = (key, "model", "version", "operation") if operation == "decode" else (key,)
     if not isinstance(document, dict):
@@ -211,13 +178,13 @@ def _json(body: bytes, model: Model, operation: Operation, max_batch: int) -> Se
         _check_origin(document, model)
     values = document[key]
     if port == "image" and isinstance(values, str):
-        return Sent((Part(_picture(values, key), key),), "json")
+        return Payload((PayloadPart(_picture(values, key), key),), "json")
     if port == "image" and isinstance(values, list) and values and all(isinstance(v, str) for v in values):
         if len(values) > max_batch:
             raise TooLarge(f"{key} holds {len(values)} images; the limit is {max_batch}", limit=max_batch)
-        parts = (Part(_picture(text, f"{key}[{i}]"), f"{key}[{i}]") for i, text in enumerate(values))
-        return Sent(tuple(parts), "json")
-    return Sent((Part(_for_port(arrays.read_numbers(values, key), port, key), key),), "json")
+        parts = (PayloadPart(_picture(text, f"{key}[{i}]"), f"{key}[{i}]") for i, text in enumerate(values))
+        return Payload(tuple(parts), "json")
+    return Payload((PayloadPart(_for_port(arrays.read_numbers(values, key), port, key), key),), "json")
 
 
 def _for_port(numbers: Array, port: str, key: str) -> Array:

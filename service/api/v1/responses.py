@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from starlette.responses import Response
 
-from service.api.v1.body import JSON, NPY, PDF, Sent
+from service.api.v1.body import JSON, NPY, PDF
 from service.api.v1.negotiation import choose
 from service.codecs import arrays, images
 from service.codecs.images import TIFF
@@ -18,6 +18,7 @@ from service.errors import NotAcceptable
 from service.imaging import heatmap
 from service.imaging.picture import Picture
 from service.inference.engine import Pages, Result, Samples
+from service.inference.payload import Payload
 from service.model.manifest import Operation
 from service.model.runtime import Array, Model
 from service.server import raw_response
@@ -31,7 +32,7 @@ def negotiate(
     accept: str | None,
     model: Model,
     operation: Operation,
-    sent: Sent,
+    payload: Payload,
     work: Samples | Pages,
     *,
     drawn: bool = False,
@@ -40,22 +41,23 @@ def negotiate(
 
     `drawn`: a picture in the answer is ours, not the one that came: PNG comes first.
     """
-    numbers: tuple[str, ...] = (NPY, JSON) if sent.form == "npy" and operation != "encode" else (JSON, NPY)
+    numbers: tuple[str, ...] = (NPY, JSON) if payload.format == "npy" and operation != "encode" else (JSON, NPY)
     if not work.uniform:
         numbers = (JSON,)
     if operation == "encode" or model.modality == "vector":
         offers: tuple[str, ...] = numbers
         why = "numbers are no picture"
-    elif work.count > 1 and sent.form == "image":
+    elif work.count > 1 and payload.format == "image":
         offers = (TIFF, *numbers)
         why = f"the answer has {work.count} pages, and of pictures only {TIFF} holds several"
     elif work.count > 1:
         offers = numbers
         why = f"{work.count} pictures do not fit into one"
     else:
-        own = (sent.media_type,) if sent.media_type in PICTURES and not drawn else ()
+        received = _media_type(payload)
+        own = (received,) if received in PICTURES and not drawn else ()
         pictures = tuple(dict.fromkeys((*own, *PICTURES)))
-        offers = (*pictures, *numbers) if sent.form == "image" else (*numbers, *pictures)
+        offers = (*pictures, *numbers) if payload.format == "image" else (*numbers, *pictures)
         why = "it cannot be had in another form"
     chosen = choose(accept, offers)
     if chosen is None:
@@ -63,6 +65,12 @@ def negotiate(
             f"Accept: {accept} cannot be served ({why}); {operation} answers {', '.join(offers)}", offers=list(offers)
         )
     return chosen
+
+
+def _media_type(payload: Payload) -> str | None:
+    """Of the one image of the payload, None for arrays and JSON."""
+    data = payload.parts[0].data
+    return images.media_type(data) if payload.format == "image" and isinstance(data, bytes) else None
 
 
 def agree_pdf(accept: str | None) -> None:
@@ -82,7 +90,7 @@ def short(result: Result, media_type: str) -> bool:
     return size <= _SHORT_BYTES.get(media_type, 1 << 12)
 
 
-def render(result: Result, media_type: str, model: Model, operation: Operation, sent: Sent) -> Response:
+def render(result: Result, media_type: str, model: Model, operation: Operation, payload: Payload) -> Response:
     """Encode the result; runs in a thread."""
     headers = _headers(model)
     if result.error is not None and result.percentile is not None and len(result.error) <= ERRORS_IN_HEADERS:
@@ -91,7 +99,7 @@ def render(result: Result, media_type: str, model: Model, operation: Operation, 
         if result.unusual is not None:
             headers["reconstruction-unusual"] = ", ".join("true" if u else "false" for u in result.unusual)
     if media_type == JSON:
-        body = arrays.write_json(_document(result, model, operation, pictures=bool(sent.pictures)))
+        body = arrays.write_json(_document(result, model, operation, pictures=bool(payload.images)))
     elif media_type == NPY:
         body = arrays.write_npy(_stacked(result))
     elif len(result.samples) > 1:

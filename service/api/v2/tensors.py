@@ -1,6 +1,6 @@
 """Inference requests and answers of the Open Inference Protocol v2: named tensors, as JSON or as bytes behind it.
 
-body, Inference-Header-Content-Length -> JSON [+ binary tensors] -> Sent        Result -> JSON [+ binary tensors]
+body, Inference-Header-Content-Length -> JSON [+ binary tensors] -> Payload        Result -> JSON [+ binary tensors]
 
 https://github.com/kserve/open-inference-protocol, and Triton's binary tensor data extension: little-endian,
 row-major, in the order of the JSON. A binary input is a view of the body (copied only if its numbers do not lie on
@@ -16,12 +16,13 @@ import numpy as np
 import orjson
 from starlette.responses import Response
 
-from service.api.v1.body import JSON, SHORT_BYTES, UNNAMED, Part, Sent
+from service.api.v1.body import JSON, SHORT_BYTES, UNNAMED
 from service.codecs import arrays
 from service.errors import InvalidInput, MalformedBody, UnsupportedMediaType
 from service.inference import options
 from service.inference.engine import Pages, Result, Samples
 from service.inference.options import Options
+from service.inference.payload import Payload, PayloadPart
 from service.model.graph import Port
 from service.model.manifest import Operation
 from service.model.runtime import Array, Model
@@ -93,7 +94,7 @@ class Tensors:
             return int(self.header_length) <= SHORT_BYTES
         return len(body) <= SHORT_BYTES
 
-    def read(self, body: bytes) -> Sent:
+    def read(self, body: bytes) -> Payload:
         """The request's one input [N,...], of the port's rank and datatype.
 
         Raises:
@@ -120,7 +121,7 @@ class Tensors:
         self._wanted = self._outputs(document.get("outputs"), as_bytes=as_bytes)
         tensor = input_tensor(self.model, self.operation)
         array = self._input(document.get("inputs"), body, start, tensor)
-        return Sent((Part(array, f"input {tensor.name}"),), "npy")
+        return Payload((PayloadPart(array, f"input {tensor.name}"),), "npy")
 
     def _document(self, body: bytes) -> tuple[dict[str, Any], int]:
         """The JSON object, and where it ends."""
@@ -217,7 +218,7 @@ class Tensors:
             raise InvalidInput(f"input {tensor.name} has shape {given}: it is empty; at least one sample is needed")
         return tuple(given)
 
-    def agree(self, sent: Sent, work: Samples | Pages) -> None:
+    def agree(self, payload: Payload, work: Samples | Pages) -> None:
         """The form was asked for in the request."""
 
     def short_answer(self, result: Result) -> bool:
