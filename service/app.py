@@ -38,7 +38,7 @@ from service.model.runtime import Model
 from service.observability.metrics import Exposition, Metrics, Now, Served
 from service.observability.request_record import of
 from service.observability.statistics import Statistics
-from service.observability.tracing import Tracing, start
+from service.observability.tracing import Tracing, configure_tracing
 from service.repository.registry import Opener, Registry, open_all
 from service.repository.verifier import Verifier
 from service.repository.watcher import Watcher, scan
@@ -81,7 +81,7 @@ def create_app(
     except KeysError as bad:
         raise SettingsError(str(bad)) from bad
     if tracing is None and settings.tracing:
-        tracing = start()
+        tracing = configure_tracing()
     metrics = Metrics()
     seen = scan(settings.models)
     verifier = Verifier(settings.verify_memory, settings.verify_seconds)

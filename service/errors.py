@@ -22,12 +22,15 @@ ServiceError
 ├── NotReady               503  models are still being opened, none is usable, or the service is stopping
 └── DeadlineExceeded       504  the request took longer than it was given
 
-service.app turns them into problem+json (RFC 9457) in one place. The sentence is public: it names what was
-wrong and what is allowed, and never a path, a trace or another caller's data.
+ServiceError -> `problem` (RFC 9457) -> service.api.error_handlers, or service.server.connection before a request is
+read. The sentence is public: it names what was wrong and what is allowed, and never a path, a trace or another
+caller's data.
 """
 
 from collections.abc import Sequence
 from typing import ClassVar
+
+PROBLEM_MEDIA_TYPE = "application/problem+json"
 
 
 class ServiceError(Exception):
@@ -50,6 +53,22 @@ class ServiceError(Exception):
     def headers(self) -> dict[str, str]:
         """Response headers that belong to this error."""
         return {}
+
+    def problem(self, instance: str) -> dict[str, object]:
+        """Members of this error's problem document; `instance` is the path of the request, "" if none is known."""
+        return problem(instance, self.status, self.title, self.detail, **self.facts)
+
+
+def problem(instance: str, status: int, title: str, detail: str, **facts: object) -> dict[str, object]:
+    """Members of a problem document (RFC 9457); `instance` is the path of the request, "" if none is known."""
+    return {
+        "type": "urn:autoencoder:" + title.lower().replace(" ", "-"),
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "instance": instance,
+        **facts,
+    }
 
 
 class MalformedBody(ServiceError):

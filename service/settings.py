@@ -16,12 +16,12 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.model.providers import Precision, Provider, usable_cores
-from service.observability.logging import Format
 
 PREFIX = "AUTOENCODER_"
 FILE = Path("autoencoder-service.toml")  # read if it is there; AUTOENCODER_SETTINGS names another
 MIB = 2**20
 MEGAPIXEL = 1_000_000
+LogFormat = Literal["auto", "json", "text"]
 _TYPES: dict[Any, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "text", dict: "a table"}
 
 
@@ -109,7 +109,7 @@ class Settings(BaseSettings):
 
     metrics: bool = Field(default=True, description="answer /metrics")
     docs: bool = Field(default=True, description="answer /docs and /openapi.json")
-    log_format: Format = Field("auto", description="auto: text if stderr is a terminal, else json")
+    log_format: LogFormat = Field("auto", description="auto: text if stderr is a terminal, else json")
     log_requests: Literal["on", "off", "errors"] = Field(
         "errors", description="one line for each request, or only for those with status 400 and above"
     )

@@ -9,10 +9,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from service.errors import ServiceError
+from service.errors import PROBLEM_MEDIA_TYPE, ServiceError, problem
 from service.observability.request_record import of
 
-MEDIA_TYPE = "application/problem+json"
 BUG = (500, "Service error", "this is a bug of the service; its log holds the trace")
 _log = logging.getLogger("service.problems")
 
@@ -51,29 +50,13 @@ def forget(error: BaseException) -> None:
             waiting += [one.__cause__, one.__context__]
 
 
-def problem(request: Request, status: int, title: str, detail: str, **facts: object) -> Response:
+def problem_response(request: Request, status: int, title: str, detail: str, **facts: object) -> Response:
     """RFC 9457; under /v2 the Open Inference Protocol's error object, with the same sentence and status."""
     of(request.scope).reason = title.lower().replace(" ", "_").replace("-", "_")
     if request.scope["path"].startswith("/v2"):
         return Response(orjson.dumps({"error": detail}), status, media_type="application/json")
-    return Response(document(request.url.path, status, title, detail, **facts), status, media_type=MEDIA_TYPE)
-
-
-def document(instance: str, status: int, title: str, detail: str, **facts: object) -> bytes:
-    """The body; see `members`."""
-    return orjson.dumps(members(instance, status, title, detail, **facts))
-
-
-def members(instance: str, status: int, title: str, detail: str, **facts: object) -> dict[str, object]:
-    """Of a problem document. `instance` is the request's path, "" if none is known."""
-    return {
-        "type": "urn:autoencoder:" + title.lower().replace(" ", "-"),
-        "title": title,
-        "status": status,
-        "detail": detail,
-        "instance": instance,
-        **facts,
-    }
+    body = orjson.dumps(problem(request.url.path, status, title, detail, **facts))
+    return Response(body, status, media_type=PROBLEM_MEDIA_TYPE)
 
 
 async def _service_error(request: Request, error: Exception) -> Response:
@@ -81,7 +64,7 @@ async def _service_error(request: Request, error: Exception) -> Response:
         raise error
     if error.status == HTTPStatus.INTERNAL_SERVER_ERROR:  # 503 and 504 are nobody's fault, and polled and asked for
         _log.error("%s: %s", request.url.path, error.detail, exc_info=error.__cause__)
-    response = problem(request, error.status, error.title, error.detail, **error.facts)
+    response = problem_response(request, error.status, error.title, error.detail, **error.facts)
     response.headers.update(error.headers)
     return response
 
@@ -95,7 +78,7 @@ async def _http(request: Request, error: Exception) -> Response:
         405: f"{request.method} is not allowed here; allowed is {(error.headers or {}).get('Allow', 'another method')}",
     }
     detail = sentences.get(error.status_code, str(error.detail))
-    response = problem(request, error.status_code, phrase, detail)
+    response = problem_response(request, error.status_code, phrase, detail)
     response.headers.update(error.headers or {})
     return response
 
@@ -107,4 +90,4 @@ async def _gone(request: Request, _: Exception) -> Response:
 
 
 async def _bug(request: Request, _: Exception) -> Response:
-    return problem(request, *BUG)
+    return problem_response(request, *BUG)

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from fastapi import FastAPI
 
-from service.api.error_handlers import MEDIA_TYPE
 from service.api.router import HEALTH, METRICS
 from service.api.schemas import Line
 from service.api.v1 import body
@@ -15,6 +14,7 @@ from service.api.v1.ndjson import NDJSON
 from service.api.v1.responses import PICTURES
 from service.codecs import images
 from service.codecs.images import MEDIA_TYPES
+from service.errors import PROBLEM_MEDIA_TYPE
 from service.imaging.heatmap import SCALE
 from service.imaging.picture import Picture
 from service.inference.options import DPI, FITS, LEAST_RATE
@@ -187,7 +187,7 @@ def responses(operation: Operation) -> dict[int | str, dict[str, Any]]:
     refused: dict[int | str, dict[str, Any]] = {
         status: {
             "description": reason,
-            "content": {MEDIA_TYPE: {"schema": {"$ref": _PROBLEM}}},
+            "content": {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": _PROBLEM}}},
         }
         for status, reason in reasons.items()
     }
@@ -209,7 +209,7 @@ def install(app: FastAPI) -> None:
                 for response in operation["responses"].values():
                     content = response.get("content", {})
                     if content.get("application/json", {}).get("schema", {}).get("$ref") == _PROBLEM:
-                        content[MEDIA_TYPE] = content.pop("application/json")
+                        content[PROBLEM_MEDIA_TYPE] = content.pop("application/json")
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]
@@ -219,7 +219,7 @@ def secure(app: FastAPI, settings: Settings) -> None:
     """Let the document say which addresses want a key, how it is sent and what comes without it."""
     plain = app.openapi
     without_key = HEALTH | ({METRICS} if settings.metrics_without_key else set())
-    problem = {MEDIA_TYPE: {"schema": {"$ref": _PROBLEM}}}
+    problem = {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": _PROBLEM}}}
     of_v2 = {"application/json": {"schema": {"$ref": "#/components/schemas/ProtocolError"}}}
 
     def refused(content: dict[str, Any]) -> dict[str, Any]:

@@ -18,16 +18,17 @@ import uvicorn
 
 from service import __version__, settings
 from service.api import auth
+from service.api.router import HEALTH, METRICS
 from service.app import create_app
 from service.cli import files, settings_table
 from service.cli import models as shelf
 from service.cli import tune as tuning
 from service.cli.files import FilesError
 from service.model.providers import Provider, ProviderMissing, usable_cores
-from service.observability import logging
+from service.observability.logging import configure_logging
 from service.repository.registry import Registry, open_all
 from service.server.connection import Watch
-from service.server.connection_limits import Limits, allow_files
+from service.server.connection_limits import ConnectionLimits, allow_files
 from service.server.graceful import Server
 from service.settings import Settings, SettingsError
 
@@ -69,10 +70,10 @@ def _on_files(operation: str, asked: argparse.Namespace, chosen: Settings) -> in
 
 def serve(chosen: Settings) -> int:
     """Open the models, listen, serve until SIGTERM (which drains) or Ctrl-C; accepted requests are finished."""
-    logging.install(chosen.log_format)
+    configure_logging(chosen.log_format)
     allow_files(chosen.max_connections)
     app = create_app(chosen)
-    watch = Watch(Limits.of(chosen))
+    watch = Watch(ConnectionLimits.from_settings(chosen, HEALTH | {METRICS}))
     try:
         listening = _listen(chosen.host, chosen.port)
     except OSError as error:

@@ -6,8 +6,7 @@ batch, reconstruction -> errors -> coloured -> a picture
 import numpy as np
 from numpy.typing import NDArray
 
-from service.imaging.picture import Picture
-from service.model.runtime import Array
+from service.imaging.picture import Array, Picture
 
 WHITE = 0.5  # difference (of 0..1) that is white, as are all larger ones
 SCALE = "black (no difference) through red and yellow to white (a difference of 0.5 of the range and more)"

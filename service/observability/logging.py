@@ -3,11 +3,10 @@
 import logging
 import sys
 from datetime import UTC, datetime
-from typing import Literal
 
 import orjson
 
-Format = Literal["auto", "json", "text"]
+from service.settings import LogFormat
 
 
 class JsonLines(logging.Formatter):
@@ -26,10 +25,10 @@ class JsonLines(logging.Formatter):
         return orjson.dumps(line, default=str).decode("utf-8", "replace")
 
 
-def install(form: Format) -> None:
+def configure_logging(log_format: LogFormat) -> None:
     """Log to stderr; `auto`: text if that is a terminal, else JSON."""
     handler = logging.StreamHandler()
-    if form == "json" or (form == "auto" and not sys.stderr.isatty()):
+    if log_format == "json" or (log_format == "auto" and not sys.stderr.isatty()):
         handler.setFormatter(JsonLines())
     else:
         handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))

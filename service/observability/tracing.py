@@ -3,7 +3,7 @@
 Seen (times that were taken anyhow) -> spans, made when the request is over -> batches -> OTLP over HTTP
 
 The standard variables OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME, OTEL_TRACES_SAMPLER ... say where to, as whom
-and how many. Nothing of OpenTelemetry is imported before `start`.
+and how many. Nothing of OpenTelemetry is imported before `configure_tracing`.
 """
 
 import os
@@ -66,7 +66,7 @@ class Tracing:
         self._provider.shutdown()
 
 
-def start() -> Tracing:
+def configure_tracing() -> Tracing:
     """Traces to OTLP; raises SettingsError if the extra is not installed."""
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter

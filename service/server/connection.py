@@ -20,21 +20,28 @@ import asyncio
 import logging
 import math
 from asyncio import AbstractEventLoop
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import httptools
+import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from service.api import error_handlers, router
-from service.errors import HeadersTooLarge, MalformedRequest, ServiceError, TooManyConnections, TooSlow
-from service.server.connection_limits import Limits, not_taken
+from service.errors import (
+    PROBLEM_MEDIA_TYPE,
+    HeadersTooLarge,
+    MalformedRequest,
+    ServiceError,
+    TooManyConnections,
+    TooSlow,
+    problem,
+)
+from service.server.connection_limits import ConnectionLimits, unsent_bytes
 from service.server.raw_response import WHOLE, lines
 
-ALWAYS = router.HEALTH | {router.METRICS}  # answered when all connections are taken, too
 TICK = 0.25  # seconds
 LINGER = 0.5  # seconds that a connection without a request stays open at the end: one may be on its way
 _COPIED = 1 << 14  # bytes of a body: to copy it behind its headers takes less than a second write
@@ -46,7 +53,7 @@ _log = logging.getLogger("service.protocol")
 class Watch:
     """All connections of one server; pass `connection` as uvicorn.Config(http=...). Belongs to one event loop."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: ConnectionLimits) -> None:
         self.limits = limits
         self.leaving = False  # every answer is its connection's last
         self.waiting: dict[Connection, None] = {}  # without a request in hand, who has waited longest first
@@ -195,7 +202,7 @@ class Connection(HttpToolsProtocol):
         super().pause_writing()
         if self.sending_due == _NEVER:
             self.sending_due = self.loop.time() + self.watch.limits.body_deadline
-            self._unsent = self._not_taken()
+            self._unsent = self._unsent_bytes()
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -260,7 +267,7 @@ class Connection(HttpToolsProtocol):
 
     def late_sending(self, now: float) -> None:
         """`sending_due` has passed."""
-        size = self._not_taken()
+        size = self._unsent_bytes()
         if not self.transport.get_write_buffer_size():  # what is left the system sends
             self.sending_due = _NEVER
         elif self._unsent - size >= self.watch.limits.window:
@@ -271,9 +278,9 @@ class Connection(HttpToolsProtocol):
             self.sending_due = _NEVER
             self.transport.abort()
 
-    def _not_taken(self) -> int:
+    def _unsent_bytes(self) -> int:
         """Bytes of answers that the client has not taken."""
-        return self.transport.get_write_buffer_size() + not_taken(self.transport.get_extra_info("socket"))
+        return self.transport.get_write_buffer_size() + unsent_bytes(self.transport.get_extra_info("socket"))
 
     # --- refusals ----------------------------------------------------------------------------------------
 
@@ -291,6 +298,7 @@ class Connection(HttpToolsProtocol):
             self.app = _refusing(
                 TooManyConnections(f"{limit} connections have requests in hand, which is the limit; try again"),
                 self.app,
+                self.watch.limits.always_answered,
             )
 
     def _weigh_headers(self) -> None:
@@ -308,7 +316,7 @@ class Connection(HttpToolsProtocol):
             fits = False  # it has its answer
         if fits and not self.transport.is_closing():
             _log.debug("refused: %s", error.detail)
-            body = error_handlers.document("", error.status, error.title, error.detail)
+            body = _problem_body(error, "")
             headers = [*self.server_state.default_headers, *_headers(error, body)]
             lines = [STATUS_LINE[error.status], *(b"%s: %s\r\n" % pair for pair in headers), b"\r\n", body]
             self.transport.write(b"".join(lines))
@@ -318,7 +326,7 @@ class Connection(HttpToolsProtocol):
         self.transport.close()
 
 
-def _too_large(limits: Limits) -> ServiceError:
+def _too_large(limits: ConnectionLimits) -> ServiceError:
     return HeadersTooLarge(
         f"the request's address and headers are larger than {limits.max_header_bytes} bytes, which is the limit"
     )
@@ -326,21 +334,27 @@ def _too_large(limits: Limits) -> ServiceError:
 
 def _headers(error: ServiceError, body: bytes) -> list[tuple[bytes, bytes]]:
     return [
-        (b"content-type", error_handlers.MEDIA_TYPE.encode()),
+        (b"content-type", PROBLEM_MEDIA_TYPE.encode()),
         (b"content-length", b"%d" % len(body)),
         (b"connection", b"close"),
         *((name.lower().encode(), value.encode()) for name, value in error.headers.items()),
     ]
 
 
-def _refusing(error: ServiceError, health: ASGIApp | None = None) -> ASGIApp:
-    """An application that answers `error` to all; but health and metrics by `health`, if it is given."""
+def _problem_body(error: ServiceError, instance: str) -> bytes:
+    return orjson.dumps(problem(instance, error.status, error.title, error.detail))
+
+
+def _refusing(
+    error: ServiceError, application: ASGIApp | None = None, always_answered: Collection[str] = ()
+) -> ASGIApp:
+    """An application that answers every request with `error`, except paths of `always_answered`: `application` does."""
 
     async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
-        if health is not None and scope["path"] in ALWAYS:
-            await health(scope, receive, send)
+        if application is not None and scope["path"] in always_answered:
+            await application(scope, receive, send)
             return
-        body = error_handlers.document(scope["path"], error.status, error.title, error.detail)
+        body = _problem_body(error, scope["path"])
         await send({"type": "http.response.start", "status": error.status, "headers": _headers(error, body)})
         await send({"type": "http.response.body", "body": body})
 

@@ -19,23 +19,28 @@ OTHER_FILES = 256  # descriptors beside connections: those above the limit, pack
 
 
 @dataclass(frozen=True)
-class Limits:
-    """Seconds, bytes a second, bytes, connections; ranges are those of service.settings."""
+class ConnectionLimits:
+    """Seconds, bytes a second, bytes, connections: ranges are those of service.settings.
+
+    `always_answered`: paths that are answered even when all connections are taken.
+    """
 
     headers_deadline: float
     body_deadline: float
     body_rate: int
     max_header_bytes: int
     max_connections: int
+    always_answered: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, settings: Settings) -> "Limits":
+    def from_settings(cls, settings: Settings, always_answered: frozenset[str] = frozenset()) -> "ConnectionLimits":
         return cls(
             settings.headers_deadline,
             settings.body_deadline,
             settings.body_rate,
             settings.max_header_bytes,
             settings.max_connections,
+            always_answered,
         )
 
     @property
@@ -44,7 +49,7 @@ class Limits:
         return self.body_rate * self.body_deadline
 
 
-def not_taken(socket: Any) -> int:
+def unsent_bytes(socket: Any) -> int:
     """Bytes that wait in the system for the peer to take them, 0 where it does not say.
 
     It keeps megabytes, and asks for more only when a third of them has gone: without them a client that reads 100 KB a

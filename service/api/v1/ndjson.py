@@ -25,7 +25,7 @@ from service.api.v1.body import FORM, JSON, NPY
 from service.api.v1.negotiation import choose
 from service.codecs import arrays
 from service.codecs.multipart import FormPart
-from service.errors import DeadlineExceeded, ServiceError
+from service.errors import DeadlineExceeded, ServiceError, problem
 from service.inference.admission import MEGA, Permit
 from service.inference.engine import Inference
 from service.inference.options import Options
@@ -95,7 +95,7 @@ class Lines(Response):
                 return
             except DeadlineExceeded as late:
                 for index in tuple(work.left):
-                    await _send(work, send, index, problem=_problem(path, late))
+                    await _send(work, send, index, problem=late.problem(path))
             finally:
                 seen.pixels = work.pixels
                 seen.stages.append(("run", began, perf_counter()))
@@ -116,11 +116,11 @@ async def _some(work: Work, waiting: Iterator[int], path: str, deadline: Deadlin
         except ServiceError as error:
             if error.status == HTTPStatus.INTERNAL_SERVER_ERROR:
                 _log.error("%s: %s", path, error.detail, exc_info=error.__cause__)
-            await _send(work, send, index, problem=_problem(path, error))
+            await _send(work, send, index, problem=error.problem(path))
             error_handlers.forget(error)
         except Exception as error:  # noqa: BLE001  (one file's bug is no other file's)
             _log.exception("%s failed: this is a bug", path)
-            await _send(work, send, index, problem=error_handlers.members(path, *error_handlers.BUG))
+            await _send(work, send, index, problem=problem(path, *error_handlers.BUG))
             error_handlers.forget(error)
         else:
             work.counted.samples += len(latents)
@@ -143,7 +143,3 @@ async def _send(work: Work, send: Send, index: int, **outcome: Any) -> None:
     async with work.sending:
         del work.left[index]  # and not behind: the deadline may come while the caller takes its time
         await send({"type": "http.response.body", "body": line + b"\n", "more_body": True})
-
-
-def _problem(path: str, error: ServiceError) -> dict[str, Any]:
-    return error_handlers.members(path, error.status, error.title, error.detail, **error.facts)
