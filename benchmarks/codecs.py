@@ -2,7 +2,7 @@
 
 One megapixel of a page (grey, as `pages` returns it) and of a photograph (RGB), one thread, methods in turns, medians.
 Ours is service.codecs.images, which is libvips; what else a library must keep (16-bit colour, profiles, text, pages of
-a TIFF) is in ARCHITECTURE.md.
+a TIFF) is in docs/decisions.md.
 """
 
 import io
