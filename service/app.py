@@ -1,6 +1,6 @@
 """Composition root: settings -> registry, admission, scheduler, inference -> routes. The only file that knows all.
 
-bytes -> admission -> requests.read -> inference (pictures, pages, scheduler, model) -> answers.render -> bytes
+bytes -> admission -> WireFormat.parse -> inference (pictures, pages, scheduler, model) -> WireFormat.serialize -> bytes
 """
 
 import asyncio
@@ -22,11 +22,12 @@ from service.api.auth import Keys, KeysError
 from service.api.middleware import Edge
 from service.api.router import METRICS, OPERATIONS, Documented, Front, documented
 from service.api.schemas import Answer, ModelFacts, ModelList, ModelSummary, PortFacts, Problem, RefusedPackage, Status
-from service.api.v1 import body as requests
 from service.api.v1 import ndjson, responses
+from service.api.v1.body import form_files, receive_body
+from service.api.v1.format import V1Format
 from service.api.v2 import routes
-from service.api.v2.tensors import Tensors
-from service.api.wire_format import Dialect, Native
+from service.api.v2.tensors import V2Format
+from service.api.wire_format import WireFormat
 from service.errors import NotReady, UnknownOperation
 from service.inference import options
 from service.inference.admission import MEGA, Admission
@@ -278,10 +279,10 @@ async def _answer(request: Request, name: str, version: str | None, operation: O
     model.input_port(operation)
     asked = options.deadline(headers.get(b"request-deadline"), settings.max_deadline)
     content_type, accept = headers.get(b"content-type"), headers.get(b"accept")
-    if operation == "encode" and ndjson.wanted(content_type, accept):
+    if operation == "encode" and ndjson.accepts_ndjson(content_type, accept):
         return await _lines(request, headers, model, chosen, asked)
-    dialect = Native(model, operation, content_type, accept, chosen, asked, settings.max_batch)
-    return await _visit(request, headers, model, operation, dialect)
+    wire_format = V1Format(model, operation, content_type, accept, chosen, asked, settings.max_batch)
+    return await _visit(request, headers, model, operation, wire_format)
 
 
 async def _lines(
@@ -294,13 +295,13 @@ async def _lines(
         counted = held.enter_context(state.statistics.request(model, "encode"))
         permit = held.enter_context(state.admission.enter())
         begun = perf_counter()
-        body = await requests.receive(request, headers.get(b"content-length"), settings.max_body_bytes, permit.hold)
+        body = await receive_body(request, headers.get(b"content-length"), settings.max_body_bytes, permit.hold)
         seen.bytes_in = len(body)
         seen.stages.append(("receive", begun, perf_counter()))
         permit.take()
-        read = partial(requests.files, content_type=headers.get(b"content-type", ""), max_parts=settings.max_batch)
+        read = partial(form_files, content_type=headers.get(b"content-type", ""), max_parts=settings.max_batch)
         files = await state.scheduler.call(read, body)
-        work = ndjson.Work(
+        work = ndjson.EncodeStream(
             state.inference,
             model,
             chosen,
@@ -311,7 +312,7 @@ async def _lines(
             settings.workers + 2,
             dict(enumerate(files)),
         )
-        return ndjson.Lines(work, held.pop_all())
+        return ndjson.NdjsonResponse(work, held.pop_all())
 
 
 async def _infer(request: Request, name: str, version: str | None) -> Response:
@@ -323,8 +324,8 @@ async def _infer(request: Request, name: str, version: str | None) -> Response:
     chosen = options.read(request.scope["query_string"], operation)
     asked = options.deadline(headers.get(b"request-deadline"), settings.max_deadline)
     length, encoding = headers.get(b"inference-header-content-length"), headers.get(b"content-encoding")
-    dialect = Tensors(name, model, operation, length, encoding, chosen, asked, settings.max_deadline)
-    return await _visit(request, headers, model, operation, dialect)
+    wire_format = V2Format(name, model, operation, length, encoding, chosen, asked, settings.max_deadline)
+    return await _visit(request, headers, model, operation, wire_format)
 
 
 def _headers(request: Request) -> dict[bytes, str]:
@@ -332,50 +333,56 @@ def _headers(request: Request) -> dict[bytes, str]:
 
 
 async def _visit(
-    request: Request, headers: dict[bytes, str], model: Model, operation: Operation, dialect: Dialect
+    request: Request, headers: dict[bytes, str], model: Model, operation: Operation, wire_format: WireFormat
 ) -> Response:
     """One request, one direction, within its time; admission leaves on every path."""
     state, seen = request.app.state, of(request.scope)
     settings: Settings = state.settings
     with state.statistics.request(model, operation) as counted, state.admission.enter() as permit:
         begun = perf_counter()
-        body = await requests.receive(request, headers.get(b"content-length"), settings.max_body_bytes, permit.hold)
+        body = await receive_body(request, headers.get(b"content-length"), settings.max_body_bytes, permit.hold)
         received = perf_counter()
         seen.bytes_in = len(body)
         seen.stages.append(("receive", begun, received))
         permit.take()
-        with Deadline(dialect.seconds or settings.deadline) as deadline:
-            payload = dialect.read(body) if dialect.short(body) else await state.scheduler.call(dialect.read, body)
+        with Deadline(wire_format.seconds or settings.deadline) as deadline:
+            payload = (
+                wire_format.parse(body)
+                if wire_format.parses_inline(body)
+                else await state.scheduler.call(wire_format.parse, body)
+            )
             del body  # it may be large, and what it holds is in `payload`
-            asked = dialect.seconds
+            asked = wire_format.seconds
             if asked is not None and asked != deadline.seconds:  # said in the body
                 deadline.extend(asked - deadline.seconds)
 
             async def worked() -> Response:
                 if payload.format == "pdf":
                     return await document()
-                work = await state.inference.read(model, operation, payload, dialect.options, permit)
+                work = await state.inference.read(model, operation, payload, wire_format.options, permit)
                 if asked is None and permit.pixels > MEGA:
                     deadline.extend(permit.pixels / MEGA * settings.deadline_per_megapixel)
-                dialect.agree(payload, work)
+                wire_format.negotiate(payload, work)
                 decoded = perf_counter()
                 seen.stages.append(("decode", received, decoded))
                 seen.pixels = permit.pixels
-                result = await state.inference.run(model, operation, work, dialect.options)
+                result = await state.inference.run(model, operation, work, wire_format.options)
                 counted.samples = len(result.samples)
                 ran = perf_counter()
                 seen.stages += (("queue", decoded, result.began), ("run", result.began, result.ended))
                 if result.percentile is not None:
                     state.metrics.reconstructed(seen.model, result.percentile)
-                short = dialect.short_answer(result)
+                short = wire_format.serializes_inline(result)
                 response: Response = (
-                    dialect.render(result) if short else await state.scheduler.call(dialect.render, result)
+                    wire_format.serialize(result)
+                    if short
+                    else await state.scheduler.call(wire_format.serialize, result)
                 )
                 seen.stages.append(("encode", ran, perf_counter()))
                 return response
 
             async def document() -> Response:
-                responses.agree_pdf(headers.get(b"accept"))
+                responses.negotiate_pdf(headers.get(b"accept"))
                 (part,) = payload.parts
 
                 def extend(pixels: int) -> None:
@@ -384,10 +391,10 @@ async def _visit(
                         deadline.extend(pixels / MEGA * settings.deadline_per_megapixel)
 
                 data = part.data if isinstance(part.data, bytes) else b""
-                made = await state.documents.denoise(model, data, dialect.options, permit, extend)
+                made = await state.documents.denoise(model, data, wire_format.options, permit, extend)
                 counted.samples = made.pages
                 seen.stages.append(("run", received, perf_counter()))
-                return responses.pdf(made.data, model)
+                return responses.pdf_response(made.data, model)
 
             is_short = payload.size <= UNWATCHED_BYTES and payload.format != "pdf"
             return await (worked() if is_short else until_gone(request, worked()))

@@ -9,7 +9,7 @@ from service.api.v1 import body
 from service.cli.main import main
 
 _kept: list[bytes] = []
-_receive = body.receive
+_receive = body.receive_body
 
 
 async def _leaking(*arguments: Any, **options: Any) -> bytes:
@@ -18,5 +18,5 @@ async def _leaking(*arguments: Any, **options: Any) -> bytes:
 
 
 if __name__ == "__main__":
-    app.requests.receive = _leaking
+    app.receive_body = _leaking
     sys.exit(main())

@@ -36,7 +36,7 @@ async def go(payload):
     with Admission(1, 120_000_000, 1).enter() as permit:
         work = await inference.read(model, "denoise", payload, Options(), permit)
         result = await inference.run(model, "denoise", work, Options())
-    response = responses.render(result, "image/png", model, "denoise", payload)
+    response = responses.serialize(result, "image/png", model, "denoise", payload)
     scheduler.close()
     return response.body
 

@@ -25,18 +25,18 @@ JSON = "application/json"
 NPY = "application/x-npy"
 PDF = "application/pdf"
 FORM = "multipart/form-data"
-UNNAMED = "application/octet-stream"
+OCTET_STREAM = "application/octet-stream"
 _URLENCODED = "application/x-www-form-urlencoded"
 _ALIASES = {"image/jpg": "image/jpeg", "image/x-ms-bmp": "image/bmp", "image/tif": "image/tiff"}
 
 EXTRA = "pip install 'autoencoder-service[pdf]'"
-SHORT_BYTES = 1 << 14  # of JSON and forms: to read them takes less than a thread there and back
+INLINE_BYTES = 1 << 14  # of JSON and forms: to read them takes less than a thread there and back
 
 PDF_MAGIC = b"%PDF-"
 PDF_IS_READ = find_spec("pypdfium2") is not None and find_spec("pikepdf") is not None
 
 
-async def receive(request: Request, length: str | None, limit: int, hold: Callable[[int], None]) -> bytes:
+async def receive_body(request: Request, length: str | None, limit: int, hold: Callable[[int], None]) -> bytes:
     """The whole body, at most `limit` bytes; TooLarge (413) as soon as it is known, by its length or on the way.
 
     `length` is the header Content-Length, if there is one. `hold` is told of every byte before it is kept, and may
@@ -65,35 +65,35 @@ async def receive(request: Request, length: str | None, limit: int, hold: Callab
 
 
 def media_type(content_type: str | None) -> str:
-    """The bare media type in lower case; UNNAMED for a request without one."""
-    bare = (content_type or UNNAMED).partition(";")[0].strip().lower()
+    """The bare media type in lower case; OCTET_STREAM for a request without one."""
+    bare = (content_type or OCTET_STREAM).partition(";")[0].strip().lower()
     return _ALIASES.get(bare, bare)
 
 
-def short(body: bytes, content_type: str | None) -> bool:
-    """Whether `read` takes less than a thread there and back; .npy is not even copied."""
+def parses_inline(body: bytes, content_type: str | None) -> bool:
+    """Whether `parse_body` takes less than a thread there and back; .npy is not even copied."""
     return (
-        len(body) <= SHORT_BYTES or body.startswith(arrays.NPY_MAGIC) or media_type(content_type) in images.MEDIA_TYPES
+        len(body) <= INLINE_BYTES or body.startswith(arrays.NPY_MAGIC) or media_type(content_type) in images.MEDIA_TYPES
     )
 
 
-def accepted(port: str) -> tuple[str, ...]:
+def accepted_types(port: str) -> tuple[str, ...]:
     """Media types that an operation on port image, vector or latent takes."""
-    return (*images.MEDIA_TYPES, FORM, JSON, NPY, UNNAMED) if port == "image" else (JSON, NPY)
+    return (*images.MEDIA_TYPES, FORM, JSON, NPY, OCTET_STREAM) if port == "image" else (JSON, NPY)
 
 
-def read(body: bytes, content_type: str | None, model: Model, operation: Operation, max_batch: int) -> Payload:
+def parse_body(body: bytes, content_type: str | None, model: Model, operation: Operation, max_batch: int) -> Payload:
     """Take a body apart by its Content-Type; raises the errors below 429 of service.errors."""
     port = model.input_port(operation).name
     media = media_type(content_type)
-    if media == UNNAMED and body.startswith(arrays.NPY_MAGIC):
+    if media == OCTET_STREAM and body.startswith(arrays.NPY_MAGIC):
         media = NPY
-    if media == UNNAMED and body.startswith(PDF_MAGIC):
+    if media == OCTET_STREAM and body.startswith(PDF_MAGIC):
         media = PDF
     if media == PDF:
         return _pdf(body, model, operation)
-    if media == UNNAMED and port == "image" and body:
-        media = images.media_type(body) or UNNAMED
+    if media == OCTET_STREAM and port == "image" and body:
+        media = images.media_type(body) or OCTET_STREAM
     if media == JSON:
         return _json(body, model, operation, max_batch)
     if media == NPY:
@@ -104,7 +104,7 @@ def read(body: bytes, content_type: str | None, model: Model, operation: Operati
         return Payload((PayloadPart(body, "image"),), "image")
     if port == "image" and media == FORM:
         return _form(body, content_type or "", model, operation, max_batch)
-    taken = (*accepted(port), PDF) if takes_pdf(model, operation) and PDF_IS_READ else accepted(port)
+    taken = (*accepted_types(port), PDF) if takes_pdf(model, operation) and PDF_IS_READ else accepted_types(port)
     raise _unsupported(media, port, taken)
 
 
@@ -114,7 +114,7 @@ def takes_pdf(model: Model, operation: Operation) -> bool:
 
 
 def _pdf(body: bytes, model: Model, operation: Operation) -> Payload:
-    takes = accepted(model.input_port(operation).name)
+    takes = accepted_types(model.input_port(operation).name)
     if not takes_pdf(model, operation):
         raise UnsupportedMediaType(
             f"a PDF is for models that denoise pictures of any size, which {model.manifest.name} {operation} does not",
@@ -125,7 +125,7 @@ def _pdf(body: bytes, model: Model, operation: Operation) -> Payload:
     return Payload((PayloadPart(body, "the PDF"),), "pdf")
 
 
-def files(body: bytes, content_type: str, max_parts: int) -> list[FormPart]:
+def form_files(body: bytes, content_type: str, max_parts: int) -> list[FormPart]:
     """The fields of a form, all of them 'image', at least one; MalformedBody, TooLarge, InvalidInput."""
     fields = read_form(body, content_type, max_parts)
     for field in fields:
@@ -136,7 +136,7 @@ def files(body: bytes, content_type: str, max_parts: int) -> list[FormPart]:
     return fields
 
 
-def part(field: FormPart, which: str) -> Payload:
+def file_payload(field: FormPart, which: str) -> Payload:
     """One file of a form: a picture or an .npy; InvalidInput (422) for what is neither."""
     if field.data.startswith(arrays.NPY_MAGIC):
         return Payload((PayloadPart(arrays.read_npy(field.data, which), which),), "npy")
@@ -146,16 +146,16 @@ def part(field: FormPart, which: str) -> Payload:
 
 
 def _form(body: bytes, content_type: str, model: Model, operation: Operation, max_batch: int) -> Payload:
-    fields = files(body, content_type, max_batch)
+    fields = form_files(body, content_type, max_batch)
     if len(fields) == 1:
         (field,) = fields
-        return _pdf(field.data, model, operation) if field.data.startswith(PDF_MAGIC) else part(field, "image")
+        return _pdf(field.data, model, operation) if field.data.startswith(PDF_MAGIC) else file_payload(field, "image")
     parts: list[PayloadPart] = []
     for number, field in enumerate(fields, 1):
         which = f"image {number} of {len(fields)}"
         if field.data.startswith(PDF_MAGIC):
             raise InvalidInput(f"{which} is a PDF; send one in a request")
-        parts += part(field, which).parts
+        parts += file_payload(field, which).parts
     return Payload(tuple(parts), "json")
 
 
@@ -222,7 +222,7 @@ def _unsupported(media: str, port: str, types: Sequence[str]) -> UnsupportedMedi
     if media == _URLENCODED:
         hint = "-F image=@FILE or " if port == "image" else ""
         what = f"{media} (curl's default for --data-binary) is not taken; use {hint}-H 'Content-Type: ...'"
-    elif media == UNNAMED:
+    elif media == OCTET_STREAM:
         what = "the body has no Content-Type, and its first bytes do not tell what it is"
     else:
         what = f"{media[:100]} is not taken"

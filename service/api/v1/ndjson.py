@@ -1,6 +1,6 @@
 """Many files in one form, encoded: a line of JSON for each, as soon as it is ready (NDJSON).
 
-files -> some at a time: requests.part -> inference -> {"index", "name", "latents"} or {"index", "name", "problem"}
+files -> some at a time: file_payload -> inference -> {"index", "name", "latents"} or {"index", "name", "problem"}
 
 A file that cannot be used is a line, and ends no other. The next file is begun when a line has been taken, so a slow
 reader is waited for, and what is inside stays a few files beside the body. Who hangs up takes the rest along.
@@ -20,8 +20,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from service.api import error_handlers
-from service.api.v1 import body
-from service.api.v1.body import FORM, JSON, NPY
+from service.api.v1.body import FORM, JSON, NPY, file_payload, media_type
 from service.api.v1.negotiation import choose
 from service.codecs import arrays
 from service.codecs.multipart import FormPart
@@ -38,21 +37,21 @@ NDJSON = "application/x-ndjson"
 _log = logging.getLogger("service.streaming")
 
 
-def wanted(content_type: str | None, accept: str | None) -> bool:
+def accepts_ndjson(content_type: str | None, accept: str | None) -> bool:
     """Whether a form is to be answered line by line: by Accept."""
-    if accept is None or "ndjson" not in accept or body.media_type(content_type) != FORM:
+    if accept is None or "ndjson" not in accept or media_type(content_type) != FORM:
         return False
     return choose(accept, (JSON, NPY, NDJSON)) == NDJSON
 
 
 @dataclass
-class Work:
+class EncodeStream:
     """What one request is about.
 
     Args:
         seconds, per_megapixel: that it may take, and that each million pixels may take beside.
         at_once: files that are worked on side by side.
-        left: files that have no line yet, by index.
+        pending: files that have no line yet, by index.
     """
 
     inference: Inference
@@ -63,19 +62,19 @@ class Work:
     seconds: float
     per_megapixel: float
     at_once: int
-    left: dict[int, FormPart]
+    pending: dict[int, FormPart]
     pixels: int = 0
     sending: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
-class Lines(Response):
+class NdjsonResponse(Response):
     """The answer, made while it is sent.
 
     Args:
         held: what the request holds until then: admission, its count.
     """
 
-    def __init__(self, work: Work, held: ExitStack) -> None:
+    def __init__(self, work: EncodeStream, held: ExitStack) -> None:
         self._work, self._held = work, held
         manifest = work.model.manifest
         headers = {"content-type": NDJSON, "model-name": manifest.name, "model-version": str(manifest.version)}
@@ -94,7 +93,7 @@ class Lines(Response):
                 seen.reason = "client_gone"
                 return
             except DeadlineExceeded as late:
-                for index in tuple(work.left):
+                for index in tuple(work.pending):
                     await _send(work, send, index, problem=late.problem(path))
             finally:
                 seen.pixels = work.pixels
@@ -102,14 +101,14 @@ class Lines(Response):
             await send({"type": "http.response.body", "body": b""})
 
 
-async def _all(work: Work, path: str, deadline: Deadline, send: Send) -> None:
-    waiting = iter(tuple(work.left))
+async def _all(work: EncodeStream, path: str, deadline: Deadline, send: Send) -> None:
+    waiting = iter(tuple(work.pending))
     async with asyncio.TaskGroup() as group:
-        for _ in range(min(work.at_once, len(work.left))):
+        for _ in range(min(work.at_once, len(work.pending))):
             group.create_task(_some(work, waiting, path, deadline, send))
 
 
-async def _some(work: Work, waiting: Iterator[int], path: str, deadline: Deadline, send: Send) -> None:
+async def _some(work: EncodeStream, waiting: Iterator[int], path: str, deadline: Deadline, send: Send) -> None:
     for index in waiting:
         try:
             latents = await _encoded(work, index, deadline)
@@ -127,9 +126,9 @@ async def _some(work: Work, waiting: Iterator[int], path: str, deadline: Deadlin
             await _send(work, send, index, latents=latents)
 
 
-async def _encoded(work: Work, index: int, deadline: Deadline) -> Any:
+async def _encoded(work: EncodeStream, index: int, deadline: Deadline) -> Any:
     """Latents [N,...]; its pixels are held while they are here."""
-    sent = body.part(work.left[index], "the file")
+    sent = file_payload(work.pending[index], "the file")
     with work.permit.share() as permit:
         read = await work.inference.read(work.model, "encode", sent, work.options, permit)
         work.pixels += permit.pixels
@@ -137,9 +136,9 @@ async def _encoded(work: Work, index: int, deadline: Deadline) -> Any:
         return (await work.inference.run(work.model, "encode", read, work.options)).samples
 
 
-async def _send(work: Work, send: Send, index: int, **outcome: Any) -> None:
+async def _send(work: EncodeStream, send: Send, index: int, **outcome: Any) -> None:
     """One line; `send` waits while the caller does not take what was sent."""
-    line = arrays.write_json({"index": index, "name": work.left[index].filename, **outcome})
+    line = arrays.write_json({"index": index, "name": work.pending[index].filename, **outcome})
     async with work.sending:
-        del work.left[index]  # and not behind: the deadline may come while the caller takes its time
+        del work.pending[index]  # and not behind: the deadline may come while the caller takes its time
         await send({"type": "http.response.body", "body": line + b"\n", "more_body": True})

@@ -24,7 +24,7 @@ from service.model.runtime import Array, Model
 from service.server import raw_response
 
 PICTURES = tuple(images.ENCODED)
-_SHORT_BYTES = {NPY: 1 << 18, JSON: 1 << 14}  # pictures less
+_INLINE_BYTES = {NPY: 1 << 18, JSON: 1 << 14}  # pictures less
 ERRORS_IN_HEADERS = 100  # samples; more would not pass through proxies, JSON holds any number
 
 
@@ -35,11 +35,11 @@ def negotiate(
     payload: Payload,
     work: Samples | Pages,
     *,
-    drawn: bool = False,
+    is_heatmap: bool = False,
 ) -> str:
     """The answer's media type, chosen before the work is done; NotAcceptable (406) names what can be had.
 
-    `drawn`: a picture in the answer is ours, not the one that came: PNG comes first.
+    `is_heatmap`: a picture in the answer is ours, not the one that came: PNG comes first.
     """
     numbers: tuple[str, ...] = (NPY, JSON) if payload.format == "npy" and operation != "encode" else (JSON, NPY)
     if not work.uniform:
@@ -55,7 +55,7 @@ def negotiate(
         why = f"{work.count} pictures do not fit into one"
     else:
         received = _media_type(payload)
-        own = (received,) if received in PICTURES and not drawn else ()
+        own = (received,) if received in PICTURES and not is_heatmap else ()
         pictures = tuple(dict.fromkeys((*own, *PICTURES)))
         offers = (*pictures, *numbers) if payload.format == "image" else (*numbers, *pictures)
         why = "it cannot be had in another form"
@@ -73,24 +73,24 @@ def _media_type(payload: Payload) -> str | None:
     return images.media_type(data) if payload.format == "image" and isinstance(data, bytes) else None
 
 
-def agree_pdf(accept: str | None) -> None:
+def negotiate_pdf(accept: str | None) -> None:
     """A PDF is answered as one; NotAcceptable (406) else."""
     if choose(accept, (PDF,)) is None:
         raise NotAcceptable(f"Accept: {accept} cannot be served: a PDF is answered as {PDF}", offers=[PDF])
 
 
-def pdf(data: bytes, model: Model) -> Response:
+def pdf_response(data: bytes, model: Model) -> Response:
     return raw_response.Answer(data, PDF, _headers(model))
 
 
-def short(result: Result, media_type: str) -> bool:
-    """Whether `render` takes less than a thread there and back."""
+def serializes_inline(result: Result, media_type: str) -> bool:
+    """Whether `serialize` takes less than a thread there and back."""
     samples = result.samples
     size = sum(sample.nbytes for sample in samples) if isinstance(samples, tuple) else samples.nbytes
-    return size <= _SHORT_BYTES.get(media_type, 1 << 12)
+    return size <= _INLINE_BYTES.get(media_type, 1 << 12)
 
 
-def render(result: Result, media_type: str, model: Model, operation: Operation, payload: Payload) -> Response:
+def serialize(result: Result, media_type: str, model: Model, operation: Operation, payload: Payload) -> Response:
     """Encode the result; runs in a thread."""
     headers = _headers(model)
     if result.error is not None and result.percentile is not None and len(result.error) <= ERRORS_IN_HEADERS:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from service import __version__
 from service.api.router import Documented, documented
-from service.api.v1.body import JSON, UNNAMED
+from service.api.v1.body import JSON, OCTET_STREAM
 from service.api.v2.schemas import (
     Duration,
     IndexEntry,
@@ -157,7 +157,7 @@ def _document_infer(app: FastAPI) -> None:
         429: "full; come again after Retry-After seconds",
         504: "not done within the deadline",
     }
-    binary = {UNNAMED: {"schema": {"type": "string", "format": "binary"}}}
+    binary = {OCTET_STREAM: {"schema": {"type": "string", "format": "binary"}}}
     header = {
         "name": HEADER_LENGTH,
         "in": "header",

@@ -16,7 +16,7 @@ import numpy as np
 import orjson
 from starlette.responses import Response
 
-from service.api.v1.body import JSON, SHORT_BYTES, UNNAMED
+from service.api.v1.body import INLINE_BYTES, JSON, OCTET_STREAM
 from service.codecs import arrays
 from service.errors import InvalidInput, MalformedBody, UnsupportedMediaType
 from service.inference import options
@@ -29,7 +29,7 @@ from service.model.runtime import Array, Model
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 DATATYPES = {"uint8": "UINT8", "float32": "FP32", "float64": "FP64"}
-_SHORT_ANSWER = {True: 1 << 18, False: 1 << 14}  # bytes of tensors, binary or not
+_INLINE_BYTES = {True: 1 << 18, False: 1 << 14}  # bytes of tensors, binary or not
 _MEMBERS = ("id", "parameters", "inputs", "outputs", "model_name", "model_version")
 _IGNORED = ("content_type",)  # MLServer's hint how to decode what the datatype tells already
 
@@ -67,8 +67,8 @@ def _of_port(port: Port) -> Tensor:
 
 
 @dataclass(slots=True)
-class Tensors:
-    """A service.api.wire_format.Dialect.
+class V2Format:
+    """A service.api.wire_format.WireFormat.
 
     Args:
         name: of the model, as it stands in the address.
@@ -89,12 +89,12 @@ class Tensors:
     _made: tuple[Tensor, ...] = ()
     _wanted: dict[str, bool] = field(default_factory=dict)  # output -> whether as bytes
 
-    def short(self, body: bytes) -> bool:
+    def parses_inline(self, body: bytes) -> bool:
         if self.header_length is not None and self.header_length.isdecimal():
-            return int(self.header_length) <= SHORT_BYTES
-        return len(body) <= SHORT_BYTES
+            return int(self.header_length) <= INLINE_BYTES
+        return len(body) <= INLINE_BYTES
 
-    def read(self, body: bytes) -> Payload:
+    def parse(self, body: bytes) -> Payload:
         """The request's one input [N,...], of the port's rank and datatype.
 
         Raises:
@@ -218,14 +218,14 @@ class Tensors:
             raise InvalidInput(f"input {tensor.name} has shape {given}: it is empty; at least one sample is needed")
         return tuple(given)
 
-    def agree(self, payload: Payload, work: Samples | Pages) -> None:
+    def negotiate(self, payload: Payload, work: Samples | Pages) -> None:
         """The form was asked for in the request."""
 
-    def short_answer(self, result: Result) -> bool:
+    def serializes_inline(self, result: Result) -> bool:
         size = sum(sample.nbytes for sample in result.samples)
-        return size <= _SHORT_ANSWER[all(self._wanted.values())]
+        return size <= _INLINE_BYTES[all(self._wanted.values())]
 
-    def render(self, result: Result) -> Response:
+    def serialize(self, result: Result) -> Response:
         made = _named(result, self._made)
         outputs, tail = [], []
         for name, as_bytes in self._wanted.items():
@@ -245,7 +245,7 @@ class Tensors:
         head = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
         if not tail:
             return Response(head, media_type=JSON)
-        return Response(b"".join((head, *tail)), media_type=UNNAMED, headers={HEADER_LENGTH: str(len(head))})
+        return Response(b"".join((head, *tail)), media_type=OCTET_STREAM, headers={HEADER_LENGTH: str(len(head))})
 
 
 def _named(result: Result, tensors: Sequence[Tensor]) -> dict[str, Array]:

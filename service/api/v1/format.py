@@ -1,0 +1,58 @@
+"""Wire format of /v1: media types, chosen by Content-Type and Accept.
+
+body bytes -> service.api.v1.body -> Payload        Result -> service.api.v1.responses -> response
+"""
+
+from dataclasses import dataclass
+
+from starlette.responses import Response
+
+from service.api.v1 import responses
+from service.api.v1.body import parse_body, parses_inline
+from service.inference.engine import Pages, Result, Samples
+from service.inference.options import Options
+from service.inference.payload import Payload
+from service.model.manifest import Operation
+from service.model.runtime import Model
+
+
+@dataclass(slots=True)
+class V1Format:
+    """A service.api.wire_format.WireFormat.
+
+    Args:
+        content_type, accept: the request's headers.
+        seconds: the header Request-Deadline.
+        max_batch: images or files of one request.
+    """
+
+    model: Model
+    operation: Operation
+    content_type: str | None
+    accept: str | None
+    options: Options
+    seconds: float | None
+    max_batch: int
+    _payload: Payload | None = None
+    _media_type: str = ""
+
+    def parses_inline(self, body: bytes) -> bool:
+        return parses_inline(body, self.content_type)
+
+    def parse(self, body: bytes) -> Payload:
+        return parse_body(body, self.content_type, self.model, self.operation, self.max_batch)
+
+    def negotiate(self, payload: Payload, work: Samples | Pages) -> None:
+        self._payload = payload
+        is_heatmap = self.options.explain is not None
+        self._media_type = responses.negotiate(
+            self.accept, self.model, self.operation, payload, work, is_heatmap=is_heatmap
+        )
+
+    def serializes_inline(self, result: Result) -> bool:
+        return responses.serializes_inline(result, self._media_type)
+
+    def serialize(self, result: Result) -> Response:
+        if self._payload is None:
+            raise AssertionError("This is a bug: the response's media type is negotiated before inference")
+        return responses.serialize(result, self._media_type, self.model, self.operation, self._payload)
