@@ -9,11 +9,17 @@ from fastapi import FastAPI
 from service.api.router import HEALTH, METRICS
 from service.api.schemas import Line
 from service.api.v1 import body
-from service.api.v1.body import FORM, JSON, NPY, PDF
-from service.api.v1.ndjson import NDJSON
-from service.api.v1.responses import PICTURES
 from service.codecs import images
-from service.codecs.images import MEDIA_TYPES
+from service.codecs.formats import (
+    JSON,
+    MULTIPART_FORM,
+    NDJSON,
+    NPY,
+    PDF,
+    PNG,
+    READABLE_MEDIA_TYPES,
+    WRITABLE_MEDIA_TYPES,
+)
 from service.errors import PROBLEM_MEDIA_TYPE
 from service.imaging.heatmap import SCALE
 from service.imaging.picture import Picture
@@ -45,7 +51,7 @@ def drawing() -> str:
         pixels[8 - step, 5 + step // 2] = pixels[4 + step, 7 + step // 2] = 255
         pixels[8 - step, 22 - step // 2] = pixels[4 + step, 20 - step // 2] = 255
     pixels[14, 9:11] = pixels[14, 17:19] = pixels[18, 13:15] = 255
-    return base64.b64encode(images.encode(Picture(pixels[:, :, None]), "image/png")).decode()
+    return base64.b64encode(images.encode(Picture(pixels[:, :, None]), PNG)).decode()
 
 
 def parameters(operation: Operation, *, versioned: bool) -> list[dict[str, Any]]:
@@ -147,8 +153,8 @@ def request_body(operation: Operation) -> dict[str, Any]:
         }
         content = {
             JSON: {"schema": schema, "example": {"inputs": [drawing()]}},
-            FORM: {"schema": form},
-            **dict.fromkeys((*MEDIA_TYPES, PDF) if _with_pdf(operation) else MEDIA_TYPES, _BINARY),
+            MULTIPART_FORM: {"schema": form},
+            **dict.fromkeys((*READABLE_MEDIA_TYPES, PDF) if _with_pdf(operation) else READABLE_MEDIA_TYPES, _BINARY),
         }
     content[NPY] = _BINARY
     return {"required": True, "content": content}
@@ -156,7 +162,9 @@ def request_body(operation: Operation) -> dict[str, Any]:
 
 def responses(operation: Operation) -> dict[int | str, dict[str, Any]]:
     """OpenAPI's responses of an operation: the forms of a 200, and what is refused how."""
-    forms: dict[str, Any] = {NPY: _BINARY} if operation == "encode" else dict.fromkeys((*PICTURES, NPY), _BINARY)
+    forms: dict[str, Any] = (
+        {NPY: _BINARY} if operation == "encode" else dict.fromkeys((*WRITABLE_MEDIA_TYPES, NPY), _BINARY)
+    )
     if _with_pdf(operation):
         forms[PDF] = _BINARY
     if operation == "encode":

@@ -30,6 +30,16 @@ from service.api.v1 import body
 from service.app import create_app
 from service.client import Array, AsyncClient, ServiceProblem, ServiceUnreachable
 from service.codecs import arrays, images
+from service.codecs.formats import (
+    ALL_IMAGE_NAMES,
+    MEDIA_TYPE_OF_SUFFIX,
+    NPY,
+    PDF,
+    PDF_MAGIC,
+    PNG,
+    READABLE_SUFFIXES,
+    detect_image_format,
+)
 from service.errors import ServiceError
 from service.imaging.picture import Picture
 from service.model import package
@@ -37,13 +47,8 @@ from service.model.manifest import Manifest
 from service.repository.registry import directories, pins
 from service.settings import Settings
 
-MEDIA_TYPES = {
-    ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp",
-    ".tif": "image/tiff", ".tiff": "image/tiff",
-}  # fmt: skip
-CLEANED = {**MEDIA_TYPES, ".pdf": body.PDF}
-HEATMAPS = {".png": "image/png", ".npy": "application/x-npy"}
-READ = (*MEDIA_TYPES, ".bmp")
+CLEANED = {**MEDIA_TYPE_OF_SUFFIX, ".pdf": PDF}
+HEATMAPS = {".png": PNG, ".npy": NPY}
 PIPE = "-"
 AT_ONCE = 8  # files beside as many as there are workers: they are read and decoded while others run
 SAMPLES = 1024  # of an array, in one request
@@ -344,14 +349,14 @@ async def _decode(client: AsyncClient, model: str, asked: argparse.Namespace, at
         _write(output, _npy(samples))
     elif samples.dtype != np.uint8:
         raise FilesError(f"{model} decodes to vectors, which are no pictures: write them to a .npy")
-    elif output.suffix.lower() in MEDIA_TYPES:
+    elif output.suffix.lower() in MEDIA_TYPE_OF_SUFFIX:
         if len(samples) > 1:
             raise FilesError(f"{len(samples)} latents make {len(samples)} pictures: name a folder")
-        _write(output, images.encode(Picture(samples[0]), MEDIA_TYPES[output.suffix.lower()]))
+        _write(output, images.encode(Picture(samples[0]), MEDIA_TYPE_OF_SUFFIX[output.suffix.lower()]))
     else:
         digits = len(str(len(samples) - 1))
         for number, sample in enumerate(samples):
-            _write(output / f"{number:0{digits}}.png", images.encode(Picture(sample), "image/png"))
+            _write(output / f"{number:0{digits}}.png", images.encode(Picture(sample), PNG))
     return 0
 
 
@@ -361,7 +366,7 @@ async def _reconstruct(client: AsyncClient, model: str, asked: argparse.Namespac
     if asked.images is None:
         jobs = [Job(source, name, None) for source, name in sources_of(asked.inputs)]
     else:
-        jobs = jobs_of(asked.inputs, f"{asked.images}/", MEDIA_TYPES, written)
+        jobs = jobs_of(asked.inputs, f"{asked.images}/", MEDIA_TYPE_OF_SUFFIX, written)
     if asked.output != PIPE:
         Path(asked.output).parent.mkdir(parents=True, exist_ok=True)  # as in _encode
     told = Told("reconstructed", len(jobs), as_json=False)
@@ -445,7 +450,7 @@ def jobs_of(inputs: Sequence[str], output: str, formats: Mapping[str, str], writ
 
     Raises FilesError where two would go to one place, or one onto itself.
     """
-    sources = list(sources_of(inputs, {*READ, *formats} - {".npy"}))
+    sources = list(sources_of(inputs, {*READABLE_SUFFIXES, *formats} - {".npy"}))
     if output == PIPE:
         if len(sources) > 1:
             raise FilesError(f"standard output takes one file, there are {len(sources)}: name a folder with -o")
@@ -473,7 +478,7 @@ def jobs_of(inputs: Sequence[str], output: str, formats: Mapping[str, str], writ
     return jobs
 
 
-def sources_of(inputs: Sequence[str], read: Collection[str] = READ) -> Iterator[tuple[Path | None, str]]:
+def sources_of(inputs: Sequence[str], read: Collection[str] = READABLE_SUFFIXES) -> Iterator[tuple[Path | None, str]]:
     """(file, its name below the folder or glob that brought it); FilesError for what is not there.
 
     `read`: suffixes of what is taken out of a folder.
@@ -552,8 +557,8 @@ def _is_made(job: Job) -> bool:
 def _read(job: Job) -> bytes:
     """A picture's bytes; OSError for what is none, before it is sent anywhere."""
     data = sys.stdin.buffer.read() if job.source is None else job.source.read_bytes()
-    if images.media_type(data) is None and not data.startswith(body.PDF_MAGIC):
-        raise OSError("it is no picture that can be read: PNG, JPEG, WebP, TIFF and BMP are")
+    if detect_image_format(data) is None and not data.startswith(PDF_MAGIC):
+        raise OSError(f"it is no picture that can be read: {ALL_IMAGE_NAMES} are")
     return data
 
 

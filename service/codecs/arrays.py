@@ -18,11 +18,11 @@ import orjson
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from service.codecs.formats import NPY_MAGIC
 from service.errors import InvalidInput, MalformedBody
 
 Array = NDArray[Any]
 
-NPY_MAGIC = b"\x93NUMPY"
 _MAX_AXES = 8
 _JSON_NAMES = {str: "text", bool: "true or false", type(None): "null", dict: "an object", list: "a list"}
 

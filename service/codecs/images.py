@@ -3,7 +3,7 @@
 bytes -> inspect (format, width x height of every page; nothing decoded) -> decode -> Picture, one a page
 Picture -> encode -> bytes; several -> encode_pages -> TIFF
 
-Only four of libvips' readers are left unblocked, each called by name for the format that the first bytes say.
+Only libvips' readers of IMAGE_FORMATS are left unblocked, each called by name for the format that the first bytes say.
 libvips reads no BMP, and takes a millisecond to begin with any picture: Pillow reads BMP, and reads and writes small
 PNGs that hold nothing but pixels.
 """
@@ -22,6 +22,16 @@ import numpy as np
 from PIL import Image
 
 from service.codecs import png, tiff
+from service.codecs.formats import (
+    ANY_IMAGE_NAME,
+    IMAGE_FORMAT_OF,
+    IMAGE_FORMATS,
+    PNG,
+    READABLE_MEDIA_TYPES,
+    TIFF,
+    ImageFormat,
+    detect_image_format,
+)
 from service.errors import InvalidInput, NotAcceptable, TooLarge, UnsupportedMediaType
 from service.imaging.picture import Notes, Picture, Pixels, colours
 
@@ -30,16 +40,6 @@ os.environ["VIPS_WARNING"] = "0"  # damaged metadata of pictures that read well;
 
 import pyvips
 
-TIFF = "image/tiff"
-MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp", TIFF, "image/bmp")
-ENCODED: dict[str, tuple[str, dict[str, Any], int]] = {  # media type: format, options of its writer, longest side
-    "image/png": ("png", {"compression": 2}, 2**31 - 1),  # 1 is 30 % larger on scans, 3 and more is slower only
-    "image/jpeg": ("jpeg", {"Q": 95}, 65500),
-    "image/webp": ("webp", {"Q": 95}, 16383),
-    TIFF: ("tiff", {"compression": "deflate", "predictor": "horizontal", "resunit": "inch"}, 2**31 - 1),
-}
-
-_READERS = {media_type: form for media_type, (form, _, _) in ENCODED.items()}
 _WIDE = {"int": "32-bit whole", "uint": "32-bit whole", "float": "floating-point", "double": "floating-point"}
 _TEXT = "png-comment-"
 _CARRIED = {  # metadata by the beginning of libvips' name for it: the kind of metadata that a writer is to keep
@@ -58,8 +58,9 @@ _ANIMATED = "{} is animated, it has several frames; send one picture"
 # Every picture is read once: nothing to cache.
 pyvips.cache_set_max(0)
 pyvips.operation_block_set("VipsForeignLoad", True)
-for _reader in _READERS.values():
-    pyvips.operation_block_set(f"VipsForeignLoad{_reader.capitalize()}Source", False)
+for _format in IMAGE_FORMATS:
+    if _format.loader:
+        pyvips.operation_block_set(f"VipsForeignLoad{_format.loader.capitalize()}Source", False)
 logging.getLogger("pyvips").setLevel(logging.ERROR)
 # Sizes are checked below against a setting, with a sentence; Pillow's own limit would only warn beside it.
 Image.MAX_IMAGE_PIXELS = None
@@ -79,19 +80,6 @@ class Header:
         return sum(width * height for width, height in self.sizes)
 
 
-def media_type(data: bytes) -> str | None:
-    """The picture's media type by its first bytes, None if they are of no format that is read here."""
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "image/png"
-    if data.startswith(b"\xff\xd8\xff"):
-        return "image/jpeg"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "image/webp"
-    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return TIFF
-    return "image/bmp" if data.startswith(b"BM") else None
-
-
 def inspect(data: bytes, max_pixels: int, which: str, max_pages: int = 1, max_side: int = MAX_SIDE) -> Header:
     """Format, pages and their sizes, from the headers alone.
 
@@ -102,32 +90,33 @@ def inspect(data: bytes, max_pixels: int, which: str, max_pages: int = 1, max_si
         max_pages: pages of a TIFF; animations are refused anyhow.
         max_side: the limit of its width and of its height.
     Raises:
-        UnsupportedMediaType: not one of the five formats.
+        UnsupportedMediaType: not a format of IMAGE_FORMATS.
         TooLarge: more than `max_pixels`, `max_pages` or `max_side`.
         InvalidInput: animated, several pages where one is wanted, 32-bit pixels, a broken header.
     """
-    form = media_type(data)
-    if form is None:
-        raise UnsupportedMediaType(f"{which} is not a picture in PNG, JPEG, WebP, TIFF or BMP", accepted=MEDIA_TYPES)
+    image_format = detect_image_format(data)
+    if image_format is None:
+        raise UnsupportedMediaType(f"{which} is not a picture in {ANY_IMAGE_NAME}", accepted=READABLE_MEDIA_TYPES)
+    media_type = image_format.media_type
     try:
         small = _small_png(data)
         if small is not None:
-            return Header(form, (_limited(small, max_pixels, max_side, which),))
-        if form == "image/bmp":
-            with Image.open(io.BytesIO(data), formats=("BMP",)) as bitmap:
-                return Header(form, (_limited(bitmap.size, max_pixels, max_side, which),))
-        _check_pages(data, form, which, max_pages)
-        if form == "image/png":
+            return Header(media_type, (_limited(small, max_pixels, max_side, which),))
+        if image_format.loader is None:
+            with Image.open(io.BytesIO(data), formats=(image_format.name,)) as bitmap:
+                return Header(media_type, (_limited(bitmap.size, max_pixels, max_side, which),))
+        _check_pages(data, media_type, which, max_pages)
+        if media_type == PNG:
             png.check_notes(data, which)
         sizes = []
-        for image in _opened(data, form, max_pages):
+        for image in _opened(data, image_format, max_pages):
             sizes.append(_limited((image.width, image.height), max_pixels, max_side, which))
-            _check_pixels(image, form, which)
-        return Header(form, tuple(sizes))
+            _check_pixels(image, media_type, which)
+        return Header(media_type, tuple(sizes))
     except (InvalidInput, TooLarge, MemoryError):
         raise
     except Exception as broken:  # readers raise whatever broken bytes lead them to
-        or_else = ", or it is of a kind of TIFF that is not read" if form == TIFF else ""
+        or_else = ", or it is of a kind of TIFF that is not read" if media_type == TIFF else ""
         raise InvalidInput(f"{which} cannot be read: its header is damaged{or_else}") from broken
 
 
@@ -141,11 +130,12 @@ def decode(data: bytes, header: Header, which: str) -> list[Picture]:
         InvalidInput: the pixels cannot be read; the sentence names `which`.
     """
     try:
-        if header.media_type == "image/bmp":
-            return [_plain(data, "BMP")]
+        image_format = IMAGE_FORMAT_OF[header.media_type]
+        if image_format.loader is None:
+            return [_plain(data, image_format.name)]
         if _small_png(data) is not None:
             return [Picture(_plain(data, "PNG").pixels, Notes(resolution=_UNKNOWN_RESOLUTION))]
-        return [_decoded(image) for image in _opened(data, header.media_type, len(header.sizes))]
+        return [_decoded(image) for image in _opened(data, image_format, len(header.sizes))]
     except MemoryError:
         raise
     except Exception as broken:  # readers raise whatever broken bytes lead them to
@@ -158,21 +148,24 @@ def encode(picture: Picture, media_type: str) -> bytes:
     Raises:
         NotAcceptable: the format cannot hold the size (406).
     """
-    form, options, longest = ENCODED[media_type]
+    image_format = IMAGE_FORMAT_OF[media_type]
     pixels = picture.pixels
-    if max(pixels.shape[:2]) > longest:
+    if max(pixels.shape[:2]) > image_format.max_side:
         raise NotAcceptable(
-            f"the answer is {pixels.shape[1]}x{pixels.shape[0]}, {form.upper()} holds at most {longest} pixels a side; "
-            "ask for image/png"
+            f"the answer is {pixels.shape[1]}x{pixels.shape[0]}, {image_format.name.upper()} holds at most "
+            f"{image_format.max_side} pixels a side; ask for {PNG}"
         )
-    if form == "png" and pixels.dtype == np.uint8 and not picture.notes.fields and pixels[..., 0].size <= SMALL:
+    if media_type == PNG and pixels.dtype == np.uint8 and not picture.notes.fields and pixels[..., 0].size <= SMALL:
         return _written_small(picture)
     image = _image(pixels).copy(**_resolution(picture.notes))
-    if form in ("jpeg", "webp"):
-        image = _for_eyes(image, pixels, keep_alpha=form == "webp")
-    if form == "png":
-        options = {**options, "filter": _png_filter(pixels)}
-    write = getattr(image, f"{form}save_buffer")
+    if pixels.dtype == np.uint16 and not image_format.has_16_bits:
+        image = image.cast("uchar", shift=True).copy(interpretation="b-w" if colours(pixels) == 1 else "srgb")
+    if image.bands in (2, 4) and not image_format.has_alpha:
+        image = image.flatten(background=[255.0] * (image.bands - 1))
+    options = dict(image_format.save_options)
+    if media_type == PNG:
+        options["filter"] = _png_filter(pixels)
+    write = getattr(image, f"{image_format.saver}save_buffer")
     if not picture.notes.fields:
         return bytes(write(keep="none", **options))
     for kind, name, value in picture.notes.fields:
@@ -193,25 +186,25 @@ def encode_pages(pictures: Sequence[Picture]) -> bytes:
 # --- reading ---------------------------------------------------------------------------------------------
 
 
-def _opened(data: bytes, media_type: str, max_pages: int) -> Iterator[Any]:
+def _opened(data: bytes, image_format: ImageFormat, max_pages: int) -> Iterator[Any]:
     """A pyvips image for each page, its header read; its pixels must be before the next is asked for."""
-    directories = tiff.directories(data, max_pages) if media_type == TIFF else []
+    directories = tiff.directories(data, max_pages) if image_format.media_type == TIFF else []
     if len(directories) < 2:
-        yield _open(data, media_type)
+        yield _open(data, image_format)
         return
     whole = bytearray(data)
     for directory in directories:
         with tiff.alone(whole, directory):
-            yield _open(whole, media_type)
+            yield _open(whole, image_format)
 
 
-def _open(data: bytes | bytearray, media_type: str) -> Any:
-    read = getattr(pyvips.Image, f"{_READERS[media_type]}load_source")
+def _open(data: bytes | bytearray, image_format: ImageFormat) -> Any:
+    read = getattr(pyvips.Image, f"{image_format.loader}load_source")
     return read(pyvips.Source.new_from_memory(data), access="sequential", fail_on="error")
 
 
 def _check_pages(data: bytes, media_type: str, which: str, max_pages: int) -> None:
-    if media_type == "image/png":  # libvips shows the first frame of an animated PNG and does not say so
+    if media_type == PNG:  # libvips shows the first frame of an animated PNG and does not say so
         control = data.find(b"\0\0\0\x08acTL", 8, data.find(b"IDAT"))
         if control > 0 and int.from_bytes(data[control + 8 : control + 12]) > 1:
             raise InvalidInput(_ANIMATED.format(which))
@@ -235,7 +228,7 @@ def _limited(size: tuple[int, int], max_pixels: int, max_side: int, which: str) 
 
 
 def _check_pixels(image: Any, media_type: str, which: str) -> None:
-    if media_type == "image/webp" and _number(image, "n-pages", 1) > 1:
+    if media_type != TIFF and _number(image, "n-pages", 1) > 1:
         raise InvalidInput(_ANIMATED.format(which))
     if image.format not in ("uchar", "ushort"):
         raise InvalidInput(
@@ -345,15 +338,6 @@ def _image(pixels: Pixels) -> Any:
     memory = np.ascontiguousarray(pixels)
     image = pyvips.Image.new_from_memory(memory, width, height, bands, "ushort" if deep else "uchar")
     return image.copy(interpretation=kind)
-
-
-def _for_eyes(image: Any, pixels: Pixels, *, keep_alpha: bool) -> Any:
-    """8 bits, and over white unless the format has alpha."""
-    if pixels.dtype == np.uint16:
-        image = image.cast("uchar", shift=True).copy(interpretation="b-w" if colours(pixels) == 1 else "srgb")
-    if image.bands in (2, 4) and not keep_alpha:
-        image = image.flatten(background=[255.0] * (image.bands - 1))
-    return image
 
 
 def _png_filter(pixels: Pixels) -> str:

@@ -14,25 +14,29 @@ from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
-from service.codecs import arrays, images
+from service.codecs import arrays
+from service.codecs.formats import (
+    JSON,
+    MULTIPART_FORM,
+    NPY,
+    NPY_MAGIC,
+    OCTET_STREAM,
+    PDF,
+    PDF_MAGIC,
+    READABLE_MEDIA_TYPES,
+    URLENCODED_FORM,
+    detect_image_format,
+    parse_media_type,
+)
 from service.codecs.multipart import FormPart, read_form
 from service.errors import InvalidInput, LatentMismatch, TooLarge, UnsupportedMediaType
 from service.inference.payload import Payload, PayloadPart
 from service.model.manifest import Operation
 from service.model.runtime import Array, Model
 
-JSON = "application/json"
-NPY = "application/x-npy"
-PDF = "application/pdf"
-FORM = "multipart/form-data"
-OCTET_STREAM = "application/octet-stream"
-_URLENCODED = "application/x-www-form-urlencoded"
-_ALIASES = {"image/jpg": "image/jpeg", "image/x-ms-bmp": "image/bmp", "image/tif": "image/tiff"}
-
 EXTRA = "pip install 'autoencoder-service[pdf]'"
 INLINE_BYTES = 1 << 14  # of JSON and forms: to read them takes less than a thread there and back
 
-PDF_MAGIC = b"%PDF-"
 PDF_IS_READ = find_spec("pypdfium2") is not None and find_spec("pikepdf") is not None
 
 
@@ -64,45 +68,42 @@ async def receive_body(request: Request, length: str | None, limit: int, hold: C
             return bytes(body)
 
 
-def media_type(content_type: str | None) -> str:
-    """The bare media type in lower case; OCTET_STREAM for a request without one."""
-    bare = (content_type or OCTET_STREAM).partition(";")[0].strip().lower()
-    return _ALIASES.get(bare, bare)
-
-
 def parses_inline(body: bytes, content_type: str | None) -> bool:
     """Whether `parse_body` takes less than a thread there and back; .npy is not even copied."""
     return (
-        len(body) <= INLINE_BYTES or body.startswith(arrays.NPY_MAGIC) or media_type(content_type) in images.MEDIA_TYPES
+        len(body) <= INLINE_BYTES
+        or body.startswith(NPY_MAGIC)
+        or parse_media_type(content_type) in READABLE_MEDIA_TYPES
     )
 
 
 def accepted_types(port: str) -> tuple[str, ...]:
     """Media types that an operation on port image, vector or latent takes."""
-    return (*images.MEDIA_TYPES, FORM, JSON, NPY, OCTET_STREAM) if port == "image" else (JSON, NPY)
+    return (*READABLE_MEDIA_TYPES, MULTIPART_FORM, JSON, NPY, OCTET_STREAM) if port == "image" else (JSON, NPY)
 
 
 def parse_body(body: bytes, content_type: str | None, model: Model, operation: Operation, max_batch: int) -> Payload:
     """Take a body apart by its Content-Type; raises the errors below 429 of service.errors."""
     port = model.input_port(operation).name
-    media = media_type(content_type)
-    if media == OCTET_STREAM and body.startswith(arrays.NPY_MAGIC):
+    media = parse_media_type(content_type)
+    if media == OCTET_STREAM and body.startswith(NPY_MAGIC):
         media = NPY
     if media == OCTET_STREAM and body.startswith(PDF_MAGIC):
         media = PDF
     if media == PDF:
         return _pdf(body, model, operation)
     if media == OCTET_STREAM and port == "image" and body:
-        media = images.media_type(body) or OCTET_STREAM
+        image_format = detect_image_format(body)
+        media = image_format.media_type if image_format else OCTET_STREAM
     if media == JSON:
         return _json(body, model, operation, max_batch)
     if media == NPY:
         return Payload((PayloadPart(arrays.read_npy(body, "the body"), "the body"),), "npy")
-    if port == "image" and media in images.MEDIA_TYPES:
+    if port == "image" and media in READABLE_MEDIA_TYPES:
         if not body:
             raise InvalidInput("the body is empty; an image is wanted")
         return Payload((PayloadPart(body, "image"),), "image")
-    if port == "image" and media == FORM:
+    if port == "image" and media == MULTIPART_FORM:
         return _form(body, content_type or "", model, operation, max_batch)
     taken = (*accepted_types(port), PDF) if takes_pdf(model, operation) and PDF_IS_READ else accepted_types(port)
     raise _unsupported(media, port, taken)
@@ -138,9 +139,9 @@ def form_files(body: bytes, content_type: str, max_parts: int) -> list[FormPart]
 
 def file_payload(field: FormPart, which: str) -> Payload:
     """One file of a form: a picture or an .npy; InvalidInput (422) for what is neither."""
-    if field.data.startswith(arrays.NPY_MAGIC):
+    if field.data.startswith(NPY_MAGIC):
         return Payload((PayloadPart(arrays.read_npy(field.data, which), which),), "npy")
-    if field.filename is None and images.media_type(field.data) is None:
+    if field.filename is None and detect_image_format(field.data) is None:
         raise InvalidInput(f"{which} is text, not a file; with curl, write @ before its path: -F image=@FILE")
     return Payload((PayloadPart(field.data, which),), "image")
 
@@ -219,7 +220,7 @@ def _picture(text: str, which: str) -> bytes:
 
 
 def _unsupported(media: str, port: str, types: Sequence[str]) -> UnsupportedMediaType:
-    if media == _URLENCODED:
+    if media == URLENCODED_FORM:
         hint = "-F image=@FILE or " if port == "image" else ""
         what = f"{media} (curl's default for --data-binary) is not taken; use {hint}-H 'Content-Type: ...'"
     elif media == OCTET_STREAM:

@@ -20,9 +20,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from service.api import error_handlers
-from service.api.v1.body import FORM, JSON, NPY, file_payload, media_type
+from service.api.v1.body import file_payload
 from service.api.v1.negotiation import choose
 from service.codecs import arrays
+from service.codecs.formats import JSON, MULTIPART_FORM, NDJSON, NPY, parse_media_type
 from service.codecs.multipart import FormPart
 from service.errors import DeadlineExceeded, ServiceError, problem
 from service.inference.admission import MEGA, Permit
@@ -33,13 +34,12 @@ from service.observability.request_record import of
 from service.observability.statistics import Request as Counted
 from service.server.cancellation import Deadline, until_gone
 
-NDJSON = "application/x-ndjson"
 _log = logging.getLogger("service.streaming")
 
 
 def accepts_ndjson(content_type: str | None, accept: str | None) -> bool:
     """Whether a form is to be answered line by line: by Accept."""
-    if accept is None or "ndjson" not in accept or media_type(content_type) != FORM:
+    if accept is None or "ndjson" not in accept or parse_media_type(content_type) != MULTIPART_FORM:
         return False
     return choose(accept, (JSON, NPY, NDJSON)) == NDJSON
 

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 from starlette.responses import Response
 
-from service.api.v1.body import JSON, NPY, PDF
 from service.api.v1.negotiation import choose
 from service.codecs import arrays, images
-from service.codecs.images import TIFF
+from service.codecs.formats import JSON, NPY, PDF, PNG, TIFF, WRITABLE_MEDIA_TYPES, detect_image_format
 from service.errors import NotAcceptable
 from service.imaging import heatmap
 from service.imaging.picture import Picture
@@ -23,7 +22,6 @@ from service.model.manifest import Operation
 from service.model.runtime import Array, Model
 from service.server import raw_response
 
-PICTURES = tuple(images.ENCODED)
 _INLINE_BYTES = {NPY: 1 << 18, JSON: 1 << 14}  # pictures less
 ERRORS_IN_HEADERS = 100  # samples; more would not pass through proxies, JSON holds any number
 
@@ -55,8 +53,8 @@ def negotiate(
         why = f"{work.count} pictures do not fit into one"
     else:
         received = _media_type(payload)
-        own = (received,) if received in PICTURES and not is_heatmap else ()
-        pictures = tuple(dict.fromkeys((*own, *PICTURES)))
+        own = (received,) if received in WRITABLE_MEDIA_TYPES and not is_heatmap else ()
+        pictures = tuple(dict.fromkeys((*own, *WRITABLE_MEDIA_TYPES)))
         offers = (*pictures, *numbers) if payload.format == "image" else (*numbers, *pictures)
         why = "it cannot be had in another form"
     chosen = choose(accept, offers)
@@ -70,7 +68,8 @@ def negotiate(
 def _media_type(payload: Payload) -> str | None:
     """Of the one image of the payload, None for arrays and JSON."""
     data = payload.parts[0].data
-    return images.media_type(data) if payload.format == "image" and isinstance(data, bytes) else None
+    image_format = detect_image_format(data) if payload.format == "image" and isinstance(data, bytes) else None
+    return image_format.media_type if image_format else None
 
 
 def negotiate_pdf(accept: str | None) -> None:
@@ -124,9 +123,7 @@ def _document(result: Result, model: Model, operation: Operation, *, pictures: b
     elif result.heatmaps is not None:
         document["heatmaps"] = result.heatmaps
     elif pictures:
-        document["images"] = [
-            base64.b64encode(images.encode(picture, "image/png")).decode() for picture in _pictures(result)
-        ]
+        document["images"] = [base64.b64encode(images.encode(picture, PNG)).decode() for picture in _pictures(result)]
     else:
         document["outputs"] = _stacked(result)
     if result.error is not None:

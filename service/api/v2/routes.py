@@ -16,7 +16,6 @@ from pydantic import BaseModel, ValidationError
 
 from service import __version__
 from service.api.router import Documented, documented
-from service.api.v1.body import JSON, OCTET_STREAM
 from service.api.v2.schemas import (
     Duration,
     IndexEntry,
@@ -35,6 +34,7 @@ from service.api.v2.schemas import (
     TensorMetadata,
 )
 from service.api.v2.tensors import HEADER_LENGTH, Tensor, input_tensor, output_tensors
+from service.codecs.formats import JSON, OCTET_STREAM
 from service.errors import InvalidInput, UnknownModel
 from service.model.manifest import Manifest, Operation
 from service.model.runtime import Model

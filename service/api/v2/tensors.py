@@ -16,8 +16,9 @@ import numpy as np
 import orjson
 from starlette.responses import Response
 
-from service.api.v1.body import INLINE_BYTES, JSON, OCTET_STREAM
+from service.api.v1.body import INLINE_BYTES
 from service.codecs import arrays
+from service.codecs.formats import JSON, OCTET_STREAM
 from service.errors import InvalidInput, MalformedBody, UnsupportedMediaType
 from service.inference import options
 from service.inference.engine import Pages, Result, Samples

@@ -13,6 +13,7 @@ from PIL import Image, ImageOps, PngImagePlugin
 from starlette.testclient import TestClient
 
 from service.codecs import images
+from service.codecs.formats import WRITABLE_MEDIA_TYPES
 from service.errors import InvalidInput, TooLarge
 from service.imaging.picture import Notes, Picture
 from tests.service.denoisers import ALL_DEPTHS, PROFILE, decode_pages, denoise_url, pixels, send
@@ -202,7 +203,7 @@ def test_text_that_unfolds_to_megabytes_is_left_behind(denoisers: TestClient) ->
     assert answer.text == {"Title": "kept"}
 
 
-@pytest.mark.parametrize("form", images.ENCODED)
+@pytest.mark.parametrize("form", WRITABLE_MEDIA_TYPES)
 @pytest.mark.parametrize(
     ("name", "value"),
     [("icc-profile-data", b"garbage" * 30), ("icc-profile-data", b"\0\x11" + PROFILE[2:]),
@@ -275,7 +276,9 @@ def rich() -> list[bytes]:
     exif[0x0112] = 6
     colour = Image.fromarray(pixels(np.uint8, 3))
     made = [
-        images.encode(Picture(pixels(dtype, bands)), form) for dtype, bands in ALL_DEPTHS for form in images.ENCODED
+        images.encode(Picture(pixels(dtype, bands)), form)
+        for dtype, bands in ALL_DEPTHS
+        for form in WRITABLE_MEDIA_TYPES
     ]
     made.append(images.encode_pages([Picture(pixels(dtype, bands)) for dtype, bands in ALL_DEPTHS]))
     noted: dict[str, dict[str, Any]] = {
@@ -294,7 +297,7 @@ def rich() -> list[bytes]:
     st.sampled_from(["page", "photo", "negative", "whole"]),
     st.lists(st.tuples(st.sampled_from([40, 400, 10**6]), st.integers(0, 10**6), st.integers(0, 255)), max_size=6),
     st.one_of(st.none(), st.integers(0, 10**6)),
-    st.sampled_from(["*/*", *images.ENCODED, "application/json", "application/x-npy"]),
+    st.sampled_from(["*/*", *WRITABLE_MEDIA_TYPES, "application/json", "application/x-npy"]),
 )
 def test_a_damaged_picture_never_gives_a_500(
     denoisers: TestClient, valid: bytes, model: str, flips: list[tuple[int, int, int]], cut: int | None, accept: str
