@@ -1,230 +1,178 @@
-"""`autoencoder-service serve | models | settings | denoise | ...`: all of it; also `python -m service`.
+"""The command line `autoencoder-service serve | models | settings | denoise | ...`; also `python -m service`.
 
-Every error of the user is one line on stderr and exit code 2.
+arguments -> parser -> the command's `run` -> exit code
+
+A user's error is one line on standard error and exit code 2.
 """
 
 import argparse
-import gc
-import signal
-import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
-from typing import get_args
+from typing import Any, get_args
 
 import shtab
-import uvicorn
 
 from service import __version__, settings
 from service.api import auth
-from service.api.router import HEALTH, METRICS
-from service.app import create_app
-from service.cli import files, settings_table
-from service.cli import models as shelf
-from service.cli import tune as tuning
-from service.cli.files import FilesError
-from service.model.providers import Provider, ProviderMissing, usable_cores
-from service.observability.logging import configure_logging
-from service.repository.registry import Registry, open_all
-from service.server.connection import Watch
-from service.server.connection_limits import ConnectionLimits, allow_files
-from service.server.graceful import Server
+from service.cli import files, models, settings_table, tune
+from service.cli.errors import CommandError, FilesError
+from service.cli.file_options import RAY_MISSING, FileOperation, FileOptions, add_file_arguments
+from service.cli.serve import serve
+from service.model.providers import Provider, ProviderMissing
 from service.settings import Settings, SettingsError
+
+Command = Callable[[argparse.Namespace], int]
+
+FILE_COMMANDS: dict[FileOperation, str] = {
+    "denoise": "clean image files, without a server or with one",
+    "encode": "image files to latents",
+    "decode": "latents to images",
+    "reconstruct": "image files by how unusual they are: reconstruction errors as CSV",
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    asked = _parser().parse_args(arguments)
-    if asked.command == "completion":
-        print(shtab.complete(_parser(), asked.shell))
-        return 0
-    if asked.command == "key":
-        return key(asked.name)
-    given = {name: value for name, value in vars(asked).items() if name in Settings.model_fields}
+    """Run the command that `arguments` (default: the process's) name; returns its exit code."""
+    options = build_parser().parse_args(arguments)
+    run: Command = options.run
     try:
-        if isinstance(asked.command, str):
-            return _on_files(asked.command, asked, settings.load(models=asked.folder, provider=asked.provider))
-        command: Callable[..., int] = asked.command
-        chosen = settings.load(**given)
-        if command is show:
-            return show(chosen, settings.origins(**given), as_json=asked.json)
-        further = {name: getattr(asked, name) for name in ("action", "package") if hasattr(asked, name)}
-        return command(chosen, **further)
-    except (SettingsError, ProviderMissing, FilesError, shelf.NoSuchPackage) as error:
+        return run(options)
+    except (CommandError, SettingsError, ProviderMissing, auth.KeysError) as error:
         print(f"autoencoder-service: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # who read the list has seen enough of it
-        sys.stdout = None  # else the interpreter tries to write the rest as it leaves
+    except BrokenPipeError:  # the reader of standard output has closed it
+        sys.stdout = None  # else the interpreter tries to flush the rest at exit
         return 0
 
 
-def _on_files(operation: str, asked: argparse.Namespace, chosen: Settings) -> int:
-    if getattr(asked, "engine", "here") == "here":
-        return files.run(operation, asked, chosen)
+# --- the commands ---------------------------------------------------------------------------------------------
+
+
+def run_serve(options: argparse.Namespace) -> int:
+    return serve(settings.load(**_settings_arguments(options)))
+
+
+def run_models(options: argparse.Namespace) -> int:
+    loaded = settings.load(**_settings_arguments(options))
+    if options.action == "verify":
+        return models.verify_packages(loaded, options.package)
+    if options.action == "card":
+        return models.print_card(loaded, options.package)
+    return models.list_models(loaded)
+
+
+def run_tune(options: argparse.Namespace) -> int:
+    return tune.tune(settings.load(**_settings_arguments(options)))
+
+
+def run_settings(options: argparse.Namespace) -> int:
+    arguments = _settings_arguments(options)
+    rows = settings_table.setting_rows(settings.load(**arguments), settings.origins(**arguments))
+    print(settings_table.format_json(rows) if options.json else settings_table.format_text(rows))
+    return 0
+
+
+def run_on_files(options: argparse.Namespace) -> int:
+    file_options = FileOptions.from_arguments(options)
+    loaded = settings.load(**_settings_arguments(options))
+    if file_options.engine == "here":
+        return files.run(file_options, loaded)
     try:
         from service.cli import ray_batch
     except ImportError as error:
-        raise FilesError(files.RAY_WANTED) from error
-    return ray_batch.run(operation, asked, chosen)
+        raise FilesError(RAY_MISSING) from error
+    return ray_batch.run(file_options, loaded)
 
 
-def serve(chosen: Settings) -> int:
-    """Open the models, listen, serve until SIGTERM (which drains) or Ctrl-C; accepted requests are finished."""
-    configure_logging(chosen.log_format)
-    allow_files(chosen.max_connections)
-    app = create_app(chosen)
-    watch = Watch(ConnectionLimits.from_settings(chosen, HEALTH | {METRICS}))
-    try:
-        listening = _listen(chosen.host, chosen.port)
-    except OSError as error:
-        print(
-            f"autoencoder-service: cannot listen on {chosen.host} port {chosen.port}: {error.strerror or error}; "
-            "choose another with --port or AUTOENCODER_PORT",
-            file=sys.stderr,
-        )
-        return 2
-    host, port = listening.getsockname()[:2]
-    _welcome(app.state.registry, f"http://{'localhost' if host in ('127.0.0.1', '0.0.0.0') else host}:{port}")  # noqa: S104
-    config = uvicorn.Config(
-        app,
-        loop="uvloop" if sys.platform != "win32" else "asyncio",
-        http=watch.connection,  # type: ignore[arg-type]  # any callable that makes a protocol
-        ws="none",
-        timeout_keep_alive=chosen.keep_alive,
-        log_level="warning",
-        access_log=False,
-        log_config=None,  # its lines go where ours go, in the same form
-        proxy_headers=False,  # nothing here asks who the client is
-    )
-
-    def leave(_signal: int, _frame: FrameType | None) -> None:
-        raise SystemExit(0)
-
-    for number in (signal.SIGTERM, signal.SIGINT):  # until the server, which has its own handlers, runs
-        signal.signal(number, leave)
-    gc.collect()
-    gc.freeze()  # else every full collection walks all that was imported, for 30 ms, and requests wait for it
-    gc.set_threshold(50_000, 50, 1000)
-    Server(config, watch, app.state, chosen.drain).run(sockets=[listening])
+def run_completion(options: argparse.Namespace) -> int:
+    print(shtab.complete(build_parser(), options.shell))
     return 0
 
 
-def models(chosen: Settings, action: str | None = None, package: str | None = None) -> int:
-    """List the packages under the models folder; `verify` them as the service does before it serves one (exit code 1:
-    one is bad); print the `card` of one."""
-    if action == "verify":
-        return shelf.verified(chosen, package)
-    if action == "card":
-        return shelf.card(chosen, package)
-    return shelf.listed(chosen)
-
-
-def tune(chosen: Settings) -> int:
-    """Measure how many runs side by side and which tile this machine likes best; write them to the settings file."""
-    registry = open_all(chosen.models, chosen.provider, required=chosen.require_provider, precision=chosen.precision)
-    denoisers = [model for model in map(registry.get, registry.names) if model.any_size]
-    if not denoisers:
-        print(
-            f"autoencoder-service: nothing to tune: {chosen.models} holds no model of images of any size",
-            file=sys.stderr,
-        )
-        return 2
-    names = [model.manifest.name for model in denoisers]
-    print("megapixels a second\nworkers  tile" + "".join(f"{name:>14}" for name in names))
-    shapes = []
-    for shape in tuning.measured(denoisers, usable_cores()):
-        print(f"{shape.workers:7}{shape.tile:6}" + "".join(f"{rate:14.2f}" for rate in shape.rates), flush=True)
-        shapes.append(shape)
-    best = max(shapes, key=lambda shape: shape.mean)
-    path = settings.write_file({"workers": best.workers, "tile": best.tile})
-    print(f"best: workers = {best.workers}, tile = {best.tile}; written to {path}")
+def run_key(options: argparse.Namespace) -> int:
+    secret, line = auth.new(options.name)
+    print(f"key, shown only now: {secret}\nline for the file of keys: {line}")
     return 0
 
 
-def show(chosen: Settings, origins: Mapping[str, str], *, as_json: bool) -> int:
-    """List every setting: what is in force and from where, default, range, meaning."""
-    listed = settings_table.knobs(chosen, origins)
-    print(settings_table.json(listed) if as_json else settings_table.text(listed))
-    return 0
+def _settings_arguments(options: argparse.Namespace) -> dict[str, Any]:
+    """The options that are settings; None where the command line does not give them."""
+    return {name: value for name, value in vars(options).items() if name in Settings.model_fields}
 
 
-def key(name: str) -> int:
-    """Make a new API key: print it, this once, and the line of it for the file of keys."""
-    try:
-        made, line = auth.new(name)
-    except auth.KeysError as bad:
-        print(f"autoencoder-service: {bad}", file=sys.stderr)
-        return 2
-    print(f"key, shown only now: {made}\nline for the file of keys: {line}")
-    return 0
+# --- the parsers ----------------------------------------------------------------------------------------------
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((host, port))
-        listening.listen(2048)  # who reads the welcome can connect: the backlog holds them until the loop runs
-    except (OSError, OverflowError):
-        listening.close()
-        raise
-    return listening
-
-
-def _welcome(registry: Registry, url: str) -> None:
-    print(f"serving {', '.join(registry.names) or 'no model yet'} on {url}   documentation: {url}/docs")
-    for name in registry.names:
-        model = registry.get(name)
-        if "reconstruct" in model.manifest.operations and model.modality == "image":
-            print(f"try: curl -F image=@cat.png {url}/v1/models/{name}/reconstruct?fit=contain -o out.png")
-            break
-    sys.stdout.flush()
-
-
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; each sets `run`, a function of the parsed options that returns an exit code."""
     parser = argparse.ArgumentParser(prog="autoencoder-service", description="Autoencoders over HTTP.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
-    verbs: list[tuple[Callable[..., int], str]] = [
-        (serve, "start the service"),
-        (models, "list the packages and the provider they run on, verify them, print a card"),
-        (tune, "measure the best run shape on this machine and write it to the settings file"),
-        (show, "list every setting: value, default, range, meaning"),
-    ]
-    for command, words in verbs:
-        name = "settings" if command is show else command.__name__
-        sub = commands.add_parser(name, help=words, description=command.__doc__)
-        sub.set_defaults(command=command)
-        _add_common(sub, "--models", "models")
-        if command is models:
-            sub.add_argument("action", nargs="?", choices=("verify", "card"), help="list, if nothing is said")
-            sub.add_argument("package", nargs="?", metavar="NAME[/VERSION]", help="which one; verify: all")
-        if command is show:
-            sub.add_argument("--json", action="store_true", help="as JSON, for programs")
-        if command in (serve, show):
-            sub.add_argument("--host", help="address to listen on")
-            sub.add_argument("--port", type=int, help="port to listen on; 0 takes any free one")
-    on_files = {
-        "denoise": "clean image files, without a server or with one",
-        "encode": "image files to latents",
-        "decode": "latents to images",
-        "reconstruct": "image files by how unusual they are: reconstruction errors as CSV",
-    }
-    for operation, words in on_files.items():
-        sub = commands.add_parser(operation, help=words, description=f"{words[0].upper()}{words[1:]}.")
-        sub.set_defaults(command=operation)
-        files.add_arguments(sub, operation)
-        _add_common(sub, "--models", "folder")
-    sub = commands.add_parser("completion", help="print what makes a shell complete these commands")
-    sub.set_defaults(command="completion")
-    sub.add_argument("shell", choices=shtab.SUPPORTED_SHELLS)
-    sub = commands.add_parser("key", help="make a new API key", description=key.__doc__)
-    sub.set_defaults(command="key")
-    sub.add_argument("name", metavar="NAME", help="whose it is: letters, digits, dots, dashes, underscores")
+
+    def add_command(name: str, run: Command, summary: str, description: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=summary, description=description)
+        command.set_defaults(run=run)
+        return command
+
+    command = add_command(
+        "serve",
+        run_serve,
+        "start the service",
+        "Open the models, listen, serve until SIGTERM (which drains) or Ctrl-C; accepted requests are finished.",
+    )
+    _add_model_arguments(command)
+    _add_address_arguments(command)
+    command = add_command(
+        "models",
+        run_models,
+        "list the packages and the provider they run on, verify them, print a card",
+        "List the packages in the models folder; `verify` them as the service does before it serves one (exit code 1 "
+        "if one is bad); print the `card` of one.",
+    )
+    _add_model_arguments(command)
+    command.add_argument("action", nargs="?", choices=("verify", "card"), help="default: list them")
+    command.add_argument("package", nargs="?", metavar="NAME[/VERSION]", help="the package; verify: default all")
+    command = add_command(
+        "tune",
+        run_tune,
+        "measure the best run shape on this machine and write it to the settings file",
+        "Measure which number of parallel runs and which tile are fastest on this machine; write them to the settings "
+        "file.",
+    )
+    _add_model_arguments(command)
+    command = add_command(
+        "settings",
+        run_settings,
+        "list every setting: value, default, range, meaning",
+        "List every setting: the value in force and its origin, default, range, meaning.",
+    )
+    _add_model_arguments(command)
+    command.add_argument("--json", action="store_true", help="as JSON, for programs")
+    _add_address_arguments(command)
+    for operation, summary in FILE_COMMANDS.items():
+        command = add_command(operation, run_on_files, summary, f"{summary[0].upper()}{summary[1:]}.")
+        command.set_defaults(operation=operation)
+        add_file_arguments(command, operation)
+        _add_model_arguments(command)
+    command = commands.add_parser("completion", help="print the completion script of a shell")
+    command.set_defaults(run=run_completion)
+    command.add_argument("shell", choices=shtab.SUPPORTED_SHELLS)
+    command = add_command(
+        "key",
+        run_key,
+        "create an API key",
+        "Create an API key: print it, this once, and its line for the file of keys.",
+    )
+    command.add_argument("name", metavar="NAME", help="its owner: letters, digits, dots, dashes, underscores")
     return parser
 
 
-def _add_common(parser: argparse.ArgumentParser, folder: str, destination: str) -> None:
-    parser.add_argument(folder, dest=destination, type=Path, metavar="FOLDER", help="folder that holds the packages")
-    parser.add_argument("--provider", choices=get_args(Provider), help="execution provider to ask for")
+def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--models", type=Path, metavar="FOLDER", help="folder that holds the packages")
+    parser.add_argument("--provider", choices=get_args(Provider), help="execution provider to use")
+
+
+def _add_address_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", help="address to listen on")
+    parser.add_argument("--port", type=int, help="port to listen on; 0 takes any free one")

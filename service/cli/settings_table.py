@@ -1,6 +1,6 @@
-"""The settings as a list to be read: each knob's names, what is in force and from where, default, range, meaning.
+"""Table of all settings: names, value in force and its origin, default, range, meaning.
 
-Settings, where each came from -> Knob, one a setting -> text in columns | JSON
+Settings, origins -> SettingRow for each setting -> text in columns | JSON
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ Value = bool | int | float | str | list[str] | None
 
 
 @dataclass(frozen=True)
-class Knob:
+class SettingRow:
     """One setting. `origin`: default, the file's path, environment, or command line."""
 
     name: str
@@ -29,43 +29,54 @@ class Knob:
     description: str
 
 
-def knobs(chosen: Settings, origins: Mapping[str, str]) -> list[Knob]:
-    """All settings in their order; `origins` as service.settings.origins tells them."""
+def setting_rows(settings: Settings, origins: Mapping[str, str]) -> list[SettingRow]:
+    """A row for each setting, in the order of Settings; `origins` as service.settings.origins returns them."""
     return [
-        Knob(
+        SettingRow(
             name,
             f"{PREFIX}{name.upper()}",
-            _plain(getattr(chosen, name)),
+            _plain_value(getattr(settings, name)),
             origins.get(name, "default"),
-            _plain(field.get_default(call_default_factory=True)),
-            _range(field),
+            _plain_value(field.get_default(call_default_factory=True)),
+            _format_range(field),
             field.description or "",
         )
         for name, field in Settings.model_fields.items()
     ]
 
 
-def text(listed: list[Knob]) -> str:
+def format_text(settings: list[SettingRow]) -> str:
     """Lines of aligned columns, a heading first."""
     rows = [("environment", "settings file", "in force", "from", "default", "range", "meaning")]
-    rows += [(k.variable, k.name, _word(k.value), k.origin, _word(k.default), k.range, k.description) for k in listed]
+    rows += [
+        (
+            row.variable,
+            row.name,
+            _format_value(row.value),
+            row.origin,
+            _format_value(row.default),
+            row.range,
+            row.description,
+        )
+        for row in settings
+    ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join(lines)
 
 
-def json(listed: list[Knob]) -> str:
-    """One array, an object a knob."""
-    return orjson.dumps([asdict(knob) for knob in listed], option=orjson.OPT_INDENT_2).decode()
+def format_json(settings: list[SettingRow]) -> str:
+    """One array, an object for each setting."""
+    return orjson.dumps([asdict(row) for row in settings], option=orjson.OPT_INDENT_2).decode()
 
 
-def _plain(value: Any) -> Value:
+def _plain_value(value: Any) -> Value:
     if isinstance(value, tuple | list | set | frozenset):
-        return [str(one) for one in value]
+        return [str(item) for item in value]
     return value if isinstance(value, bool | int | float | str | None) else str(value)
 
 
-def _word(value: Value) -> str:
+def _format_value(value: Value) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
@@ -73,7 +84,7 @@ def _word(value: Value) -> str:
     return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value) or '""'
 
 
-def _range(field: FieldInfo) -> str:
+def _format_range(field: FieldInfo) -> str:
     """`1 to 256`, `above 0, up to 3600`, `auto | cpu`, `true | false`, or the kind of text."""
     choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
     if choices:
@@ -81,15 +92,15 @@ def _range(field: FieldInfo) -> str:
     if field.annotation is bool:
         return "true | false"
     low = next((str(m.ge) for m in field.metadata if isinstance(m, Ge)), None)
-    above = next((f"above {m.gt}" for m in field.metadata if isinstance(m, Gt)), None)
+    low_exclusive = next((f"above {m.gt}" for m in field.metadata if isinstance(m, Gt)), None)
     high = next((str(m.le) for m in field.metadata if isinstance(m, Le)), None)
-    below = next((f"below {m.lt}" for m in field.metadata if isinstance(m, Lt)), None)
+    high_exclusive = next((f"below {m.lt}" for m in field.metadata if isinstance(m, Lt)), None)
     if low is not None and high is not None:
         return f"{low} to {high}"
-    parts = [f"{low} or more" if low else above, f"up to {high}" if high else below]
+    parts = [f"{low} or more" if low else low_exclusive, f"up to {high}" if high else high_exclusive]
     bounds = ", ".join(part for part in parts if part)
     if bounds:
         return bounds
-    least = next((m.min_length for m in field.metadata if isinstance(m, MinLen)), 0)
+    min_length = next((m.min_length for m in field.metadata if isinstance(m, MinLen)), 0)
     kind = getattr(field.annotation, "__name__", str(field.annotation))
-    return {"Path": "a path", "str": "text"}.get(kind, kind) + (", not empty" if least else "")
+    return {"Path": "a path", "str": "text"}.get(kind, kind) + (", not empty" if min_length else "")

@@ -1,8 +1,8 @@
-"""The run shape by measurement: which tile, and how many runs side by side, this machine likes best.
+"""The command `tune`: measure which tile and which number of parallel runs are fastest on this machine.
 
-models of images of any size -> a page of noise -> tiles of each size, each number of workers -> megapixels a second
+models of images of any size -> a page of noise -> each tile, each number of workers -> megapixels per second
 
-Models of one size need no tuning: their samples are their items, and their runs are joined by what arrives.
+Models of one image size need no tuning: each of their samples is one item, and arriving items are batched.
 """
 
 import asyncio
@@ -13,56 +13,86 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from service.cli.errors import NothingToTune
 from service.imaging.picture import Picture
 from service.inference import tiled
 from service.inference.engine import Inference, Pages
 from service.inference.options import DEFAULT
 from service.inference.scheduler import Scheduler
+from service.model.providers import usable_cores
 from service.model.runtime import Model
+from service.repository.registry import open_all
+from service.settings import Settings, write_file
 
-TILES = (256, 384, 512, 768, 1024)
-SIDE = 1536  # pixels of the page, along a side: of the largest tile, more than one
+TILES = (256, 384, 512, 768, 1024)  # pixels along a side
+SIDE = 1536  # pixels along a side of the page: more than one of the largest tile
 
 
 @dataclass(frozen=True)
-class Shape:
-    """A run shape, and the megapixels a second of each model with it."""
+class RunShape:
+    """A run shape, and each model's throughput with it in megapixels per second."""
 
     workers: int
     tile: int
     rates: tuple[float, ...]
 
     @property
-    def mean(self) -> float:
+    def mean_rate(self) -> float:
         """Geometric mean over models, so that a fast model does not decide alone."""
         return math.exp(sum(math.log(rate) for rate in self.rates) / len(self.rates))
 
 
-def measured(models: Sequence[Model], cores: int, rounds: int = 3) -> Iterator[Shape]:
-    """All shapes, one after another; each the best of `rounds`, since others may use the machine meanwhile.
+def tune(settings: Settings) -> int:
+    """Print the throughput of every run shape; write the best one to the settings file. The exit code is 0.
+
+    Raises:
+        NothingToTune: no model takes images of any size.
+        SettingsError: the settings file cannot be written.
+    """
+    registry = open_all(
+        settings.models, settings.provider, required=settings.require_provider, precision=settings.precision
+    )
+    denoisers = [model for model in map(registry.get, registry.names) if model.any_size]
+    if not denoisers:
+        raise NothingToTune(f"nothing to tune: {settings.models} holds no model of images of any size")
+    names = [model.manifest.name for model in denoisers]
+    print("megapixels per second\nworkers  tile" + "".join(f"{name:>14}" for name in names))
+    shapes = []
+    for shape in benchmark(denoisers, usable_cores()):
+        print(f"{shape.workers:7}{shape.tile:6}" + "".join(f"{rate:14.2f}" for rate in shape.rates), flush=True)
+        shapes.append(shape)
+    best = max(shapes, key=lambda shape: shape.mean_rate)
+    path = write_file({"workers": best.workers, "tile": best.tile})
+    print(f"best: workers = {best.workers}, tile = {best.tile}; written to {path}")
+    return 0
+
+
+def benchmark(models: Sequence[Model], cores: int, repeats: int = 3) -> Iterator[RunShape]:
+    """Measure all run shapes in turn; a rate is the best of `repeats`, since other programs may use the machine.
 
     Args:
         models: denoisers of images of any size, at least one.
-        cores: of this machine, as many as may be used.
+        cores: number of cores that may be used.
+        repeats: measurements of each shape.
     """
     for workers in sorted({1, max(1, cores // 2), cores}):
         for tile in TILES:
-            yield Shape(workers, tile, tuple(_rate(model, workers, tile, rounds) for model in models))
+            yield RunShape(workers, tile, tuple(_measure_rate(model, workers, tile, repeats) for model in models))
 
 
-def _rate(model: Model, workers: int, tile: int, rounds: int) -> float:
+def _measure_rate(model: Model, workers: int, tile: int, repeats: int) -> float:
     channels = tiled.channels(model.sample)
     pixels = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, channels), np.uint8)
 
-    async def go() -> float:
+    async def measure() -> float:
         scheduler = Scheduler(workers)
         inference = Inference(scheduler, pixels.size, 1, tile)
         best = math.inf
-        for _ in range(rounds):
-            started = time.perf_counter()
+        for _ in range(repeats):
+            start = time.perf_counter()
             await inference.run(model, "denoise", Pages((Picture(pixels),)), DEFAULT)
-            best = min(best, time.perf_counter() - started)
+            best = min(best, time.perf_counter() - start)
         scheduler.close()
         return SIDE * SIDE / 1e6 / best
 
-    return asyncio.run(go())
+    return asyncio.run(measure())

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import service
-from service.cli.main import _parser
+from service.cli.main import build_parser, run_serve
 from tests.deploy import files
 
 PYPROJECT = tomllib.loads((files.ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -110,7 +110,7 @@ def test_the_environment_sets_real_settings() -> None:
 def test_the_service_is_process_1_and_not_root() -> None:
     command = [*json.loads(last("ENTRYPOINT")), *json.loads(last("CMD"))]
     assert command[0] in PYPROJECT["project"]["scripts"]
-    assert _parser().parse_args(command[1:]).command.__name__ == "serve"
+    assert build_parser().parse_args(command[1:]).run is run_serve
     user, group = last("USER").split(":")
     assert int(user) > 0
     assert int(group) > 0

@@ -3,39 +3,13 @@
 import io
 import json
 import os
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from service.cli import files
-from service.cli.main import main
-from service.model import package
-from tests.service import packages as doubles
-
-package_read = package.read
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return doubles.write_for_files(tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture
-def scans(tmp_path: Path) -> Path:
-    """Three pictures, one in a folder below, one of a format that is only read, and a note."""
-    folder = tmp_path / "scans"
-    (folder / "old").mkdir(parents=True)
-    for number, name in enumerate(("a.png", "old/b.jpg", "c.bmp")):
-        Pillow.fromarray(np.full((28, 28), 40 * (number + 1), np.uint8)).save(folder / name)
-    (folder / "note.txt").write_text("no picture")
-    return folder
-
-
-def run(models: Path, *arguments: str | Path) -> int:
-    return main([*map(str, arguments), "--models", str(models)])
+from tests.service.cli.conftest import run
 
 
 def plain(path: Path) -> np.ndarray:
@@ -48,20 +22,20 @@ def grey(path: Path) -> int:
 
 
 def test_a_list_of_files_is_cleaned_by_their_names_below_what_they_share(
-    models: Path, scans: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    file_models: Path, scans: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "list.txt").write_text(f"{scans}/a.png\n\n{scans}/old/b.jpg\n{scans}/gone.png\n")
-    assert run(models, "denoise", f"@{tmp_path}/list.txt", "-o", tmp_path / "clean") == 1
+    assert run(file_models, "denoise", f"@{tmp_path}/list.txt", "-o", tmp_path / "clean") == 1
     made = sorted(p.relative_to(tmp_path / "clean").as_posix() for p in (tmp_path / "clean").rglob("*.*"))
     assert made == ["a.png", "old/b.jpg"]
     assert "gone.png: No such file" in capfd.readouterr().err
 
 
-def test_a_folder_is_cleaned_with_its_names_and_what_is_there_is_not_made_again(
-    models: Path, scans: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+def test_a_folder_is_cleaned_with_its_names_and_an_up_to_date_result_is_not_computed_again(
+    file_models: Path, scans: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "clean"
-    assert run(models, "denoise", scans, "-o", out) == 0
+    assert run(file_models, "denoise", scans, "-o", out) == 0
     assert sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()) == [
         "a.png",
         "c.png",
@@ -72,20 +46,20 @@ def test_a_folder_is_cleaned_with_its_names_and_what_is_there_is_not_made_again(
     (out / "c.png").unlink()
     os.utime(scans / "a.png")  # newer than what was made of it
     os.utime(out / "a.png", (0, 0))
-    assert run(models, "denoise", scans, "-o", out) == 0
-    assert "2 cleaned, 1 were there already" in capfd.readouterr().err
-    assert run(models, "denoise", scans, "-o", out, "--again") == 0
+    assert run(file_models, "denoise", scans, "-o", out) == 0
+    assert "2 cleaned, 1 up to date" in capfd.readouterr().err
+    assert run(file_models, "denoise", scans, "-o", out, "--again") == 0
     assert "3 cleaned, in" in capfd.readouterr().err
 
 
 def test_a_bad_file_is_told_and_does_not_stop_the_others(
-    models: Path, scans: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    file_models: Path, scans: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (scans / "bad.png").write_bytes(b"no picture at all")
     (scans / "cut.png").write_bytes((scans / "a.png").read_bytes()[:60])
-    assert run(models, "denoise", scans, "-o", tmp_path / "clean", "--json") == 1
+    assert run(file_models, "denoise", scans, "-o", tmp_path / "clean", "--json") == 1
     told = capfd.readouterr()
-    assert "bad.png: it is no picture that can be read: PNG, JPEG" in told.err
+    assert "bad.png: not an image that can be read (PNG, JPEG" in told.err
     assert "cut.png: " in told.err
     assert "3 cleaned, 2 failed" in told.err
     lines = {line["input"]: line for line in map(json.loads, told.out.splitlines())}
@@ -95,53 +69,55 @@ def test_a_bad_file_is_told_and_does_not_stop_the_others(
     assert not list((tmp_path / "clean").rglob("*.part"))
 
 
-def test_one_file_goes_where_it_is_told_in_the_format_of_its_name(models: Path, scans: Path, tmp_path: Path) -> None:
-    assert run(models, "denoise", scans / "a.png", "-o", tmp_path / "x.webp", "--model", "negative") == 0
+def test_one_file_goes_where_it_is_told_in_the_format_of_its_name(
+    file_models: Path, scans: Path, tmp_path: Path
+) -> None:
+    assert run(file_models, "denoise", scans / "a.png", "-o", tmp_path / "x.webp", "--model", "negative") == 0
     with Pillow.open(tmp_path / "x.webp") as image:
         assert image.format == "WEBP"
-    assert run(models, "denoise", scans / "a.png", "-o", tmp_path / "half.png", "--strength", "0.5") == 0
+    assert run(file_models, "denoise", scans / "a.png", "-o", tmp_path / "half.png", "--strength", "0.5") == 0
     assert grey(tmp_path / "half.png") == pytest.approx((40 + 215) / 2, abs=1)
     (tmp_path / "there").mkdir()
-    assert run(models, "denoise", scans / "a.png", "-o", tmp_path / "there") == 0
+    assert run(file_models, "denoise", scans / "a.png", "-o", tmp_path / "there") == 0
     assert grey(tmp_path / "there/a.png") == 215
-    assert run(models, "denoise", f"{scans}/**/*.jpg", "-o", tmp_path / "globbed") == 0
+    assert run(file_models, "denoise", f"{scans}/**/*.jpg", "-o", tmp_path / "globbed") == 0
     assert grey(tmp_path / "globbed/old/b.jpg") == 175
 
 
 def test_it_works_in_a_pipe(
-    models: Path, scans: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+    file_models: Path, scans: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO((scans / "a.png").read_bytes())))
-    assert run(models, "denoise", "-", "-o", "-") == 0
+    assert run(file_models, "denoise", "-", "-o", "-") == 0
     assert np.median(np.asarray(Pillow.open(io.BytesIO(capfdbinary.readouterr().out)))) == 215
 
 
 def test_files_become_latents_with_their_list_and_latents_files(
-    models: Path, scans: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    file_models: Path, scans: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     latents = tmp_path / "latents.npy"
     (scans / "bad.png").write_bytes(b"")
-    assert run(models, "encode", scans, "-o", latents) == 1, "one of them is no picture"
+    assert run(file_models, "encode", scans, "-o", latents) == 1, "one of them is no picture"
     array = np.load(latents)
     assert array.shape == (3, 32)
     assert latents.with_suffix(".txt").read_text().split() == ["a.png", "c.bmp", "old/b.jpg"]
     assert (array[:, 0] * 255).round() == pytest.approx([40, 120, 80])
-    assert run(models, "decode", latents, "-o", tmp_path / "decoded") == 0
+    assert run(file_models, "decode", latents, "-o", tmp_path / "decoded") == 0
     first_rows = [plain(tmp_path / f"decoded/{n}.png")[0] for n in range(3)]
     assert [int(row[0]) for row in first_rows] == [40, 120, 80]
-    assert run(models, "decode", latents, "-o", tmp_path / "decoded.npy") == 0
+    assert run(file_models, "decode", latents, "-o", tmp_path / "decoded.npy") == 0
     images = np.load(tmp_path / "decoded.npy")
     assert images.shape == (3, 28, 28, 1)
     np.save(tmp_path / "images.npy", images)
-    assert run(models, "encode", tmp_path / "images.npy", "-o", tmp_path / "again.npy") == 0
+    assert run(file_models, "encode", tmp_path / "images.npy", "-o", tmp_path / "again.npy") == 0
     assert (np.load(tmp_path / "again.npy") == array).all()
     capfd.readouterr()
-    assert run(models, "decode", latents, "-o", tmp_path / "one.png") == 2
+    assert run(file_models, "decode", latents, "-o", tmp_path / "one.png") == 2
     assert "3 latents make 3 pictures: name a folder" in capfd.readouterr().err
 
 
-def test_the_most_unusual_file_comes_first(models: Path, scans: Path, tmp_path: Path) -> None:
-    assert run(models, "reconstruct", scans, "-o", tmp_path / "errors.csv", "--images", tmp_path / "made") == 0
+def test_the_most_unusual_file_comes_first(file_models: Path, scans: Path, tmp_path: Path) -> None:
+    assert run(file_models, "reconstruct", scans, "-o", tmp_path / "errors.csv", "--images", tmp_path / "made") == 0
     lines = (tmp_path / "errors.csv").read_text().splitlines()
     assert lines[0] == "file,reconstruction_error,percentile"
     assert [line.split(",")[0] for line in lines[1:]] == ["c.bmp", "old/b.jpg", "a.png"], "the brightest loses most"
@@ -178,7 +154,7 @@ def test_the_most_unusual_file_comes_first(models: Path, scans: Path, tmp_path: 
     ],
 )
 def test_what_cannot_be_begun_is_one_line(
-    arguments: list[str], sentence: str, models: Path, scans: Path, tmp_path: Path,
+    arguments: list[str], sentence: str, file_models: Path, scans: Path, tmp_path: Path,
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
@@ -187,68 +163,8 @@ def test_what_cannot_be_begun_is_one_line(
     np.save(tmp_path / "none.npy", np.zeros((0, 32), np.float32))
     np.save(tmp_path / "one.npy", np.float32(1))
     before = sorted(tmp_path.rglob("*"))
-    assert run(models, *(text.format(scans=scans, empty=tmp_path / "empty") for text in arguments)) == 2
+    assert run(file_models, *(text.format(scans=scans, empty=tmp_path / "empty") for text in arguments)) == 2
     told = capfd.readouterr().err
     assert sentence in told
     assert told.count("\n") == 1
     assert sorted(tmp_path.rglob("*")) == before, "nothing was written"
-
-
-def test_several_models_are_named_with_what_they_do(
-    models: Path, scans: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    both = tmp_path / "models"
-    doubles.write_denoisers(both)
-    assert run(both, "denoise", scans / "a.png", "-o", tmp_path / "x.png") == 2
-    assert "say which model with --model; there are: grey-negative (A double.); negative" in capfd.readouterr().err
-
-
-def test_completion_knows_the_commands(capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(["completion", "bash"]) == 0
-    script = capfd.readouterr().out
-    assert "denoise" in script
-    assert "--strength" in script
-
-
-def test_progress_is_told_to_a_terminal_only(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    told = files.Told("cleaned", 2, as_json=False)
-    job = files.Job(None, "a.png", None)
-    told.success(job, 0.1)
-    assert capsys.readouterr().err == ""
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    told.success(job, 0.1)
-    assert "2/2" in capsys.readouterr().err
-
-
-def test_only_the_model_that_is_asked_for_is_opened(
-    models: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    folder = shutil.copytree(models, tmp_path / "models")
-    graph = next((folder / "small/1").glob("*.onnx"))
-    graph.write_bytes(graph.read_bytes()[:-1])  # its digest is not the manifest's any more
-    opened: list[Path] = []
-
-    def read(directory: Path) -> package.Package:
-        opened.append(directory)
-        return package_read(directory)
-
-    monkeypatch.setattr(package, "read", read)
-    assert run(folder, "denoise", scans / "a.png", "-o", tmp_path / "a.png") == 0
-    assert opened == [folder / "negative/1"]
-    assert run(folder, "encode", scans, "-o", tmp_path / "a.npy") == 2
-    assert "autoencoder-service: small/1" in capfd.readouterr().err
-    assert run(folder, "denoise", scans, "-o", tmp_path / "b", "--model-version", "2") == 2
-    assert "negative has no version 2; it has 1" in capfd.readouterr().err
-
-
-def test_the_version_is_the_pinned_one_else_the_highest(models: Path, scans: Path, tmp_path: Path) -> None:
-    folder = shutil.copytree(models, tmp_path / "models")
-    facts: dict[str, object] = {"kind": "denoising", "operations": ("denoise",), "reconstruction_error_quantiles": None}
-    doubles.write(folder, "negative", doubles.denoiser_graphs(1), halo=0, version=2, **facts)
-    chosen = files._packages(folder, "denoise")["negative"]
-    assert files._version(folder, "negative", chosen, None) == folder / "negative/2"
-    (folder / "negative/default").write_text("1")
-    assert files._version(folder, "negative", chosen, None) == folder / "negative/1"
-    assert files._version(folder, "negative", chosen, 2) == folder / "negative/2"

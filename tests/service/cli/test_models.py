@@ -22,7 +22,7 @@ def test_models_are_listed_and_refusals_told(tmp_path: Path, models: Path, capsy
     (["verify", "signal/1"], 0, ("good signal/1",)),
     (["card", "signal/1"], 0, ("# double",)),
     (["card", "signal/7"], 2, ("there is no package 'signal/7'; there are: signal/1, signal/2",)),
-    (["card"], 2, ("models card wants NAME or NAME/VERSION",)),
+    (["card"], 2, ("models card needs NAME or NAME/VERSION",)),
     ([], 1, ("signal", "refused: signal/2/decoder.onnx")),
 ])  # fmt: skip
 def test_models_from_the_command_line(

@@ -1,4 +1,4 @@
-"""Files in chunks, as the extra ray works on them: whatever is killed, each file is in the records exactly once."""
+"""Batches of files on Ray: after any interruption each file is in the records exactly once."""
 
 import argparse
 import os
@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,11 @@ from PIL import Image as Pillow
 pytest.importorskip("pyarrow", reason="the extra ray is not installed")
 import pyarrow.dataset as ds
 
-from service.cli import files, ray_batch
+from service.cli import ray_batch
+from service.cli.errors import FilesError
+from service.cli.file_options import FileOperation, FileOptions, add_file_arguments
 from service.cli.main import main
 from service.settings import Settings
-from tests.service import packages as doubles
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return doubles.write_for_files(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture
@@ -38,13 +35,13 @@ def scans(tmp_path: Path) -> Path:
     return folder
 
 
-def asked(*arguments: str | Path) -> argparse.Namespace:
-    """As the command line reads it."""
+def options(operation: FileOperation, *arguments: str | Path) -> FileOptions:
+    """As the command line reads them."""
     parser = argparse.ArgumentParser()
-    files.add_arguments(parser, str(arguments[0]))
-    read = parser.parse_args([str(argument) for argument in arguments[1:]])
-    read.model_version = 1
-    return read
+    add_file_arguments(parser, operation)
+    parser.set_defaults(operation=operation)
+    namespace = parser.parse_args([str(argument) for argument in arguments])
+    return replace(FileOptions.from_arguments(namespace), model_version=1)
 
 
 def records(out: Path) -> list[dict[str, Any]]:
@@ -52,31 +49,31 @@ def records(out: Path) -> list[dict[str, Any]]:
     return sorted(found, key=lambda row: str(row["file"]))
 
 
-def test_each_file_is_in_one_record_with_its_result_or_what_was_wrong(models: Path, scans: Path) -> None:
+def test_each_file_is_in_one_record_with_its_result_or_what_was_wrong(file_models: Path, scans: Path) -> None:
     out = scans.parent / "out"
-    command = asked("denoise", scans, "-o", out, "--model", "negative", "--chunk", "4")
-    assert ray_batch.planned("denoise", command, out).num_rows == 11
-    worker = ray_batch.Worker("denoise", command, Settings(models=models), out)
-    assert [worker({"item": [chunk]}) for chunk in ray_batch.missing(out)] == [
+    command = options("denoise", scans, "-o", out, "--model", "negative", "--chunk", "4")
+    assert ray_batch.open_plan(command, out).num_rows == 11
+    worker = ray_batch.Worker(command, Settings(models=file_models), out)
+    assert [worker({"item": [chunk]}) for chunk in ray_batch.pending_chunks(out)] == [
         {"done": [4], "failed": [0]},
         {"done": [4], "failed": [0]},
         {"done": [2], "failed": [1]},
     ]
     worker.close()
-    assert ray_batch.missing(out) == []
+    assert ray_batch.pending_chunks(out) == []
     assert [row["file"] for row in records(out)] == [*(f"{n}.png" for n in range(10)), "broken.png"]
-    assert "it is no picture" in records(out)[-1]["error"]
+    assert "not an image" in records(out)[-1]["error"]
     for number, row in enumerate(records(out)[:-1]):
         with Pillow.open(row["output"]) as image:
             assert np.median(np.asarray(image)) == 255 - 20 * number
 
 
-def test_a_chunk_without_a_record_is_all_that_is_done_again(models: Path, scans: Path) -> None:
+def test_a_chunk_without_a_record_is_all_that_is_done_again(file_models: Path, scans: Path) -> None:
     out = scans.parent / "out"
-    command = asked("encode", scans, "-o", out, "--model", "small", "--chunk", "4")
-    ray_batch.planned("encode", command, out)
-    worker = ray_batch.Worker("encode", command, Settings(models=models), out)
-    for chunk in ray_batch.missing(out):
+    command = options("encode", scans, "-o", out, "--model", "small", "--chunk", "4")
+    ray_batch.open_plan(command, out)
+    worker = ray_batch.Worker(command, Settings(models=file_models), out)
+    for chunk in ray_batch.pending_chunks(out):
         worker({"item": [chunk]})
     worker.close()
     latents = {row["file"]: row["latent"] for row in records(out) if row["error"] is None}
@@ -85,14 +82,14 @@ def test_a_chunk_without_a_record_is_all_that_is_done_again(models: Path, scans:
     assert len({tuple(latent) for latent in latents.values()}) == 10
     (out / "records" / "000001.parquet").unlink()
     (out / "records" / ".000001.parquet.0badcafe").write_bytes(b"half")
-    assert ray_batch.missing(out) == [1]
+    assert ray_batch.pending_chunks(out) == [1]
 
 
-def test_another_command_does_not_go_on_with_this_ones_plan(models: Path, scans: Path) -> None:
+def test_another_command_does_not_go_on_with_this_ones_plan(file_models: Path, scans: Path) -> None:
     out = scans.parent / "out"
-    ray_batch.planned("encode", asked("encode", scans, "-o", out, "--model", "small"), out)
-    with pytest.raises(files.FilesError, match="holds what another command began"):
-        ray_batch.planned("encode", asked("encode", scans, "-o", out, "--model", "small", "--fit", "cover"), out)
+    ray_batch.open_plan(options("encode", scans, "-o", out, "--model", "small"), out)
+    with pytest.raises(FilesError, match="holds the results of another command"):
+        ray_batch.open_plan(options("encode", scans, "-o", out, "--model", "small", "--fit", "cover"), out)
 
 
 @pytest.mark.parametrize(
@@ -100,13 +97,13 @@ def test_another_command_does_not_go_on_with_this_ones_plan(models: Path, scans:
     [
         (["-", "-o", "out"], "leave out --url and -"),
         (["scans", "-o", "out", "--url", "http://localhost:1"], "leave out --url and -"),
-        (["scans", "-o", "out", "--chunk", "0"], "a record is of at least one file"),
+        (["scans", "-o", "out", "--chunk", "0"], "a record holds at least one file"),
         (["@none.txt", "-o", "out", "--model", "small"], "none.txt: No such file"),
         (["@empty.txt", "-o", "out", "--model", "small"], "empty.txt names no files"),
     ],
 )
 def test_what_cannot_be_begun_is_one_line(
-    models: Path,
+    file_models: Path,
     scans: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -116,7 +113,7 @@ def test_what_cannot_be_begun_is_one_line(
     pytest.importorskip("ray", reason="the extra ray is not installed")
     monkeypatch.chdir(scans.parent)
     Path("empty.txt").write_text("\n")
-    assert main(["encode", *arguments, "--engine", "ray", "--models", str(models)]) == 2
+    assert main(["encode", *arguments, "--engine", "ray", "--models", str(file_models)]) == 2
     said = capsys.readouterr().err
     assert sentence in said
     assert said.count("\n") == 1
@@ -124,20 +121,20 @@ def test_what_cannot_be_begun_is_one_line(
 
 
 def test_without_the_extra_ray_is_named(
-    models: Path, scans: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    file_models: Path, scans: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    assert main(["encode", str(scans), "-o", "out", "--engine", "ray", "--models", str(models)]) == 2
+    assert main(["encode", str(scans), "-o", "out", "--engine", "ray", "--models", str(file_models)]) == 2
     assert "pip install 'autoencoder-service[ray]'" in capsys.readouterr().err
 
 
-def test_a_command_killed_with_9_goes_on_and_no_file_is_twice_in_the_records(models: Path, scans: Path) -> None:
+def test_a_command_killed_with_9_goes_on_and_no_file_is_twice_in_the_records(file_models: Path, scans: Path) -> None:
     pytest.importorskip("ray", reason="the extra ray is not installed")
     listed = scans.parent / "list.txt"
     listed.write_text("".join(f"{scans}/{number % 10}.png\n" for number in range(60)))
     out = scans.parent / "out"
     command = [sys.executable, "-m", "service", "encode", f"@{listed}", "-o", str(out), "--model", "small"]
-    command += ["--engine", "ray", "--chunk", "1", "--models", str(models)]
+    command += ["--engine", "ray", "--chunk", "1", "--models", str(file_models)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, start_new_session=True) as killed:
         while killed.poll() is None and len(list(out.glob("records/*.parquet"))) < 5:
@@ -147,5 +144,5 @@ def test_a_command_killed_with_9_goes_on_and_no_file_is_twice_in_the_records(mod
     assert 5 <= len(list(out.glob("records/[0-9]*.parquet"))) < 60
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
     assert ended.returncode == 0, ended.stderr
-    assert "were there already" in ended.stderr
+    assert "up to date" in ended.stderr
     assert len(records(out)) == 60

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.cli import files
+from service.cli import file_jobs
 from service.codecs import formats, images
 from service.errors import UnsupportedMediaType
 from service.imaging.picture import Picture
@@ -40,7 +40,7 @@ def test_lists_and_sentences_are_those_of_the_table() -> None:
         ".tif": "image/tiff", ".tiff": "image/tiff",
     }  # fmt: skip
     assert formats.ALL_IMAGE_NAMES == "PNG, JPEG, WebP, TIFF and BMP"
-    assert list(files.CLEANED) == [".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".pdf"]
+    assert list(file_jobs.DENOISED_TYPES) == [".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".pdf"]
     with pytest.raises(UnsupportedMediaType, match="image is not a picture in PNG, JPEG, WebP, TIFF or BMP"):
         images.inspect(b"GIF89a", 1, "image")
 

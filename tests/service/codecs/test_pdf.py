@@ -366,6 +366,6 @@ def test_books_and_pictures_of_a_folder_are_cleaned(
     np.testing.assert_array_equal(drawn((tmp_path / "a.pdf").read_bytes())[:, :, 0], 255 - SMOOTH)
     for source, target in (("book.pdf", "b.png"), ("page.png", "b.pdf")):
         assert main(["denoise", str(scans / source), "-o", str(tmp_path / target), *where]) == 2
-        assert "a PDF becomes a PDF, and pictures pictures" in capfd.readouterr().err
+        assert "a PDF becomes a PDF, and images images" in capfd.readouterr().err
     assert main(["encode", str(scans), "-o", str(tmp_path / "a.npy"), *where[:3], "small", "--fit", "contain"]) == 0
     assert (tmp_path / "a.txt").read_text() == "page.png\n"

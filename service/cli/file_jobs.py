@@ -1,0 +1,148 @@
+"""Planning of a command on files: which files are read, and where each result is written.
+
+files, folders, globs, @lists, - -> expand_inputs -> (source, name) -> plan_jobs -> Job(source, name, destination)
+"""
+
+import glob
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.api.v1 import body
+from service.cli.errors import FilesError
+from service.cli.file_options import PIPE
+from service.codecs.formats import MEDIA_TYPE_OF_SUFFIX, NPY, PDF, PNG, READABLE_SUFFIXES
+
+DENOISED_TYPES = {**MEDIA_TYPE_OF_SUFFIX, ".pdf": PDF}
+HEATMAP_TYPES = {".png": PNG, ".npy": NPY}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file. `source` None: standard input. `name`: how messages and lists call it. `destination` None: standard
+    output, or no file of its own."""
+
+    source: Path | None
+    name: str
+    destination: Path | None
+
+    def is_up_to_date(self) -> bool:
+        """Whether the destination exists and is not older than the source."""
+        if self.destination is None or self.source is None or not self.destination.exists():
+            return False
+        return self.destination.stat().st_mtime >= self.source.stat().st_mtime
+
+
+def plan_jobs(
+    inputs: Sequence[str], output: str, media_types: Mapping[str, str], rename: Callable[[str], str]
+) -> list[Job]:
+    """A job for each input file.
+
+    Args:
+        inputs: files, folders, globs, @lists, or "-".
+        output: one file whose suffix is in `media_types`, a folder, or "-".
+        media_types: media type of each suffix that can be written.
+        rename: file name in the output folder, of a file's name.
+
+    Raises:
+        FilesError: an input does not exist, two files have one destination, or a file is its own destination.
+    """
+    sources = list(expand_inputs(inputs, {*READABLE_SUFFIXES, *media_types} - {".npy"}))
+    if output == PIPE:
+        if len(sources) > 1:
+            raise FilesError(f"standard output takes one file, there are {len(sources)}: name a folder with -o")
+        return [Job(source, name, None) for source, name in sources]
+    target = Path(output)
+    is_file = len(inputs) == 1 and (inputs[0] == PIPE or Path(inputs[0]).is_file())  # not a folder, glob or list
+    if is_file and not target.is_dir() and not output.endswith("/"):
+        if target.suffix.lower() not in media_types:
+            raise FilesError(f"{target} names no format that can be written; there are: {', '.join(media_types)}")
+        destinations = [target] * len(sources)
+    else:
+        destinations = [target / rename("stdin.png" if source is None else name) for source, name in sources]
+    by_destination: dict[Path, Job] = {}
+    for (source, name), destination in zip(sources, destinations, strict=True):
+        if source is not None and destination.exists() and destination.samefile(source):
+            raise FilesError(f"{name} would be written over itself; choose another -o")
+        job = Job(source, name, destination)
+        first = by_destination.setdefault(destination, job)
+        if first is not job:
+            raise FilesError(f"{first.source} and {source} would both be written to {destination}")
+    return list(by_destination.values())
+
+
+def expand_inputs(
+    inputs: Sequence[str], suffixes: Collection[str] = READABLE_SUFFIXES
+) -> Iterator[tuple[Path | None, str]]:
+    """(file, its name relative to the folder, glob or list that named it); (None, "standard input") for "-".
+
+    Args:
+        inputs: files, folders, globs, @lists, or "-".
+        suffixes: of the files that are taken out of a folder.
+
+    Raises:
+        FilesError: an input does not exist, or has no files.
+    """
+    for text in inputs:
+        path = Path(text)
+        if text == PIPE:
+            yield None, "standard input"
+        elif text.startswith("@"):
+            paths = _read_list(Path(text[1:]))
+            root = Path(os.path.commonpath([p.parent for p in paths]))
+            yield from ((p, p.relative_to(root).as_posix()) for p in paths)
+        elif path.is_dir():
+            paths = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in suffixes)
+            if not paths:
+                raise FilesError(f"{path} holds no images ({', '.join(suffixes)})")
+            yield from ((p, p.relative_to(path).as_posix()) for p in paths)
+        elif path.exists():
+            yield path, path.name
+        elif glob.has_magic(text):
+            paths = sorted(p for p in map(Path, glob.iglob(text, recursive=True)) if p.is_file())  # noqa: PTH207  (absolute too)
+            if not paths:
+                raise FilesError(f"nothing matches {text}")
+            root = _glob_root(path)
+            yield from ((p, p.relative_to(root).as_posix()) for p in paths)
+        else:
+            raise FilesError(f"{text} does not exist")
+
+
+def output_name(name: str) -> str:
+    """A file's name in the output folder: its own, or with .png if its format can only be read."""
+    return name if Path(name).suffix.lower() in DENOISED_TYPES else str(Path(name).with_suffix(".png"))
+
+
+def check_pdf(job: Job, *, is_local: bool) -> None:
+    """Raise FilesError for a PDF that cannot be read in this process, or whose destination is no PDF."""
+    source_is_pdf, destination_is_pdf = (
+        path is not None and path.suffix.lower() == ".pdf" for path in (job.source, job.destination)
+    )
+    if source_is_pdf and is_local and not body.PDF_IS_READ:
+        raise FilesError(f"{job.name} needs an extra that is not installed: {body.EXTRA}")
+    if job.source is not None and job.destination is not None and source_is_pdf != destination_is_pdf:
+        raise FilesError(f"{job.name} cannot become {job.destination}: a PDF becomes a PDF, and images images")
+
+
+def _read_list(file: Path) -> list[Path]:
+    """The paths in a file, one a line; whether they exist is found when each is read."""
+    try:
+        paths = [Path(line).absolute() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except OSError as error:
+        raise FilesError(f"{file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise FilesError(f"{file} is no list of files, one a line in UTF-8") from error
+    if not paths:
+        raise FilesError(f"{file} names no files")
+    return paths
+
+
+def _glob_root(pattern: Path) -> Path:
+    """The folder in front of the first part that has a wildcard."""
+    parts: list[str] = []
+    for part in pattern.parts[:-1]:
+        if glob.has_magic(part):
+            break
+        parts.append(part)
+    return Path(*parts)

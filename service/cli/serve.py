@@ -1,0 +1,89 @@
+"""The command `serve`: opens the models, binds the port, runs the server until a signal ends it.
+
+settings -> create_app -> _listen -> GracefulServer.run -> exit code
+"""
+
+import gc
+import signal
+import socket
+import sys
+from types import FrameType
+
+import uvicorn
+
+from service.api.router import HEALTH, METRICS
+from service.app import create_app
+from service.cli.errors import ListenError
+from service.observability.logging import configure_logging
+from service.repository.registry import Registry
+from service.server.connection import Watch
+from service.server.connection_limits import ConnectionLimits, allow_files
+from service.server.graceful import Server
+from service.settings import Settings
+
+
+def serve(settings: Settings) -> int:
+    """Open the models, listen, serve until SIGTERM (which drains) or Ctrl-C; accepted requests are finished.
+
+    Raises:
+        ListenError: the address cannot be bound.
+    """
+    configure_logging(settings.log_format)
+    allow_files(settings.max_connections)
+    app = create_app(settings)
+    watch = Watch(ConnectionLimits.from_settings(settings, HEALTH | {METRICS}))
+    try:
+        listener = _listen(settings.host, settings.port)
+    except OSError as error:
+        raise ListenError(
+            f"cannot listen on {settings.host} port {settings.port}: {error.strerror or error}; "
+            "choose another with --port or AUTOENCODER_PORT"
+        ) from error
+    host, port = listener.getsockname()[:2]
+    public_host = "localhost" if host in ("127.0.0.1", "0.0.0.0") else host  # noqa: S104
+    _print_welcome(app.state.registry, f"http://{public_host}:{port}")
+    config = uvicorn.Config(
+        app,
+        loop="uvloop" if sys.platform != "win32" else "asyncio",
+        http=watch.connection,  # type: ignore[arg-type]  # any callable that returns a protocol
+        ws="none",
+        timeout_keep_alive=settings.keep_alive,
+        log_level="warning",
+        access_log=False,
+        log_config=None,  # uvicorn's lines go through the service's handlers, in the same format
+        proxy_headers=False,  # nothing here needs the client's address
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):  # until the server installs its own handlers
+        signal.signal(number, _exit_on_signal)
+    gc.collect()
+    gc.freeze()  # else every full collection walks all imported objects, for 30 ms, and requests wait for it
+    gc.set_threshold(50_000, 50, 1000)
+    Server(config, watch, app.state, settings.drain).run(sockets=[listener])
+    return 0
+
+
+def _exit_on_signal(_signal: int, _frame: FrameType | None) -> None:
+    raise SystemExit(0)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(2048)  # from the welcome line on, connections wait in the backlog until the event loop runs
+    except (OSError, OverflowError):
+        listener.close()
+        raise
+    return listener
+
+
+def _print_welcome(registry: Registry, url: str) -> None:
+    print(f"serving {', '.join(registry.names) or 'no model yet'} on {url}   documentation: {url}/docs")
+    for name in registry.names:
+        model = registry.get(name)
+        if "reconstruct" in model.manifest.operations and model.modality == "image":
+            print(f"try: curl -F image=@cat.png {url}/v1/models/{name}/reconstruct?fit=contain -o out.png")
+            break
+    sys.stdout.flush()
