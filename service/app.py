@@ -18,9 +18,9 @@ from fastapi_offline import FastAPIOffline
 
 from service import __version__
 from service.api import error_handlers, model_files, openapi
-from service.api.auth import Keys, KeysError
-from service.api.middleware import Edge
-from service.api.router import METRICS, OPERATIONS, Documented, Front, documented
+from service.api.auth import ApiKeys, KeysError
+from service.api.middleware import RequestMiddleware
+from service.api.router import METRICS, OPERATIONS, DocumentationRoute, OperationRouter, schema_only
 from service.api.schemas import Answer, ModelFacts, ModelList, ModelSummary, PortFacts, Problem, RefusedPackage, Status
 from service.api.v1 import ndjson, responses
 from service.api.v1.body import form_files, receive_body
@@ -66,7 +66,7 @@ def create_app(
     *,
     trusted: bool = False,
     only: Collection[FilePath] | None = None,
-) -> Edge:
+) -> RequestMiddleware:
     """The application, with the models under settings.models opened: who can reach it finds it ready.
 
     Args:
@@ -78,7 +78,7 @@ def create_app(
         SettingsError: settings.keys is no file of keys, or settings.tracing without its extra.
     """
     try:
-        keys = Keys(settings.keys) if settings.keys is not None else None
+        keys = ApiKeys(settings.keys) if settings.keys is not None else None
     except KeysError as bad:
         raise SettingsError(str(bad)) from bad
     if tracing is None and settings.tracing:
@@ -140,7 +140,7 @@ def create_app(
     app.state.statistics = statistics
     app.state.stopping = False
     app.state.metrics = metrics
-    error_handlers.install(app)
+    error_handlers.add_error_handlers(app)
     openapi.install(app)
     for operation in OPERATIONS:
         _add_operation(app, operation)
@@ -156,7 +156,7 @@ def create_app(
     logging.getLogger("service.app").info("%d models are open", len(registry.names))
     if keys is not None:
         openapi.secure(app, settings)
-    return Edge(Front(app, _answer, _infer), settings, metrics, keys, tracing)
+    return RequestMiddleware(OperationRouter(app, _answer, _infer), settings, metrics, keys, tracing)
 
 
 @asynccontextmanager
@@ -242,9 +242,9 @@ def _add_operation(app: FastAPI, operation: Operation) -> None:
         (f"/v1/models/{{name}}/versions/{{version}}/{operation}", f"{operation}_version"),
     ):
         app.router.routes.append(
-            Documented(
+            DocumentationRoute(
                 path,
-                documented,
+                schema_only,
                 methods=["POST"],
                 tags=["operations"],
                 summary=openapi.SUMMARIES[operation],

@@ -1,9 +1,9 @@
-"""Who may ask: API keys, hashed at rest, and how often.
+"""API keys: authentication of requests, and the rate limit of each key.
 
-the file of keys -> Keys; a request's key -> sha256 -> compared with all in constant time -> name, rate
+key file -> ApiKeys; a request's key -> SHA-256 -> compared with every key in constant time -> name, rate limit
 
-Keys are random, 256 bits, so one round of SHA-256 is as good as many: there is nothing to guess. The file is looked
-at once a second and read again when it has changed; a wrong one changes nothing.
+Keys are random and have 256 bits, so they cannot be guessed from their digests, and one round of SHA-256 suffices. The
+file's status is checked once a second and the file is read again when it has changed. A file with an error is ignored.
 """
 
 import hashlib
@@ -20,119 +20,119 @@ from aiolimiter import AsyncLimiter
 
 from service.errors import RateLimited, Unauthorized
 
-LOOK = 1.0  # seconds between looks at the file
-LONGEST = 1 << 20  # bytes of the file
+CHECK_INTERVAL = 1.0  # seconds
+MAX_FILE_BYTES = 1 << 20
 _LINE = re.compile(r"([A-Za-z0-9._-]{1,64}):([0-9a-f]{64})(?::([0-9]{1,9}))?")
 _log = logging.getLogger("service.keys")
 
 
 class KeysError(Exception):
-    """The file of keys cannot be used; one sentence says why, and never holds what stands in it."""
+    """The key file cannot be used; one sentence says why, and never quotes the file."""
 
 
 @dataclass(frozen=True)
-class Key:
-    """`digest`: SHA-256 of the key; `per_minute`: requests, None for any number."""
+class ApiKey:
+    """`digest`: SHA-256 of the key; `per_minute`: maximum of requests, None for no limit."""
 
     name: str
     digest: bytes
     per_minute: int | None
-    bucket: AsyncLimiter | None = field(default=None, compare=False)
+    limiter: AsyncLimiter | None = field(default=None, compare=False)
 
 
-class Keys:
-    """The keys that are taken now. Belongs to one event loop.
+class ApiKeys:
+    """The keys of a file. Belongs to one event loop.
 
     Args:
-        path: a file with lines `name:sha256-in-hex[:requests-per-minute]`; empty lines and lines after # are none.
+        path: a file with lines `name:sha256-in-hex[:requests-per-minute]`; empty lines and text after # are ignored.
     Raises:
-        KeysError: the file cannot be read, or has a line of another form.
+        KeysError: the file cannot be read, or a line has another format.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._stamp = _stamp(path)
-        self._keys = read(path)
-        self._look = time.monotonic() + LOOK
+        self._version = _file_version(path)
+        self._keys = read_keys(path)
+        self._next_check = time.monotonic() + CHECK_INTERVAL
 
-    async def admit(self, headers: dict[bytes, bytes]) -> str:
+    async def authenticate(self, headers: dict[bytes, bytes]) -> str:
         """The name of the key in `Authorization: Bearer KEY` or `X-API-Key`.
 
         Raises:
-            Unauthorized: none, or one that is not known (401).
-            RateLimited: it was used more often than it may be (429).
+            Unauthorized: there is no key, or it is unknown (401).
+            RateLimited: the key is over its limit of requests (429).
         """
-        if time.monotonic() >= self._look:
+        if time.monotonic() >= self._next_check:
             self._refresh()
-        given = _given(headers)
-        if given is None:
-            raise Unauthorized("this needs a key; send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'")
-        digest = hashlib.sha256(given).digest()
-        found: Key | None = None
-        for key in self._keys:  # all of them, so that time tells nothing
+        credential = _credential(headers)
+        if credential is None:
+            raise Unauthorized("an API key is required; send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'")
+        digest = hashlib.sha256(credential).digest()
+        match: ApiKey | None = None
+        for key in self._keys:  # no early exit: the time must not depend on the key
             if hmac.compare_digest(digest, key.digest):
-                found = key
-        if found is None:
-            raise Unauthorized("the key is not known")
-        if found.bucket is not None and found.per_minute is not None:
-            if not found.bucket.has_capacity():
+                match = key
+        if match is None:
+            raise Unauthorized("the API key is unknown")
+        if match.limiter is not None and match.per_minute is not None:
+            if not match.limiter.has_capacity():
                 raise RateLimited(
-                    f"the key {found.name} may ask {found.per_minute} times a minute; come again later",
-                    retry_after=max(1, math.ceil(60 / found.per_minute)),
+                    f"the key {match.name} is limited to {match.per_minute} requests per minute; try again later",
+                    retry_after=max(1, math.ceil(60 / match.per_minute)),
                 )
-            await found.bucket.acquire()
-        return found.name
+            await match.limiter.acquire()
+        return match.name
 
     def _refresh(self) -> None:
-        self._look = time.monotonic() + LOOK
-        stamp = _stamp(self._path)
-        if stamp == self._stamp:
+        self._next_check = time.monotonic() + CHECK_INTERVAL
+        version = _file_version(self._path)
+        if version == self._version:
             return
-        self._stamp = stamp
-        old = {key: key for key in self._keys}
+        self._version = version
+        previous = {key: key for key in self._keys}
         try:
-            self._keys = [old.get(key, key) for key in read(self._path)]  # who stays keeps what it has used
-        except KeysError as bad:
-            _log.error("%s; the keys stay as they were", bad)
+            self._keys = [previous.get(key, key) for key in read_keys(self._path)]  # an unchanged key keeps its limiter
+        except KeysError as error:
+            _log.error("%s; the previous keys stay in use", error)
         else:
-            _log.info("%d keys are taken now", len(self._keys))
+            _log.info("%d API keys were read", len(self._keys))
 
 
-def read(path: Path) -> list[Key]:
-    """The file's keys; raises KeysError."""
+def read_keys(path: Path) -> list[ApiKey]:
+    """The keys of a file; raises KeysError."""
     try:
-        with path.open("rb") as opened:
-            data = opened.read(LONGEST + 1)
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
-        raise KeysError(f"the file of keys {path} cannot be read: {error.strerror or error}") from error
-    if len(data) > LONGEST:
-        raise KeysError(f"the file of keys {path} is larger than {LONGEST} bytes")
-    keys: list[Key] = []
+        raise KeysError(f"the key file {path} cannot be read: {error.strerror or error}") from error
+    if len(data) > MAX_FILE_BYTES:
+        raise KeysError(f"the key file {path} is larger than {MAX_FILE_BYTES} bytes")
+    keys: list[ApiKey] = []
     for number, line in enumerate(data.decode("utf-8", "replace").splitlines(), 1):
         text = line.partition("#")[0].strip()
         if not text:
             continue
-        found = _LINE.fullmatch(text)
-        if found is None:
+        match = _LINE.fullmatch(text)
+        if match is None:
             raise KeysError(
-                f"the file of keys {path}, line {number}, is not name:sha256-in-hex[:requests-per-minute]; "
+                f"the key file {path}, line {number}, is not name:sha256-in-hex[:requests-per-minute]; "
                 "`autoencoder-service key NAME` makes one"
             )
-        name, digest, rate = found.groups()
+        name, digest, rate = match.groups()
         if any(key.name == name for key in keys):
-            raise KeysError(f"the file of keys {path}, line {number}: there is a key {name} already")
+            raise KeysError(f"the key file {path}, line {number}: there is a key {name} already")
         if rate is not None and int(rate) == 0:
-            raise KeysError(f"the file of keys {path}, line {number}: requests per minute are 1 or more")
+            raise KeysError(f"the key file {path}, line {number}: requests per minute are 1 or more")
         per_minute = None if rate is None else int(rate)
-        bucket = None if per_minute is None else AsyncLimiter(per_minute, 60)
-        keys.append(Key(name, bytes.fromhex(digest), per_minute, bucket))
+        limiter = None if per_minute is None else AsyncLimiter(per_minute, 60)
+        keys.append(ApiKey(name, bytes.fromhex(digest), per_minute, limiter))
     if not keys:
-        raise KeysError(f"the file of keys {path} holds no key, so nobody could ask anything")
+        raise KeysError(f"the key file {path} holds no key, so every request would be rejected")
     return keys
 
 
-def new(name: str) -> tuple[str, str]:
-    """(a random key, the line for the file); raises KeysError if the name is none."""
+def generate_key(name: str) -> tuple[str, str]:
+    """(a random key, its line for the key file); raises KeysError for an invalid name."""
     key = secrets.token_urlsafe(32)
     line = f"{name}:{hashlib.sha256(key.encode()).hexdigest()}"
     if not _LINE.fullmatch(line):
@@ -140,16 +140,17 @@ def new(name: str) -> tuple[str, str]:
     return key, line
 
 
-def _given(headers: dict[bytes, bytes]) -> bytes | None:
+def _credential(headers: dict[bytes, bytes]) -> bytes | None:
     authorization = headers.get(b"authorization")
     if authorization is not None and authorization[:7].lower() == b"bearer ":
         return authorization[7:].strip()
     return headers.get(b"x-api-key")
 
 
-def _stamp(path: Path) -> tuple[int, int, int] | None:
+def _file_version(path: Path) -> tuple[int, int, int] | None:
+    """(time of modification, size, inode); None without a file, which then fails to be read."""
     try:
         status = path.stat()
-    except OSError:  # to read it will say why
+    except OSError:
         return None
     return status.st_mtime_ns, status.st_size, status.st_ino

@@ -1,8 +1,8 @@
-"""Around everything: who asks is checked; what happened is counted, logged, traced; answers get their headers.
+"""Middleware: request ids, API keys, security headers, metrics, access log, traces.
 
-request id, traceparent -> [CORS] -> key -> service.api.router -> answer + headers -> metrics, one log line, spans
+request id, traceparent -> [CORS] -> API key -> service.api.router -> response + headers -> metrics, log line, spans
 
-One layer and not a stack of middlewares: each would wrap `send` and walk the headers again.
+One middleware and not a stack of them: each would wrap `send` and search the headers again.
 """
 
 import logging
@@ -18,8 +18,8 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api import error_handlers
-from service.api.auth import Keys
-from service.api.router import HEALTH, METRICS, Front
+from service.api.auth import ApiKeys
+from service.api.router import HEALTH, METRICS, OperationRouter
 from service.errors import ServiceError
 from service.observability.metrics import Metrics
 from service.observability.request_record import KEY, Seen
@@ -28,30 +28,30 @@ from service.server.raw_response import lines
 from service.settings import Settings
 
 _DOCUMENTATION = ("/docs", "/static-offline-docs")
-_PAGE = "/page/"  # and "/": files of the service itself, which say what they may load (service.web.routes)
+_PAGE = "/page/"  # and "/": service.web.routes
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
 
 Headers = list[tuple[bytes, bytes]]
-_ALWAYS: Headers = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
-_NOTHING_RUNS = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
-_OF_ANSWERS: Headers = [*_ALWAYS, _NOTHING_RUNS, (b"cache-control", b"no-store")]
-_LINES_OF_ANSWERS = lines(_OF_ANSWERS)
-_OF_THE_REST: Headers = [*_ALWAYS, _NOTHING_RUNS]
-_OF_THE_PAGE: Headers = _ALWAYS  # what it may load it says itself
-_OF_DOCUMENTATION: Headers = [  # Swagger's page starts itself by a script in its HTML, and draws data: images
-    *_ALWAYS,
+_COMMON: Headers = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
+_LOADS_NOTHING = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+_INFERENCE_HEADERS: Headers = [*_COMMON, _LOADS_NOTHING, (b"cache-control", b"no-store")]
+_INFERENCE_LINES = lines(_INFERENCE_HEADERS)
+_DEFAULT_HEADERS: Headers = [*_COMMON, _LOADS_NOTHING]
+_PAGE_HEADERS: Headers = _COMMON  # its policy is in service.web.routes
+_DOCUMENTATION_HEADERS: Headers = [  # Swagger's page has an inline script and inline styles, and images in data: URLs
+    *_COMMON,
     (
         b"content-security-policy",
         b"default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
         b"img-src 'self' data:; frame-ancestors 'none'",
     ),
 ]
-_EXPOSED = (
+_CORS_RESPONSE_HEADERS = (
     "Inference-Header-Content-Length", "Model-Name", "Model-Version", "Reconstruction-Error",
     "Reconstruction-Error-Percentile", "Reconstruction-Unusual", "Retry-After", "X-Request-Id",
 )  # fmt: skip
-_TAKEN = (
+_CORS_REQUEST_HEADERS = (
     "Authorization", "Content-Type", "Inference-Header-Content-Length", "Request-Deadline", "X-API-Key",
     "X-Request-Id", "traceparent",
 )  # fmt: skip
@@ -59,131 +59,136 @@ _TAKEN = (
 _log = logging.getLogger("service.access")
 
 
-class Edge:
+class RequestMiddleware:
     """An ASGI application.
 
     Args:
-        front: what it stands around; its `state` is this application's too.
-        metrics: told of every request but health checks.
-        keys: None: everybody may ask.
+        router: handles the requests; its `state` is this application's too.
+        metrics: counts every request but health checks.
+        keys: None: no request needs a key.
         tracing: None: no spans.
     """
 
     def __init__(
-        self, front: Front, settings: Settings, metrics: Metrics, keys: Keys | None, tracing: Tracing | None
+        self,
+        router: OperationRouter,
+        settings: Settings,
+        metrics: Metrics,
+        keys: ApiKeys | None,
+        tracing: Tracing | None,
     ) -> None:
-        self.front, self.behind = front, front.behind
-        self.state = front.state
-        self._prefix, self._number = os.urandom(10).hex().encode(), count()
+        self.router, self.fallback = router, router.fallback
+        self.state = router.state
+        self._id_prefix, self._counter = os.urandom(10).hex().encode(), count()
         self._metrics, self._keys, self._tracing = metrics, keys, tracing
-        self._logs, self._errors = settings.log_requests != "off", settings.log_requests == "errors"
-        self._open = HEALTH
+        self._logs_requests, self._logs_errors_only = settings.log_requests != "off", settings.log_requests == "errors"
+        self._public_paths = HEALTH
         if settings.metrics_without_key:
-            self._open |= {METRICS}
-        self._open_documentation = settings.docs_without_key
-        self._app: ASGIApp = self._observe
-        self._whole = not settings.cors_origins  # CORS adds its headers to messages
+            self._public_paths |= {METRICS}
+        self._has_public_docs = settings.docs_without_key
+        self._app: ASGIApp = self._handle
+        self._sends_at_once = not settings.cors_origins  # Starlette's CORS middleware adds its headers to messages
         if settings.cors_origins:
             self._app = CORSMiddleware(
-                self._observe,
+                self._handle,
                 allow_origins=settings.cors_origins,
                 allow_methods=("GET", "POST"),
-                allow_headers=_TAKEN,
-                expose_headers=_EXPOSED,
+                allow_headers=_CORS_REQUEST_HEADERS,
+                expose_headers=_CORS_RESPONSE_HEADERS,
             )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             await self._app(scope, receive, send)
         else:
-            await self.behind(scope, receive, send)
+            await self.fallback(scope, receive, send)
 
-    async def _observe(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        scope[KEY] = seen = Seen()
-        given = headers.get(b"x-request-id")
-        own = (
-            given
-            if given is not None and _REQUEST_ID.fullmatch(given)
-            else b"%s%012x" % (self._prefix, next(self._number))
-        )
-        seen.request_id = own.decode("ascii")
-        if self._whole:
-            seen.more = b"x-request-id: %b\r\n%b" % (own, _LINES_OF_ANSWERS)
-        parent = headers.get(b"traceparent")
-        if parent is not None and _TRACEPARENT.fullmatch(parent):
-            seen.traceparent = parent.decode("latin-1")
+        scope[KEY] = record = Seen()
+        request_id = headers.get(b"x-request-id")
+        if request_id is None or not _REQUEST_ID.fullmatch(request_id):
+            request_id = b"%s%012x" % (self._id_prefix, next(self._counter))
+        record.request_id = request_id.decode("ascii")
+        if self._sends_at_once:
+            record.more = b"x-request-id: %b\r\n%b" % (request_id, _INFERENCE_LINES)
+        traceparent = headers.get(b"traceparent")
+        if traceparent is not None and _TRACEPARENT.fullmatch(traceparent):
+            record.traceparent = traceparent.decode("latin-1")
 
-        async def answer(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                seen.status = message["status"]
-                more = _OF_ANSWERS if seen.operation else _more(path)
-                message["headers"] = [*message["headers"], (b"x-request-id", own), *more]
+                record.status = message["status"]
+                extra = _INFERENCE_HEADERS if record.operation else _headers_of(path)
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id), *extra]
             else:
-                seen.bytes_out += len(message.get("body", b""))
+                record.bytes_out += len(message.get("body", b""))
             await send(message)
 
         try:
-            if self._keys is not None and not self._is_open(path):
+            if self._keys is not None and not self._is_public(path):
                 try:
-                    seen.key = await self._keys.admit(headers)
+                    record.key = await self._keys.authenticate(headers)
                 except ServiceError as error:
                     scope["app"] = self
                     request = Request(scope, receive)
-                    await (await error_handlers.answer(request, error))(scope, receive, answer)
+                    response = await error_handlers.error_response(request, error)
+                    await response(scope, receive, send_with_headers)
                     return
-            await self.front(scope, receive, answer)
+            await self.router(scope, receive, send_with_headers)
         finally:
-            if path not in HEALTH and seen.status:  # 0: the server is stopping, nobody was answered
-                self._over(scope, seen, headers)
+            if path not in HEALTH and record.status:  # 0: the server is stopping and sent no response
+                self._observe(scope, record, headers)
 
-    def _is_open(self, path: str) -> bool:
-        """Whether it is had without a key."""
-        if path in self._open or path == "/" or path.startswith(_PAGE):
+    def _is_public(self, path: str) -> bool:
+        """Whether the path needs no key."""
+        if path in self._public_paths or path == "/" or path.startswith(_PAGE):
             return True
-        return self._open_documentation and (path == "/openapi.json" or path.startswith(_DOCUMENTATION))
+        return self._has_public_docs and (path == "/openapi.json" or path.startswith(_DOCUMENTATION))
 
-    def _over(self, scope: Scope, seen: Seen, headers: dict[bytes, bytes]) -> None:
-        ended = perf_counter()
-        seconds = ended - seen.started
-        self._metrics.request(seen, seconds)
-        if self._logs and (seen.status >= HTTPStatus.BAD_REQUEST or not (self._errors or scope["path"] == METRICS)):
-            self._line(scope, seen, seconds)
+    def _observe(self, scope: Scope, record: Seen, headers: dict[bytes, bytes]) -> None:
+        end = perf_counter()
+        seconds = end - record.started
+        self._metrics.request(record, seconds)
+        is_error = record.status >= HTTPStatus.BAD_REQUEST
+        if self._logs_requests and (is_error or not (self._logs_errors_only or scope["path"] == METRICS)):
+            self._write_log(scope, record, seconds)
         if self._tracing is not None:
-            self._tracing.request(seen, scope["method"], headers, ended)
+            self._tracing.request(record, scope["method"], headers, end)
 
-    def _line(self, scope: Scope, seen: Seen, seconds: float) -> None:
-        """Never what was sent, nor the key or the query: names, numbers, the path."""
+    def _write_log(self, scope: Scope, record: Seen, seconds: float) -> None:
+        """Names, numbers and the path; never the body, the key or the query."""
         if not _log.isEnabledFor(logging.INFO):
             return
         method, path, milliseconds = scope["method"], scope["path"][:500], round(seconds * 1000, 3)
         fields: dict[str, Any] = {
             "method": method,
             "path": path,
-            "model": seen.model,
-            "version": seen.version,
-            "operation": seen.operation,
-            "status": seen.status,
+            "model": record.model,
+            "version": record.version,
+            "operation": record.operation,
+            "status": record.status,
             "milliseconds": milliseconds,
-            "bytes_in": seen.bytes_in,
-            "bytes_out": seen.bytes_out,
-            "request_id": seen.request_id,
+            "bytes_in": record.bytes_in,
+            "bytes_out": record.bytes_out,
+            "request_id": record.request_id,
         }
-        if seen.trace_id:
-            fields["trace_id"] = seen.trace_id
-        if seen.key:
-            fields["key"] = seen.key
-        if seen.reason:
-            fields["reason"] = seen.reason
-        words = (method, path, seen.status, milliseconds, seen.request_id)
-        # handle and not info: who called is of no interest, and to find it out takes longer than all the rest
-        record = _log.makeRecord(_log.name, logging.INFO, "", 0, "%s %r %d %.3f ms %s", words, None)
-        record.fields = fields
-        _log.handle(record)
+        if record.trace_id:
+            fields["trace_id"] = record.trace_id
+        if record.key:
+            fields["key"] = record.key
+        if record.reason:
+            fields["reason"] = record.reason
+        arguments = (method, path, record.status, milliseconds, record.request_id)
+        # handle() instead of info(): finding the caller's file and line costs more than all the rest
+        log_record = _log.makeRecord(_log.name, logging.INFO, "", 0, "%s %r %d %.3f ms %s", arguments, None)
+        log_record.fields = fields
+        _log.handle(log_record)
 
 
-def _more(path: str) -> Headers:
+def _headers_of(path: str) -> Headers:
+    """The security headers of a path that is no inference request."""
     if path == "/" or path.startswith(_PAGE):
-        return _OF_THE_PAGE
-    return _OF_DOCUMENTATION if path.startswith(_DOCUMENTATION) else _OF_THE_REST
+        return _PAGE_HEADERS
+    return _DOCUMENTATION_HEADERS if path.startswith(_DOCUMENTATION) else _DEFAULT_HEADERS

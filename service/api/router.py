@@ -1,10 +1,10 @@
-"""In front of FastAPI: operations are answered here, everything else is passed on.
+"""Router: inference requests bypass FastAPI's router, all others are passed on.
 
-POST /v1/models/<name>[/versions/<version>]/<operation> -> answer -> bytes        all else -> the stack behind
-POST /v2/models/<name>[/versions/<version>]/infer       -> infer  -> bytes
+POST /v1/models/<name>[/versions/<version>]/<operation> -> handle_v1 -> response      others -> fallback (FastAPI)
+POST /v2/models/<name>[/versions/<version>]/infer       -> handle_v2 -> response
 
-FastAPI knows these addresses too, for OpenAPI; small requests are spared its layers. Errors become the same problem
-documents.
+FastAPI has these routes only for OpenAPI and for status 405. Its layers cost more than a small request's inference.
+Errors become the same problem documents.
 """
 
 import re
@@ -25,60 +25,61 @@ HEALTH = frozenset({"/livez", "/readyz", "/v2/health/live", "/v2/health/ready"})
 METRICS = "/metrics"
 OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 
-_ADDRESS = re.compile(rf"/v1/models/([^/]+)(?:/versions/([^/]+))?/({'|'.join(OPERATIONS)})")
-_INFER = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
+_V1_PATH = re.compile(rf"/v1/models/([^/]+)(?:/versions/([^/]+))?/({'|'.join(OPERATIONS)})")
+_V2_PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
 
 
-class Documented(APIRoute):
-    """A route for OpenAPI and for 405: its POSTs are answered in front."""
+class DocumentationRoute(APIRoute):
+    """A POST route that exists for OpenAPI and for status 405; OperationRouter handles its requests."""
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "POST"})
 
 
-async def documented() -> None:
-    raise AssertionError("This is a bug: operations are answered in front")
+async def schema_only() -> None:
+    """The endpoint of a DocumentationRoute."""
+    raise AssertionError("This is a bug: OperationRouter handles inference requests")
 
 
-class Front:
+class OperationRouter:
     """An ASGI application.
 
     Args:
-        behind: takes what is no operation; its `state` is this application's too.
-        answer: (request, name, version or None, operation) -> response; may raise anything.
-        infer: (request, name, version or None) -> response; the same.
+        fallback: handles all other requests; its `state` is this application's too.
+        handle_v1: (request, name, version or None, operation) -> response; may raise anything.
+        handle_v2: (request, name, version or None) -> response; may raise anything.
     """
 
     def __init__(
         self,
-        behind: FastAPI,
-        answer: Callable[[Request, str, str | None, Operation], Awaitable[Response]],
-        infer: Callable[[Request, str, str | None], Awaitable[Response]],
+        fallback: FastAPI,
+        handle_v1: Callable[[Request, str, str | None, Operation], Awaitable[Response]],
+        handle_v2: Callable[[Request, str, str | None], Awaitable[Response]],
     ) -> None:
-        self.behind, self._answer, self._infer = behind, answer, infer
-        self.state = behind.state
+        self.fallback, self._handle_v1, self._handle_v2 = fallback, handle_v1, handle_v2
+        self.state = fallback.state
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        found = None
-        answer: Callable[..., Awaitable[Response]] = self._answer
+        match = None
+        handle: Callable[..., Awaitable[Response]] = self._handle_v1
         if scope["type"] == "http" and scope["method"] == "POST":
-            found = _ADDRESS.fullmatch(scope["path"])
-            if found is None:
-                found, answer = _INFER.fullmatch(scope["path"]), self._infer
-        if found is None:
-            await self.behind(scope, receive, send)
+            match = _V1_PATH.fullmatch(scope["path"])
+            if match is None:
+                match, handle = _V2_PATH.fullmatch(scope["path"]), self._handle_v2
+        if match is None:
+            await self.fallback(scope, receive, send)
             return
         scope["app"] = self
         request = Request(scope, receive)
-        seen = of(scope)
-        seen.operation = found[3] if answer is self._answer else "infer"  # which one it is, the name will tell
+        record = of(scope)
+        record.operation = match[3] if handle is self._handle_v1 else "infer"  # until the model is known
         try:
-            response = await answer(request, *found.groups())
-        except Exception as error:  # noqa: BLE001  (every error becomes an answer)
-            response = await error_handlers.answer(request, error)
-            error_handlers.forget(error)
-        written = write(scope, response, seen.more) if seen.more else None
-        if written is None:
+            response = await handle(request, *match.groups())
+        except Exception as error:  # noqa: BLE001  (every error becomes a response)
+            response = await error_handlers.error_response(request, error)
+            error_handlers.drop_traceback(error)
+        size = write(scope, response, record.more) if record.more else None
+        if size is None:
             await response(scope, receive, send)
         else:
-            seen.status, seen.bytes_out = response.status_code, written
+            record.status, record.bytes_out = response.status_code, size

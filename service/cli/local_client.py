@@ -48,7 +48,7 @@ async def client_for(options: FileOptions, settings: Settings) -> AsyncIterator[
     app = create_app(settings.model_copy(update=overrides), trusted=True, only=[directory])
     if app.state.registry.refused:
         raise FilesError(app.state.registry.refused[0].reason)
-    async with app.behind.router.lifespan_context(app.behind):
+    async with app.fallback.router.lifespan_context(app.fallback):
         transport = httpx2.ASGITransport(app)
         async with AsyncClient("http://this-process", timeout=LOCAL_DEADLINE, retries=0, transport=transport) as client:
             yield client, model

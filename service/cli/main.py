@@ -91,7 +91,7 @@ def run_completion(options: argparse.Namespace) -> int:
 
 
 def run_key(options: argparse.Namespace) -> int:
-    secret, line = auth.new(options.name)
+    secret, line = auth.generate_key(options.name)
     print(f"key, shown only now: {secret}\nline for the file of keys: {line}")
     return 0
 

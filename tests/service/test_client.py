@@ -31,7 +31,7 @@ def pixels(data: bytes) -> np.ndarray:
 async def asked(models: Path, work: Callable[[AsyncClient], Any]) -> Any:
     app = create_app(Settings(models=models))
     async with (
-        app.behind.router.lifespan_context(app.behind),
+        app.fallback.router.lifespan_context(app.fallback),
         AsyncClient("http://here", transport=httpx2.ASGITransport(app), retries=0) as client,
     ):
         return await work(client)

@@ -116,11 +116,11 @@ async def _some(work: EncodeStream, waiting: Iterator[int], path: str, deadline:
             if error.status == HTTPStatus.INTERNAL_SERVER_ERROR:
                 _log.error("%s: %s", path, error.detail, exc_info=error.__cause__)
             await _send(work, send, index, problem=error.problem(path))
-            error_handlers.forget(error)
+            error_handlers.drop_traceback(error)
         except Exception as error:  # noqa: BLE001  (one file's bug is no other file's)
             _log.exception("%s failed: this is a bug", path)
-            await _send(work, send, index, problem=problem(path, *error_handlers.BUG))
-            error_handlers.forget(error)
+            await _send(work, send, index, problem=problem(path, *error_handlers.INTERNAL_ERROR))
+            error_handlers.drop_traceback(error)
         else:
             work.counted.samples += len(latents)
             await _send(work, send, index, latents=latents)

@@ -15,7 +15,7 @@ from fastapi import FastAPI, Path, Request
 from pydantic import BaseModel, ValidationError
 
 from service import __version__
-from service.api.router import Documented, documented
+from service.api.router import DocumentationRoute, schema_only
 from service.api.v2.schemas import (
     Duration,
     IndexEntry,
@@ -170,9 +170,9 @@ def _document_infer(app: FastAPI) -> None:
     ):
         inner = [part for part in ("name", "version") if f"{{{part}}}" in path]
         app.router.routes.append(
-            Documented(
+            DocumentationRoute(
                 path,
-                documented,
+                schema_only,
                 methods=["POST"],
                 summary="Tensors in, tensors out",
                 operation_id=identifier,

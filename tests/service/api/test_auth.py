@@ -9,7 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from service.api import auth
-from service.api.auth import Keys, KeysError
+from service.api.auth import ApiKeys, KeysError
 from service.app import create_app
 from service.cli.main import main
 from service.settings import Settings, SettingsError
@@ -84,7 +84,7 @@ def test_a_key_has_its_own_rate(models: Path, keys: Path) -> None:
 def test_keys_change_without_a_restart_and_a_bad_file_changes_nothing(
     models: Path, keys: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(auth, "LOOK", 0.0)
+    monkeypatch.setattr(auth, "CHECK_INTERVAL", 0.0)
     with served(models, keys=keys) as client:
         time.sleep(0.01)
         keys.write_text(line("new", "eve"))
@@ -107,7 +107,7 @@ def test_keys_change_without_a_restart_and_a_bad_file_changes_nothing(
         ("ann:12", "line 1"),
         (line("a") + line("b"), "already"),
         (line("a", rate=":0"), "1 or more"),
-        ("#" * (auth.LONGEST + 1), "larger"),
+        ("#" * (auth.MAX_FILE_BYTES + 1), "larger"),
         (line("a", "a name"), "line 1"),
     ],
 )
@@ -117,7 +117,7 @@ def test_a_bad_file_of_keys_stops_the_start(models: Path, tmp_path: Path, text: 
     with pytest.raises(SettingsError, match=words):
         create_app(Settings(models=models, keys=path))
     with pytest.raises(KeysError, match="cannot be read"):
-        Keys(tmp_path / "none")
+        ApiKeys(tmp_path / "none")
 
 
 def test_a_new_key_is_printed_once_with_its_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -126,6 +126,6 @@ def test_a_new_key_is_printed_once_with_its_line(capsys: pytest.CaptureFixture[s
     assert len(key) == 43
     assert made + "\n" == line(key)
     (tmp_path / "keys").write_text(made)
-    assert auth.read(tmp_path / "keys")[0].name == "ann"
+    assert auth.read_keys(tmp_path / "keys")[0].name == "ann"
     assert main(["key", "a b"]) == 2
     assert "is no name" in capsys.readouterr().err

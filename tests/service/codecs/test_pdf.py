@@ -295,7 +295,7 @@ def _inside(models: Path, work: Callable[[AsyncClient, Any], Any]) -> None:
     async def run() -> None:
         app = create_app(Settings(models=models, watch=0, workers=1), trusted=True)
         async with (
-            app.behind.router.lifespan_context(app.behind),
+            app.fallback.router.lifespan_context(app.fallback),
             AsyncClient("http://here", transport=httpx2.ASGITransport(app), retries=0) as client,
         ):
             await work(client, app.state)

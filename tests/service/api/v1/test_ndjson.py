@@ -122,7 +122,7 @@ class Caller:
             self.ended |= message["type"] == "http.response.body" and not message.get("more_body", False)
             await self.takes.wait()
 
-        async with app.behind.router.lifespan_context(app.behind), asyncio.timeout(20):
+        async with app.fallback.router.lifespan_context(app.fallback), asyncio.timeout(20):
             await app(self._scope, receive, send)
             admission = app.state.admission
             assert (admission.requests, admission.bytes, admission.pixels) == (0, 0, 0)
