@@ -8,8 +8,7 @@ from fastapi import FastAPI
 
 from service.api.router import HEALTH, METRICS
 from service.api.schemas import Line
-from service.api.v1 import body
-from service.codecs import images
+from service.codecs import images, pdf
 from service.codecs.formats import (
     JSON,
     MULTIPART_FORM,
@@ -21,7 +20,7 @@ from service.codecs.formats import (
     WRITABLE_MEDIA_TYPES,
 )
 from service.errors import PROBLEM_MEDIA_TYPE
-from service.imaging.heatmap import SCALE
+from service.imaging.heatmap import COLOUR_SCALE
 from service.imaging.picture import Picture
 from service.inference.options import DPI, FITS, LEAST_RATE
 from service.model.manifest import Operation
@@ -106,7 +105,7 @@ def parameters(operation: Operation, *, versioned: bool) -> list[dict[str, Any]]
                 "schema": {"type": "string", "enum": ["heatmap"]},
                 "description": "answer where the input differs from what the model knows: the squared difference of "
                 "each pixel or number (.npy, JSON `heatmaps`; their mean is the reconstruction error), or a picture of "
-                f"its root, {SCALE}",
+                f"its root, {COLOUR_SCALE}",
             }
         )
     found.append(
@@ -203,7 +202,7 @@ def responses(operation: Operation) -> dict[int | str, dict[str, Any]]:
 
 
 def _with_pdf(operation: Operation) -> bool:
-    return operation == "denoise" and body.PDF_IS_READ
+    return operation == "denoise" and pdf.IS_INSTALLED
 
 
 def install(app: FastAPI) -> None:

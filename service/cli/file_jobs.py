@@ -9,9 +9,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.api.v1 import body
 from service.cli.errors import FilesError
 from service.cli.file_options import PIPE
+from service.codecs import pdf
 from service.codecs.formats import MEDIA_TYPE_OF_SUFFIX, NPY, PDF, PNG, READABLE_SUFFIXES
 
 DENOISED_TYPES = {**MEDIA_TYPE_OF_SUFFIX, ".pdf": PDF}
@@ -119,8 +119,8 @@ def check_pdf(job: Job, *, is_local: bool) -> None:
     source_is_pdf, destination_is_pdf = (
         path is not None and path.suffix.lower() == ".pdf" for path in (job.source, job.destination)
     )
-    if source_is_pdf and is_local and not body.PDF_IS_READ:
-        raise FilesError(f"{job.name} needs an extra that is not installed: {body.EXTRA}")
+    if source_is_pdf and is_local and not pdf.IS_INSTALLED:
+        raise FilesError(f"{job.name} needs an extra that is not installed: {pdf.INSTALL_COMMAND}")
     if job.source is not None and job.destination is not None and source_is_pdf != destination_is_pdf:
         raise FilesError(f"{job.name} cannot become {job.destination}: a PDF becomes a PDF, and images images")
 

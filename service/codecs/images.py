@@ -33,7 +33,7 @@ from service.codecs.formats import (
     detect_image_format,
 )
 from service.errors import InvalidInput, NotAcceptable, TooLarge, UnsupportedMediaType
-from service.imaging.picture import Notes, Picture, Pixels, colours
+from service.imaging.picture import Metadata, Picture, Pixels, count_colours
 
 os.environ["VIPS_CONCURRENCY"] = "1"  # before the import: requests run side by side, not the parts of one
 os.environ["VIPS_WARNING"] = "0"  # damaged metadata of pictures that read well; nobody here can act on it
@@ -134,7 +134,7 @@ def decode(data: bytes, header: Header, which: str) -> list[Picture]:
         if image_format.loader is None:
             return [_plain(data, image_format.name)]
         if _small_png(data) is not None:
-            return [Picture(_plain(data, "PNG").pixels, Notes(resolution=_UNKNOWN_RESOLUTION))]
+            return [Picture(_plain(data, "PNG").pixels, Metadata(resolution=_UNKNOWN_RESOLUTION))]
         return [_decoded(image) for image in _opened(data, image_format, len(header.sizes))]
     except MemoryError:
         raise
@@ -155,27 +155,27 @@ def encode(picture: Picture, media_type: str) -> bytes:
             f"the answer is {pixels.shape[1]}x{pixels.shape[0]}, {image_format.name.upper()} holds at most "
             f"{image_format.max_side} pixels a side; ask for {PNG}"
         )
-    if media_type == PNG and pixels.dtype == np.uint8 and not picture.notes.fields and pixels[..., 0].size <= SMALL:
+    if media_type == PNG and pixels.dtype == np.uint8 and not picture.metadata.fields and pixels[..., 0].size <= SMALL:
         return _written_small(picture)
-    image = _image(pixels).copy(**_resolution(picture.notes))
+    image = _image(pixels).copy(**_resolution(picture.metadata))
     if pixels.dtype == np.uint16 and not image_format.has_16_bits:
-        image = image.cast("uchar", shift=True).copy(interpretation="b-w" if colours(pixels) == 1 else "srgb")
+        image = image.cast("uchar", shift=True).copy(interpretation="b-w" if count_colours(pixels) == 1 else "srgb")
     if image.bands in (2, 4) and not image_format.has_alpha:
         image = image.flatten(background=[255.0] * (image.bands - 1))
     options = dict(image_format.save_options)
     if media_type == PNG:
         options["filter"] = _png_filter(pixels)
     write = getattr(image, f"{image_format.saver}save_buffer")
-    if not picture.notes.fields:
+    if not picture.metadata.fields:
         return bytes(write(keep="none", **options))
-    for kind, name, value in picture.notes.fields:
+    for kind, name, value in picture.metadata.fields:
         image.set_type(kind, name, value)
     image.set_type(pyvips.GValue.gint_type, "orientation", 1)  # it is upright now, whatever its EXIF block says
     try:
-        return bytes(write(keep=_kept(picture.notes), **options))
+        return bytes(write(keep=_kept(picture.metadata), **options))
     except pyvips.Error as refused:  # notes are the sender's: PNG's writer fails on a profile of a wrong length
         _LOGGER.info("a picture is written without its metadata: %s", str(refused).splitlines()[0])
-        return encode(Picture(pixels, Notes(resolution=picture.notes.resolution)), media_type)
+        return encode(Picture(pixels, Metadata(resolution=picture.metadata.resolution)), media_type)
 
 
 def encode_pages(pictures: Sequence[Picture]) -> bytes:
@@ -245,7 +245,7 @@ def _decoded(image: Any) -> Picture:
     if image.interpretation == "cmyk":
         deep = image.format == "ushort"
         image = image.icc_transform("srgb", embedded=True, input_profile="cmyk", depth=16 if deep else 8)
-        notes = Notes(tuple(f for f in notes.fields if f[1] != "icc-profile-data"), notes.resolution)
+        notes = Metadata(tuple(f for f in notes.fields if f[1] != "icc-profile-data"), notes.resolution)
     deep = image.format == "ushort"
     shape = (image.height, image.width, image.bands)
     memory = image.write_to_memory()
@@ -287,7 +287,7 @@ def _written_small(picture: Picture) -> bytes:
     """PNG of 8 bits, without metadata but its resolution."""
     buffer = io.BytesIO()
     pixels = picture.pixels[..., 0] if picture.pixels.shape[2] == 1 else picture.pixels
-    told = picture.notes.resolution
+    told = picture.metadata.resolution
     dpi = {} if told is None else {"dpi": (told[0] * 25.4, told[1] * 25.4)}
     Image.fromarray(pixels).save(buffer, "PNG", **dpi)
     return buffer.getvalue()
@@ -300,7 +300,7 @@ def _number(image: Any, name: str, otherwise: int) -> int:
 # --- metadata --------------------------------------------------------------------------------------------
 
 
-def _notes(image: Any) -> Notes:
+def _notes(image: Any) -> Metadata:
     fields = []
     for name in image.get_fields():
         if not name.startswith(tuple(_CARRIED)) or name == "exif-ifd0-Orientation":
@@ -315,14 +315,14 @@ def _notes(image: Any) -> Notes:
             continue
         fields.append((image.get_typeof(name), name, value))
     known = (image.xres, image.yres) != (1.0, 1.0)  # what libvips says where a file says nothing
-    return Notes(tuple(fields), (image.xres, image.yres) if known else None)
+    return Metadata(tuple(fields), (image.xres, image.yres) if known else None)
 
 
-def _kept(notes: Notes) -> str:
+def _kept(notes: Metadata) -> str:
     return ":".join(sorted({kind for _, n, _ in notes.fields for name, kind in _CARRIED.items() if n.startswith(name)}))
 
 
-def _resolution(notes: Notes) -> dict[str, float]:
+def _resolution(notes: Metadata) -> dict[str, float]:
     xres, yres = notes.resolution or _UNKNOWN_RESOLUTION
     return {"xres": xres, "yres": yres}
 
@@ -332,7 +332,7 @@ def _resolution(notes: Notes) -> dict[str, float]:
 
 def _image(pixels: Pixels) -> Any:
     """[H,W,B] -> a pyvips image of the same memory."""
-    deep, grey = pixels.dtype == np.uint16, colours(pixels) == 1
+    deep, grey = pixels.dtype == np.uint16, count_colours(pixels) == 1
     kind = ("grey16" if grey else "rgb16") if deep else ("b-w" if grey else "srgb")
     height, width, bands = pixels.shape
     memory = np.ascontiguousarray(pixels)

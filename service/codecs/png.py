@@ -35,7 +35,7 @@ def check_notes(data: bytes, which: str) -> None:
                 )
 
 
-def rows(data: bytes) -> bytes:
+def extract_rows(data: bytes) -> bytes:
     """The packed rows of a whole PNG, of all its chunks IDAT."""
     return b"".join([data[start:end] for kind, start, end in _chunks(data) if kind == b"IDAT"])
 

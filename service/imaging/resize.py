@@ -1,4 +1,7 @@
-"""A picture brought to the one size that a model takes: contain, cover or stretch, by Lanczos resampling."""
+"""Resizing: an image brought to the one size that a model takes. Modes: contain, cover or stretch.
+
+uint8 [H,W,C] -> resize -> uint8 [height,width,C]
+"""
 
 from typing import Literal
 
@@ -10,26 +13,28 @@ Pixels = NDArray[np.uint8]
 Fit = Literal["contain", "cover", "stretch"]
 
 
-def fit(image: Pixels, height: int, width: int, how: Fit) -> Pixels:
+def resize(image: Pixels, height: int, width: int, mode: Fit) -> Pixels:
     """uint8 [H, W, C] -> uint8 [height, width, C], by Lanczos resampling.
 
-    contain: all of it, centred on the colour of its own border (the median, per channel);
-    cover: fills the frame, what sticks out on two sides is cut; stretch: each axis on its own.
+    contain: all of the image, centred on the colour of its border (the median, per channel);
+    cover: the image fills the frame, and what exceeds it on two sides is cut off;
+    stretch: each axis is scaled on its own.
     """
     if image.shape[:2] == (height, width):
         return image
-    picture = _picture(image)
-    if how == "stretch":
-        return _pixels(picture.resize((width, height), Image.Resampling.LANCZOS))
+    picture = _to_pillow(image)
+    if mode == "stretch":
+        return _to_pixels(picture.resize((width, height), Image.Resampling.LANCZOS))
     scale_y, scale_x = height / picture.height, width / picture.width
-    if how == "cover":
+    if mode == "cover":
         scale = max(scale_y, scale_x)
-        cut_x, cut_y = (picture.width - width / scale) / 2, (picture.height - height / scale) / 2
-        box = (max(0.0, cut_x), max(0.0, cut_y), picture.width - max(0.0, cut_x), picture.height - max(0.0, cut_y))
-        return _pixels(picture.resize((width, height), Image.Resampling.LANCZOS, box=box))
+        margin_x = max(0.0, (picture.width - width / scale) / 2)
+        margin_y = max(0.0, (picture.height - height / scale) / 2)
+        box = (margin_x, margin_y, picture.width - margin_x, picture.height - margin_y)
+        return _to_pixels(picture.resize((width, height), Image.Resampling.LANCZOS, box=box))
     scale = min(scale_y, scale_x)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    inner = _pixels(picture.resize(size, Image.Resampling.LANCZOS))
+    inner = _to_pixels(picture.resize(size, Image.Resampling.LANCZOS))
     border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])  # [perimeter, C]
     frame = np.empty((height, width, image.shape[2]), np.uint8)
     frame[:] = np.median(border, axis=0).astype(np.uint8)
@@ -38,10 +43,10 @@ def fit(image: Pixels, height: int, width: int, how: Fit) -> Pixels:
     return frame
 
 
-def _picture(image: Pixels) -> Image.Image:
+def _to_pillow(image: Pixels) -> Image.Image:
     return Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
 
 
-def _pixels(picture: Image.Image) -> Pixels:
+def _to_pixels(picture: Image.Image) -> Pixels:
     pixels = np.asarray(picture)
     return pixels.reshape(*pixels.shape[:2], -1)

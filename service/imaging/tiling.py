@@ -4,11 +4,11 @@ image [H,W,C] -> plan -> tile.cut -> [h,w,C] -> a fully convolutional graph -> t
 
 A graph that halves its image and doubles it again sees pixels in groups of its stride, so tiles begin and end on
 multiples of it, in an image that its own edge fills up to such a multiple. Tiles lie flush with the image's
-border: there the graph sees the very border that it would see in the whole image; the last one is shifted back
-rather than filled up. Elsewhere the outermost `halo` pixels of a tile are thrown away, because they looked at
-what lies outside it. So tiled and whole agree but for the order of floating-point sums.
+border: there the graph sees the same border as in the whole image; the last one is shifted back
+rather than filled up. Elsewhere the outermost `halo` pixels of a tile are discarded, because they depend on
+pixels outside it. So the tiled and the untiled output agree but for the order of floating-point sums.
 
-There are as few tiles as the largest side allows, and no larger than so many must be.
+There are as few tiles as the largest side allows, and they are no larger than that number needs.
 
 Memory: a tile is copied when it is cut, and nothing else is.
 """
@@ -48,52 +48,53 @@ class Tile:
         return self.y.stop - self.y.start, self.x.stop - self.x.start
 
     def cut(self, image: Array) -> Array:
-        """[H,W,C] -> [h,w,C], a copy; beyond the image its edge goes on."""
-        seen = image[self.y.start : self.y.stop, self.x.start : self.x.stop]
-        below, right = self.shape[0] - seen.shape[0], self.shape[1] - seen.shape[1]
-        return np.pad(seen, ((0, below), (0, right), (0, 0)), mode="edge")
+        """[H,W,C] -> [h,w,C], a copy; beyond the image its edge is repeated."""
+        view = image[self.y.start : self.y.stop, self.x.start : self.x.stop]
+        bottom, right = self.shape[0] - view.shape[0], self.shape[1] - view.shape[1]
+        return np.pad(view, ((0, bottom), (0, right), (0, 0)), mode="edge")
 
     def core(self, image: Array) -> Array:
-        """[H,W,C] -> the view of it that this tile answers for; no two tiles of a plan answer for one pixel."""
+        """[H,W,C] -> the view of it that this tile computes; no two tiles of a plan compute the same pixel."""
         return image[self.y.first : self.y.last, self.x.first : self.x.last]
 
-    def inner(self, seen: Array) -> Array:
+    def inner(self, output: Array) -> Array:
         """[...,h,w,C] -> the view of it that `core` is of the image."""
         y, x = self.y, self.x
-        return seen[..., y.first - y.start : y.last - y.start, x.first - x.start : x.last - x.start, :]
+        return output[..., y.first - y.start : y.last - y.start, x.first - x.start : x.last - x.start, :]
 
 
-def side(wanted: int, halo: int, stride: int, halos: int = HALOS) -> int:
-    """Most pixels along a tile's side: `wanted`, rounded down to the stride, but at least `halos` halos."""
-    return max(stride, wanted // stride * stride, halos * _up(halo, stride))
+def choose_side(target: int, halo: int, stride: int, halos: int = HALOS) -> int:
+    """Most pixels along a tile's side: `target`, rounded down to the stride, but at least `halos` halos."""
+    return max(stride, target // stride * stride, halos * _round_up(halo, stride))
 
 
-def plan(height: int, width: int, most: tuple[int, int], halo: int, strides: tuple[int, int]) -> list[Tile]:
+def plan(height: int, width: int, max_sides: tuple[int, int], halo: int, strides: tuple[int, int]) -> list[Tile]:
     """Tiles of one shape, row by row, whose cores cover [height, width] exactly once.
 
     Args:
-        most: pixels along a tile's sides, at most, as `side` gives them: multiples of the strides, above two halos.
-        halo: how far an output pixel looks, at most.
+        max_sides: pixels along a tile's sides, at most, by `choose_side`: multiples of the strides, above two halos.
+        halo: the distance from an output pixel to the farthest input pixel that it depends on.
         strides: of the graph, along height and width.
     """
     rows, columns = (
-        _spans(size, along, halo, stride) for size, along, stride in zip((height, width), most, strides, strict=True)
+        _spans(size, max_side, halo, stride)
+        for size, max_side, stride in zip((height, width), max_sides, strides, strict=True)
     )
     return [Tile(row, column) for row in rows for column in columns]
 
 
-def whole(height: int, width: int, strides: tuple[int, int]) -> Tile:
+def single_tile(height: int, width: int, strides: tuple[int, int]) -> Tile:
     """The one tile of a graph whose halo is not known."""
-    return Tile(Span(0, _up(height, strides[0]), 0, height), Span(0, _up(width, strides[1]), 0, width))
+    return Tile(Span(0, _round_up(height, strides[0]), 0, height), Span(0, _round_up(width, strides[1]), 0, width))
 
 
-def _spans(size: int, most: int, halo: int, stride: int) -> list[Span]:
-    """As few spans as there must be, and no longer than they must be."""
-    padded, halo = _up(size, stride), _up(halo, stride)
-    if padded <= most:
+def _spans(size: int, max_side: int, halo: int, stride: int) -> list[Span]:
+    """As few spans as possible, and no longer than necessary."""
+    padded, halo = _round_up(size, stride), _round_up(halo, stride)
+    if padded <= max_side:
         return [Span(0, padded, 0, size)]
-    count = -(-(padded - 2 * halo) // (most - 2 * halo))
-    tile = _up(-(-(padded + 2 * halo * (count - 1)) // count), stride)
+    count = -(-(padded - 2 * halo) // (max_side - 2 * halo))
+    tile = _round_up(-(-(padded + 2 * halo * (count - 1)) // count), stride)
     step = tile - 2 * halo
     starts = [*range(0, padded - tile, step), padded - tile]
     firsts = [0, *(start + halo for start in starts[1:])]
@@ -101,6 +102,6 @@ def _spans(size: int, most: int, halo: int, stride: int) -> list[Span]:
     return [Span(start, start + tile, first, last) for start, first, last in zip(starts, firsts, lasts, strict=True)]
 
 
-def _up(size: int, stride: int) -> int:
+def _round_up(size: int, stride: int) -> int:
     """The next multiple of the stride."""
     return -(-size // stride) * stride

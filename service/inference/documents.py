@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from service.codecs.pdf import POINTS, Limits, Reader, Writer
+from service.codecs.pdf import Limits, Reader, Writer
+from service.codecs.pdf_process import POINTS_PER_INCH
 from service.errors import TooLarge
 from service.imaging.picture import Picture
 from service.inference.admission import MEGA, Permit
@@ -59,15 +60,15 @@ class Documents:
             try:
                 # not in the scheduler's threads, which a document that takes all its time would keep from the others
                 sizes = await asyncio.to_thread(reader.open, data, dpi)
-                pixels = [round(width * height * (dpi / POINTS) ** 2) for width, height in sizes]
+                pixels = [round(width * height * (dpi / POINTS_PER_INCH) ** 2) for width, height in sizes]
                 permit.weigh(max(pixels))
                 extend(sum(pixels))
                 writer, written = Writer(), 0
                 for number, size in enumerate(sizes, 1):
-                    picture = await asyncio.to_thread(reader.page, number, dpi)
+                    picture = await asyncio.to_thread(reader.render_page, number, dpi)
                     result = await self._inference.run(model, "denoise", Pages((picture,)), options)
                     (cleaned,) = result.pictures or (Picture(result.samples[0]),)
-                    more = await self._scheduler.call(partial(writer.add, size=size), cleaned)
+                    more = await self._scheduler.call(partial(writer.add_page, size=size), cleaned)
                     written += more
                     if written > self._most_bytes:
                         raise TooLarge(
@@ -76,6 +77,8 @@ class Documents:
                             limit=self._most_bytes,
                         )
                     permit.hold(more)
-                return Cleaned(await self._scheduler.call(lambda made: made.bytes(), writer), len(sizes), sum(pixels))
+                return Cleaned(
+                    await self._scheduler.call(lambda made: made.to_bytes(), writer), len(sizes), sum(pixels)
+                )
             finally:
                 reader.close()

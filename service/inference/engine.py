@@ -19,9 +19,8 @@ from service.codecs import arrays, images
 from service.codecs.images import Header
 from service.errors import InvalidInput, TooLarge
 from service.imaging import heatmap
-from service.imaging import picture as pictures
-from service.imaging.picture import Picture
-from service.imaging.resize import Fit, fit
+from service.imaging.picture import Picture, blend, flatten_to_uint8
+from service.imaging.resize import Fit, resize
 from service.inference import tiled
 from service.inference.admission import Permit
 from service.inference.options import Options
@@ -183,7 +182,7 @@ class Inference:
         times = self._tell(model, [run for _, run in made])
         result = _joined(batch, [output for output, _ in made], options.strength, times)
         if options.explain is not None:
-            result = replace(result, heatmaps=heatmap.errors(batch, np.asarray(result.samples)))
+            result = replace(result, heatmaps=heatmap.squared_errors(batch, np.asarray(result.samples)))
         if options.false_alarm_rate is not None and result.percentile is not None:
             result = replace(result, unusual=result.percentile > model.unusual_above(options.false_alarm_rate))
         return result
@@ -253,7 +252,7 @@ class Inference:
         made = await self._scheduler.run(partial(_timed, work_on, count), items)
         began, ended = self._tell(model, [run for _, run in made])
         done = zip(outputs, work.pictures, strict=True)
-        given = tuple(Picture(output, picture.notes) for output, picture in done)
+        given = tuple(Picture(output, picture.metadata) for output, picture in done)
         return Result(outputs, given, began=began, ended=ended)
 
 
@@ -328,7 +327,7 @@ def _samples(sent: tuple[PayloadPart, Header | None], port: Port, how: Fit | Non
     channels = tiled.channels(port)
     if header is not None:
         (picture,) = images.decode(_bytes(part), header, part.label)
-        pixels: Array = pictures.flat(picture.pixels, channels)[None]
+        pixels: Array = flatten_to_uint8(picture.pixels, channels)[None]
     else:
         pixels = _as_images(_array(part), channels, part.label)
     height, width = port.shape[1:3]
@@ -341,7 +340,7 @@ def _samples(sent: tuple[PayloadPart, Header | None], port: Port, how: Fit | Non
             width=width,
             height=height,
         )
-    return np.stack([fit(image, height, width, how) for image in pixels])
+    return np.stack([resize(image, height, width, how) for image in pixels])
 
 
 def _as_images(array: Array, channels: int, which: str) -> Array:
@@ -371,7 +370,7 @@ def _joined(batch: Array, outputs: list[Output], strength: float, times: tuple[f
     plain = [output for output in outputs if not isinstance(output, Reconstruction)]
     if plain:
         whole = plain[0] if len(plain) == 1 else np.concatenate(plain)
-        return Result(pictures.blended(batch, whole, strength), began=began, ended=ended)
+        return Result(blend(batch, whole, strength), began=began, ended=ended)
     made = [output for output in outputs if isinstance(output, Reconstruction)]
     if len(made) == 1:
         return Result(made[0].output, None, made[0].error, made[0].percentile, began, ended)

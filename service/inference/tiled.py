@@ -1,6 +1,6 @@
 """Pictures of any size through a denoiser, tile by tile; depth, alpha and colour stay the picture's own.
 
-picture -> pieces -> grouped -> denoise: cut, seen, model, corrected, into the output
+picture -> pieces -> grouped -> denoise: cut, to_model_input, model, apply_correction, into the output
 """
 
 import math
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from service.imaging import picture, tiling
-from service.imaging.picture import Pixels
+from service.imaging import tiling
+from service.imaging.picture import Pixels, apply_correction, to_model_input
 from service.imaging.tiling import Tile
 from service.model.graph import Port
 from service.model.runtime import Model
@@ -30,9 +30,9 @@ def pieces(model: Model, pixels: Pixels, output: Pixels, side: int) -> list[Piec
     height, width = pixels.shape[:2]
     halo = model.manifest.halo
     if halo is None:
-        return [Piece(pixels, output, tiling.whole(height, width, model.strides))]
+        return [Piece(pixels, output, tiling.single_tile(height, width, model.strides))]
     halos = tiling.HALOS_OF_BYTES if model.precision == "int8" else tiling.HALOS
-    down, right = (tiling.side(side, halo, stride, halos) for stride in model.strides)
+    down, right = (tiling.choose_side(side, halo, stride, halos) for stride in model.strides)
     return [Piece(pixels, output, tile) for tile in tiling.plan(height, width, (down, right), halo, model.strides)]
 
 
@@ -53,7 +53,7 @@ def denoise(model: Model, strength: float, numbers: int, group: Sequence[Piece],
 
     `wide`: all cores in each run (see Model.denoise).
     """
-    given = [picture.seen(piece.tile.cut(piece.pixels), channels(model.sample)) for piece in group]  # each [n,h,w,C]
+    given = [to_model_input(piece.tile.cut(piece.pixels), channels(model.sample)) for piece in group]  # each [n,h,w,C]
     batch = np.concatenate(given)
     size = max(1, numbers // math.prod(batch.shape[1:]))  # a large colour tile: its three grey pages one by one
     denoised = np.concatenate([model.denoise(batch[i : i + size], wide=wide) for i in range(0, len(batch), size)])
@@ -61,7 +61,7 @@ def denoise(model: Model, strength: float, numbers: int, group: Sequence[Piece],
     for piece, planes in zip(group, given, strict=True):
         start, end = end, end + len(planes)
         core, inner = piece.tile.core, piece.tile.inner
-        core(piece.output)[...] = picture.corrected(
+        core(piece.output)[...] = apply_correction(
             core(piece.pixels), inner(planes), inner(denoised[start:end]), strength
         )
 

@@ -71,14 +71,14 @@ def run(mutants: int, seed: int = 0) -> Counter[str]:
         reader, started = Reader(LIMITS), time.monotonic()
         try:
             for page in range(1, min(2, len(reader.open(data, 72))) + 1):
-                assert reader.page(page, 72).pixels.size > 0
+                assert reader.render_page(page, 72).pixels.size > 0
             told["drawn"] += 1
         except (InvalidInput, TooLarge) as refusal:
             told[re.sub(r"\d+", "N", refusal.detail.partition(":")[0])[:60]] += 1
         finally:
             reader.close()
         assert time.monotonic() - started < 4 * LIMITS.seconds, f"mutant {number} of seed {seed}"
-        assert reader._helper.poll() is not None
+        assert reader._process.poll() is not None
     return told
 
 

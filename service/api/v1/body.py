@@ -9,12 +9,11 @@ than the body was.
 import base64
 import binascii
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
-from service.codecs import arrays
+from service.codecs import arrays, pdf
 from service.codecs.formats import (
     JSON,
     MULTIPART_FORM,
@@ -34,10 +33,7 @@ from service.inference.payload import Payload, PayloadPart
 from service.model.manifest import Operation
 from service.model.runtime import Array, Model
 
-EXTRA = "pip install 'autoencoder-service[pdf]'"
 INLINE_BYTES = 1 << 14  # of JSON and forms: to read them takes less than a thread there and back
-
-PDF_IS_READ = find_spec("pypdfium2") is not None and find_spec("pikepdf") is not None
 
 
 async def receive_body(request: Request, length: str | None, limit: int, hold: Callable[[int], None]) -> bytes:
@@ -105,7 +101,7 @@ def parse_body(body: bytes, content_type: str | None, model: Model, operation: O
         return Payload((PayloadPart(body, "image"),), "image")
     if port == "image" and media == MULTIPART_FORM:
         return _form(body, content_type or "", model, operation, max_batch)
-    taken = (*accepted_types(port), PDF) if takes_pdf(model, operation) and PDF_IS_READ else accepted_types(port)
+    taken = (*accepted_types(port), PDF) if takes_pdf(model, operation) and pdf.IS_INSTALLED else accepted_types(port)
     raise _unsupported(media, port, taken)
 
 
@@ -121,8 +117,10 @@ def _pdf(body: bytes, model: Model, operation: Operation) -> Payload:
             f"a PDF is for models that denoise pictures of any size, which {model.manifest.name} {operation} does not",
             accepted=list(takes),
         )
-    if not PDF_IS_READ:
-        raise UnsupportedMediaType(f"a PDF wants an extra that is not installed here: {EXTRA}", accepted=list(takes))
+    if not pdf.IS_INSTALLED:
+        raise UnsupportedMediaType(
+            f"a PDF wants an extra that is not installed here: {pdf.INSTALL_COMMAND}", accepted=list(takes)
+        )
     return Payload((PayloadPart(body, "the PDF"),), "pdf")
 
 

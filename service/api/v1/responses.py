@@ -142,5 +142,5 @@ def _stacked(result: Result) -> Array:
 
 def _pictures(result: Result) -> tuple[Picture, ...]:
     if result.heatmaps is not None:
-        return tuple(map(heatmap.coloured, result.heatmaps))
+        return tuple(map(heatmap.to_colours, result.heatmaps))
     return result.pictures or tuple(Picture(sample) for sample in result.samples)

@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 from service.codecs import images
 from service.codecs.formats import WRITABLE_MEDIA_TYPES
 from service.errors import InvalidInput, TooLarge
-from service.imaging.picture import Notes, Picture
+from service.imaging.picture import Metadata, Picture
 from tests.service.denoisers import ALL_DEPTHS, PROFILE, decode_pages, denoise_url, pixels, send
 from tests.service.http import ENCODE, IMAGE, npy, opened, picture, refused, served, url
 
@@ -213,7 +213,7 @@ def test_text_that_unfolds_to_megabytes_is_left_behind(denoisers: TestClient) ->
 )  # fmt: skip
 def test_notes_that_make_no_sense_hinder_no_writer(form: str, name: str, value: bytes | str) -> None:
     kind = pyvips.GValue.blob_type if isinstance(value, bytes) else pyvips.GValue.refstr_type
-    sent = Picture(pixels(np.uint8, 3), Notes(((kind, name, value),)))
+    sent = Picture(pixels(np.uint8, 3), Metadata(((kind, name, value),)))
     assert decode_pages(images.encode(sent, form))[0].pixels.shape == sent.pixels.shape
 
 
@@ -322,8 +322,8 @@ def test_a_small_bare_png_is_read_as_libvips_reads_it(shape: tuple[int, ...], mo
     assert images._small_png(data) is None
     slow = images.decode(data, images.inspect(data, 10_000, "it"), "it")[0]
     np.testing.assert_array_equal(quick.pixels, slow.pixels)
-    assert quick.notes.fields == slow.notes.fields
-    np.testing.assert_allclose(quick.notes.resolution or (), slow.notes.resolution or (0, 0), rtol=1e-3)
+    assert quick.metadata.fields == slow.metadata.fields
+    np.testing.assert_allclose(quick.metadata.resolution or (), slow.metadata.resolution or (0, 0), rtol=1e-3)
 
 
 def test_a_small_png_with_more_than_pixels_is_left_to_libvips() -> None:

@@ -20,10 +20,10 @@ import pytest
 from PIL import Image as Pillow
 from starlette.testclient import TestClient
 
-from service.api.v1 import body
 from service.app import create_app
 from service.cli.main import main
 from service.client import AsyncClient
+from service.codecs import pdf
 from service.codecs.pdf import Limits, Reader, Writer
 from service.errors import InvalidInput
 from service.imaging.picture import Picture
@@ -112,15 +112,15 @@ def test_a_scan_of_the_same_resolution_comes_pixel_by_pixel(points: tuple[float,
     width, height = (round(side * 100 / 72) for side in points)
     scan = np.random.default_rng(3).integers(0, 256, (height, width), dtype=np.uint8)
     with reading(book((scan, points))) as reader:
-        np.testing.assert_array_equal(reader.page(1, 100).pixels[:, :, 0], scan)
+        np.testing.assert_array_equal(reader.render_page(1, 100).pixels[:, :, 0], scan)
 
 
 def test_what_is_written_is_lossless(client: TestClient) -> None:
     pixels = np.random.default_rng(4).integers(0, 30, (77, 131, 1), dtype=np.uint8) * np.uint8(8)
     writer = Writer()
-    writer.add(Picture(pixels), (131, 77))
-    with reading(writer.bytes()) as reader:
-        np.testing.assert_array_equal(reader.page(1, 72).pixels, pixels)
+    writer.add_page(Picture(pixels), (131, 77))
+    with reading(writer.to_bytes()) as reader:
+        np.testing.assert_array_equal(reader.render_page(1, 72).pixels, pixels)
 
 
 @pytest.mark.parametrize("how", ["form", "bytes", "octets"])
@@ -201,7 +201,7 @@ def test_it_is_for_denoisers_of_any_size_and_comes_back_as_a_pdf(client: TestCli
 def test_without_the_extra_the_remedy_is_named(
     client: TestClient, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(body, "PDF_IS_READ", False)
+    monkeypatch.setattr(pdf, "IS_INSTALLED", False)
     sent = book((SMOOTH, (40, 60)))
     refused(client.post(url(), content=sent, headers=PDF), 415, "pip install 'autoencoder-service[pdf]'")
     with TestClient(create_app(Settings(models=models), trusted=True)) as other:
@@ -234,12 +234,12 @@ def reading(data: bytes, limits: Limits = LIMITS) -> Iterator[Reader]:
 )
 def test_a_reader_that_crashes_or_hangs_is_a_refusal(number: int, limits: Limits, sentence: str) -> None:
     with reading(book((SMOOTH, (40, 60))), limits) as reader:
-        os.kill(reader._helper.pid, number)
+        os.kill(reader._process.pid, number)
         started = time.monotonic()
         with pytest.raises(InvalidInput, match=sentence):
-            reader.page(1, 72)
+            reader.render_page(1, 72)
         assert time.monotonic() - started < 5
-    assert reader._helper.poll() is not None, "and it is gone"
+    assert reader._process.poll() is not None, "and it is gone"
 
 
 def test_a_page_that_wants_too_much_memory_ends_its_own_reader_only() -> None:
@@ -249,14 +249,14 @@ def test_a_page_that_wants_too_much_memory_ends_its_own_reader_only() -> None:
         reading(sent, small) as reader,
         pytest.raises(InvalidInput, match=r"page 1 of the PDF .*, which may have 64 M"),
     ):
-        reader.page(1, 20_000)  # 20000x20000 pixels of three bytes
+        reader.render_page(1, 20_000)  # 20000x20000 pixels of three bytes
 
 
 def test_the_reader_knows_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUTOENCODER_KEYS", "/etc/keys")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=hidden")
     with reading(book((SMOOTH, (40, 60)))) as reader:
-        environment = Path(f"/proc/{reader._helper.pid}/environ").read_bytes()
+        environment = Path(f"/proc/{reader._process.pid}/environ").read_bytes()
     assert b"PYTHONPATH=" in environment
     assert b"AUTOENCODER_" not in environment
     assert b"hidden" not in environment
@@ -267,15 +267,15 @@ def test_who_leaves_takes_the_reader_along_and_a_hanging_one_keeps_nobody_waitin
 ) -> None:
     readers: list[Reader] = []
     begun = threading.Event()
-    page = Reader.page
+    render_page = Reader.render_page
 
     def slow(self: Reader, number: int, dpi: int) -> Picture:
         readers.append(self)
-        os.kill(self._helper.pid, signal.SIGSTOP)
+        os.kill(self._process.pid, signal.SIGSTOP)
         begun.set()
-        return page(self, number, dpi)
+        return render_page(self, number, dpi)
 
-    monkeypatch.setattr(Reader, "page", slow)
+    monkeypatch.setattr(Reader, "render_page", slow)
 
     async def leave(client: AsyncClient, state: Any) -> None:
         asking = asyncio.create_task(client.denoise("grey-negative", book((SMOOTH, (40, 60)))))
@@ -285,7 +285,7 @@ def test_who_leaves_takes_the_reader_along_and_a_hanging_one_keeps_nobody_waitin
         asking.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await asking
-        assert readers[0]._helper.poll() is not None
+        assert readers[0]._process.poll() is not None
         assert (state.admission.requests, state.admission.bytes, state.admission.pixels) == (0, 0, 0)
 
     _inside(models, leave)
@@ -337,7 +337,7 @@ def test_small_documents_that_become_large_end_their_own_reader(bomb: Callable[[
         reading(buffer.getvalue(), limits) as reader,
         pytest.raises(InvalidInput, match=r"page 1 of the PDF (cann|take)"),
     ):
-        reader.page(1, 72)
+        reader.render_page(1, 72)
 
 
 def test_spoilt_documents_are_drawn_or_refused_in_words() -> None:

@@ -58,12 +58,12 @@ def test_the_numbers_are_squared_differences_whose_mean_is_the_reconstruction_er
 def test_channels_are_one_error_and_signals_are_explained_sample_by_sample(client: TestClient) -> None:
     before, after = np.zeros((2, 4, 5, 3), np.uint8), np.zeros((2, 4, 5, 3), np.uint8)
     after[1, 2, 3] = 51, 0, 102
-    errors = heatmap.errors(before, after)
+    errors = heatmap.squared_errors(before, after)
     assert errors.shape == (2, 4, 5)
     assert errors[1, 2, 3] == pytest.approx((0.2**2 + 0.4**2) / 3)
     assert np.count_nonzero(errors) == 1
     vectors = np.array([[1, 2, 3]], np.float32)
-    np.testing.assert_array_equal(heatmap.errors(vectors, vectors + np.array([0, 2, -1])), [[0, 4, 1]])
+    np.testing.assert_array_equal(heatmap.squared_errors(vectors, vectors + np.array([0, 2, -1])), [[0, 4, 1]])
     signal = np.linspace(-1, 1, client.get("/v1/models/signal").json()["ports"]["vector"]["shape"][1], dtype=np.float32)
     plain = client.post(url("reconstruct", "signal"), content=npy(signal[None]), headers=NPY)
     explained = client.post(f"{url('reconstruct', 'signal')}?explain=heatmap", content=npy(signal[None]), headers=NPY)
@@ -110,7 +110,7 @@ def test_files_become_heatmaps(models: Path, tmp_path: Path, capfd: pytest.Captu
     where = ["--models", str(models), "--model", "small", "--explain", "heatmap"]
     assert main(["reconstruct", str(scans), "-o", str(tmp_path / "out"), *where]) == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "b.jpg.png"]
-    np.testing.assert_array_equal(opened((tmp_path / "out/a.png").read_bytes()), heatmap.coloured(SQUARED).pixels)
+    np.testing.assert_array_equal(opened((tmp_path / "out/a.png").read_bytes()), heatmap.to_colours(SQUARED).pixels)
     assert main(["reconstruct", str(scans / "a.png"), "-o", str(tmp_path / "a.npy"), *where]) == 0
     np.testing.assert_allclose(np.load(tmp_path / "a.npy"), SQUARED[None], rtol=1e-6)
     capfd.readouterr()

@@ -74,10 +74,10 @@ def test_every_pixel_is_written_once_by_a_tile_that_sees_far_enough(
 
 
 def test_a_side_is_a_multiple_of_the_stride_and_long_enough_for_little_overlap() -> None:
-    assert tiling.side(512, 20, 8) == 512
-    assert tiling.side(515, 20, 8) == 512
-    assert tiling.side(512, 65, 8) == 14 * 72
-    assert tiling.side(64, 0, 100) == 100
+    assert tiling.choose_side(512, 20, 8) == 512
+    assert tiling.choose_side(515, 20, 8) == 512
+    assert tiling.choose_side(512, 65, 8) == 14 * 72
+    assert tiling.choose_side(64, 0, 100) == 100
 
 
 def test_tiles_are_no_larger_than_so_many_must_be() -> None:
