@@ -40,9 +40,9 @@ CORES = len(os.sched_getaffinity(0))
 def ours(model: Model, pool: ThreadPoolExecutor, tile: int) -> Callable[[Image], Image]:
     def denoise(image: Image) -> Image:
         output = np.empty_like(image)
-        pieces = tiled.pieces(model, image, output, tile)
-        alone = len(pieces) == 1
-        list(pool.map(lambda piece: tiled.denoise(model, 1.0, 1 << 30, [piece], wide=alone), pieces))
+        tasks = tiled.plan_tasks(model, image, output, tile)
+        alone = len(tasks) == 1
+        list(pool.map(lambda task: tiled.denoise(model, 1.0, 1 << 30, [task], use_all_cores=alone), tasks))
         return output
 
     return denoise

@@ -29,10 +29,11 @@ from service.api.v2 import routes
 from service.api.v2.tensors import V2Format
 from service.api.wire_format import WireFormat
 from service.errors import NotReady, UnknownOperation
-from service.inference import options
-from service.inference.admission import MEGA, Admission
+from service.inference import cost, options
+from service.inference.admission import Admission
 from service.inference.documents import Documents
 from service.inference.engine import Inference
+from service.inference.inputs import Preprocessor
 from service.inference.scheduler import Scheduler
 from service.model.manifest import Operation
 from service.model.runtime import Model
@@ -44,7 +45,7 @@ from service.repository.registry import Opener, Registry, open_all
 from service.repository.verifier import Verifier
 from service.repository.watcher import Watcher, scan
 from service.server.cancellation import Deadline, until_gone
-from service.settings import Settings, SettingsError
+from service.settings import MEGAPIXEL, Settings, SettingsError
 from service.web import routes as webpage
 
 ABOUT = """Autoencoders over HTTP: `encode`, `decode`, `reconstruct`, `denoise`.
@@ -108,19 +109,17 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         scheduler = Scheduler(settings.workers)
         app.state.scheduler = scheduler
-        inference = Inference(
-            scheduler,
-            settings.max_pixels,
-            settings.max_batch,
-            settings.tile,
-            settings.max_side,
-            metrics.ran,
-            statistics,
-        )
+        app.state.preprocessor = Preprocessor(scheduler, settings.max_pixels, settings.max_batch, settings.max_side)
+        inference = Inference(scheduler, settings.tile, metrics.ran, statistics)
         app.state.inference = inference
         app.state.documents = Documents(scheduler, inference, settings)
         watcher = Watcher(
-            registry, opener, settings.models, seen, settings.watch, lambda: inference.keep(registry.models)
+            registry,
+            opener,
+            settings.models,
+            seen,
+            settings.watch,
+            lambda: inference.drop_unused_batchers(registry.models),
         )
         async with _running(watcher, settings.watch > 0):
             yield
@@ -195,7 +194,7 @@ def _add_metrics(app: FastAPI, metrics: Metrics) -> None:
         registry: Registry = app.state.registry
         admission: Admission = app.state.admission
         return Now(
-            items_waiting=app.state.scheduler.items_waiting,
+            items_waiting=app.state.scheduler.queued_items,
             requests_inside=admission.requests,
             pixels_inside=admission.pixels,
             packages_refused=len(registry.refused),
@@ -295,13 +294,16 @@ async def _lines(
         counted = held.enter_context(state.statistics.request(model, "encode"))
         permit = held.enter_context(state.admission.enter())
         begun = perf_counter()
-        body = await receive_body(request, headers.get(b"content-length"), settings.max_body_bytes, permit.hold)
+        body = await receive_body(
+            request, headers.get(b"content-length"), settings.max_body_bytes, permit.reserve_bytes
+        )
         seen.bytes_in = len(body)
         seen.stages.append(("receive", begun, perf_counter()))
-        permit.take()
+        permit.occupy()
         read = partial(form_files, content_type=headers.get(b"content-type", ""), max_parts=settings.max_batch)
-        files = await state.scheduler.call(read, body)
+        files = await state.scheduler.call(read, body, len(body) * cost.JSON_BYTE)
         work = ndjson.EncodeStream(
+            state.preprocessor,
             state.inference,
             model,
             chosen,
@@ -340,17 +342,15 @@ async def _visit(
     settings: Settings = state.settings
     with state.statistics.request(model, operation) as counted, state.admission.enter() as permit:
         begun = perf_counter()
-        body = await receive_body(request, headers.get(b"content-length"), settings.max_body_bytes, permit.hold)
+        body = await receive_body(
+            request, headers.get(b"content-length"), settings.max_body_bytes, permit.reserve_bytes
+        )
         received = perf_counter()
         seen.bytes_in = len(body)
         seen.stages.append(("receive", begun, received))
-        permit.take()
+        permit.occupy()
         with Deadline(wire_format.seconds or settings.deadline) as deadline:
-            payload = (
-                wire_format.parse(body)
-                if wire_format.parses_inline(body)
-                else await state.scheduler.call(wire_format.parse, body)
-            )
+            payload = await state.scheduler.call(wire_format.parse, body, wire_format.parsing_cost(body))
             del body  # it may be large, and what it holds is in `payload`
             asked = wire_format.seconds
             if asked is not None and asked != deadline.seconds:  # said in the body
@@ -359,24 +359,21 @@ async def _visit(
             async def worked() -> Response:
                 if payload.format == "pdf":
                     return await document()
-                work = await state.inference.read(model, operation, payload, wire_format.options, permit)
-                if asked is None and permit.pixels > MEGA:
-                    deadline.extend(permit.pixels / MEGA * settings.deadline_per_megapixel)
-                wire_format.negotiate(payload, work)
+                inputs = await state.preprocessor.prepare(model, operation, payload, wire_format.options, permit)
+                if asked is None and permit.pixels > MEGAPIXEL:
+                    deadline.extend(permit.pixels / MEGAPIXEL * settings.deadline_per_megapixel)
+                wire_format.negotiate(payload, inputs)
                 decoded = perf_counter()
                 seen.stages.append(("decode", received, decoded))
                 seen.pixels = permit.pixels
-                result = await state.inference.run(model, operation, work, wire_format.options)
+                result = await state.inference.run(model, operation, inputs, wire_format.options)
                 counted.samples = len(result.samples)
                 ran = perf_counter()
-                seen.stages += (("queue", decoded, result.began), ("run", result.began, result.ended))
+                seen.stages += (("queue", decoded, result.run_start), ("run", result.run_start, result.run_end))
                 if result.percentile is not None:
                     state.metrics.reconstructed(seen.model, result.percentile)
-                short = wire_format.serializes_inline(result)
-                response: Response = (
-                    wire_format.serialize(result)
-                    if short
-                    else await state.scheduler.call(wire_format.serialize, result)
+                response: Response = await state.scheduler.call(
+                    wire_format.serialize, result, wire_format.serialization_cost(result)
                 )
                 seen.stages.append(("encode", ran, perf_counter()))
                 return response
@@ -387,8 +384,8 @@ async def _visit(
 
                 def extend(pixels: int) -> None:
                     seen.pixels = pixels
-                    if asked is None and pixels > MEGA:
-                        deadline.extend(pixels / MEGA * settings.deadline_per_megapixel)
+                    if asked is None and pixels > MEGAPIXEL:
+                        deadline.extend(pixels / MEGAPIXEL * settings.deadline_per_megapixel)
 
                 data = part.data if isinstance(part.data, bytes) else b""
                 made = await state.documents.denoise(model, data, wire_format.options, permit, extend)

@@ -10,7 +10,8 @@ from typing import Protocol
 
 from starlette.responses import Response
 
-from service.inference.engine import Pages, Result, Samples
+from service.inference.engine import Result
+from service.inference.inputs import Batch, Images
 from service.inference.options import Options
 from service.inference.payload import Payload
 
@@ -24,17 +25,17 @@ class WireFormat(Protocol):
     options: Options
     seconds: float | None
 
-    def parses_inline(self, body: bytes) -> bool:
-        """Whether `parse` is cheaper than a hand-off to a worker thread."""
+    def parsing_cost(self, body: bytes) -> int:
+        """Cost of `parse` (service.inference.cost)."""
 
     def parse(self, body: bytes) -> Payload:
         """Raises the errors of service.errors with a status below 429."""
 
-    def negotiate(self, payload: Payload, work: Samples | Pages) -> None:
+    def negotiate(self, payload: Payload, inputs: Batch | Images) -> None:
         """Choose the response's media type before inference; raises NotAcceptable (406)."""
 
-    def serializes_inline(self, result: Result) -> bool:
-        """Whether `serialize` is cheaper than a hand-off to a worker thread."""
+    def serialization_cost(self, result: Result) -> int:
+        """Cost of `serialize` (service.inference.cost)."""
 
     def serialize(self, result: Result) -> Response:
         """The response with status 200."""

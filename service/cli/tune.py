@@ -16,7 +16,8 @@ import numpy as np
 from service.cli.errors import NothingToTune
 from service.imaging.picture import Picture
 from service.inference import tiled
-from service.inference.engine import Inference, Pages
+from service.inference.engine import Inference
+from service.inference.inputs import Images
 from service.inference.options import DEFAULT
 from service.inference.scheduler import Scheduler
 from service.model.providers import usable_cores
@@ -86,11 +87,11 @@ def _measure_rate(model: Model, workers: int, tile: int, repeats: int) -> float:
 
     async def measure() -> float:
         scheduler = Scheduler(workers)
-        inference = Inference(scheduler, pixels.size, 1, tile)
+        inference = Inference(scheduler, tile)
         best = math.inf
         for _ in range(repeats):
             start = time.perf_counter()
-            await inference.run(model, "denoise", Pages((Picture(pixels),)), DEFAULT)
+            await inference.run(model, "denoise", Images((Picture(pixels),)), DEFAULT)
             best = min(best, time.perf_counter() - start)
         scheduler.close()
         return SIDE * SIDE / 1e6 / best

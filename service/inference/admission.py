@@ -1,9 +1,9 @@
-"""A bounded number of requests inside, in count, in bytes and in pixels; whoever does not fit is told at once.
+"""Admission control: a bounded number of requests, bytes and pixels in progress; what does not fit is rejected at once.
 
-enter -> Permit -> hold(bytes) while the body comes -> take a place -> weigh(pixels) ... -> left on every path
+enter -> Permit -> reserve_bytes while the body arrives -> occupy a place -> reserve_pixels -> released on every path
 
-Who comes to a full house is told before its body is read. The place is taken when the body is whole, so that slow
-senders hold none; its bytes as they come; the pixels when headers have told them, before anything is decoded.
+Overload is rejected before the body is read. A request occupies a place once its body is complete, so that slow
+senders occupy none. Bytes are reserved as they arrive, pixels when headers tell them, before anything is decoded.
 """
 
 from collections.abc import Iterator
@@ -11,17 +11,16 @@ from contextlib import contextmanager
 from typing import Self
 
 from service.errors import Overloaded, TooLarge
-
-MEGA = 1_000_000
+from service.settings import MEGAPIXEL
 
 
 class Admission:
     """Belongs to one event loop; nothing here waits.
 
     Args:
-        max_requests: requests inside at the same time.
-        max_pixels: pixels (images) and numbers (vectors, latents, JSON) of all requests inside.
-        max_bytes: of all bodies inside; at least the limit of one.
+        max_requests: requests in progress at the same time.
+        max_pixels: pixels (images) and numbers (vectors, latents, JSON) of all requests in progress.
+        max_bytes: of all their bodies; at least the limit of one.
     """
 
     def __init__(self, max_requests: int, max_pixels: int, max_bytes: int) -> None:
@@ -33,12 +32,12 @@ class Admission:
         self.bytes = 0
 
     def enter(self) -> "Permit":
-        """`with house.enter() as permit`: what it takes is given back after the block; Overloaded (429) if full."""
+        """`with admission.enter() as permit`: released after the block; Overloaded (429) if no place is free."""
         return Permit(self)
 
 
 class Permit:
-    """One request's place inside, and the bytes and pixels that it holds."""
+    """One request's place, and the bytes and pixels that it has reserved."""
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
@@ -47,7 +46,7 @@ class Permit:
         self.bytes = 0
 
     def __enter__(self) -> Self:
-        self._check()
+        self._check_capacity()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -55,49 +54,49 @@ class Permit:
         self._admission.pixels -= self.pixels
         self._admission.bytes -= self.bytes
 
-    def take(self) -> None:
-        """Take one place until the request leaves, its body being whole; Overloaded (429) if all are taken by now."""
-        self._check()
+    def occupy(self) -> None:
+        """Take a place until the request ends, its body being complete; Overloaded (429) if none is free by now."""
+        self._check_capacity()
         self._admission.requests += 1
         self.requests += 1
 
     @contextmanager
-    def share(self) -> Iterator["Permit"]:
-        """`with permit.share() as part`: what a part of the request weighs is given back after the block."""
+    def sub_permit(self) -> Iterator["Permit"]:
+        """`with permit.sub_permit() as part`: what a part of the request reserves is released after the block."""
         part = Permit(self._admission)
         try:
             yield part
         finally:
             part.__exit__()
 
-    def _check(self) -> None:
-        inside = self._admission.requests
-        if inside >= self._admission.max_requests:
-            raise Overloaded(f"{inside} requests are inside, which is the limit; try again")
+    def _check_capacity(self) -> None:
+        current = self._admission.requests
+        if current >= self._admission.max_requests:
+            raise Overloaded(f"{current} requests are inside, which is the limit; try again")
 
-    def hold(self, count: int) -> None:
-        """Hold `count` bytes more until the request leaves; raises Overloaded (429) if they do not fit now."""
-        inside, limit = self._admission.bytes, self._admission.max_bytes
-        if inside + count > limit:
-            raise Overloaded(f"the bodies inside have {inside} bytes, {limit} fit; try again")
+    def reserve_bytes(self, count: int) -> None:
+        """Reserve `count` more bytes until the request ends; Overloaded (429) if they do not fit now."""
+        current, limit = self._admission.bytes, self._admission.max_bytes
+        if current + count > limit:
+            raise Overloaded(f"the bodies inside have {current} bytes, {limit} fit; try again")
         self._admission.bytes += count
         self.bytes += count
 
-    def weigh(self, pixels: int) -> None:
-        """Hold `pixels` more until the request leaves.
+    def reserve_pixels(self, count: int) -> None:
+        """Reserve `count` more pixels or numbers until the request ends.
 
         Raises:
             TooLarge: this request alone would never fit (413).
             Overloaded: it does not fit now (429).
         """
-        inside, limit = self._admission.pixels, self._admission.max_pixels
-        if self.pixels + pixels > limit:
+        current, limit = self._admission.pixels, self._admission.max_pixels
+        if self.pixels + count > limit:
             raise TooLarge(
-                f"the request holds {(self.pixels + pixels) / MEGA:.1f} M pixels or numbers; "
-                f"the limit is {limit / MEGA:.1f} M",
+                f"the request holds {(self.pixels + count) / MEGAPIXEL:.1f} M pixels or numbers; "
+                f"the limit is {limit / MEGAPIXEL:.1f} M",
                 limit=limit,
             )
-        if inside + pixels > limit:
-            raise Overloaded(f"{inside / MEGA:.1f} M pixels are inside, {limit / MEGA:.1f} M fit; try again")
-        self._admission.pixels += pixels
-        self.pixels += pixels
+        if current + count > limit:
+            raise Overloaded(f"{current / MEGAPIXEL:.1f} M pixels are inside, {limit / MEGAPIXEL:.1f} M fit; try again")
+        self._admission.pixels += count
+        self.pixels += count

@@ -1,9 +1,9 @@
-"""A PDF in, a cleaned PDF out: a page at a time.
+"""PDF documents: a PDF in, a cleaned PDF out, page by page.
 
-bytes -> Reader: pages, sizes, weighed -> each page: drawn -> inference -> Writer -> bytes
+bytes -> Reader: pages and their sizes, pixels reserved -> for each page: draw -> inference -> Writer -> bytes
 
 In memory are the file, one page, and what is written so far. As many documents are open at once as there are workers;
-the others wait for their turn, within their deadline.
+others wait, within their deadline.
 """
 
 import asyncio
@@ -15,8 +15,9 @@ from service.codecs.pdf import Limits, Reader, Writer
 from service.codecs.pdf_process import POINTS_PER_INCH
 from service.errors import TooLarge
 from service.imaging.picture import Picture
-from service.inference.admission import MEGA, Permit
-from service.inference.engine import Inference, Pages
+from service.inference.admission import Permit
+from service.inference.engine import Inference
+from service.inference.inputs import Images
 from service.inference.options import Options
 from service.inference.scheduler import Scheduler
 from service.model.runtime import Model
@@ -24,12 +25,11 @@ from service.settings import Settings
 
 
 @dataclass(frozen=True)
-class Cleaned:
-    """The PDF, how many pages it has, and how many pixels all of them had."""
+class CleanedDocument:
+    """`data`: a PDF of so many `pages`."""
 
     data: bytes
     pages: int
-    pixels: int
 
 
 class Documents:
@@ -37,48 +37,46 @@ class Documents:
 
     def __init__(self, scheduler: Scheduler, inference: Inference, settings: Settings) -> None:
         self._scheduler, self._inference = scheduler, inference
-        self._dpi, self._most_bytes = settings.pdf_dpi, settings.max_body_bytes
+        self._dpi, self._max_bytes = settings.pdf_dpi, settings.max_body_bytes
         self._limits = Limits(
             settings.pdf_pages, settings.max_pixels, settings.max_side, settings.pdf_seconds, settings.pdf_memory
         )
-        self._turns = asyncio.Semaphore(settings.workers)
+        self._slots = asyncio.Semaphore(settings.workers)
 
     async def denoise(
         self, model: Model, data: bytes, options: Options, permit: Permit, extend: Callable[[int], None]
-    ) -> Cleaned:
+    ) -> CleanedDocument:
         """The cleaned document.
 
         Args:
-            permit: holds the largest page's pixels, and the bytes that are written.
-            extend: told of all pages' pixels, which the request's time depends on.
+            permit: the largest page's pixels and the written bytes are reserved in it.
+            extend: called with the pixels of all pages, which the request's time depends on.
         Raises:
             InvalidInput, TooLarge, Overloaded, ModelFailed.
         """
         dpi = options.dpi or self._dpi
-        async with self._turns:
+        async with self._slots:
             reader = Reader(self._limits)
             try:
-                # not in the scheduler's threads, which a document that takes all its time would keep from the others
+                # not in the scheduler's threads: a document that takes all its time would keep others from them
                 sizes = await asyncio.to_thread(reader.open, data, dpi)
                 pixels = [round(width * height * (dpi / POINTS_PER_INCH) ** 2) for width, height in sizes]
-                permit.weigh(max(pixels))
+                permit.reserve_pixels(max(pixels))
                 extend(sum(pixels))
-                writer, written = Writer(), 0
+                writer, total_bytes = Writer(), 0
                 for number, size in enumerate(sizes, 1):
                     picture = await asyncio.to_thread(reader.render_page, number, dpi)
-                    result = await self._inference.run(model, "denoise", Pages((picture,)), options)
-                    (cleaned,) = result.pictures or (Picture(result.samples[0]),)
-                    more = await self._scheduler.call(partial(writer.add_page, size=size), cleaned)
-                    written += more
-                    if written > self._most_bytes:
+                    result = await self._inference.run(model, "denoise", Images((picture,)), options)
+                    (page,) = result.pictures or (Picture(result.samples[0]),)
+                    page_bytes = await self._scheduler.call(partial(writer.add_page, size=size), page)
+                    total_bytes += page_bytes
+                    if total_bytes > self._max_bytes:
                         raise TooLarge(
-                            f"the first {number} of {len(sizes)} pages have {written / MEGA:.0f} MB when cleaned; the "
-                            f"limit is {self._most_bytes / MEGA:.0f} MB: ask for fewer dots with ?dpi=, or send less",
-                            limit=self._most_bytes,
+                            f"the first {number} of {len(sizes)} pages have {total_bytes / 1e6:.0f} MB when cleaned; "
+                            f"the limit is {self._max_bytes / 1e6:.0f} MB: ask for fewer dots with ?dpi=, or send less",
+                            limit=self._max_bytes,
                         )
-                    permit.hold(more)
-                return Cleaned(
-                    await self._scheduler.call(lambda made: made.to_bytes(), writer), len(sizes), sum(pixels)
-                )
+                    permit.reserve_bytes(page_bytes)
+                return CleanedDocument(await self._scheduler.call(Writer.to_bytes, writer), len(sizes))
             finally:
                 reader.close()

@@ -1,6 +1,6 @@
-"""Pictures of any size through a denoiser, tile by tile; depth, alpha and colour stay the picture's own.
+"""Denoising images of any size, tile by tile; depth, alpha and colour stay the picture's own.
 
-picture -> pieces -> grouped -> denoise: cut, to_model_input, model, apply_correction, into the output
+picture -> plan_tasks -> group_tasks -> denoise: cut, to_model_input, model, apply_correction, into the output
 """
 
 import math
@@ -17,52 +17,56 @@ from service.model.runtime import Model
 
 
 @dataclass(frozen=True, eq=False)
-class Piece:
-    """One tile of one picture [H,W,B], and the array [H,W,B] that takes it when it is done."""
+class TileTask:
+    """One tile of one picture [H,W,B], and the array [H,W,B] that its result is written into."""
 
     pixels: Pixels
     output: Pixels
     tile: Tile
 
 
-def pieces(model: Model, pixels: Pixels, output: Pixels, side: int) -> list[Piece]:
-    """All of a picture: in tiles of about `side` pixels if the model's halo is known, else in one piece."""
+def plan_tasks(model: Model, pixels: Pixels, output: Pixels, side: int) -> list[TileTask]:
+    """The tasks of one picture: tiles of about `side` pixels if the model's halo is known, else one for all of it."""
     height, width = pixels.shape[:2]
     halo = model.manifest.halo
     if halo is None:
-        return [Piece(pixels, output, tiling.single_tile(height, width, model.strides))]
+        return [TileTask(pixels, output, tiling.single_tile(height, width, model.strides))]
     halos = tiling.HALOS_OF_BYTES if model.precision == "int8" else tiling.HALOS
     down, right = (tiling.choose_side(side, halo, stride, halos) for stride in model.strides)
-    return [Piece(pixels, output, tile) for tile in tiling.plan(height, width, (down, right), halo, model.strides)]
+    return [TileTask(pixels, output, tile) for tile in tiling.plan(height, width, (down, right), halo, model.strides)]
 
 
-def grouped(all_pieces: Sequence[Piece], numbers: int) -> Iterator[list[Piece]]:
-    """What is run at once: one piece, or small ones of one shape that follow each other, up to `numbers` numbers."""
-    group: list[Piece] = []
-    for piece in all_pieces:
-        size = math.prod(piece.tile.shape) * piece.pixels.shape[2]
-        if group and (piece.tile.shape != group[0].tile.shape or size * (len(group) + 1) > numbers):
+def group_tasks(tasks: Sequence[TileTask], numbers: int) -> Iterator[list[TileTask]]:
+    """Work items: one task, or successive small ones of one tile shape, up to `numbers` numbers together."""
+    group: list[TileTask] = []
+    for task in tasks:
+        size = math.prod(task.tile.shape) * task.pixels.shape[2]
+        if group and (task.tile.shape != group[0].tile.shape or size * (len(group) + 1) > numbers):
             yield group
             group = []
-        group.append(piece)
+        group.append(task)
     yield group
 
 
-def denoise(model: Model, strength: float, numbers: int, group: Sequence[Piece], *, wide: bool = False) -> None:
-    """Run pieces of one tile shape, `numbers` numbers at a time, and write their outputs; raises ModelFailed.
+def denoise(
+    model: Model, strength: float, numbers: int, group: Sequence[TileTask], *, use_all_cores: bool = False
+) -> None:
+    """Run tasks of one tile shape, `numbers` numbers at a time, and write their outputs; raises ModelFailed.
 
-    `wide`: all cores in each run (see Model.denoise).
+    `use_all_cores` in each run: see Model.denoise.
     """
-    given = [to_model_input(piece.tile.cut(piece.pixels), channels(model.sample)) for piece in group]  # each [n,h,w,C]
-    batch = np.concatenate(given)
-    size = max(1, numbers // math.prod(batch.shape[1:]))  # a large colour tile: its three grey pages one by one
-    denoised = np.concatenate([model.denoise(batch[i : i + size], wide=wide) for i in range(0, len(batch), size)])
+    inputs = [to_model_input(task.tile.cut(task.pixels), channels(model.sample)) for task in group]  # each [n,h,w,C]
+    batch = np.concatenate(inputs)
+    size = max(1, numbers // math.prod(batch.shape[1:]))  # a large colour tile: its three grey planes one by one
+    denoised = np.concatenate(
+        [model.denoise(batch[i : i + size], wide=use_all_cores) for i in range(0, len(batch), size)]
+    )
     end = 0
-    for piece, planes in zip(group, given, strict=True):
+    for task, planes in zip(group, inputs, strict=True):
         start, end = end, end + len(planes)
-        core, inner = piece.tile.core, piece.tile.inner
-        core(piece.output)[...] = apply_correction(
-            core(piece.pixels), inner(planes), inner(denoised[start:end]), strength
+        core, inner = task.tile.core, task.tile.inner
+        core(task.output)[...] = apply_correction(
+            core(task.pixels), inner(planes), inner(denoised[start:end]), strength
         )
 
 

@@ -17,6 +17,7 @@ from service.api.v1 import responses
 from service.codecs import images
 from service.inference.admission import Admission
 from service.inference.engine import Inference
+from service.inference.inputs import Preprocessor
 from service.inference.options import Options
 from service.model.runtime import Model
 from service.model.package import read
@@ -32,10 +33,11 @@ def page():
 async def go(payload):
     model = Model(read(Path(sys.argv[1])))
     scheduler = Scheduler(2)
-    inference = Inference(scheduler, 120_000_000, 1, 512)
+    preprocessor = Preprocessor(scheduler, 120_000_000, 1)
+    inference = Inference(scheduler, 512)
     with Admission(1, 120_000_000, 1).enter() as permit:
-        work = await inference.read(model, "denoise", payload, Options(), permit)
-        result = await inference.run(model, "denoise", work, Options())
+        inputs = await preprocessor.prepare(model, "denoise", payload, Options(), permit)
+        result = await inference.run(model, "denoise", inputs, Options())
     response = responses.serialize(result, "image/png", model, "denoise", payload)
     scheduler.close()
     return response.body

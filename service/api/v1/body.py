@@ -29,11 +29,10 @@ from service.codecs.formats import (
 )
 from service.codecs.multipart import FormPart, read_form
 from service.errors import InvalidInput, LatentMismatch, TooLarge, UnsupportedMediaType
+from service.inference import cost
 from service.inference.payload import Payload, PayloadPart
 from service.model.manifest import Operation
 from service.model.runtime import Array, Model
-
-INLINE_BYTES = 1 << 14  # of JSON and forms: to read them takes less than a thread there and back
 
 
 async def receive_body(request: Request, length: str | None, limit: int, hold: Callable[[int], None]) -> bytes:
@@ -64,13 +63,11 @@ async def receive_body(request: Request, length: str | None, limit: int, hold: C
             return bytes(body)
 
 
-def parses_inline(body: bytes, content_type: str | None) -> bool:
-    """Whether `parse_body` takes less than a thread there and back; .npy is not even copied."""
-    return (
-        len(body) <= INLINE_BYTES
-        or body.startswith(NPY_MAGIC)
-        or parse_media_type(content_type) in READABLE_MEDIA_TYPES
-    )
+def parsing_cost(body: bytes, content_type: str | None) -> int:
+    """Cost of `parse_body` (service.inference.cost): images and .npy are not even copied, JSON and forms are parsed."""
+    if body.startswith(NPY_MAGIC) or parse_media_type(content_type) in READABLE_MEDIA_TYPES:
+        return 0
+    return len(body) * cost.JSON_BYTE
 
 
 def accepted_types(port: str) -> tuple[str, ...]:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from starlette.responses import Response
 
 from service.api.v1 import responses
-from service.api.v1.body import parse_body, parses_inline
-from service.inference.engine import Pages, Result, Samples
+from service.api.v1.body import parse_body, parsing_cost
+from service.inference.engine import Result
+from service.inference.inputs import Batch, Images
 from service.inference.options import Options
 from service.inference.payload import Payload
 from service.model.manifest import Operation
@@ -36,21 +37,21 @@ class V1Format:
     _payload: Payload | None = None
     _media_type: str = ""
 
-    def parses_inline(self, body: bytes) -> bool:
-        return parses_inline(body, self.content_type)
+    def parsing_cost(self, body: bytes) -> int:
+        return parsing_cost(body, self.content_type)
 
     def parse(self, body: bytes) -> Payload:
         return parse_body(body, self.content_type, self.model, self.operation, self.max_batch)
 
-    def negotiate(self, payload: Payload, work: Samples | Pages) -> None:
+    def negotiate(self, payload: Payload, inputs: Batch | Images) -> None:
         self._payload = payload
         is_heatmap = self.options.explain is not None
         self._media_type = responses.negotiate(
-            self.accept, self.model, self.operation, payload, work, is_heatmap=is_heatmap
+            self.accept, self.model, self.operation, payload, inputs, is_heatmap=is_heatmap
         )
 
-    def serializes_inline(self, result: Result) -> bool:
-        return responses.serializes_inline(result, self._media_type)
+    def serialization_cost(self, result: Result) -> int:
+        return responses.serialization_cost(result, self._media_type)
 
     def serialize(self, result: Result) -> Response:
         if self._payload is None:

@@ -26,13 +26,15 @@ from service.codecs import arrays
 from service.codecs.formats import JSON, MULTIPART_FORM, NDJSON, NPY, parse_media_type
 from service.codecs.multipart import FormPart
 from service.errors import DeadlineExceeded, ServiceError, problem
-from service.inference.admission import MEGA, Permit
+from service.inference.admission import Permit
 from service.inference.engine import Inference
+from service.inference.inputs import Preprocessor
 from service.inference.options import Options
 from service.model.runtime import Model
 from service.observability.request_record import of
 from service.observability.statistics import Request as Counted
 from service.server.cancellation import Deadline, until_gone
+from service.settings import MEGAPIXEL
 
 _log = logging.getLogger("service.streaming")
 
@@ -54,6 +56,7 @@ class EncodeStream:
         pending: files that have no line yet, by index.
     """
 
+    preprocessor: Preprocessor
     inference: Inference
     model: Model
     options: Options
@@ -128,12 +131,12 @@ async def _some(work: EncodeStream, waiting: Iterator[int], path: str, deadline:
 
 async def _encoded(work: EncodeStream, index: int, deadline: Deadline) -> Any:
     """Latents [N,...]; its pixels are held while they are here."""
-    sent = file_payload(work.pending[index], "the file")
-    with work.permit.share() as permit:
-        read = await work.inference.read(work.model, "encode", sent, work.options, permit)
+    payload = file_payload(work.pending[index], "the file")
+    with work.permit.sub_permit() as permit:
+        inputs = await work.preprocessor.prepare(work.model, "encode", payload, work.options, permit)
         work.pixels += permit.pixels
-        deadline.extend(permit.pixels / MEGA * work.per_megapixel)
-        return (await work.inference.run(work.model, "encode", read, work.options)).samples
+        deadline.extend(permit.pixels / MEGAPIXEL * work.per_megapixel)
+        return (await work.inference.run(work.model, "encode", inputs, work.options)).samples
 
 
 async def _send(work: EncodeStream, send: Send, index: int, **outcome: Any) -> None:

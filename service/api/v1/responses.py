@@ -16,13 +16,15 @@ from service.codecs.formats import JSON, NPY, PDF, PNG, TIFF, WRITABLE_MEDIA_TYP
 from service.errors import NotAcceptable
 from service.imaging import heatmap
 from service.imaging.picture import Picture
-from service.inference.engine import Pages, Result, Samples
+from service.inference import cost
+from service.inference.engine import Result
+from service.inference.inputs import Batch, Images
 from service.inference.payload import Payload
 from service.model.manifest import Operation
 from service.model.runtime import Array, Model
 from service.server import raw_response
 
-_INLINE_BYTES = {NPY: 1 << 18, JSON: 1 << 14}  # pictures less
+_BYTE_COST = {NPY: cost.COPIED_BYTE, JSON: cost.JSON_BYTE}  # pictures: cost.PIXEL
 ERRORS_IN_HEADERS = 100  # samples; more would not pass through proxies, JSON holds any number
 
 
@@ -31,7 +33,7 @@ def negotiate(
     model: Model,
     operation: Operation,
     payload: Payload,
-    work: Samples | Pages,
+    inputs: Batch | Images,
     *,
     is_heatmap: bool = False,
 ) -> str:
@@ -40,17 +42,17 @@ def negotiate(
     `is_heatmap`: a picture in the answer is ours, not the one that came: PNG comes first.
     """
     numbers: tuple[str, ...] = (NPY, JSON) if payload.format == "npy" and operation != "encode" else (JSON, NPY)
-    if not work.uniform:
+    if not inputs.is_uniform:
         numbers = (JSON,)
     if operation == "encode" or model.modality == "vector":
         offers: tuple[str, ...] = numbers
         why = "numbers are no picture"
-    elif work.count > 1 and payload.format == "image":
+    elif inputs.count > 1 and payload.format == "image":
         offers = (TIFF, *numbers)
-        why = f"the answer has {work.count} pages, and of pictures only {TIFF} holds several"
-    elif work.count > 1:
+        why = f"the answer has {inputs.count} pages, and of pictures only {TIFF} holds several"
+    elif inputs.count > 1:
         offers = numbers
-        why = f"{work.count} pictures do not fit into one"
+        why = f"{inputs.count} pictures do not fit into one"
     else:
         received = _media_type(payload)
         own = (received,) if received in WRITABLE_MEDIA_TYPES and not is_heatmap else ()
@@ -82,11 +84,9 @@ def pdf_response(data: bytes, model: Model) -> Response:
     return raw_response.Answer(data, PDF, _headers(model))
 
 
-def serializes_inline(result: Result, media_type: str) -> bool:
-    """Whether `serialize` takes less than a thread there and back."""
-    samples = result.samples
-    size = sum(sample.nbytes for sample in samples) if isinstance(samples, tuple) else samples.nbytes
-    return size <= _INLINE_BYTES.get(media_type, 1 << 12)
+def serialization_cost(result: Result, media_type: str) -> int:
+    """Cost of `serialize` (service.inference.cost)."""
+    return result.nbytes * _BYTE_COST.get(media_type, cost.PIXEL)
 
 
 def serialize(result: Result, media_type: str, model: Model, operation: Operation, payload: Payload) -> Response:
@@ -95,8 +95,8 @@ def serialize(result: Result, media_type: str, model: Model, operation: Operatio
     if result.error is not None and result.percentile is not None and len(result.error) <= ERRORS_IN_HEADERS:
         headers["reconstruction-error"] = ", ".join(f"{e:.6g}" for e in result.error)
         headers["reconstruction-error-percentile"] = ", ".join(f"{p:.4g}" for p in result.percentile)
-        if result.unusual is not None:
-            headers["reconstruction-unusual"] = ", ".join("true" if u else "false" for u in result.unusual)
+        if result.is_unusual is not None:
+            headers["reconstruction-unusual"] = ", ".join("true" if u else "false" for u in result.is_unusual)
     if media_type == JSON:
         body = arrays.write_json(_document(result, model, operation, pictures=bool(payload.images)))
     elif media_type == NPY:
@@ -128,8 +128,8 @@ def _document(result: Result, model: Model, operation: Operation, *, pictures: b
         document["outputs"] = _stacked(result)
     if result.error is not None:
         document |= {"reconstruction_error": result.error, "percentile": result.percentile}
-    if result.unusual is not None:
-        document["unusual"] = result.unusual
+    if result.is_unusual is not None:
+        document["unusual"] = result.is_unusual
     return document
 
 

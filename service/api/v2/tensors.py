@@ -16,12 +16,12 @@ import numpy as np
 import orjson
 from starlette.responses import Response
 
-from service.api.v1.body import INLINE_BYTES
 from service.codecs import arrays
 from service.codecs.formats import JSON, OCTET_STREAM
 from service.errors import InvalidInput, MalformedBody, UnsupportedMediaType
-from service.inference import options
-from service.inference.engine import Pages, Result, Samples
+from service.inference import cost, options
+from service.inference.engine import Result
+from service.inference.inputs import Batch, Images
 from service.inference.options import Options
 from service.inference.payload import Payload, PayloadPart
 from service.model.graph import Port
@@ -30,7 +30,6 @@ from service.model.runtime import Array, Model
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 DATATYPES = {"uint8": "UINT8", "float32": "FP32", "float64": "FP64"}
-_INLINE_BYTES = {True: 1 << 18, False: 1 << 14}  # bytes of tensors, binary or not
 _MEMBERS = ("id", "parameters", "inputs", "outputs", "model_name", "model_version")
 _IGNORED = ("content_type",)  # MLServer's hint how to decode what the datatype tells already
 
@@ -90,10 +89,10 @@ class V2Format:
     _made: tuple[Tensor, ...] = ()
     _wanted: dict[str, bool] = field(default_factory=dict)  # output -> whether as bytes
 
-    def parses_inline(self, body: bytes) -> bool:
+    def parsing_cost(self, body: bytes) -> int:
         if self.header_length is not None and self.header_length.isdecimal():
-            return int(self.header_length) <= INLINE_BYTES
-        return len(body) <= INLINE_BYTES
+            return int(self.header_length) * cost.JSON_BYTE
+        return len(body) * cost.JSON_BYTE
 
     def parse(self, body: bytes) -> Payload:
         """The request's one input [N,...], of the port's rank and datatype.
@@ -219,12 +218,11 @@ class V2Format:
             raise InvalidInput(f"input {tensor.name} has shape {given}: it is empty; at least one sample is needed")
         return tuple(given)
 
-    def negotiate(self, payload: Payload, work: Samples | Pages) -> None:
+    def negotiate(self, payload: Payload, inputs: Batch | Images) -> None:
         """The form was asked for in the request."""
 
-    def serializes_inline(self, result: Result) -> bool:
-        size = sum(sample.nbytes for sample in result.samples)
-        return size <= _INLINE_BYTES[all(self._wanted.values())]
+    def serialization_cost(self, result: Result) -> int:
+        return result.nbytes * (cost.COPIED_BYTE if all(self._wanted.values()) else cost.JSON_BYTE)
 
     def serialize(self, result: Result) -> Response:
         made = _named(result, self._made)

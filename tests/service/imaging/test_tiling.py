@@ -5,7 +5,7 @@ import pytest
 
 from service.imaging import tiling
 from service.inference import tiled as pages
-from service.inference.tiled import Piece
+from service.inference.tiled import TileTask
 from service.model.package import read
 from service.model.runtime import Model
 from tests.service import packages as doubles
@@ -33,7 +33,7 @@ def structured(height: int, width: int, channels: int = 1) -> np.ndarray:
 def tiled(model: Model, image: np.ndarray, halo: int) -> np.ndarray:
     output = np.zeros_like(image)
     for tile in tiling.plan(image.shape[0], image.shape[1], (SIDE, SIDE), halo, model.strides):
-        pages.denoise(model, 1, 1000, [Piece(image, output, tile)])
+        pages.denoise(model, 1, 1000, [TileTask(image, output, tile)])
     return output
 
 
@@ -89,7 +89,7 @@ def test_tiles_are_no_larger_than_so_many_must_be() -> None:
 
 def test_small_images_of_one_shape_are_run_together_and_large_tiles_alone(page: Model) -> None:
     square, strip = np.zeros((8, 8, 1), np.uint8), np.zeros((8, 490, 1), np.uint8)
-    small = pages.pieces(page, square, square, SIDE) * 3
-    large = pages.pieces(page, strip, strip, SIDE)
-    groups = list(pages.grouped([*small, *large], 8 * 112 * 2))
+    small = pages.plan_tasks(page, square, square, SIDE) * 3
+    large = pages.plan_tasks(page, strip, strip, SIDE)
+    groups = list(pages.group_tasks([*small, *large], 8 * 112 * 2))
     assert [len(group) for group in groups] == [3, 2, 2, 2, 1]

@@ -13,46 +13,46 @@ from service.settings import Settings
 
 
 def test_a_full_house_is_refused_and_has_room_again_when_one_leaves() -> None:
-    house = Admission(max_requests=1, max_pixels=100, max_bytes=100)
-    with house.enter() as permit, house.enter() as slower:  # who is still sending holds no place
-        permit.take()
-        permit.weigh(60)
-        with pytest.raises(Overloaded, match="1 requests are inside") as refusal, house.enter():
+    admission = Admission(max_requests=1, max_pixels=100, max_bytes=100)
+    with admission.enter() as permit, admission.enter() as slower:  # who is still sending holds no place
+        permit.occupy()
+        permit.reserve_pixels(60)
+        with pytest.raises(Overloaded, match="1 requests are inside") as refusal, admission.enter():
             pass
         with pytest.raises(Overloaded):
-            slower.take()
+            slower.occupy()
         assert refusal.value.headers == {"Retry-After": "1"}
-    with pytest.raises(TooLarge), house.enter() as permit:
-        permit.weigh(101)
-    assert (house.requests, house.pixels) == (0, 0)
+    with pytest.raises(TooLarge), admission.enter() as permit:
+        permit.reserve_pixels(101)
+    assert (admission.requests, admission.pixels) == (0, 0)
 
 
 def test_pixels_that_do_not_fit_now_are_429_and_those_that_never_will_413() -> None:
-    house = Admission(max_requests=5, max_pixels=100, max_bytes=100)
-    with house.enter() as first, house.enter() as second:
-        first.weigh(60)
+    admission = Admission(max_requests=5, max_pixels=100, max_bytes=100)
+    with admission.enter() as first, admission.enter() as second:
+        first.reserve_pixels(60)
         with pytest.raises(Overloaded):
-            second.weigh(60)
+            second.reserve_pixels(60)
         with pytest.raises(TooLarge):
-            second.weigh(101)
+            second.reserve_pixels(101)
 
 
 def test_bytes_that_do_not_fit_now_are_429_and_fit_when_others_left() -> None:
-    house = Admission(max_requests=5, max_pixels=100, max_bytes=100)
-    with house.enter() as first:
-        first.hold(60)
-        with pytest.raises(Overloaded, match="the bodies inside have 60 bytes, 100 fit"), house.enter() as second:
-            second.hold(60)
-        assert house.bytes == 60
-    with house.enter() as third:
-        third.hold(100)
-    assert house.bytes == 0
+    admission = Admission(max_requests=5, max_pixels=100, max_bytes=100)
+    with admission.enter() as first:
+        first.reserve_bytes(60)
+        with pytest.raises(Overloaded, match="the bodies inside have 60 bytes, 100 fit"), admission.enter() as second:
+            second.reserve_bytes(60)
+        assert admission.bytes == 60
+    with admission.enter() as third:
+        third.reserve_bytes(100)
+    assert admission.bytes == 0
 
 
 def test_a_full_service_answers_429_with_retry_after_and_health_still_answers(models: Path) -> None:
     app = create_app(Settings(models=models, max_requests=1))
     with TestClient(app) as client, app.state.admission.enter() as permit:
-        permit.take()
+        permit.occupy()
         response = client.post("/v1/models/signal/encode", json={"inputs": [1, 2, 3, 4, 5, 6]})
         assert response.status_code == 429
         assert response.headers["retry-after"] == "1"

@@ -5,12 +5,13 @@ import threading
 import time
 from typing import Any
 
-from service.inference.scheduler import Lane, Scheduler
+from service.inference.batching import Batcher
+from service.inference.scheduler import Scheduler
 
 
-def in_lane(lane: Lane[int, str], *items: int) -> list[Any]:
+def submit_all(batcher: Batcher[int, str], *items: int) -> list[Any]:
     async def go() -> list[Any]:
-        return await asyncio.gather(*(lane.join(item, 1) for item in items), return_exceptions=True)
+        return await asyncio.gather(*(batcher.submit(item, 1) for item in items), return_exceptions=True)
 
     return asyncio.run(go())
 
@@ -22,10 +23,10 @@ def test_what_arrives_together_is_one_run_and_each_gets_its_own() -> None:
         runs.append(items)
         return [str(item) for item in items]
 
-    lane = Lane(Scheduler(1), work, 8)
-    assert in_lane(lane, 1, 2, 3) == ["1", "2", "3"]
+    batcher = Batcher(Scheduler(1), work, 8)
+    assert submit_all(batcher, 1, 2, 3) == ["1", "2", "3"]
     assert runs == [[1, 2, 3]]
-    assert in_lane(lane, *range(20)) == [str(item) for item in range(20)]
+    assert submit_all(batcher, *range(20)) == [str(item) for item in range(20)]
     assert max(map(len, runs)) == 8
     assert sorted(item for run in runs[1:] for item in run) == list(range(20))
 
@@ -36,7 +37,7 @@ def test_who_fails_in_a_joined_run_fails_alone() -> None:
             raise ValueError("two")
         return [str(item) for item in items]
 
-    one, two, three = in_lane(Lane(Scheduler(1), work, 8), 1, 2, 3)
+    one, two, three = submit_all(Batcher(Scheduler(1), work, 8), 1, 2, 3)
     assert (one, three) == ("1", "3")
     assert isinstance(two, ValueError)
 
@@ -52,15 +53,15 @@ def test_a_short_run_is_done_on_the_loop_and_a_long_one_in_a_thread() -> None:
             pass
         return [str(item) for item in items]
 
-    lane = Lane(Scheduler(1), work, 8)
+    batcher = Batcher(Scheduler(1), work, 8)
     for _ in range(3):
-        in_lane(lane, 1)
+        submit_all(batcher, 1)
     assert threads[0].startswith("run")  # not measured yet
     assert threads[1:] == ["MainThread"] * 2
     threads.clear()
     pause = 0.02
     for _ in range(100):  # it became slow: the lane learns that
-        in_lane(lane, 1)
+        submit_all(batcher, 1)
         if threads[-1].startswith("run"):
             break
     assert threads[-1].startswith("run")
@@ -76,8 +77,8 @@ def test_a_lane_shares_its_work_out_among_free_threads_and_drops_who_left() -> N
         return [str(item) for item in items]
 
     async def go() -> list[Any]:
-        lane = Lane(Scheduler(2), work, 100)
-        tasks = [asyncio.create_task(lane.join(item, 1)) for item in range(5)]
+        batcher = Batcher(Scheduler(2), work, 100)
+        tasks = [asyncio.create_task(batcher.submit(item, 1)) for item in range(5)]
         await asyncio.sleep(0)
         tasks[4].cancel()
         return await asyncio.gather(*tasks, return_exceptions=True)
@@ -98,8 +99,8 @@ def test_a_lane_does_not_wait_for_large_items() -> None:
         scheduler = Scheduler(2)
         large = asyncio.create_task(scheduler.run(wait, list(range(4))))
         await asyncio.sleep(0)
-        lane = Lane[int, str](scheduler, lambda items: [str(item) for item in items], 2)
-        answers = await asyncio.wait_for(asyncio.gather(*(lane.join(item, 1) for item in range(5))), 5)
+        batcher = Batcher[int, str](scheduler, lambda items: [str(item) for item in items], 2)
+        answers = await asyncio.wait_for(asyncio.gather(*(batcher.submit(item, 1) for item in range(5))), 5)
         assert not large.done()
         gate.set()
         await large
@@ -148,7 +149,7 @@ def test_an_item_ahead_whose_caller_has_left_is_dropped() -> None:
         await asyncio.wait([caller])
         gate.set()
         assert await scheduler.call(str, 4) == "4"
-        assert scheduler.idle
+        assert scheduler.is_idle
         scheduler.close()
 
     asyncio.run(go())
@@ -162,7 +163,7 @@ def test_a_lane_off_the_loop_never_runs_on_it() -> None:
         threads.append(threading.current_thread().name)
         return [str(item) for item in items]
 
-    lane = Lane(Scheduler(1), work, 8, on_loop=False)
+    batcher = Batcher(Scheduler(1), work, 8, allow_inline=False)
     for _ in range(3):
-        assert in_lane(lane, 1) == ["1"]
+        assert submit_all(batcher, 1) == ["1"]
     assert all(thread.startswith("run") for thread in threads)

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from starlette.testclient import TestClient
 
-from service.inference.engine import Inference, Result, Samples
+from service.inference.engine import Inference, Result
+from service.inference.inputs import Batch
 from service.inference.options import Options
 from service.inference.scheduler import Scheduler
 from service.model.manifest import Operation
@@ -22,8 +23,8 @@ def test_callers_that_are_joined_get_what_they_would_get_alone(models: Path) -> 
     batches = [np.random.default_rng(n).integers(0, 256, (n, 28, 28, 1), dtype=np.uint8) for n in (1, 3, 2)]
 
     async def go(operation: Operation) -> list[Result]:
-        inference = Inference(Scheduler(2), 10_000, 100, 64)
-        return await asyncio.gather(*(inference.run(model, operation, Samples(b), Options()) for b in batches))
+        inference = Inference(Scheduler(2), 64)
+        return await asyncio.gather(*(inference.run(model, operation, Batch(b), Options()) for b in batches))
 
     for batch, result in zip(batches, asyncio.run(go("encode")), strict=True):
         np.testing.assert_array_equal(result.samples, model.encode(batch))

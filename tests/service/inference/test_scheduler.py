@@ -51,12 +51,12 @@ def test_a_failing_item_fails_its_own_caller_only() -> None:
 def test_the_scheduler_knows_when_it_is_idle() -> None:
     async def go() -> None:
         scheduler = Scheduler(2)
-        seen = [scheduler.idle]
+        seen = [scheduler.is_idle]
         task = asyncio.create_task(scheduler.call(time.sleep, 0.01))
         await asyncio.sleep(0)
-        seen.append(scheduler.idle)
+        seen.append(scheduler.is_idle)
         await task
-        seen.append(scheduler.idle)
+        seen.append(scheduler.is_idle)
         assert seen == [True, False, True]
         scheduler.close()
 

@@ -140,14 +140,14 @@ def test_the_running_service_swaps_versions_and_tells(signal_models: Path) -> No
         until(lambda: client.post("/v1/models/signal/versions/2/encode", json=ROW).status_code == 404)
 
 
-def test_retired_models_leave_no_lane_behind(signal_models: Path) -> None:
+def test_retired_models_leave_no_batcher_behind(signal_models: Path) -> None:
     write_signal(signal_models, 2, times=3)
     with TestClient(create_app(Settings(models=signal_models, watch=0.05))) as client:
         assert client.post("/v1/models/signal/encode", json=ROW).json()["version"] == 2
         inference = client.app.state.inference  # type: ignore[attr-defined]
-        assert {model.manifest.version for model, _ in inference._lanes} == {2}
+        assert {model.manifest.version for model, _ in inference._batchers} == {2}
         shutil.rmtree(signal_models / "signal" / "2")
-        until(lambda: not inference._lanes)
+        until(lambda: not inference._batchers)
 
 
 def test_a_provider_that_is_required_refuses_a_live_package_and_the_old_one_goes_on(signal_models: Path) -> None:

@@ -369,7 +369,7 @@ def test_addresses_that_are_not_there_are_told_in_the_protocols_words(client: Te
 def test_a_full_house_and_an_empty_one_are_told_in_the_protocols_words(models: Path, tmp_path: Path) -> None:
     with TestClient(create_app(Settings(models=models, max_requests=1))) as client:
         with client.app.state.admission.enter() as permit:  # type: ignore[attr-defined]
-            permit.take()
+            permit.occupy()
             response = infer(client, question(ONE))
         refused(response, 429, "1 requests are inside")
         assert response.headers["retry-after"] == "1"

@@ -1,0 +1,226 @@
+"""Preprocessing: a payload decoded and checked, as the model takes it.
+
+Payload -> headers -> pixels reserved -> decode -> Batch [N,...] of the model's own shape | Images of any size
+"""
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from service.codecs import arrays, images
+from service.codecs.images import Header
+from service.errors import InvalidInput, TooLarge
+from service.imaging.picture import Picture, flatten_to_uint8
+from service.imaging.resize import Fit, resize
+from service.inference import cost, tiled
+from service.inference.admission import Permit
+from service.inference.operations import OPERATIONS
+from service.inference.options import Options
+from service.inference.payload import Payload, PayloadPart
+from service.inference.scheduler import Scheduler
+from service.model.graph import Port
+from service.model.manifest import Operation
+from service.model.runtime import Array, Model
+
+_Source = tuple[PayloadPart, Header | None]  # a part, and the header that was read from it if it is an image
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples [N,...] as the model's port takes them."""
+
+    samples: Array
+
+    @property
+    def count(self) -> int:
+        return len(self.samples)
+
+    @property
+    def is_uniform(self) -> bool:
+        return True
+
+
+@dataclass(frozen=True)
+class Images:
+    """Pictures of any size, depth and colour, to be denoised as they are."""
+
+    pictures: tuple[Picture, ...]
+
+    @property
+    def count(self) -> int:
+        return len(self.pictures)
+
+    @property
+    def is_uniform(self) -> bool:
+        """Whether one array holds them all."""
+        return len({(picture.pixels.shape, picture.pixels.dtype) for picture in self.pictures}) == 1
+
+
+class Preprocessor:
+    """Decodes payloads within limits.
+
+    Args:
+        scheduler: where images are decoded.
+        max_pixels: of one image.
+        max_batch: samples of one request.
+        max_side: pixels along a side of one image.
+    """
+
+    def __init__(self, scheduler: Scheduler, max_pixels: int, max_batch: int, max_side: int = images.MAX_SIDE) -> None:
+        self._scheduler = scheduler
+        self._max_pixels = max_pixels
+        self._max_batch = max_batch
+        self._max_side = max_side
+
+    async def prepare(
+        self, model: Model, operation: Operation, payload: Payload, options: Options, permit: Permit
+    ) -> Batch | Images:
+        """The model's input, decoded and checked; its pixels and numbers are reserved in `permit`.
+
+        Raises:
+            ServiceError: those of service.errors below 500.
+        """
+        port = model.input_port(operation)
+        _check_options(model, operation, port, options)
+        takes_pages = OPERATIONS[operation].takes_pages(model)
+        for part in payload.parts:
+            if not isinstance(part.data, bytes):
+                permit.reserve_pixels(part.data.size)
+        image_parts = payload.images
+        headers: list[Header] = []
+        if image_parts:
+            max_pages = self._max_batch if takes_pages and len(payload.parts) == 1 else 1
+            headers = await self._inspect(image_parts, permit, max_pages)
+        if takes_pages:
+            inputs: Batch | Images = Images(await self._decode_pictures(port, payload, headers))
+        else:
+            inputs = Batch(await self._decode_samples(model, port, payload, headers, options.fit))
+            model.check(operation, inputs.samples)
+        if inputs.count > self._max_batch:
+            raise TooLarge(
+                f"the batch holds {inputs.count} samples; the limit is {self._max_batch}", limit=self._max_batch
+            )
+        return inputs
+
+    async def _inspect(self, parts: tuple[PayloadPart, ...], permit: Permit, max_pages: int) -> list[Header]:
+        def inspect(part: PayloadPart) -> Header:
+            return images.inspect(_bytes(part), self._max_pixels, part.label, max_pages, self._max_side)
+
+        size = sum([len(part.data) for part in parts])
+        headers = await self._scheduler.run(inspect, parts, size * cost.IMAGE_BYTE)
+        for header in headers:
+            permit.reserve_pixels(header.pixels)
+        return headers
+
+    async def _decode_pictures(self, port: Port, payload: Payload, headers: list[Header]) -> tuple[Picture, ...]:
+        decode = partial(_pictures, channels=tiled.channels(port))
+        groups = await self._scheduler.run(decode, _sources(payload, headers), _decoding_cost(payload, headers))
+        decoded = tuple(picture for group in groups for picture in group)
+        if len(groups) > 1:
+            _check_same_shape({picture.pixels.shape[:2] for picture in decoded})
+        return decoded
+
+    async def _decode_samples(
+        self, model: Model, port: Port, payload: Payload, headers: list[Header], mode: Fit | None
+    ) -> Array:
+        decode = partial(_samples, port=port, mode=mode, model_name=model.manifest.name)
+        batches = await self._scheduler.run(decode, _sources(payload, headers), _decoding_cost(payload, headers))
+        if len(batches) == 1:
+            return batches[0]
+        _check_same_shape({batch.shape[1:] for batch in batches})
+        return np.concatenate(batches)
+
+
+def _check_options(model: Model, operation: Operation, port: Port, options: Options) -> None:
+    if options.fit is not None and (port.name != "image" or isinstance(port.shape[1], str)):
+        raise InvalidInput(f"fit is for models of one image size; {model.manifest.name} {operation} takes any")
+    if options.dpi is not None:
+        raise InvalidInput("dpi is for PDFs; a picture is taken with the pixels that it has")
+    if options.false_alarm_rate is not None:
+        model.unusual_above(options.false_alarm_rate)  # raises if the model cannot tell so small a rate
+
+
+def _decoding_cost(payload: Payload, headers: list[Header]) -> int:
+    numbers = 0
+    for data, _ in payload.parts:
+        if not isinstance(data, bytes):
+            numbers += data.size
+    return numbers * cost.NUMBER + sum([header.pixels for header in headers]) * cost.PIXEL
+
+
+def _sources(payload: Payload, headers: list[Header]) -> list[_Source]:
+    if not headers:
+        return [(part, None) for part in payload.parts]
+    remaining = iter(headers)
+    return [(part, next(remaining) if isinstance(part.data, bytes) else None) for part in payload.parts]
+
+
+def _pictures(source: _Source, channels: int) -> list[Picture]:
+    """One part -> its pictures as they are; images of an array have the model's channels."""
+    part, header = source
+    if header is not None:
+        return images.decode(_bytes(part), header, part.label)
+    batch = _as_images(_array(part), channels, part.label)
+    if batch.size == 0:
+        raise InvalidInput(f"the batch is empty (shape {list(batch.shape)}); at least one sample is needed")
+    return [Picture(image) for image in batch]
+
+
+def _samples(source: _Source, port: Port, mode: Fit | None, model_name: str) -> Array:
+    """One part -> [n,...] as the port takes it, at least one sample."""
+    part, header = source
+    if port.name != "image":
+        numbers = arrays.to_float32(_array(part), part.label)
+        return numbers[None] if numbers.ndim == len(port.shape) - 1 else numbers
+    channels = tiled.channels(port)
+    if header is not None:
+        (picture,) = images.decode(_bytes(part), header, part.label)
+        pixels: Array = flatten_to_uint8(picture.pixels, channels)[None]
+    else:
+        pixels = _as_images(_array(part), channels, part.label)
+    height, width = port.shape[1:3]
+    if isinstance(height, str) or isinstance(width, str) or pixels.shape[1:3] == (height, width) or not pixels.size:
+        return pixels
+    if mode is None:
+        raise InvalidInput(
+            f"{part.label} is {pixels.shape[2]}x{pixels.shape[1]}, {model_name} takes {width}x{height}; "
+            "add ?fit=contain, ?fit=cover or ?fit=stretch to have it resized",
+            width=width,
+            height=height,
+        )
+    return np.stack([resize(image, height, width, mode) for image in pixels])
+
+
+def _as_images(array: Array, channels: int, label: str) -> Array:
+    """[H,W], [H,W,C], [N,H,W] (grey) or [N,H,W,C] -> uint8 [N,H,W,C]."""
+    if array.dtype != np.uint8:
+        raise InvalidInput(f"{label} has dtype {array.dtype}; pixels are uint8, 0 to 255")
+    if array.ndim == 2 and channels == 1:
+        return array[None, :, :, None]
+    if array.ndim == 3 and array.shape[2] == channels:
+        return array[None]
+    if array.ndim == 3 and channels == 1:
+        return array[:, :, :, None]
+    if array.ndim == 4 and array.shape[3] == channels:
+        return array
+    shapes = "[H,W], [N,H,W] or [N,H,W,1]" if channels == 1 else "[H,W,3] or [N,H,W,3]"
+    raise InvalidInput(f"{label} has shape {list(array.shape)}; images are {shapes}")
+
+
+def _check_same_shape(shapes: set[tuple[int, ...]]) -> None:
+    if len(shapes) > 1:
+        examples = " and ".join(sorted(str(list(shape)) for shape in shapes)[:3])
+        raise InvalidInput(f"the samples of one request must have one shape; there are {examples}")
+
+
+def _bytes(part: PayloadPart) -> bytes:
+    if not isinstance(part.data, bytes):
+        raise TypeError("This is a bug: only images have headers")
+    return part.data
+
+
+def _array(part: PayloadPart) -> Array:
+    if isinstance(part.data, bytes):
+        raise TypeError("This is a bug: images are for image ports")
+    return part.data
