@@ -34,10 +34,10 @@ def main(arguments: list[str] | None = None) -> int:
         elif given[:1] == ["classify"]:
             _classify(_classify_parser().parse_args(given[1:]))
         else:
-            with distributed.joined():
+            with distributed.process_group():
                 _train(_parser().parse_args(given))
     except (TrainingError, PackageError) as error:
-        if distributed.is_first() or not isinstance(error, RecipeError):
+        if distributed.is_main_process() or not isinstance(error, RecipeError):
             print(f"autoencoder-train: {error}", file=sys.stderr)
         return 2
     except OSError as error:  # of a disk or a pipe, where nobody had more to say
@@ -57,17 +57,17 @@ def _train(asked: argparse.Namespace) -> None:
         return
     chosen = _recipe(asked)
     out = Path(asked.out or Path("models") / chosen.name)
-    chosen = recipe.changed(chosen, {"name": out.name})
-    distributed.check(chosen)
+    chosen = recipe.with_changes(chosen, {"name": out.name})
+    distributed.check_batch_sizes(chosen)
     device = _device(asked.device)
-    if asked.fresh and distributed.is_first():
+    if asked.fresh and distributed.is_main_process():
         for checkpoint in (Path(asked.runs) / out.name).rglob("*.pt"):
             checkpoint.unlink()
     _report(_run(chosen, out, Path(asked.runs), device))
 
 
 def _classify(asked: argparse.Namespace) -> None:
-    distributed.refuse("classify")
+    distributed.refuse_torchrun("classify")
     chosen = recipe.load(asked.recipe, dict(_assignment(text) for text in asked.set))
     train_classifier.main(asked, chosen, _device(asked.device))
 
@@ -75,10 +75,10 @@ def _classify(asked: argparse.Namespace) -> None:
 def _run(chosen: Recipe, out: Path, runs: Path, device: torch.device) -> Path:
     """Load the recipe's data, train; the directory of the new package."""
     if isinstance(chosen.architecture, Unet):
-        with distributed.first_before_others():
+        with distributed.main_process_first():
             pairs = patches.load(chosen)
         return train_denoiser.run(chosen, pairs, out, runs, device)
-    with distributed.first_before_others():
+    with distributed.main_process_first():
         data = datasets.load(chosen.data)
     return train_autoencoder.run(chosen, data, out, runs, device)
 
@@ -150,7 +150,7 @@ def _device(name: str | None) -> torch.device:
     """The device by name, else the GPU if there is one."""
     try:
         name = name or ("cuda" if torch.cuda.is_available() else "cpu")
-        device = torch.device(distributed.gpu() if name == "cuda" else name)
+        device = torch.device(distributed.local_gpu() if name == "cuda" else name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:  # torch's own words for an unknown or absent device
         raise RecipeError(f"device {name} is not here: {str(error).splitlines()[0]}") from error
@@ -169,7 +169,7 @@ def _assignment(text: str) -> tuple[str, Any]:
 
 
 def _list() -> None:
-    for name in recipe.shipped():
+    for name in recipe.builtin_recipes():
         print(f"{name:24}{recipe.load(name).description}")
 
 

@@ -95,7 +95,7 @@ def row(opened: Package) -> Row:
         latent,
         facts.evaluation[METRIC].value,
         pca_curve([opened]).get(latent),
-        costs.of([opened.graphs["encoder"], opened.graphs["decoder"]]),
+        costs.count_costs([opened.graphs["encoder"], opened.graphs["decoder"]]),
     )
 
 

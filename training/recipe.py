@@ -280,7 +280,7 @@ class Recipe(_Section):
         return hashlib.sha256(decisive.encode()).hexdigest()
 
 
-def shipped() -> dict[str, Path]:
+def builtin_recipes() -> dict[str, Path]:
     """The recipes of the published models: name -> file."""
     folder = Path(str(resources.files("training"))) / "recipes"
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
@@ -295,9 +295,9 @@ def load(source: str, changes: Mapping[str, Any] | None = None) -> Recipe:
     Raises:
         RecipeError: no such file or name, not TOML, an unknown key, a value out of range.
     """
-    path = shipped().get(source, Path(source))
+    path = builtin_recipes().get(source, Path(source))
     if not path.is_file():
-        raise RecipeError(f"no recipe {source!r}: give a .toml file, or one of {', '.join(shipped())}")
+        raise RecipeError(f"no recipe {source!r}: give a .toml file, or one of {', '.join(builtin_recipes())}")
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -317,7 +317,7 @@ def build(document: dict[str, Any], changes: Mapping[str, Any], where: str) -> R
         raise RecipeError(f"{where}: {key}: {first['msg']}") from invalid
 
 
-def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+def with_changes(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     """The recipe with dotted keys set to other values; a value of "none" removes the key."""
     return build(recipe.model_dump(mode="json", exclude_none=True), changes, recipe.name)
 

@@ -24,7 +24,7 @@ from training.engine.pretraining import pretrain
 from training.evaluation import autoencoders, figures, pca
 from training.export import card, float16, provenance
 from training.export import package as export
-from training.recipe import Recipe, changed
+from training.recipe import Recipe, with_changes
 
 
 @dataclass
@@ -63,14 +63,16 @@ def train(recipe: Recipe, data: Dataset, folder: Path, device: torch.device) -> 
         clean = autoencoder.scaling(batch)
         if augment is not None:
             clean = augment(clean, progress, generator).contiguous(memory_format=torch.channels_last)
-        corrupted, marked = corrupt.marked(clean, generator)
+        corrupted, marked = corrupt.corrupt_with_mask(clean, generator)
         output = module(corrupted).float()
         return (
             _emphasised(error(output, clean, reduction="none"), marked, emphasis) if emphasis else error(output, clean)
         )
 
     held_out = autoencoder.scaling(validation)
-    held_out_noisy, held_out_marked = corrupt.marked(held_out, torch.Generator(device).manual_seed(recipe.seed))
+    held_out_noisy, held_out_marked = corrupt.corrupt_with_mask(
+        held_out, torch.Generator(device).manual_seed(recipe.seed)
+    )
 
     def validate(module: nn.Module) -> float:
         with autocast(device, "fp32"):
@@ -86,7 +88,9 @@ def train(recipe: Recipe, data: Dataset, folder: Path, device: torch.device) -> 
         generator=generator, file=folder / "checkpoint.pt", fingerprint=fingerprint, title=recipe.name,
     )  # fmt: skip
     if recipe.weights == "float16":
-        float16.rounded(autoencoder)  # before anything is measured: numbers are those of the weights that are served
+        float16.round_to_float16(
+            autoencoder
+        )  # before anything is measured: numbers are those of the weights that are served
     return Trained(autoencoder.cpu().eval(), history, layers)
 
 
@@ -110,14 +114,14 @@ def run(recipe: Recipe, data: Dataset, out: Path, runs: Path, device: torch.devi
     trained = train(recipe, data, folder, device)
     ablations = {
         ablation.name: train(
-            changed(recipe, {**ablation.set, "name": f"{recipe.name}-ablation"}),
+            with_changes(recipe, {**ablation.set, "name": f"{recipe.name}-ablation"}),
             data,
             folder / _slug(ablation.name),
             device,
         )
         for ablation in recipe.ablation
     }
-    distributed.leave_to_first()
+    distributed.exit_unless_main()
     components = pca.fit(data.train, autoencoders.latent_size(trained.autoencoder, data))
     metrics = dict(autoencoders.measure(trained.autoencoder, data, recipe.corruption, components))
     for ablation, other in ablations.items():
@@ -129,8 +133,8 @@ def run(recipe: Recipe, data: Dataset, out: Path, runs: Path, device: torch.devi
     errors = export.held_out_errors(trained.autoencoder, data)
     pca_error = None if components is None else pca.curve(components, data.test)
     facts = export.manifest(
-        name, version, recipe.kind, recipe.description, onnx_graphs, provenance.of(recipe, data), metrics, errors,
-        pca_error,
+        name, version, recipe.kind, recipe.description, onnx_graphs, provenance.training_facts(recipe, data), metrics,
+        errors, pca_error,
     )  # fmt: skip
     _, parity = export.open_checked(trained.autoencoder, data, facts, onnx_graphs)
     unit = "grey levels" if data.modality == "image" else "(absolute)"

@@ -35,7 +35,7 @@ from training.architectures.classifier import Classifier
 from training.data import labels
 from training.data.labels import Labelled
 from training.engine import checkpoint
-from training.engine.loop import History, fit, steps_of_epoch
+from training.engine.loop import History, count_steps, fit
 from training.errors import DataError, RecipeError
 from training.evaluation import autoencoders, figures
 from training.export import package as export
@@ -79,7 +79,7 @@ def main(asked: argparse.Namespace, recipe: Recipe, device: torch.device) -> Non
     outcomes: list[Outcome] = []
     best: tuple[float, Classifier] | None = None
     for each, start, seed in itertools.product(plan.labels or (0,), plan.starts, range(plan.seeds)):
-        trained, outcome = one(
+        trained, outcome = fit_one(
             recipe, plan, data, autoencoder, start, each, seed, folder, fingerprint, device, test=not asked.tune
         )
         outcomes.append(outcome)
@@ -101,7 +101,7 @@ def main(asked: argparse.Namespace, recipe: Recipe, device: torch.device) -> Non
         )
 
 
-def one(
+def fit_one(
     recipe: Recipe, plan: Classification, data: Labelled, autoencoder: Autoencoder, start: Start, each: int,
     seed: int, folder: Path, fingerprint: str, device: torch.device, *, test: bool,
 ) -> tuple[Classifier, Outcome]:  # fmt: skip
@@ -167,7 +167,7 @@ def fit_classifier(
         tie = float(F.cross_entropy(scores, truth))
         return wrong + tie / (1 + tie) / (10 * len(truth))
 
-    steps = steps_of_epoch(len(samples), plan.optimization.batch_size)
+    steps = count_steps(len(samples), plan.optimization.batch_size)
     epochs = max(plan.optimization.epochs, math.ceil(plan.steps / steps))
     optimization = plan.optimization.model_copy(update={"epochs": epochs})
     return fit(

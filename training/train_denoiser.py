@@ -45,7 +45,7 @@ class Trained:
     history: History
 
 
-class Views:
+class RandomCrops:
     """(patches uint8 [B,P,P,C or 2C], generator) -> (clean, noisy) float [B,C,p,p]: crops, turned, with noise."""
 
     def __init__(self, recipe: Recipe, *, paired: bool) -> None:
@@ -70,7 +70,7 @@ class Views:
         else:
             clean = self._some_grey(pixels, generator)
             noisy = self._as_files(self.corrupt(clean, generator), clean, generator)
-        unharmed = self._drawn(len(batch), self.augmentation.clean, pixels, generator)
+        unharmed = self._random_mask(len(batch), self.augmentation.clean, pixels, generator)
         noisy = torch.where(unharmed, clean, noisy)
         return tuple(part.contiguous(memory_format=torch.channels_last) for part in (clean, noisy))  # type: ignore[return-value]
 
@@ -79,17 +79,17 @@ class Views:
         if clean.shape[1] == 3:
             grey = (clean[:, :1] == clean).all(dim=(1, 2, 3), keepdim=True)
             noisy = torch.where(grey, noisy[:, :1], noisy)
-        files = self._drawn(len(noisy), 0.5, noisy, generator)
+        files = self._random_mask(len(noisy), 0.5, noisy, generator)
         return torch.where(files, (noisy.clamp(0, 1) * 255).round() / 255, noisy)
 
     def _some_grey(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
         if not self.augmentation.grey:
             return pixels
-        chosen = self._drawn(len(pixels), self.augmentation.grey, pixels, generator)
+        chosen = self._random_mask(len(pixels), self.augmentation.grey, pixels, generator)
         return torch.where(chosen, pixels.mean(1, keepdim=True), pixels)
 
     @staticmethod
-    def _drawn(count: int, share: float, pixels: Tensor, generator: torch.Generator) -> Tensor:
+    def _random_mask(count: int, share: float, pixels: Tensor, generator: torch.Generator) -> Tensor:
         return torch.rand(count, 1, 1, 1, generator=generator, device=pixels.device) < share
 
 
@@ -97,7 +97,7 @@ def train(recipe: Recipe, data: Patches, folder: Path, device: torch.device) -> 
     """Fit the recipe's denoiser; checkpoints lie in `folder`, and a run that was killed goes on from them."""
     denoiser = build(recipe).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     generator = torch.Generator(device).manual_seed(recipe.seed)
-    views = Views(recipe, paired=data.paired)
+    views = RandomCrops(recipe, paired=data.paired)
     measure = LOSSES[recipe.optimization.loss]
 
     def objective(module: nn.Module, batch: Tensor, _: float, generator: torch.Generator) -> Tensor:
@@ -165,16 +165,18 @@ def run(recipe: Recipe, data: Patches, out: Path, runs: Path, device: torch.devi
     """
     models, name = out.parent, out.name
     trained = train(recipe, data, runs / name, device)
-    distributed.leave_to_first()
+    distributed.exit_unless_main()
     denoiser = trained.denoiser
     graph: dict[Role, bytes] = {"denoiser": export.denoiser(denoiser)}
-    eight_bits = _quantized(recipe, data, graph["denoiser"])
+    eight_bits = _quantize(recipe, data, graph["denoiser"])
     if eight_bits is not None:
         graph["denoiser-int8"] = eight_bits
-    metrics = dict(denoisers.measure(denoiser, data, None if eight_bits is None else quantization.served(eight_bits)))
+    metrics = dict(
+        denoisers.measure(denoiser, data, None if eight_bits is None else quantization.onnx_denoiser(eight_bits))
+    )
     version = package.next_version(models, name)
     facts = export.denoiser_manifest(
-        name, version, recipe.description, graph, provenance.of(recipe, data), metrics, denoiser.halo
+        name, version, recipe.description, graph, provenance.training_facts(recipe, data), metrics, denoiser.halo
     )
     sentence = _parity(denoiser, data, facts, graph)
     drawn = draw(trained, data)
@@ -183,13 +185,13 @@ def run(recipe: Recipe, data: Patches, out: Path, runs: Path, device: torch.devi
     return export.write(models, facts, graph, files)
 
 
-def _quantized(recipe: Recipe, data: Patches, graph: bytes) -> bytes | None:
+def _quantize(recipe: Recipe, data: Patches, graph: bytes) -> bytes | None:
     """The graph in eight-bit whole numbers, if the recipe asks for one and it loses as little as allowed."""
     if recipe.quantization is None:
         return None
     generator = torch.Generator().manual_seed(recipe.seed)
     order = torch.randperm(len(data.train), generator=generator)[: recipe.quantization.calibration]
-    _, noisy = Views(recipe, paired=data.paired)(torch.from_numpy(data.train[order.numpy()]), generator)
+    _, noisy = RandomCrops(recipe, paired=data.paired)(torch.from_numpy(data.train[order.numpy()]), generator)
     calibration = [_eight_bits(image) for image in noisy.permute(0, 2, 3, 1).numpy()]
     held_out = [
         (_eight_bits(_middle(noisy)), _middle(image.clean))
@@ -198,11 +200,11 @@ def _quantized(recipe: Recipe, data: Patches, graph: bytes) -> bytes | None:
     ]
 
     def error(candidate: bytes) -> float:
-        served = quantization.served(candidate)
+        served = quantization.onnx_denoiser(candidate)
         return -float(np.mean([denoisers.psnr(denoisers.mse(served(noisy), clean)) for noisy, clean in held_out]))
 
     asked = recipe.quantization
-    found = quantization.quantized(graph, calibration, error, error(graph) + asked.loss, asked.percentiles)
+    found = quantization.quantize(graph, calibration, error, error(graph) + asked.loss, asked.percentiles)
     if found is None:
         print(f"{recipe.name}: not quantised, it would lose more than {recipe.quantization.loss} dB", file=sys.stderr)  # noqa: T201
     return found

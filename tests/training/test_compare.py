@@ -128,6 +128,6 @@ def test_multiply_adds_are_those_that_torch_counts(architecture: Dense | Convolu
     graphs = export.graphs(autoencoder, images).values()
     with FlopCounterMode(display=False) as counted, torch.no_grad():
         autoencoder.decode(autoencoder.encode(torch.from_numpy(images[:1])))
-    cost = costs.of(graphs)
+    cost = costs.count_costs(graphs)
     assert cost.multiply_adds == counted.get_total_flops() // 2
     assert cost.bytes == sum(map(len, graphs))

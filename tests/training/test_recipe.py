@@ -8,7 +8,7 @@ from training.errors import RecipeError
 
 
 def test_every_shipped_recipe_is_valid_and_says_in_its_header_how_to_run_it() -> None:
-    shipped = recipe.shipped()
+    shipped = recipe.builtin_recipes()
     assert {"cats-undercomplete", "cats-stacked", "cats-convolutional", "cats-denoising"} <= set(shipped)
     for name, path in shipped.items():
         assert recipe.load(name).name == name
@@ -20,7 +20,7 @@ def test_every_shipped_recipe_is_valid_and_says_in_its_header_how_to_run_it() ->
 
 def test_a_file_is_read_like_a_shipped_recipe(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
-    path.write_text(recipe.shipped()["cats-undercomplete"].read_text())
+    path.write_text(recipe.builtin_recipes()["cats-undercomplete"].read_text())
     assert recipe.load(str(path)) == recipe.load("cats-undercomplete")
 
 
@@ -32,14 +32,14 @@ def test_a_dotted_change_replaces_one_line() -> None:
 
 def test_the_digest_ignores_words_that_decide_no_weights() -> None:
     plain = recipe.build(small_recipe("x"), {}, "x")
-    assert plain.digest == recipe.changed(plain, {"description": "Other words.", "notes": "More."}).digest
-    assert plain.digest != recipe.changed(plain, {"seed": 1}).digest
+    assert plain.digest == recipe.with_changes(plain, {"description": "Other words.", "notes": "More."}).digest
+    assert plain.digest != recipe.with_changes(plain, {"seed": 1}).digest
 
 
 def test_none_removes_a_key() -> None:
     spatial = {"type": "convolutional", "latent_channels": 4}
     base = recipe.build(small_recipe("x", architecture=spatial), {}, "x")
-    flat = recipe.changed(base, {"architecture.latent_dim": 8, "architecture.latent_channels": "none"})
+    flat = recipe.with_changes(base, {"architecture.latent_dim": 8, "architecture.latent_channels": "none"})
     assert isinstance(flat.architecture, recipe.Convolutional)
     assert flat.architecture.latent_dim == 8
 

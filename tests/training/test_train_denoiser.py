@@ -24,7 +24,7 @@ from training.export import package as export
 from training.export import quantization
 from training.recipe import Recipe
 from training.synthetic_pages import fonts
-from training.train_denoiser import Views
+from training.train_denoiser import RandomCrops
 
 
 def letters(count: int, height: int = 48, width: int = 56) -> np.ndarray:
@@ -184,7 +184,7 @@ def test_views_crop_clean_and_noisy_alike() -> None:
     position = np.arange(40 * 40, dtype=np.uint32).reshape(40, 40)
     sample = np.stack([position % 251, position % 251], -1).astype(np.uint8)
     asked = made("x", {"data.patch": 40, "augmentation": {"flip": True, "quarter_turns": True}})
-    views = Views(asked, paired=True)
+    views = RandomCrops(asked, paired=True)
     generator = torch.Generator().manual_seed(0)
     clean, noisy = views(torch.from_numpy(np.stack([sample] * 8)), generator)
     assert clean.shape == (8, 1, 32, 32)
@@ -200,7 +200,7 @@ def test_some_views_are_given_clean_and_some_grey() -> None:
         {"augmentation": {"clean": 0.25, "grey": 0.5}, "architecture.channels": 3},
         corruption=[{"kind": "gaussian", "level": [0.1, 0.1]}],
     )
-    clean, noisy = Views(asked, paired=False)(batch, torch.Generator().manual_seed(0))
+    clean, noisy = RandomCrops(asked, paired=False)(batch, torch.Generator().manual_seed(0))
     same = (clean == noisy).flatten(1).all(1)
     grey = (clean[:, :1] == clean).flatten(1).all(1)
     assert same.float().mean().item() == pytest.approx(0.25, abs=0.1)
@@ -407,23 +407,23 @@ def test_a_denoiser_is_quantised_as_far_as_the_loss_allows() -> None:
     )
     graph = export.denoiser(train_denoiser.build(asked))
     images = [*dirty(letters(8, 64, 64))[..., None]]
-    exact = quantization.served(graph)
+    exact = quantization.onnx_denoiser(graph)
 
     def difference(candidate: bytes) -> float:
-        served = quantization.served(candidate)
+        served = quantization.onnx_denoiser(candidate)
         return float(np.mean([np.abs(served(image).astype(int) - exact(image)).mean() for image in images]))
 
-    free = quantization.quantized(graph, images, difference, 100.0)
+    free = quantization.quantize(graph, images, difference, 100.0)
     assert free is not None
     assert b"QuantizeLinear" in free
     assert len(free) < 0.8 * len(graph), "weights take a quarter, at this size the nodes take the rest"
     assert 0 < difference(free) < 2
-    strict = quantization.quantized(graph, images, difference, difference(free) * 0.7)
+    strict = quantization.quantize(graph, images, difference, difference(free) * 0.7)
     assert strict is not None
     assert difference(strict) <= difference(free) * 0.7
-    assert quantization.quantized(graph, images, difference, -1.0) is None
+    assert quantization.quantize(graph, images, difference, -1.0) is None
     odd = images[0][:37, :50]
-    assert quantization.served(free)(odd).shape == odd.shape
+    assert quantization.onnx_denoiser(free)(odd).shape == odd.shape
 
 
 def test_a_quantised_package_holds_both_graphs_and_the_numbers_of_both(pairs: Path, tmp_path: Path) -> None:

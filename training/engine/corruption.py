@@ -40,9 +40,9 @@ class Corruptor:
 
     def __call__(self, clean: Tensor, generator: torch.Generator) -> Tensor:
         """`clean` float [N,...] -> corrupted float [N,...]; draws only from `generator`."""
-        return self.marked(clean, generator)[0]
+        return self.corrupt_with_mask(clean, generator)[0]
 
-    def marked(self, clean: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def corrupt_with_mask(self, clean: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """As `__call__`, and bool [N,...]: which numbers were replaced or have noise on them."""
         if not self.corruptions:
             return clean, torch.zeros_like(clean, dtype=torch.bool)

@@ -33,7 +33,7 @@ PATIENCE = timedelta(days=1)  # the others wait while the first one makes data o
 
 
 @contextmanager
-def joined() -> Iterator[None]:
+def process_group() -> Iterator[None]:
     """Within, the processes that torchrun started know each other: by gloo on the CPU, by nccl between GPUs."""
     if not dist.is_torchelastic_launched():
         yield
@@ -45,17 +45,17 @@ def joined() -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def count() -> int:
+def world_size() -> int:
     """How many processes train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
-def is_first() -> bool:
+def is_main_process() -> bool:
     """Whether this process is the one that validates, writes and speaks."""
     return not dist.is_torchelastic_launched() or os.environ["RANK"] == "0"
 
 
-def gpu() -> str:
+def local_gpu() -> str:
     """This process's GPU of this machine; RecipeError if there are fewer GPUs than processes."""
     if not dist.is_initialized():
         return "cuda"
@@ -66,25 +66,25 @@ def gpu() -> str:
     return f"cuda:{os.environ['LOCAL_RANK']}"
 
 
-def refuse(what: str) -> None:
+def refuse_torchrun(what: str) -> None:
     """RecipeError under torchrun: `what` trains in one process."""
     if dist.is_torchelastic_launched():
         raise RecipeError(f"{what} trains in one process; run it without torchrun")
 
 
-def check(recipe: Recipe) -> None:
+def check_batch_sizes(recipe: Recipe) -> None:
     """RecipeError if a batch of the recipe cannot be shared out evenly."""
     plans = {"optimization": recipe.optimization, "pretraining": recipe.pretraining}
     for name, plan in plans.items():
-        if plan is not None and plan.batch_size % count():
+        if plan is not None and plan.batch_size % world_size():
             raise RecipeError(
-                f"{name}.batch_size is {plan.batch_size}, which {count()} processes cannot share evenly; "
+                f"{name}.batch_size is {plan.batch_size}, which {world_size()} processes cannot share evenly; "
                 f"choose another --nproc-per-node, or --set {name}.batch_size="
-                f"{plan.batch_size + -plan.batch_size % count()}"
+                f"{plan.batch_size + -plan.batch_size % world_size()}"
             )
 
 
-def from_first(value: T) -> T:
+def broadcast(value: T) -> T:
     """The first process's value, in all of them; who waits for it has waited for all that came before."""
     if not dist.is_initialized():
         return value
@@ -94,41 +94,41 @@ def from_first(value: T) -> T:
 
 
 @contextmanager
-def first_before_others() -> Iterator[None]:
+def main_process_first() -> Iterator[None]:
     """The first process does it alone, then all others do: what it downloads or makes is there for them.
 
     If it fails, it says why, and the others end with its exit code.
     """
-    if is_first():
+    if is_main_process():
         try:
             yield
         except BaseException:
-            from_first(value=False)
+            broadcast(value=False)
             raise
-        from_first(value=True)
-    elif from_first(value=False):
+        broadcast(value=True)
+    elif broadcast(value=False):
         yield
     else:
         raise SystemExit(2)
 
 
-def leave_to_first() -> None:
+def exit_unless_main() -> None:
     """What follows is for the first process alone: the others end here, with exit code 0."""
-    if not is_first():
+    if not is_main_process():
         raise SystemExit(0)
 
 
-def shared(module: nn.Module) -> nn.Module:
+def shard(module: nn.Module) -> nn.Module:
     """What a training step calls instead of `module`: the same weights, and each process computes its share."""
-    return Shared(module) if dist.is_initialized() else module
+    return ShardedModule(module) if dist.is_initialized() else module
 
 
-class Shared(nn.Module):
+class ShardedModule(nn.Module):
     """[B,...], the same in every process -> [B,...], the outputs for all of it, in training mode.
 
     Only this process's share carries gradients, so a loss of all outputs is the whole batch's, whatever its formula,
     and the whole batch's gradient is the sum over processes. DistributedDataParallel takes the mean: multiply the loss
-    by `count()`.
+    by `world_size()`.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -140,10 +140,10 @@ class Shared(nn.Module):
         self.parallel = DistributedDataParallel(twin)
 
     def forward(self, whole: Tensor) -> Tensor:
-        share = max(2, -(-len(whole) // count()))  # 2: batch norm cannot normalise one vector
+        share = max(2, -(-len(whole) // world_size()))  # 2: batch norm cannot normalise one vector
         mine = torch.arange(share, device=whole.device) + share * dist.get_rank()
         output = self.parallel(whole[mine.clamp(max=len(whole) - 1)])  # what is too many is cut off again
-        parts = [torch.empty(output.shape, dtype=output.dtype, device=output.device) for _ in range(count())]
+        parts = [torch.empty(output.shape, dtype=output.dtype, device=output.device) for _ in range(world_size())]
         dist.all_gather(parts, output.detach().contiguous())
         parts[dist.get_rank()] = output
         return torch.cat(parts)[: len(whole)]

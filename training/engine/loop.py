@@ -1,9 +1,11 @@
-"""The loop: fit a module to an objective; checkpoint, resume, stop early, stop loudly.
+"""The training loop: fits a module to an objective, with checkpoints, resuming, early stopping and a finite loss.
 
-batch -> objective(module, batch, progress, generator) -> loss -> backward -> step -> [running average]; per epoch:
-validation error -> best weights -> checkpoint. All randomness comes from one generator whose state is in the
-checkpoint, so a run killed at any moment and started again ends with the same weights (same machine, CPU). Under
-torchrun several processes share each batch (`processes.py`).
+batch -> objective(module, batch, progress, generator) -> loss -> backward -> step -> [running average]
+  -> after each epoch: validation error -> best weights -> checkpoint
+
+All randomness comes from one generator whose state is in the checkpoint, so a run killed at any moment and started
+again ends with the same weights (same machine, CPU). Under torchrun several processes share each batch
+(training.engine.distributed).
 """
 
 import copy
@@ -26,7 +28,7 @@ from training.recipe import Optimization
 
 Objective = Callable[[nn.Module, Tensor, float, torch.Generator], Tensor]
 """(module, samples [B,...] as stored, progress of the run 0..1, generator) -> scalar loss"""
-Validate = Callable[[nn.Module], float]
+Validation = Callable[[nn.Module], float]
 """(module in eval mode) -> validation error"""
 
 
@@ -43,8 +45,8 @@ def fit(
     module: nn.Module,
     train: Tensor,
     objective: Objective,
-    validate: Validate,
-    plan: Optimization,
+    validate: Validation,
+    optimization: Optimization,
     *,
     generator: torch.Generator,
     file: Path,
@@ -57,38 +59,39 @@ def fit(
         train: all training samples as stored, on the module's device: uint8 [N,H,W,C] or float32 [N,D].
         objective, validate: what is minimised, and what chooses the best epoch.
         generator: the only source of randomness, on the module's device.
-        file: the checkpoint, written after every epoch; if it is of this `fingerprint`, the run resumes from it.
-        title: stands before the progress bar.
+        file: the checkpoint, written after every epoch; if it has this `fingerprint`, the run resumes from it.
+        title: printed before the progress bar.
     Raises:
         NotFinite: the loss became NaN or infinite.
         DiskError: a checkpoint could not be written.
-        TrainingError: batches of one sample, and batch norm.
+        TrainingError: the batches hold one sample each and the module has batch norm.
     """
-    run = _Run(module, plan, generator)
-    steps = steps_of_epoch(len(train), plan.batch_size)
-    if min(plan.batch_size, len(train)) == 1 and any(isinstance(part, nn.BatchNorm1d) for part in module.modules()):
+    run = _Run(module, optimization, generator)
+    epochs, batch_size = optimization.epochs, optimization.batch_size
+    steps = count_steps(len(train), batch_size)
+    if min(batch_size, len(train)) == 1 and any(isinstance(layer, nn.BatchNorm1d) for layer in module.modules()):
         raise TrainingError(
-            f"{title}: batches of one sample (batch_size {plan.batch_size}, {len(train)} training samples) cannot be "
+            f"{title}: batches of one sample (batch_size {batch_size}, {len(train)} training samples) cannot be "
             "normalised; batch norm needs two or more, or architecture.batch_norm = false where that is a key"
         )
-    first = distributed.is_first()
-    state = distributed.from_first(checkpoint.load(file, fingerprint) if first else None)
+    is_main = distributed.is_main_process()
+    state = distributed.broadcast(checkpoint.load(file, fingerprint) if is_main else None)
     if state is not None:
         run.restore(state)
-        if run.epoch < plan.epochs and first:
-            print(f"{title}: resuming after epoch {run.epoch} of {plan.epochs}", file=sys.stderr)  # noqa: T201
-    quiet = None if first else True  # None: unless stderr is a terminal
-    bar = tqdm(total=plan.epochs * steps, initial=run.epoch * steps, desc=title, unit="step", disable=quiet)
+        if run.epoch < epochs and is_main:
+            print(f"{title}: resuming after epoch {run.epoch} of {epochs}", file=sys.stderr)  # noqa: T201
+    disable = None if is_main else True  # None: a bar only if stderr is a terminal
+    bar = tqdm(total=epochs * steps, initial=run.epoch * steps, desc=title, unit="step", disable=disable)
     last_line = time.monotonic()
     with bar:
-        while run.epoch < plan.epochs and not run.stopped:
+        while run.epoch < epochs and not run.has_stopped:
             module.train()
             total = torch.zeros((), device=train.device)
             order = torch.randperm(len(train), generator=generator, device=train.device)
-            for index, chosen in enumerate(_batches(order, plan.batch_size)):
-                progress = (run.epoch * steps + index) / (plan.epochs * steps)
-                loss = run.step(train[chosen], objective, progress)
-                total += loss * len(chosen)
+            for step, indices in enumerate(_split_batches(order, batch_size)):
+                progress = (run.epoch * steps + step) / (epochs * steps)
+                loss = run.step(train[indices], objective, progress)
+                total += loss * len(indices)
                 bar.update()
             mean = float(total) / len(train)
             if not math.isfinite(mean):
@@ -97,17 +100,17 @@ def fit(
                     f"lower optimization.learning_rate; the checkpoint of the epoch before is kept in {file}"
                 )
             run.close_epoch(mean, validate)
-            if not first:
+            if not is_main:
                 continue
             checkpoint.save(file, {"fingerprint": fingerprint, **run.state()})
             bar.set_postfix(loss=f"{mean:.5f}", val=f"{run.history.validation[-1]:.5f}")
-            if bar.disable and (time.monotonic() - last_line > 10 or run.epoch == plan.epochs):
+            if bar.disable and (time.monotonic() - last_line > 10 or run.epoch == epochs):
                 last_line = time.monotonic()
                 print(  # noqa: T201
-                    f"{title}: epoch {run.epoch}/{plan.epochs}  loss {mean:.5f}  val {run.history.validation[-1]:.5f}",
+                    f"{title}: epoch {run.epoch}/{epochs}  loss {mean:.5f}  val {run.history.validation[-1]:.5f}",
                     file=sys.stderr,
                 )
-    if run.stopped and first:
+    if run.has_stopped and is_main:
         print(  # noqa: T201
             f"{title}: stopped early after epoch {run.epoch}, epoch {run.history.best + 1} was the best",
             file=sys.stderr,
@@ -117,28 +120,28 @@ def fit(
     return run.history
 
 
-def steps_of_epoch(samples: int, batch_size: int) -> int:
-    """How many batches `fit` makes of so many samples."""
-    return len(_batches(torch.arange(samples), batch_size))
+def count_steps(samples: int, batch_size: int) -> int:
+    """The number of batches, and so of steps, that `fit` makes of `samples` training samples in one epoch."""
+    return len(_split_batches(torch.arange(samples), batch_size))
 
 
-def _batches(order: Tensor, size: int) -> list[Tensor]:
-    """`order` in parts of `size`; one sample left over goes with those before it, as batch norm needs two."""
-    parts = list(torch.split(order, size))
-    if size > 1 and len(parts) > 1 and len(parts[-1]) == 1:
-        parts[-2:] = [torch.cat(parts[-2:])]
-    return parts
+def _split_batches(order: Tensor, size: int) -> list[Tensor]:
+    """`order` int64 [N] in parts of `size`; a last part of one sample joins the part before: batch norm needs two."""
+    batches = list(torch.split(order, size))
+    if size > 1 and len(batches) > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches
 
 
 class _Run:
-    """What changes while fitting, and what a checkpoint must hold to go on exactly."""
+    """The state that changes while fitting; `state()` is what a checkpoint holds so that a run resumes exactly."""
 
-    def __init__(self, module: nn.Module, plan: Optimization, generator: torch.Generator) -> None:
-        self.module, self.plan, self.generator = module, plan, generator
-        self.shared = distributed.shared(module)
-        self.optimizers = _optimizers(module, plan)
+    def __init__(self, module: nn.Module, optimization: Optimization, generator: torch.Generator) -> None:
+        self.module, self.optimization, self.generator = module, optimization, generator
+        self.sharded = distributed.shard(module)
+        self.optimizers = _optimizers(module, optimization)
         self.rates = [group["lr"] for optimizer in self.optimizers for group in optimizer.param_groups]
-        self.average = copy.deepcopy(module) if plan.ema else None
+        self.average = copy.deepcopy(module) if optimization.ema else None
         self.best = copy.deepcopy(module.state_dict())
         self.history = History()
         self.steps = 0
@@ -149,22 +152,23 @@ class _Run:
         return len(self.history.loss)
 
     @property
-    def stopped(self) -> bool:
-        return bool(self.plan.patience) and self.epoch - 1 - self.history.best >= self.plan.patience
+    def has_stopped(self) -> bool:
+        """Whether `patience` epochs have passed without a better validation error."""
+        return bool(self.optimization.patience) and self.epoch - 1 - self.history.best >= self.optimization.patience
 
     def step(self, batch: Tensor, objective: Objective, progress: float) -> Tensor:
-        """One update; returns the loss, detached."""
-        share = learning_rate(self.plan, progress)
-        self.rate = self.plan.learning_rate * share
+        """One update of the weights; returns the loss, detached."""
+        factor = learning_rate_factor(self.optimization, progress)
+        self.rate = self.optimization.learning_rate * factor
         groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
         for group, rate in zip(groups, self.rates, strict=True):
-            group["lr"] = rate * share
-        with autocast(batch.device, self.plan.precision):
-            loss = objective(self.shared, batch, progress, self.generator)
+            group["lr"] = rate * factor
+        with autocast(batch.device, self.optimization.precision):
+            loss = objective(self.sharded, batch, progress, self.generator)
         self.module.zero_grad(set_to_none=True)
-        (loss * distributed.count()).backward()  # type: ignore[no-untyped-call]
-        if self.plan.clip:
-            nn.utils.clip_grad_norm_(self.module.parameters(), self.plan.clip)
+        (loss * distributed.world_size()).backward()  # type: ignore[no-untyped-call]
+        if self.optimization.clip:
+            nn.utils.clip_grad_norm_(self.module.parameters(), self.optimization.clip)
         for optimizer in self.optimizers:
             optimizer.step()
         self.steps += 1
@@ -172,23 +176,24 @@ class _Run:
             self._update_average(self.average)
         return loss.detach().float()
 
-    def close_epoch(self, loss: float, validate: Validate) -> None:
-        chosen = self.module if self.average is None else self.average
-        chosen.eval()
+    def close_epoch(self, loss: float, validate: Validation) -> None:
+        """Validate the module, or the running average if there is one; keep its weights if they are the best."""
+        candidate = self.module if self.average is None else self.average
+        candidate.eval()
         with torch.inference_mode():
-            error = distributed.from_first(validate(chosen) if distributed.is_first() else math.nan)
+            error = distributed.broadcast(validate(candidate) if distributed.is_main_process() else math.nan)
         self.history.loss.append(loss)
         self.history.validation.append(error)
         if self.history.best < 0 or error < self.history.validation[self.history.best]:
             self.history.best = self.epoch - 1
-            self.best = copy.deepcopy(chosen.state_dict())
+            self.best = copy.deepcopy(candidate.state_dict())
 
     @torch.no_grad()
     def _update_average(self, average: nn.Module) -> None:
-        decay = min(self.plan.ema, (1 + self.steps) / (10 + self.steps))  # short memory while weights still run
+        decay = min(self.optimization.ema, (1 + self.steps) / (10 + self.steps))  # short memory while weights move fast
         torch._foreach_lerp_(list(average.parameters()), list(self.module.parameters()), 1 - decay)
-        for mine, theirs in zip(average.buffers(), self.module.buffers(), strict=True):
-            mine.copy_(theirs)
+        for target, source in zip(average.buffers(), self.module.buffers(), strict=True):
+            target.copy_(source)
 
     def state(self) -> dict[str, object]:
         return {
@@ -203,8 +208,8 @@ class _Run:
 
     def restore(self, state: dict[str, object]) -> None:
         self.module.load_state_dict(state["module"])  # type: ignore[arg-type]
-        for optimizer, its in zip(self.optimizers, state["optimizers"], strict=True):  # type: ignore[call-overload]
-            optimizer.load_state_dict(its)
+        for optimizer, values in zip(self.optimizers, state["optimizers"], strict=True):  # type: ignore[call-overload]
+            optimizer.load_state_dict(values)
         if self.average is not None:
             self.average.load_state_dict(state["average"])  # type: ignore[arg-type]
         self.best = state["best"]  # type: ignore[assignment]
@@ -213,33 +218,34 @@ class _Run:
         self.history = History(**state["history"])  # type: ignore[arg-type]
 
 
-def _optimizers(module: nn.Module, plan: Optimization) -> list[torch.optim.Optimizer]:
-    """AdamW for all, or Muon for the matrices that stand between others, and AdamW for the rest.
+def _optimizers(module: nn.Module, optimization: Optimization) -> list[torch.optim.Optimizer]:
+    """AdamW for all parameters; with "muon", Muon for the hidden layers' matrices and AdamW for the rest.
 
     The first and the last layer and all biases are AdamW's, as Muon's authors advise.
     """
     parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
-    inner = [p for name, p in parameters.items() if p.dim() == 2 and not name.startswith(("first.", "last."))]
-    hidden = {id(p) for p in inner} if plan.optimizer == "muon" else set()
-    matrices = [p for p in parameters.values() if p.dim() > 1 and id(p) not in hidden]
-    others = [p for p in parameters.values() if p.dim() <= 1]
+    hidden = [p for name, p in parameters.items() if p.dim() == 2 and not name.startswith(("first.", "last."))]
+    muon_ids = {id(p) for p in hidden} if optimization.optimizer == "muon" else set()
+    weights = [p for p in parameters.values() if p.dim() > 1 and id(p) not in muon_ids]
+    biases = [p for p in parameters.values() if p.dim() <= 1]
     adamw = torch.optim.AdamW(
-        [{"params": matrices, "weight_decay": plan.weight_decay}, {"params": others, "weight_decay": 0.0}],
-        lr=plan.adamw_learning_rate if hidden else plan.learning_rate,
-        betas=(0.9, 0.99 if plan.schedule != "constant" else 0.999),
+        [{"params": weights, "weight_decay": optimization.weight_decay}, {"params": biases, "weight_decay": 0.0}],
+        lr=optimization.adamw_learning_rate if muon_ids else optimization.learning_rate,
+        betas=(0.9, 0.99 if optimization.schedule != "constant" else 0.999),
         fused=True,  # on two cores a step of three million weights takes 0.4 of the time
     )
-    if not hidden:
+    if not muon_ids:
         return [adamw]
-    return [Muon(inner, lr=plan.learning_rate, weight_decay=plan.weight_decay), adamw]
+    return [Muon(hidden, lr=optimization.learning_rate, weight_decay=optimization.weight_decay), adamw]
 
 
-def learning_rate(plan: Optimization, progress: float) -> float:
-    """The share of the rate at `progress` (0..1) of the run: linear warm-up, then 1, or half a cosine down to 0."""
-    rise = min(1.0, progress / plan.warmup + 1e-3) if plan.warmup else 1.0
-    fall = 0.5 + 0.5 * math.cos(math.pi * progress) if plan.schedule == "cosine" else 1.0
-    return rise * fall
+def learning_rate_factor(optimization: Optimization, progress: float) -> float:
+    """Factor (0..1) of the rate at `progress` (0..1) of the run: linear warm-up, then 1, or half a cosine to 0."""
+    warmup = min(1.0, progress / optimization.warmup + 1e-3) if optimization.warmup else 1.0
+    decay = 0.5 + 0.5 * math.cos(math.pi * progress) if optimization.schedule == "cosine" else 1.0
+    return warmup * decay
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """torch.autocast to bfloat16 on `device` where `precision` is "bf16"; disabled for "fp32"."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")

@@ -20,7 +20,7 @@ class Cost:
     multiply_adds: int
 
 
-def of(graphs: Iterable[bytes]) -> Cost:
+def count_costs(graphs: Iterable[bytes]) -> Cost:
     """The sum over ONNX graphs whose only dynamic axis is N; counted for N = 1."""
     each = [_graph(data) for data in graphs]
     return Cost(sum(c.parameters for c in each), sum(c.bytes for c in each), sum(c.multiply_adds for c in each))

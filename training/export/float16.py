@@ -18,7 +18,7 @@ SMALLEST = 1024  # numbers; smaller tensors stay as they are
 
 
 @torch.no_grad()
-def rounded(autoencoder: Autoencoder) -> None:
+def round_to_float16(autoencoder: Autoencoder) -> None:
     """Every large parameter (float32) of a dense autoencoder takes the nearest value that float16 has, in place.
 
     Batch norm is folded into the weights first, as the exporter would do it after rounding.
@@ -35,7 +35,7 @@ def rounded(autoencoder: Autoencoder) -> None:
             parameter.copy_(parameter.half().float())
 
 
-def stored(graph: bytes) -> bytes:
+def store_as_float16(graph: bytes) -> bytes:
     """The ONNX graph with its large float32 initializers as float16, each cast back; only those that lose nothing."""
     model = onnx.load_model_from_string(graph)
     casts = []

@@ -51,7 +51,7 @@ class _Decode(_Encode):
 def graphs(autoencoder: Autoencoder, train: np.ndarray, weights: Weights = "float32") -> dict[Role, bytes]:
     """ONNX bytes of encoder and decoder: the contract's port names, dynamic N, no traces of where they were made.
 
-    `weights` "float16" is for an autoencoder that half.rounded has been through.
+    `weights` "float16" is for an autoencoder that float16.round_to_float16 has changed.
     """
     autoencoder = autoencoder.cpu().eval()
     port = "image" if isinstance(autoencoder.scaling, PixelScaling) else "vector"
@@ -62,7 +62,11 @@ def graphs(autoencoder: Autoencoder, train: np.ndarray, weights: Weights = "floa
         "encoder": _export(_Encode(autoencoder), sample, port, "latent"),
         "decoder": _export(_Decode(autoencoder), latent, "latent", port),
     }
-    return {role: float16.stored(graph) for role, graph in exported.items()} if weights == "float16" else exported
+    return (
+        {role: float16.store_as_float16(graph) for role, graph in exported.items()}
+        if weights == "float16"
+        else exported
+    )
 
 
 class _Denoise(nn.Module):

@@ -31,7 +31,7 @@ class Splits(Protocol):
     def test(self) -> Sized: ...
 
 
-def of(recipe: Recipe, data: Splits) -> Training:
+def training_facts(recipe: Recipe, data: Splits) -> Training:
     return Training(
         recipe=recipe.name,
         recipe_sha256=recipe.digest,

@@ -33,7 +33,7 @@ STRIDE = 64  # a multiple of every stride
 MOST_IN_FLOATS = 0.5  # share of the convolutions; beyond it the graph is hardly faster
 
 
-def quantized(
+def quantize(
     graph: bytes,
     calibration: Sequence[Image],
     error: Callable[[bytes], float],
@@ -79,7 +79,7 @@ def quantized(
     return None
 
 
-def served(graph: bytes) -> Callable[[Image], Image]:
+def onnx_denoiser(graph: bytes) -> Callable[[Image], Image]:
     """uint8 [H,W,C] -> uint8 [H,W,C] of any size, on the CPU: padded to the stride with its edge, run, cropped."""
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
 

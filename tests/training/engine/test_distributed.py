@@ -65,7 +65,7 @@ def test_two_processes_write_one_package_and_say_it_once(here: Path) -> None:
 def test_a_batch_that_cannot_be_shared_evenly_is_refused(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(distributed, "count", lambda: 3)
+    monkeypatch.setattr(distributed, "world_size", lambda: 3)
     assert main(["noisy.toml"]) == 2
     assert capsys.readouterr().err == (
         "autoencoder-train: optimization.batch_size is 32, which 3 processes cannot share evenly; "

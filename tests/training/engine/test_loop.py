@@ -25,7 +25,7 @@ def validate(module: nn.Module) -> float:
 
 
 def fit(
-    file: Path, epochs: int = 10, validate: loop.Validate = validate, **options: Any
+    file: Path, epochs: int = 10, validate: loop.Validation = validate, **options: Any
 ) -> tuple[nn.Module, loop.History]:
     torch.manual_seed(0)
     module = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Linear(8, 1))
@@ -73,11 +73,11 @@ def test_a_run_that_broke_off_ends_with_the_weights_of_one_that_did_not(
 
 
 def test_one_sample_left_over_goes_with_those_before_it() -> None:
-    sizes = [len(part) for part in loop._batches(torch.arange(9), 4)]
+    sizes = [len(part) for part in loop._split_batches(torch.arange(9), 4)]
     assert sizes == [4, 5]
-    assert [len(part) for part in loop._batches(torch.arange(10), 4)] == [4, 4, 2]
-    assert [len(part) for part in loop._batches(torch.arange(3), 1)] == [1, 1, 1]
-    assert [len(part) for part in loop._batches(torch.arange(1), 4)] == [1]
+    assert [len(part) for part in loop._split_batches(torch.arange(10), 4)] == [4, 4, 2]
+    assert [len(part) for part in loop._split_batches(torch.arange(3), 1)] == [1, 1, 1]
+    assert [len(part) for part in loop._split_batches(torch.arange(1), 4)] == [1]
 
 
 @pytest.mark.parametrize(("samples", "batch_size"), [(8, 1), (1, 4)])
@@ -152,11 +152,11 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: p
 
 def test_learning_rates_rise_and_fall() -> None:
     plan = Optimization(epochs=1, learning_rate=1.0, schedule="cosine", warmup=0.1)
-    rates = [loop.learning_rate(plan, p) for p in (0, 0.05, 0.1, 0.5, 1.0)]
+    rates = [loop.learning_rate_factor(plan, p) for p in (0, 0.05, 0.1, 0.5, 1.0)]
     assert rates[0] < rates[1] < rates[2]
     assert rates[3] == pytest.approx(0.5)
     assert rates[4] == pytest.approx(0)
-    assert loop.learning_rate(Optimization(epochs=1, learning_rate=0.2), 0.9) == 1
+    assert loop.learning_rate_factor(Optimization(epochs=1, learning_rate=0.2), 0.9) == 1
 
 
 def test_bf16_runs_the_same_loop(tmp_path: Path) -> None:

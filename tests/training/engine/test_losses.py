@@ -25,7 +25,7 @@ def trained(tmp_path: Path, emphasis: float) -> tuple[train_autoencoder.Trained,
     model = made.autoencoder
     clean = model.scaling(torch.from_numpy(DATA.validation))
     corrupt = Corruptor(chosen.corruption, pixels=True, mean=autoencoders.fill(chosen.corruption, model, DATA))
-    noisy, marked = corrupt.marked(clean, torch.Generator().manual_seed(chosen.seed))
+    noisy, marked = corrupt.corrupt_with_mask(clean, torch.Generator().manual_seed(chosen.seed))
     with torch.inference_mode():
         errors = (model(noisy).clamp(0, 1) - clean) ** 2
     return made, float(errors[marked].mean()), float(errors[~marked].mean())

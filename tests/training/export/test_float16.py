@@ -20,7 +20,7 @@ def autoencoder(*, rounded: bool) -> Autoencoder:
     made(made.scaling(torch.from_numpy(IMAGES)))  # moves the running statistics away from 0 and 1
     made.eval()
     if rounded:
-        float16.rounded(made)
+        float16.round_to_float16(made)
     return made
 
 
@@ -55,7 +55,7 @@ def test_a_package_in_float16_is_half_as_large_and_answers_the_same() -> None:
 
 def test_what_float16_would_change_is_left_alone() -> None:
     graph = export.graphs(autoencoder(rounded=False), IMAGES)["encoder"]
-    assert {t.data_type for t in onnx.load_model_from_string(float16.stored(graph)).graph.initializer} & {
+    assert {t.data_type for t in onnx.load_model_from_string(float16.store_as_float16(graph)).graph.initializer} & {
         onnx.TensorProto.FLOAT16
     } == set()
 
@@ -64,5 +64,5 @@ def test_numbers_beyond_float16_are_left_alone() -> None:
     made = autoencoder(rounded=False)
     with torch.no_grad():
         made.encoder[1][0].weight.fill_(1e6)  # type: ignore[index]
-    graph = onnx.load_model_from_string(float16.stored(export.graphs(made, IMAGES)["encoder"]))
+    graph = onnx.load_model_from_string(float16.store_as_float16(export.graphs(made, IMAGES)["encoder"]))
     assert all(tensor.data_type != onnx.TensorProto.FLOAT16 for tensor in graph.graph.initializer)
