@@ -1,38 +1,42 @@
-"""The service from Python: `Client` and `AsyncClient`, arrays and images in and out.
+"""Python clients of the service: `Client` and `AsyncClient`, arrays and images in and out.
 
-inputs -> _question -> request -> tries until it is answered -> _result -> array | image | Reconstruction
+operation -> _Call(request, parse) -> sent until there is a response (_RetryPolicy) -> parse -> array | image | ...
 
-What is sent as an array comes back as one, what is sent as an image (bytes, or a path) as an image of its format.
-Operations change nothing on the server, so a request that was refused for now (429, 503) or whose connection broke is
-sent again: after as long as Retry-After says, else after 0.25, 0.5, 1 ... seconds. Nothing here needs onnxruntime.
+An array is answered by an array, an image (bytes, or a path) by an image of its format. No operation changes anything
+on the server, so a request that was refused temporarily (429, 503) or whose connection broke is sent again: after the
+seconds in Retry-After, else after 0.25, 0.5, 1 ... seconds. Nothing here needs onnxruntime.
 """
 
 import asyncio
 import io
 import json
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, overload
+from typing import Any, BinaryIO, Generic, Literal, Self, TypeVar, overload
 
 import httpx2
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-Image = bytes | Path  # of a picture file: PNG, JPEG, WebP, TIFF, BMP; to denoise, a PDF too
+Image = bytes | Path  # an image file: PNG, JPEG, WebP, TIFF, BMP; for denoise also a PDF
 Operation = Literal["encode", "decode", "reconstruct", "denoise"]
 
 URL = "http://127.0.0.1:8000"
+ANY_IMAGE = "image/*, application/pdf"
 NPY, JSON, NDJSON = "application/x-npy", "application/json", "application/x-ndjson"
-IN_HEADERS = 100  # samples whose errors come as headers; of more, as JSON
+MAX_HEADER_SAMPLES = 100  # up to so many samples their errors are response headers; of more, the response is JSON
+
+Result = TypeVar("Result")
 
 
 class ServiceProblem(Exception):
-    """The service refused: `status`, `title`, `detail` (a sentence), and its further facts (RFC 9457)."""
+    """The service refused: `status`, `title`, `detail` (a sentence), and further members in `facts` (RFC 9457)."""
 
     def __init__(self, status: int, title: str, detail: str, facts: dict[str, Any]) -> None:
         super().__init__(f"{detail} ({status} {title})")
@@ -40,7 +44,7 @@ class ServiceProblem(Exception):
 
 
 class ServiceUnreachable(Exception):
-    """No answer: nobody listens there, the connection broke, or it took too long; `detail` says which."""
+    """No response: the connection was refused or broke, or a timeout passed; `detail` says which."""
 
     @property
     def detail(self) -> str:
@@ -49,8 +53,8 @@ class ServiceUnreachable(Exception):
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """`output` as the input was; `error` and `percentile` (0..100, of held-out data), float64 [N]; `unusual`, bool [N],
-    if a false-alarm rate was given."""
+    """`output`: of the input's type. `error`: mean squared error, float64 [N]. `percentile`: rank of that error among
+    those of held-out data, 0..100, float64 [N]. `unusual`: bool [N], with a false-alarm rate only."""
 
     output: Array | bytes
     error: NDArray[np.float64]
@@ -60,7 +64,7 @@ class Reconstruction:
 
 @dataclass(frozen=True)
 class Encoded:
-    """One file of many: `latents` float32 [N,...], or the `problem` because of which there are none."""
+    """One file of many: its `latents`, float32 [N,...], or the `problem` for which it was refused; one is None."""
 
     index: int
     name: str
@@ -69,42 +73,65 @@ class Encoded:
 
 
 @dataclass(frozen=True)
-class _Question:
-    operation: Operation
+class _Request:
+    method: str
     path: str
-    content: bytes
-    headers: dict[str, str]
+    headers: dict[str, str] = field(default_factory=dict)
     query: dict[str, str] = field(default_factory=dict)
+    content: bytes | None = None
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """As `request` and `stream` of httpx2's clients take them."""
+        return {"method": self.method, "url": self.path, "headers": self.headers, "params": self.query}
 
 
-class _Tries:
-    """How long to wait before the next try; raises what the last one has to say when there is none."""
+@dataclass(frozen=True)
+class _Call(Generic[Result]):
+    """One operation: the request, and what makes its result of a successful response. Both clients only send it."""
+
+    request: _Request
+    parse: Callable[[httpx2.Response], Result]
+
+
+class _RetryPolicy:
+    """The pauses between the attempts to send one request: Retry-After, else exponential backoff from 0.25 s.
+
+    Args:
+        retries: attempts after the first.
+    """
 
     def __init__(self, retries: int) -> None:
-        self._left, self._pause = retries, 0.25
+        self._remaining, self._backoff = retries, 0.25
 
-    def after(self, outcome: httpx2.Response | httpx2.TransportError) -> float:
+    def pause_after(self, outcome: httpx2.Response | httpx2.TransportError) -> float:
+        """Seconds until the next attempt.
+
+        Raises:
+            ServiceProblem: no retry can help, or none remains, after a response.
+            ServiceUnreachable: the same after a transport error.
+        """
         if isinstance(outcome, httpx2.Response):
-            if outcome.status_code not in (429, 503) or not self._left:
+            if outcome.status_code not in (429, 503) or not self._remaining:
                 raise _problem(outcome)
-        elif not self._left or isinstance(outcome, httpx2.TimeoutException):
-            raise ServiceUnreachable(_sentence(outcome)) from outcome
-        self._left -= 1
-        pause, self._pause = self._pause, self._pause * 2
-        said = outcome.headers.get("Retry-After", "") if isinstance(outcome, httpx2.Response) else ""
-        return float(said) if said.isdecimal() else pause
+        elif not self._remaining or isinstance(outcome, httpx2.TimeoutException):
+            raise _unreachable(outcome) from outcome
+        self._remaining -= 1
+        pause, self._backoff = self._backoff, self._backoff * 2
+        retry_after = outcome.headers.get("Retry-After", "") if isinstance(outcome, httpx2.Response) else ""
+        return float(retry_after) if retry_after.isdecimal() else pause
 
 
 class Client:
     """Blocking; keeps its connections; safe to use from several threads.
 
     Args:
-        url: where the service listens.
-        key: API key, if the service wants one.
-        timeout: seconds without a byte before a try is given up.
-        retries: tries after the first.
+        url: address of the service.
+        key: API key, if the service requires one.
+        timeout: seconds without a byte after which an attempt is given up.
+        retries: attempts after the first.
 
-    Every operation raises ServiceProblem for what the service refuses and ServiceUnreachable if there is no answer.
+    Every operation raises ServiceProblem if the service refuses it and ServiceUnreachable if there is no response.
     """
 
     def __init__(self, url: str = URL, *, key: str | None = None, timeout: float = 60, retries: int = 3) -> None:
@@ -121,38 +148,37 @@ class Client:
         self._http.close()
 
     def models(self) -> list[dict[str, Any]]:
-        """What is served: name, version, kind, description, operations, provider, ... of each."""
-        listed: list[dict[str, Any]] = self._sent("GET", "/v1/models", None).json()["models"]
-        return listed
+        """The served models: name, version, kind, description, operations, provider, ... of each."""
+        return self._call(_models_call())
 
     def encode(
         self, model: str, inputs: Array | Image, *, version: int | None = None, fit: str | None = None
     ) -> NDArray[np.float32]:
         """`image` uint8 [N,H,W,C] (or [H,W]), `vector` float32 [N,D], or one image -> latents float32 [N,...]."""
-        return _array(self._asked(_question("encode", model, inputs, version, fit=fit)))
+        return self._call(_encode_call(model, inputs, version, fit))
 
     def encode_files(
         self, model: str, files: Sequence[Path], *, version: int | None = None, fit: str | None = None
     ) -> Iterator[Encoded]:
-        """Many files in one request, each as soon as it is ready; one that is refused is told, and ends no other."""
-        question, tries = _form(model, version, fit), _Tries(self._retries)
+        """Encode many files in one request; yields each as soon as it is ready, a refused one with its problem."""
+        request, retry = _encode_files_request(model, version, fit), _RetryPolicy(self._retries)
         while True:
-            with ExitStack() as opened:
-                form = [("image", (path.name, opened.enter_context(path.open("rb")))) for path in files]
+            with ExitStack() as stack:
+                form = _open_form(files, stack)
                 try:
-                    answer = opened.enter_context(self._http.stream("POST", files=form, **question))
-                    if answer.is_success:
-                        yield from map(_encoded, answer.iter_lines())
+                    response = stack.enter_context(self._http.stream(**request.arguments, files=form))
+                    if response.is_success:
+                        yield from map(_parse_encoded, response.iter_lines())
                         return
-                    answer.read()
-                    pause = tries.after(answer)
-                except httpx2.TransportError as broken:
-                    raise ServiceUnreachable(_sentence(broken)) from broken
+                    response.read()
+                    pause = retry.pause_after(response)
+                except httpx2.TransportError as error:
+                    raise _unreachable(error) from error
             time.sleep(pause)
 
     def decode(self, model: str, latents: Array, *, version: int | None = None) -> Array:
         """Latents float32 [N,...] -> `image` uint8 [N,H,W,C] or `vector` float32 [N,D]."""
-        return _array(self._asked(_question("decode", model, latents, version)))
+        return self._call(_decode_call(model, latents, version))
 
     def reconstruct(
         self,
@@ -165,10 +191,9 @@ class Client:
     ) -> Reconstruction:
         """decode(encode(x)), its reconstruction error and that error's percentile among held-out data.
 
-        With a `false_alarm_rate` (0.01 to 0.5) a verdict too: of samples like the held-out ones that share is unusual.
+        With a `false_alarm_rate` (0.01 to 0.5) also a verdict: that share of samples like the held-out ones is unusual.
         """
-        asked = _question("reconstruct", model, inputs, version, fit=fit, false_alarm_rate=false_alarm_rate)
-        return _reconstruction(self._asked(asked), inputs)
+        return self._call(_reconstruct_call(model, inputs, version, fit, false_alarm_rate))
 
     @overload
     def heatmap(
@@ -193,11 +218,10 @@ class Client:
         fit: str | None = None,
         media_type: str = "image/png",
     ) -> Array | bytes:
-        """Where the inputs differ from what the model knows: the squared difference of each pixel (in 0..1) or number,
-        float32 [N,H,W] or [N,D]; of one image a picture of its root, or the numbers as bytes of an .npy.
+        """The squared difference between input and reconstruction of each pixel (in 0..1) or number, float32 [N,H,W] or
+        [N,D]; of one image file a picture of its root, or the numbers as bytes of an .npy.
         """
-        asked = _question("reconstruct", model, inputs, version, fit=fit, media_type=media_type, explain="heatmap")
-        return _output(self._asked(asked), inputs)
+        return self._call(_heatmap_call(model, inputs, version, fit, media_type))
 
     @overload
     def denoise(
@@ -226,34 +250,31 @@ class Client:
         dpi: int | None = None,
         media_type: str | None = None,
     ) -> Array | bytes:
-        """Noisy -> clean, in the form in which it came, which may be a PDF; an image as `media_type` if that is given.
+        """Noisy -> clean, of the input's type, which may be a PDF; an image as `media_type` if that is given.
 
-        `strength`: 0 (nothing) to 1 (all). `dpi`: dots per inch that a PDF's pages are drawn at.
+        `strength`: 0 (no denoising) to 1 (full). `dpi`: dots per inch at which a PDF's pages are rendered.
         """
-        asked = _question("denoise", model, inputs, version, strength=strength, fit=fit, dpi=dpi, media_type=media_type)
-        return _output(self._asked(asked), inputs)
+        return self._call(_denoise_call(model, inputs, version, strength, fit, dpi, media_type))
 
-    def _asked(self, question: _Question) -> httpx2.Response:
-        return self._sent("POST", question.path, question)
-
-    def _sent(self, method: str, path: str, question: _Question | None) -> httpx2.Response:
-        tries = _Tries(self._retries)
+    def _call(self, call: _Call[Result]) -> Result:
+        retry = _RetryPolicy(self._retries)
         while True:
             try:
-                response = self._http.request(method, path, **_arguments(question))
-            except httpx2.TransportError as broken:
-                time.sleep(tries.after(broken))
-                continue
-            if response.is_success:
-                return response
-            time.sleep(tries.after(response))
+                response = self._http.request(**call.request.arguments, content=call.request.content)
+            except httpx2.TransportError as error:
+                pause = retry.pause_after(error)
+            else:
+                if response.is_success:
+                    return call.parse(response)
+                pause = retry.pause_after(response)
+            time.sleep(pause)
 
 
 class AsyncClient:
     """`Client` for asyncio: the same arguments, the same methods, awaited.
 
     Args:
-        transport: in place of the network, as httpx2 takes it: an ASGI application in this process, say.
+        transport: replaces the network, e.g. httpx2.ASGITransport(app) for an application in this process.
     """
 
     def __init__(
@@ -281,38 +302,37 @@ class AsyncClient:
 
     async def models(self) -> list[dict[str, Any]]:
         """See Client.models."""
-        listed: list[dict[str, Any]] = (await self._sent("GET", "/v1/models", None)).json()["models"]
-        return listed
+        return await self._call(_models_call())
 
     async def encode(
         self, model: str, inputs: Array | Image, *, version: int | None = None, fit: str | None = None
     ) -> NDArray[np.float32]:
         """See Client.encode."""
-        return _array(await self._asked(_question("encode", model, inputs, version, fit=fit)))
+        return await self._call(_encode_call(model, inputs, version, fit))
 
     async def encode_files(
         self, model: str, files: Sequence[Path], *, version: int | None = None, fit: str | None = None
     ) -> AsyncIterator[Encoded]:
         """See Client.encode_files."""
-        question, tries = _form(model, version, fit), _Tries(self._retries)
+        request, retry = _encode_files_request(model, version, fit), _RetryPolicy(self._retries)
         while True:
-            async with AsyncExitStack() as opened:
-                form = [("image", (path.name, opened.enter_context(path.open("rb")))) for path in files]
+            async with AsyncExitStack() as stack:
+                form = _open_form(files, stack)
                 try:
-                    answer = await opened.enter_async_context(self._http.stream("POST", files=form, **question))
-                    if answer.is_success:
-                        async for line in answer.aiter_lines():
-                            yield _encoded(line)
+                    response = await stack.enter_async_context(self._http.stream(**request.arguments, files=form))
+                    if response.is_success:
+                        async for line in response.aiter_lines():
+                            yield _parse_encoded(line)
                         return
-                    await answer.aread()
-                    pause = tries.after(answer)
-                except httpx2.TransportError as broken:
-                    raise ServiceUnreachable(_sentence(broken)) from broken
+                    await response.aread()
+                    pause = retry.pause_after(response)
+                except httpx2.TransportError as error:
+                    raise _unreachable(error) from error
             await asyncio.sleep(pause)
 
     async def decode(self, model: str, latents: Array, *, version: int | None = None) -> Array:
         """See Client.decode."""
-        return _array(await self._asked(_question("decode", model, latents, version)))
+        return await self._call(_decode_call(model, latents, version))
 
     async def reconstruct(
         self,
@@ -324,8 +344,7 @@ class AsyncClient:
         false_alarm_rate: float | None = None,
     ) -> Reconstruction:
         """See Client.reconstruct."""
-        asked = _question("reconstruct", model, inputs, version, fit=fit, false_alarm_rate=false_alarm_rate)
-        return _reconstruction(await self._asked(asked), inputs)
+        return await self._call(_reconstruct_call(model, inputs, version, fit, false_alarm_rate))
 
     @overload
     async def heatmap(
@@ -351,8 +370,7 @@ class AsyncClient:
         media_type: str = "image/png",
     ) -> Array | bytes:
         """See Client.heatmap."""
-        asked = _question("reconstruct", model, inputs, version, fit=fit, media_type=media_type, explain="heatmap")
-        return _output(await self._asked(asked), inputs)
+        return await self._call(_heatmap_call(model, inputs, version, fit, media_type))
 
     @overload
     async def denoise(
@@ -382,96 +400,126 @@ class AsyncClient:
         media_type: str | None = None,
     ) -> Array | bytes:
         """See Client.denoise."""
-        asked = _question("denoise", model, inputs, version, strength=strength, fit=fit, dpi=dpi, media_type=media_type)
-        return _output(await self._asked(asked), inputs)
+        return await self._call(_denoise_call(model, inputs, version, strength, fit, dpi, media_type))
 
-    async def _asked(self, question: _Question) -> httpx2.Response:
-        return await self._sent("POST", question.path, question)
-
-    async def _sent(self, method: str, path: str, question: _Question | None) -> httpx2.Response:
-        tries = _Tries(self._retries)
+    async def _call(self, call: _Call[Result]) -> Result:
+        retry = _RetryPolicy(self._retries)
         while True:
             try:
-                response = await self._http.request(method, path, **_arguments(question))
-            except httpx2.TransportError as broken:
-                await asyncio.sleep(tries.after(broken))
-                continue
-            if response.is_success:
-                return response
-            await asyncio.sleep(tries.after(response))
+                response = await self._http.request(**call.request.arguments, content=call.request.content)
+            except httpx2.TransportError as error:
+                pause = retry.pause_after(error)
+            else:
+                if response.is_success:
+                    return call.parse(response)
+                pause = retry.pause_after(response)
+            await asyncio.sleep(pause)
 
 
-def _question(
+# --- the calls: what is sent, and how its response is read -----------------------------------------------------
+
+
+def _models_call() -> _Call[list[dict[str, Any]]]:
+    return _Call(_Request("GET", "/v1/models"), _parse_models)
+
+
+def _encode_call(model: str, inputs: Array | Image, version: int | None, fit: str | None) -> _Call[Array]:
+    return _Call(_post("encode", model, inputs, version, _query(fit=fit), accept=NPY), _parse_array)
+
+
+def _encode_files_request(model: str, version: int | None, fit: str | None) -> _Request:
+    return _Request("POST", _path(model, version, "encode"), {"Accept": NDJSON}, _query(fit=fit))
+
+
+def _decode_call(model: str, latents: Array, version: int | None) -> _Call[Array]:
+    return _Call(_post("decode", model, latents, version), _parse_array)
+
+
+def _reconstruct_call(
+    model: str, inputs: Array | Image, version: int | None, fit: str | None, false_alarm_rate: float | None
+) -> _Call[Reconstruction]:
+    query = _query(fit=fit, false_alarm_rate=false_alarm_rate)
+    has_many = isinstance(inputs, np.ndarray) and len(inputs) > MAX_HEADER_SAMPLES
+    request = _post("reconstruct", model, inputs, version, query, accept_for_array=JSON if has_many else NPY)
+    return _Call(request, partial(_parse_reconstruction, inputs))
+
+
+def _heatmap_call(
+    model: str, inputs: Array | Image, version: int | None, fit: str | None, media_type: str
+) -> _Call[Array | bytes]:
+    query = _query(fit=fit, explain="heatmap")
+    return _Call(_post("reconstruct", model, inputs, version, query, accept=media_type), partial(_parse_output, inputs))
+
+
+def _denoise_call(
+    model: str,
+    inputs: Array | Image,
+    version: int | None,
+    strength: float,
+    fit: str | None,
+    dpi: int | None,
+    media_type: str | None,
+) -> _Call[Array | bytes]:
+    query = _query(strength=None if strength == 1 else f"{strength:g}", fit=fit, dpi=dpi)
+    request = _post("denoise", model, inputs, version, query, accept=media_type or ANY_IMAGE)
+    return _Call(request, partial(_parse_output, inputs))
+
+
+def _post(
     operation: Operation,
     model: str,
     inputs: Array | Image,
     version: int | None,
+    query: dict[str, str] | None = None,
     *,
-    strength: float = 1,
-    fit: str | None = None,
-    dpi: int | None = None,
-    media_type: str | None = None,
-    explain: str | None = None,
-    false_alarm_rate: float | None = None,
-) -> _Question:
-    path = _path(model, version, operation)
-    query = {} if strength == 1 else {"strength": f"{strength:g}"}
-    if fit is not None:
-        query["fit"] = fit
-    if dpi is not None:
-        query["dpi"] = str(dpi)
-    if explain is not None:
-        query["explain"] = explain
-    if false_alarm_rate is not None:
-        query["false_alarm_rate"] = str(false_alarm_rate)
+    accept: str = ANY_IMAGE,
+    accept_for_array: str = NPY,
+) -> _Request:
+    """The request of an operation; its Accept is `accept` for an image, `accept_for_array` for an array."""
     if isinstance(inputs, np.ndarray):
         buffer = io.BytesIO()
         np.save(buffer, inputs, allow_pickle=False)
-        content, headers = buffer.getvalue(), {"Content-Type": NPY, "Accept": NPY}
-        if operation == "reconstruct" and explain is None and len(inputs) > IN_HEADERS:
-            headers["Accept"] = JSON
+        content, headers = buffer.getvalue(), {"Content-Type": NPY, "Accept": accept_for_array}
     else:
         content = inputs.read_bytes() if isinstance(inputs, Path) else inputs
-        headers = {
-            "Content-Type": "application/octet-stream",
-            "Accept": NPY if operation == "encode" else media_type or "image/*, application/pdf",
-        }
-    return _Question(operation, path, content, headers, query)
+        headers = {"Content-Type": "application/octet-stream", "Accept": accept}
+    return _Request("POST", _path(model, version, operation), headers, query or {}, content)
 
 
 def _path(model: str, version: int | None, operation: Operation) -> str:
     return f"/v1/models/{model}" + (f"/versions/{version}" if version is not None else "") + f"/{operation}"
 
 
-def _form(model: str, version: int | None, fit: str | None) -> dict[str, Any]:
-    query = {} if fit is None else {"fit": fit}
-    return {"url": _path(model, version, "encode"), "headers": {"Accept": NDJSON}, "params": query}
+def _query(**parameters: str | float | None) -> dict[str, str]:
+    return {name: str(value) for name, value in parameters.items() if value is not None}
 
 
-def _encoded(line: str) -> Encoded:
-    told = json.loads(line)
-    problem = told.get("problem")
-    if problem is not None:
-        refused = ServiceProblem(problem.pop("status"), problem.pop("title"), problem.pop("detail"), problem)
-        return Encoded(told["index"], told["name"], None, refused)
-    return Encoded(told["index"], told["name"], np.asarray(told["latents"], np.float32), None)
+def _open_form(files: Sequence[Path], stack: ExitStack | AsyncExitStack) -> list[tuple[str, tuple[str, BinaryIO]]]:
+    """A multipart form of the files, which are open until the stack is closed."""
+    return [("image", (path.name, stack.enter_context(path.open("rb")))) for path in files]
 
 
-def _arguments(question: _Question | None) -> dict[str, Any]:
-    if question is None:
-        return {}
-    return {"content": question.content, "headers": question.headers, "params": question.query}
+def _credentials(key: str | None) -> dict[str, str]:
+    return {} if key is None else {"Authorization": f"Bearer {key}"}
 
 
-def _array(response: httpx2.Response) -> Array:
+# --- responses ------------------------------------------------------------------------------------------------
+
+
+def _parse_models(response: httpx2.Response) -> list[dict[str, Any]]:
+    models: list[dict[str, Any]] = response.json()["models"]
+    return models
+
+
+def _parse_array(response: httpx2.Response) -> Array:
     return np.asarray(np.load(io.BytesIO(response.content), allow_pickle=False))
 
 
-def _output(response: httpx2.Response, inputs: Array | Image) -> Array | bytes:
-    return _array(response) if isinstance(inputs, np.ndarray) else response.content
+def _parse_output(inputs: Array | Image, response: httpx2.Response) -> Array | bytes:
+    return _parse_array(response) if isinstance(inputs, np.ndarray) else response.content
 
 
-def _reconstruction(response: httpx2.Response, inputs: Array | Image) -> Reconstruction:
+def _parse_reconstruction(inputs: Array | Image, response: httpx2.Response) -> Reconstruction:
     if response.headers["Content-Type"] == JSON and isinstance(inputs, np.ndarray):
         document = response.json()
         dtype = np.uint8 if inputs.dtype == np.uint8 else np.float32
@@ -482,20 +530,30 @@ def _reconstruction(response: httpx2.Response, inputs: Array | Image) -> Reconst
             np.asarray(document["unusual"]) if "unusual" in document else None,
         )
     error, percentile = (
-        _numbers(response.headers[name].split(","))
+        _parse_numbers(response.headers[name].split(","))
         for name in ("Reconstruction-Error", "Reconstruction-Error-Percentile")
     )
-    told = response.headers.get("Reconstruction-Unusual")
-    unusual = None if told is None else np.array([word == "true" for word in told.split(", ")])
-    return Reconstruction(_output(response, inputs), error, percentile, unusual)
+    header = response.headers.get("Reconstruction-Unusual")
+    unusual = None if header is None else np.array([word == "true" for word in header.split(", ")])
+    return Reconstruction(_parse_output(inputs, response), error, percentile, unusual)
 
 
-def _numbers(texts: Iterable[str]) -> NDArray[np.float64]:
+def _parse_numbers(texts: Iterable[str]) -> NDArray[np.float64]:
     return np.array([float(text) for text in texts], np.float64)
 
 
+def _parse_encoded(line: str) -> Encoded:
+    """One line of NDJSON."""
+    document = json.loads(line)
+    problem = document.get("problem")
+    if problem is None:
+        return Encoded(document["index"], document["name"], np.asarray(document["latents"], np.float32), None)
+    error = ServiceProblem(problem.pop("status"), problem.pop("title"), problem.pop("detail"), problem)
+    return Encoded(document["index"], document["name"], None, error)
+
+
 def _problem(response: httpx2.Response) -> ServiceProblem:
-    """Of a problem document; of anything else, which a proxy may have sent, its first words."""
+    """The error in a problem document; of any other body, e.g. a proxy's, its first 200 characters."""
     try:
         document = response.json()
         title, detail = str(document.pop("title")), str(document.pop("detail"))
@@ -504,10 +562,6 @@ def _problem(response: httpx2.Response) -> ServiceProblem:
     return ServiceProblem(response.status_code, title, detail, document)
 
 
-def _sentence(error: httpx2.TransportError) -> str:
-    what = "took too long" if isinstance(error, httpx2.TimeoutException) else "cannot be reached"
-    return f"the service {what}: {error or type(error).__name__}"
-
-
-def _credentials(key: str | None) -> dict[str, str]:
-    return {} if key is None else {"Authorization": f"Bearer {key}"}
+def _unreachable(error: httpx2.TransportError) -> ServiceUnreachable:
+    failure = "took too long" if isinstance(error, httpx2.TimeoutException) else "cannot be reached"
+    return ServiceUnreachable(f"the service {failure}: {error or type(error).__name__}")
