@@ -1,7 +1,7 @@
-"""Arrays of numbers: .npy and nested JSON numbers <-> numpy. Sizes are believed only after they were checked.
+"""Arrays: .npy and nested JSON numbers <-> numpy. No size that a body declares is trusted before it is checked.
 
 .npy  -> header (numpy's own format) -> declared size against the body's length -> array, no copy where possible
-JSON  -> nested lists -> shape, level by level -> array; never through numpy's guessing of dtypes
+JSON  -> nested lists -> shape, level by level -> array; numpy never guesses a dtype
 array -> .npy | JSON
 """
 
@@ -30,26 +30,31 @@ _JSON_NAMES = {str: "text", bool: "true or false", type(None): "null", dict: "an
 # --- .npy ------------------------------------------------------------------------------------------------
 
 
-def read_npy(data: bytes, which: str) -> Array:
+def read_npy(data: bytes, label: str) -> Array:
     """.npy bytes -> whole or real numbers, any shape, the machine's byte order; a view of `data` where possible.
 
+    Args:
+        data: of a .npy file.
+        label: names the array in errors.
     Raises:
         MalformedBody: not .npy, or its header and its length disagree.
         InvalidInput: a dtype other than whole or real numbers (nothing is ever unpickled), or too many axes.
     """
     try:
-        start = _npy_start(data)
-        shape, fortran_order, dtype = _npy_header(data[:start])
-    except (ValueError, TypeError, KeyError, SyntaxError, RecursionError, MemoryError) as broken:
-        raise MalformedBody(f"{which} is not .npy: its header cannot be read") from broken
+        start = _find_numbers(data)
+        shape, fortran_order, dtype = _parse_npy_header(data[:start])
+    except (ValueError, TypeError, KeyError, SyntaxError, RecursionError, MemoryError) as error:
+        raise MalformedBody(f"{label} is not .npy: its header cannot be read") from error
     if dtype.kind not in "uif":
-        raise InvalidInput(f"{which} has dtype {dtype}; whole or real numbers are taken")
+        raise InvalidInput(f"{label} has dtype {dtype}; whole or real numbers are taken")
     if len(shape) > _MAX_AXES:
-        raise InvalidInput(f"{which} has {len(shape)} axes; at most {_MAX_AXES} make sense here")
-    declared, there = math.prod(shape) * dtype.itemsize, len(data) - start
-    if min(shape, default=1) < 0 or declared != there:
-        raise MalformedBody(f"{which} declares shape {list(shape)} of {dtype}, which is {declared} bytes; {there} came")
-    if declared == 0:
+        raise InvalidInput(f"{label} has {len(shape)} axes; at most {_MAX_AXES} make sense here")
+    declared_size, actual_size = math.prod(shape) * dtype.itemsize, len(data) - start
+    if min(shape, default=1) < 0 or declared_size != actual_size:
+        raise MalformedBody(
+            f"{label} declares shape {list(shape)} of {dtype}, which is {declared_size} bytes; {actual_size} came"
+        )
+    if declared_size == 0:
         return np.empty(shape, dtype.newbyteorder("="))
     flat = np.frombuffer(data, dtype, offset=start)
     array = flat.reshape(shape[::-1]).T if fortran_order else flat.reshape(shape)
@@ -58,11 +63,11 @@ def read_npy(data: bytes, which: str) -> Array:
 
 def write_npy(array: Array) -> bytes:
     """.npy version 1.0, C order."""
-    return _npy_written(array.dtype, array.shape) + array.tobytes()
+    return _npy_header(array.dtype, array.shape) + array.tobytes()
 
 
-def _npy_start(data: bytes) -> int:
-    """Where the numbers begin; ValueError for what is no header of version 1.0 or 2.0, at most 10,000 bytes long."""
+def _find_numbers(data: bytes) -> int:
+    """The position behind the header; ValueError unless that is of version 1.0 or 2.0, at most 10,000 bytes long."""
     version = data[6:8]
     if not data.startswith(NPY_MAGIC) or version not in (b"\x01\x00", b"\x02\x00"):
         raise ValueError(f"version {version!r}")
@@ -74,23 +79,23 @@ def _npy_start(data: bytes) -> int:
     return start + length
 
 
-@lru_cache(
-    256
-)  # callers send the same few headers again and again, and to parse one takes longer than to encode a drawing
-def _npy_header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """All that comes before the numbers -> shape, Fortran order, dtype. Headers that are no plain literal are refused:
-    numpy would try Python 2's spelling, warn, and guess.
+# cached: clients repeat the same few headers, and parsing one takes longer than encoding a 28x28 image
+@lru_cache(256)
+def _parse_npy_header(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """The bytes before the numbers -> shape, Fortran order, dtype.
+
+    A header that is no plain literal is an error: numpy would try Python 2's spelling, warn, and guess.
     """
-    file = io.BytesIO(head)
+    file = io.BytesIO(header)
     version = npy.read_magic(file)
-    ast.literal_eval(head[file.tell() + (2 if version == (1, 0) else 4) :].decode("latin-1").strip())
+    ast.literal_eval(header[file.tell() + (2 if version == (1, 0) else 4) :].decode("latin-1").strip())
     read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     return read_header(file)
 
 
 @lru_cache(256)
-def _npy_written(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
-    """All that comes before the numbers."""
+def _npy_header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    """The bytes before the numbers, version 1.0."""
     buffer = io.BytesIO()
     npy.write_array_header_1_0(buffer, {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape})
     return buffer.getvalue()
@@ -100,60 +105,61 @@ def _npy_written(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
 
 
 def parse_json(data: bytes) -> Any:
-    """orjson's reading; NaN, Infinity, 1e999 and more than 1,024 levels are MalformedBody (400) already here."""
+    """By orjson; MalformedBody (400) also for NaN, Infinity, 1e999 and more than 1,024 levels."""
     try:
         return orjson.loads(data)
-    except orjson.JSONDecodeError as broken:
-        raise MalformedBody(f"the body is not JSON: {broken}") from broken
+    except orjson.JSONDecodeError as error:
+        raise MalformedBody(f"the body is not JSON: {error}") from error
 
 
-def read_numbers(nested: Any, which: str) -> NDArray[np.float64]:
+def read_numbers(nested: Any, label: str) -> NDArray[np.float64]:
     """Nested lists of JSON numbers -> float64 of their shape.
 
     Raises:
-        InvalidInput: ragged, empty, too deep, or anything that is no number; the sentence says what was found.
+        InvalidInput: ragged, empty, too deep, or with values that are no numbers. The sentence says which values, and
+            names the input by `label`.
     """
     if type(nested) is not list:
-        raise InvalidInput(f"{which} is {_name(nested)}; a list of numbers is wanted")
+        raise InvalidInput(f"{label} is {_json_name(nested)}; a list of numbers is wanted")
     level, shape = nested, [len(nested)]
     while (kinds := set(map(type, level))) == {list}:
         lengths = set(map(len, level))
         if len(lengths) > 1:
-            raise InvalidInput(f"{which} is ragged: lists of {min(lengths)} and of {max(lengths)} side by side")
+            raise InvalidInput(f"{label} is ragged: lists of {min(lengths)} and of {max(lengths)} side by side")
         if len(shape) == _MAX_AXES:
-            raise InvalidInput(f"{which} is nested more than {_MAX_AXES} lists deep")
+            raise InvalidInput(f"{label} is nested more than {_MAX_AXES} lists deep")
         shape.append(lengths.pop())
         level = list(chain.from_iterable(level))
     if not level:
-        raise InvalidInput(f"{which} is empty; at least one sample is needed")
+        raise InvalidInput(f"{label} is empty; at least one sample is needed")
     if kinds - {int, float}:
-        found = " and ".join(sorted(_JSON_NAMES[kind] for kind in kinds - {int, float}))
-        raise InvalidInput(f"{which} holds {found} where numbers are wanted")
+        values = " and ".join(sorted(_JSON_NAMES[kind] for kind in kinds - {int, float}))
+        raise InvalidInput(f"{label} holds {values} where numbers are wanted")
     return np.array(level, np.float64).reshape(shape)
 
 
-_DIGITS = bytes.maketrans(b"0123456789+-.eE", b"0" * 15)
+_DIGITS_TO_0 = bytes.maketrans(b"0123456789+-.eE", b"0" * 15)
 _SPACE = b" \t\r\n"
-_OPENED = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*"(\w+)"[ \t\r\n]*:[ \t\r\n]*')
+_OBJECT_START = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*"(\w+)"[ \t\r\n]*:[ \t\r\n]*')
 
 
 def read_flat(data: bytes, key: str) -> NDArray[np.float64] | NDArray[np.uint8] | None:
-    """`{"<key>": [[...]]}` of regular lists of numbers -> uint8 if all are, else float64; None for everything else.
+    """`{"<key>": [[...]]}` of regular lists of numbers -> uint8 if all fit, else float64; None for everything else.
 
-    What parse_json and read_numbers make of it, in a quarter of the time: the numbers are read as one list, and the
-    brackets, which repeat, tell the shape. For None those two find the words.
+    The same result as of parse_json and read_numbers, in a quarter of the time: the numbers are parsed as one list, and
+    the pattern of the brackets, which repeats, gives the shape. After None those two functions find what is wrong.
     """
     start, stop = data.find(b"["), data.rfind(b"]") + 1
-    opened = _OPENED.fullmatch(data[: max(start, 0)])
-    if opened is None or opened[1] != key.encode() or data[stop:].strip(_SPACE) != b"}":
+    object_start = _OBJECT_START.fullmatch(data[: max(start, 0)])
+    if object_start is None or object_start[1] != key.encode() or data[stop:].strip(_SPACE) != b"}":
         return None
     nested = data[start:stop]
-    zeros = nested.translate(_DIGITS, _SPACE)
+    zeros = nested.translate(_DIGITS_TO_0, _SPACE)
     brackets = zeros.translate(None, b"0")
     if brackets.strip(b"[],") or b"0[" in zeros or b"]0" in zeros:
         return None
     shape: list[int] = []  # the innermost axis first
-    element = b""  # what stands for one of the innermost list; then 1 for such a list, 2 for a list of those
+    element = b""  # the text of an element: empty for a number, then 1 for an innermost list, 2 for a list of those
     while not shape or brackets != element:
         start, stop = len(brackets) - len(brackets.lstrip(b"[")), brackets.find(b"]")
         count = brackets.count(b",", start, stop) + 1
@@ -180,27 +186,27 @@ def write_json(document: dict[str, Any]) -> bytes:
     return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-# --- what a port takes -----------------------------------------------------------------------------------
+# --- dtypes of the ports ---------------------------------------------------------------------------------
 
 
-def to_float32(array: Array, which: str) -> NDArray[np.float32]:
-    """Whole or real numbers -> float32, C order; InvalidInput (422) for what is not finite there."""
+def to_float32(array: Array, label: str) -> NDArray[np.float32]:
+    """Whole or real numbers -> float32, C order; InvalidInput (422) for numbers that are not finite there."""
     with np.errstate(over="ignore"):
         numbers = np.asarray(array, np.float32, order="C")
     if not np.isfinite(numbers).all():
-        raise InvalidInput(f"{which} holds NaN, infinity or numbers beyond float32; all must be finite")
+        raise InvalidInput(f"{label} holds NaN, infinity or numbers beyond float32; all must be finite")
     return numbers
 
 
-def to_uint8(array: NDArray[np.float64] | NDArray[np.uint8], which: str) -> NDArray[np.uint8]:
+def to_uint8(array: NDArray[np.float64] | NDArray[np.uint8], label: str) -> NDArray[np.uint8]:
     """JSON numbers -> pixels; InvalidInput (422) unless all are whole and 0..255."""
     if array.dtype == np.uint8:
         return np.asarray(array, np.uint8)
-    wrong = (array != np.floor(array)) | (array < 0) | (array > 255)
-    if wrong.any():
-        raise InvalidInput(f"{which} holds {array[wrong][0]:g}; pixels are whole numbers from 0 to 255")
+    is_invalid = (array != np.floor(array)) | (array < 0) | (array > 255)
+    if is_invalid.any():
+        raise InvalidInput(f"{label} holds {array[is_invalid][0]:g}; pixels are whole numbers from 0 to 255")
     return array.astype(np.uint8)
 
 
-def _name(value: object) -> str:
+def _json_name(value: object) -> str:
     return _JSON_NAMES.get(type(value), "a single number")

@@ -1,11 +1,11 @@
-"""Pictures: bytes <-> pixels, by libvips. Header first, then pixels.
+"""Image files: bytes <-> pictures, by libvips. Header first, then pixels.
 
 bytes -> inspect (format, width x height of every page; nothing decoded) -> decode -> Picture, one a page
 Picture -> encode -> bytes; several -> encode_pages -> TIFF
 
-Only libvips' readers of IMAGE_FORMATS are left unblocked, each called by name for the format that the first bytes say.
-libvips reads no BMP, and takes a millisecond to begin with any picture: Pillow reads BMP, and reads and writes small
-PNGs that hold nothing but pixels.
+All readers of libvips are blocked but those of IMAGE_FORMATS, and each is called by name, for the format that the
+first bytes show. libvips reads no BMP, and takes a millisecond to start on any image. So Pillow reads BMP, and it reads
+and writes small PNGs that hold nothing but pixels.
 """
 
 import io
@@ -36,26 +36,26 @@ from service.errors import InvalidInput, NotAcceptable, TooLarge, UnsupportedMed
 from service.imaging.picture import Metadata, Picture, Pixels, count_colours
 
 os.environ["VIPS_CONCURRENCY"] = "1"  # before the import: requests run side by side, not the parts of one
-os.environ["VIPS_WARNING"] = "0"  # damaged metadata of pictures that read well; nobody here can act on it
+os.environ["VIPS_WARNING"] = "0"  # damaged metadata of images that read well; nobody here can act on it
 
 import pyvips
 
-_WIDE = {"int": "32-bit whole", "uint": "32-bit whole", "float": "floating-point", "double": "floating-point"}
-_TEXT = "png-comment-"
-_CARRIED = {  # metadata by the beginning of libvips' name for it: the kind of metadata that a writer is to keep
-    "icc-profile-data": "icc", "exif-": "exif", "xmp-data": "xmp", "iptc-data": "iptc", _TEXT: "other",
+MAX_SIDE = 65_535  # pixels: what a JPEG can have
+SMALL_PIXELS = 1 << 12  # of an image that Pillow reads and writes faster
+_PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"\0\0\0\0IEND\xaeB`\x82"
+_FORMAT_WORDS = {"int": "32-bit whole", "uint": "32-bit whole", "float": "floating-point", "double": "floating-point"}
+_PNG_TEXT = "png-comment-"
+_METADATA_KINDS = {  # what libvips' writers are told to keep, by the beginning of a field's name
+    "icc-profile-data": "icc", "exif-": "exif", "xmp-data": "xmp", "iptc-data": "iptc", _PNG_TEXT: "other",
     "image-description": "other", "resolution-unit": "other",
 }  # fmt: skip
-_LONGEST_NOTE = 1 << 22  # a profile of a press is 3 MB; 50 KB of compressed text can be 50 MB
-_UNKNOWN_RESOLUTION = (72 / 25.4, 72 / 25.4)  # pixels per millimetre; every PNG and TIFF of libvips says one
-_LOOK = (128, 1024)  # rows, columns of the middle of a picture that tell how it is best packed
-SMALL = 1 << 12  # pixels
-MAX_SIDE = 65_535  # pixels: what a JPEG can have
-_PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"\0\0\0\0IEND\xaeB`\x82"
-_LOGGER = logging.getLogger("service.images")
-_ANIMATED = "{} is animated, it has several frames; send one picture"
+_MAX_FIELD_BYTES = 1 << 22  # a colour profile for print is 3 MB; 50 KB of compressed text can be 50 MB
+_DEFAULT_RESOLUTION = (72 / 25.4, 72 / 25.4)  # pixels per millimetre; libvips writes one into every PNG and TIFF
+_SAMPLE_SIZE = (128, 1024)  # rows, columns of the middle of an image, by which the PNG filter is chosen
+_IS_ANIMATED = "{} is animated, it has several frames; send one picture"
+_log = logging.getLogger("service.images")
 
-# Every picture is read once: nothing to cache.
+# Every image is read once: nothing to cache.
 pyvips.cache_set_max(0)
 pyvips.operation_block_set("VipsForeignLoad", True)
 for _format in IMAGE_FORMATS:
@@ -80,70 +80,73 @@ class Header:
         return sum(width * height for width, height in self.sizes)
 
 
-def inspect(data: bytes, max_pixels: int, which: str, max_pages: int = 1, max_side: int = MAX_SIDE) -> Header:
+def inspect(data: bytes, max_pixels: int, label: str, max_pages: int = 1, max_side: int = MAX_SIDE) -> Header:
     """Format, pages and their sizes, from the headers alone.
 
     Args:
-        data: the picture's bytes.
+        data: the image file's bytes.
         max_pixels: the limit of one page.
-        which: how the sender would call it, "image" or "image 3", for the refusal.
+        label: names the image in errors, "image" or "image 3".
         max_pages: pages of a TIFF; animations are refused anyhow.
         max_side: the limit of its width and of its height.
     Raises:
         UnsupportedMediaType: not a format of IMAGE_FORMATS.
         TooLarge: more than `max_pixels`, `max_pages` or `max_side`.
-        InvalidInput: animated, several pages where one is wanted, 32-bit pixels, a broken header.
+        InvalidInput: animated, several pages where `max_pages` is 1, 32-bit pixels, a broken header.
     """
     image_format = detect_image_format(data)
     if image_format is None:
-        raise UnsupportedMediaType(f"{which} is not a picture in {ANY_IMAGE_NAME}", accepted=READABLE_MEDIA_TYPES)
+        raise UnsupportedMediaType(f"{label} is not a picture in {ANY_IMAGE_NAME}", accepted=READABLE_MEDIA_TYPES)
     media_type = image_format.media_type
     try:
-        small = _small_png(data)
-        if small is not None:
-            return Header(media_type, (_limited(small, max_pixels, max_side, which),))
+        small_size = _small_png_size(data)
+        if small_size is not None:
+            return Header(media_type, (_check_size(small_size, max_pixels, max_side, label),))
         if image_format.loader is None:
             with Image.open(io.BytesIO(data), formats=(image_format.name,)) as bitmap:
-                return Header(media_type, (_limited(bitmap.size, max_pixels, max_side, which),))
-        _check_pages(data, media_type, which, max_pages)
+                return Header(media_type, (_check_size(bitmap.size, max_pixels, max_side, label),))
+        _check_pages(data, media_type, label, max_pages)
         if media_type == PNG:
-            png.check_notes(data, which)
+            png.check_metadata(data, label)
         sizes = []
-        for image in _opened(data, image_format, max_pages):
-            sizes.append(_limited((image.width, image.height), max_pixels, max_side, which))
-            _check_pixels(image, media_type, which)
+        for image in _open_pages(data, image_format, max_pages):
+            sizes.append(_check_size((image.width, image.height), max_pixels, max_side, label))
+            _check_pixels(image, media_type, label)
         return Header(media_type, tuple(sizes))
     except (InvalidInput, TooLarge, MemoryError):
         raise
-    except Exception as broken:  # readers raise whatever broken bytes lead them to
-        or_else = ", or it is of a kind of TIFF that is not read" if media_type == TIFF else ""
-        raise InvalidInput(f"{which} cannot be read: its header is damaged{or_else}") from broken
+    except Exception as error:  # readers raise whatever broken bytes lead them to
+        alternative = ", or it is of a kind of TIFF that is not read" if media_type == TIFF else ""
+        raise InvalidInput(f"{label} cannot be read: its header is damaged{alternative}") from error
 
 
-def decode(data: bytes, header: Header, which: str) -> list[Picture]:
-    """An inspected picture -> its pages, upright, 8 or 16 bits deep as they are.
+def decode(data: bytes, header: Header, label: str) -> list[Picture]:
+    """An inspected image file -> its pages, upright, 8 or 16 bits deep as they are.
 
-    Palettes and 1-bit pixels become grey or RGB, CMYK becomes sRGB by its profile; other profiles are not applied
-    but noted, with EXIF, resolution and text (as far as it is ASCII or UTF-8), for `encode`.
+    Palettes and 1-bit pixels become grey or RGB, CMYK becomes sRGB by its profile. Other profiles are not applied but
+    kept for `encode`, with EXIF, resolution and text (as far as it is ASCII or UTF-8).
 
     Raises:
-        InvalidInput: the pixels cannot be read; the sentence names `which`.
+        InvalidInput: the pixels cannot be read; the sentence names the image by `label`.
     """
     try:
         image_format = IMAGE_FORMAT_OF[header.media_type]
         if image_format.loader is None:
-            return [_plain(data, image_format.name)]
-        if _small_png(data) is not None:
-            return [Picture(_plain(data, "PNG").pixels, Metadata(resolution=_UNKNOWN_RESOLUTION))]
-        return [_decoded(image) for image in _opened(data, image_format, len(header.sizes))]
+            return [_decode_with_pillow(data, image_format.name)]
+        if _small_png_size(data) is not None:
+            picture = _decode_with_pillow(data, "PNG")
+            return [Picture(picture.pixels, Metadata(resolution=_DEFAULT_RESOLUTION))]
+        return [_to_picture(image) for image in _open_pages(data, image_format, len(header.sizes))]
     except MemoryError:
         raise
-    except Exception as broken:  # readers raise whatever broken bytes lead them to
-        raise InvalidInput(f"{which} cannot be read: it is damaged or cut off") from broken
+    except Exception as error:  # readers raise whatever broken bytes lead them to
+        raise InvalidInput(f"{label} cannot be read: it is damaged or cut off") from error
 
 
 def encode(picture: Picture, media_type: str) -> bytes:
-    """A picture -> PNG, TIFF (both lossless, of its depth), JPEG or WebP (8 bits; JPEG over white) bytes.
+    """A picture -> the bytes of a format of WRITABLE_MEDIA_TYPES, of the depth and with the alpha that it can hold.
+
+    PNG and TIFF are lossless. JPEG is 8 bits, over white; WebP is 8 bits.
 
     Raises:
         NotAcceptable: the format cannot hold the size (406).
@@ -155,199 +158,204 @@ def encode(picture: Picture, media_type: str) -> bytes:
             f"the answer is {pixels.shape[1]}x{pixels.shape[0]}, {image_format.name.upper()} holds at most "
             f"{image_format.max_side} pixels a side; ask for {PNG}"
         )
-    if media_type == PNG and pixels.dtype == np.uint8 and not picture.metadata.fields and pixels[..., 0].size <= SMALL:
-        return _written_small(picture)
-    image = _image(pixels).copy(**_resolution(picture.metadata))
+    metadata = picture.metadata
+    if media_type == PNG and pixels.dtype == np.uint8 and not metadata.fields and pixels[..., 0].size <= SMALL_PIXELS:
+        return _encode_small_png(picture)
+    image = _to_vips(pixels).copy(**_resolution_options(metadata))
     if pixels.dtype == np.uint16 and not image_format.has_16_bits:
-        image = image.cast("uchar", shift=True).copy(interpretation="b-w" if count_colours(pixels) == 1 else "srgb")
+        interpretation = "b-w" if count_colours(pixels) == 1 else "srgb"
+        image = image.cast("uchar", shift=True).copy(interpretation=interpretation)
     if image.bands in (2, 4) and not image_format.has_alpha:
         image = image.flatten(background=[255.0] * (image.bands - 1))
     options = dict(image_format.save_options)
     if media_type == PNG:
-        options["filter"] = _png_filter(pixels)
-    write = getattr(image, f"{image_format.saver}save_buffer")
-    if not picture.metadata.fields:
-        return bytes(write(keep="none", **options))
-    for kind, name, value in picture.metadata.fields:
+        options["filter"] = _choose_png_filter(pixels)
+    save = getattr(image, f"{image_format.saver}save_buffer")
+    if not metadata.fields:
+        return bytes(save(keep="none", **options))
+    for kind, name, value in metadata.fields:
         image.set_type(kind, name, value)
     image.set_type(pyvips.GValue.gint_type, "orientation", 1)  # it is upright now, whatever its EXIF block says
     try:
-        return bytes(write(keep=_kept(picture.metadata), **options))
-    except pyvips.Error as refused:  # notes are the sender's: PNG's writer fails on a profile of a wrong length
-        _LOGGER.info("a picture is written without its metadata: %s", str(refused).splitlines()[0])
-        return encode(Picture(pixels, Metadata(resolution=picture.metadata.resolution)), media_type)
+        return bytes(save(keep=_kinds_to_keep(metadata), **options))
+    except pyvips.Error as error:  # metadata is untrusted: PNG's writer fails on a profile of a wrong length
+        _log.info("a picture is written without its metadata: %s", str(error).splitlines()[0])
+        return encode(Picture(pixels, Metadata(resolution=metadata.resolution)), media_type)
 
 
 def encode_pages(pictures: Sequence[Picture]) -> bytes:
     """Pages of any sizes and depths -> one TIFF."""
-    return tiff.joined([encode(picture, TIFF) for picture in pictures])
+    return tiff.join_pages([encode(picture, TIFF) for picture in pictures])
 
 
 # --- reading ---------------------------------------------------------------------------------------------
 
 
-def _opened(data: bytes, image_format: ImageFormat, max_pages: int) -> Iterator[Any]:
-    """A pyvips image for each page, its header read; its pixels must be before the next is asked for."""
-    directories = tiff.directories(data, max_pages) if image_format.media_type == TIFF else []
-    if len(directories) < 2:
+def _open_pages(data: bytes, image_format: ImageFormat, max_pages: int) -> Iterator[Any]:
+    """A pyvips image for each page, its header read; its pixels must be read before the next page is opened."""
+    pages = tiff.list_pages(data, max_pages) if image_format.media_type == TIFF else []
+    if len(pages) < 2:
         yield _open(data, image_format)
         return
-    whole = bytearray(data)
-    for directory in directories:
-        with tiff.alone(whole, directory):
-            yield _open(whole, image_format)
+    file = bytearray(data)
+    for page in pages:
+        with tiff.isolate_page(file, page):
+            yield _open(file, image_format)
 
 
 def _open(data: bytes | bytearray, image_format: ImageFormat) -> Any:
-    read = getattr(pyvips.Image, f"{image_format.loader}load_source")
-    return read(pyvips.Source.new_from_memory(data), access="sequential", fail_on="error")
+    load = getattr(pyvips.Image, f"{image_format.loader}load_source")
+    return load(pyvips.Source.new_from_memory(data), access="sequential", fail_on="error")
 
 
-def _check_pages(data: bytes, media_type: str, which: str, max_pages: int) -> None:
-    if media_type == PNG:  # libvips shows the first frame of an animated PNG and does not say so
+def _check_pages(data: bytes, media_type: str, label: str, max_pages: int) -> None:
+    if media_type == PNG:  # libvips reads the first frame of an animated PNG and does not say so
         control = data.find(b"\0\0\0\x08acTL", 8, data.find(b"IDAT"))
         if control > 0 and int.from_bytes(data[control + 8 : control + 12]) > 1:
-            raise InvalidInput(_ANIMATED.format(which))
-    pages = len(tiff.directories(data, max_pages)) if media_type == TIFF else 1
-    if pages > max_pages == 1:
-        raise InvalidInput(f"{which} has several frames or pages; send one picture")
-    if pages > max_pages:
-        raise TooLarge(f"{which} has more than {max_pages} pages, which is the limit", limit=max_pages)
+            raise InvalidInput(_IS_ANIMATED.format(label))
+    count = len(tiff.list_pages(data, max_pages)) if media_type == TIFF else 1
+    if count > max_pages == 1:
+        raise InvalidInput(f"{label} has several frames or pages; send one picture")
+    if count > max_pages:
+        raise TooLarge(f"{label} has more than {max_pages} pages, which is the limit", limit=max_pages)
 
 
-def _limited(size: tuple[int, int], max_pixels: int, max_side: int, which: str) -> tuple[int, int]:
+def _check_size(size: tuple[int, int], max_pixels: int, max_side: int, label: str) -> tuple[int, int]:
+    """The size (width, height), if it is within the limits."""
     width, height = size
     if width * height > max_pixels:
         raise TooLarge(
-            f"{which} is {width}x{height} ({_mega(width * height)} Mpixel); the limit is {_mega(max_pixels)} Mpixel",
+            f"{label} is {width}x{height} ({width * height / 1e6:.4g} Mpixel); "
+            f"the limit is {max_pixels / 1e6:.4g} Mpixel",
             limit=max_pixels,
         )
     if max(size) > max_side:
-        raise TooLarge(f"{which} is {width}x{height}; the limit is {max_side} pixels a side", limit=max_side)
+        raise TooLarge(f"{label} is {width}x{height}; the limit is {max_side} pixels a side", limit=max_side)
     return size
 
 
-def _check_pixels(image: Any, media_type: str, which: str) -> None:
-    if media_type != TIFF and _number(image, "n-pages", 1) > 1:
-        raise InvalidInput(_ANIMATED.format(which))
+def _check_pixels(image: Any, media_type: str, label: str) -> None:
+    if media_type != TIFF and _read_number(image, "n-pages", 1) > 1:  # pages of a TIFF come one by one
+        raise InvalidInput(_IS_ANIMATED.format(label))
     if image.format not in ("uchar", "ushort"):
+        words = _FORMAT_WORDS.get(image.format, "signed or complex")
         raise InvalidInput(
-            f"{which} has {_WIDE.get(image.format, 'signed or complex')} pixels, whose black and white are not known; "
-            "send 8 or 16 bits per channel"
+            f"{label} has {words} pixels, whose black and white are not known; send 8 or 16 bits per channel"
         )
     if image.bands > (5 if image.interpretation == "cmyk" else 4):
-        raise InvalidInput(f"{which} has {image.bands} channels; send grey, RGB or CMYK, with or without alpha")
+        raise InvalidInput(f"{label} has {image.bands} channels; send grey, RGB or CMYK, with or without alpha")
 
 
-def _decoded(image: Any) -> Picture:
-    notes = _notes(image)
-    turned = _number(image, "orientation", 1)
+def _to_picture(image: Any) -> Picture:
+    """A pyvips image -> its pixels, upright, and its metadata."""
+    metadata = _read_metadata(image)
+    orientation = _read_number(image, "orientation", 1)
+    has_16_bits = image.format == "ushort"
     if image.interpretation == "cmyk":
-        deep = image.format == "ushort"
-        image = image.icc_transform("srgb", embedded=True, input_profile="cmyk", depth=16 if deep else 8)
-        notes = Metadata(tuple(f for f in notes.fields if f[1] != "icc-profile-data"), notes.resolution)
-    deep = image.format == "ushort"
+        image = image.icc_transform("srgb", embedded=True, input_profile="cmyk", depth=16 if has_16_bits else 8)
+        fields = tuple(field for field in metadata.fields if field[1] != "icc-profile-data")
+        metadata = Metadata(fields, metadata.resolution)
+        has_16_bits = image.format == "ushort"
     shape = (image.height, image.width, image.bands)
     memory = image.write_to_memory()
-    pixels: Pixels = np.frombuffer(memory, np.uint16) if deep else np.frombuffer(memory, np.uint8)
-    return Picture(_upright(pixels.reshape(shape), turned), notes)
+    pixels: Pixels = np.frombuffer(memory, np.uint16) if has_16_bits else np.frombuffer(memory, np.uint8)
+    return Picture(_turn_upright(pixels.reshape(shape), orientation), metadata)
 
 
-def _upright(pixels: Pixels, orientation: int) -> Pixels:
-    """Turned as EXIF's orientation says: 2, 4, 5, 7 are mirrored, the others are turns (TIFF 6.0, tag 274)."""
-    turned = np.swapaxes(pixels, 0, 1) if orientation in (5, 6, 7, 8) else pixels
+def _turn_upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Turned by EXIF's orientation: 2, 4, 5, 7 are mirrored, the others are rotated (TIFF 6.0, tag 274)."""
+    upright = np.swapaxes(pixels, 0, 1) if orientation in (5, 6, 7, 8) else pixels
     if orientation in (3, 4, 7, 8):
-        turned = turned[::-1]
+        upright = upright[::-1]
     if orientation in (2, 3, 6, 7):
-        turned = turned[:, ::-1]
-    return np.ascontiguousarray(turned)  # type: ignore[return-value]
+        upright = upright[:, ::-1]
+    return np.ascontiguousarray(upright)  # type: ignore[return-value]
 
 
-def _small_png(data: bytes) -> tuple[int, int] | None:
-    """(width, height) of a PNG of SMALL pixels at most, 8-bit grey or RGB, not interlaced, that holds nothing else."""
-    if not data.startswith(_PNG_START) or len(data) > 8 * SMALL:
+def _small_png_size(data: bytes) -> tuple[int, int] | None:
+    """(width, height) of a PNG of at most SMALL_PIXELS, 8-bit grey or RGB, not interlaced, without other chunks."""
+    if not data.startswith(_PNG_START) or len(data) > 8 * SMALL_PIXELS:
         return None
-    width, height, depth, colour, _, _, interlaced = struct.unpack_from(">IIBBBBB", data.ljust(33), 16)
-    if depth != 8 or colour not in (0, 2) or interlaced or not 0 < width * height <= SMALL:
+    width, height, depth, colour_type, _, _, interlace = struct.unpack_from(">IIBBBBB", data.ljust(33), 16)
+    if depth != 8 or colour_type not in (0, 2) or interlace or not 0 < width * height <= SMALL_PIXELS:
         return None
-    at = 33  # behind the header's checksum
-    while data[at + 4 : at + 8] == b"IDAT":
-        at += 12 + int.from_bytes(data[at : at + 4], "big")
-    return (width, height) if data[at:] == _PNG_END else None
+    position = 33  # behind the header's checksum
+    while data[position + 4 : position + 8] == b"IDAT":
+        position += 12 + int.from_bytes(data[position : position + 4], "big")
+    return (width, height) if data[position:] == _PNG_END else None
 
 
-def _plain(data: bytes, form: str) -> Picture:
-    with Image.open(io.BytesIO(data), formats=(form,)) as opened:
-        grey = opened.mode in ("1", "L")
-        pixels = np.asarray(opened.convert("L" if grey else "RGBA" if opened.mode == "RGBA" else "RGB"))
+def _decode_with_pillow(data: bytes, name: str) -> Picture:
+    """8 bits; `name` is Pillow's of the format."""
+    with Image.open(io.BytesIO(data), formats=(name,)) as image:
+        is_grey = image.mode in ("1", "L")
+        pixels = np.asarray(image.convert("L" if is_grey else "RGBA" if image.mode == "RGBA" else "RGB"))
     return Picture(pixels.reshape(*pixels.shape[:2], -1))
 
 
-def _written_small(picture: Picture) -> bytes:
+def _encode_small_png(picture: Picture) -> bytes:
     """PNG of 8 bits, without metadata but its resolution."""
     buffer = io.BytesIO()
     pixels = picture.pixels[..., 0] if picture.pixels.shape[2] == 1 else picture.pixels
-    told = picture.metadata.resolution
-    dpi = {} if told is None else {"dpi": (told[0] * 25.4, told[1] * 25.4)}
-    Image.fromarray(pixels).save(buffer, "PNG", **dpi)
+    resolution = picture.metadata.resolution
+    options = {} if resolution is None else {"dpi": (resolution[0] * 25.4, resolution[1] * 25.4)}
+    Image.fromarray(pixels).save(buffer, "PNG", **options)
     return buffer.getvalue()
 
 
-def _number(image: Any, name: str, otherwise: int) -> int:
-    return int(image.get(name)) if image.get_typeof(name) else otherwise
+def _read_number(image: Any, name: str, default: int) -> int:
+    return int(image.get(name)) if image.get_typeof(name) else default
 
 
 # --- metadata --------------------------------------------------------------------------------------------
 
 
-def _notes(image: Any) -> Metadata:
+def _read_metadata(image: Any) -> Metadata:
     fields = []
     for name in image.get_fields():
-        if not name.startswith(tuple(_CARRIED)) or name == "exif-ifd0-Orientation":
+        if not name.startswith(tuple(_METADATA_KINDS)) or name == "exif-ifd0-Orientation":
             continue
         try:
             value = image.get(name)
-        except UnicodeDecodeError:  # text of another age
+        except UnicodeDecodeError:  # not UTF-8
             continue
-        if len(value) > _LONGEST_NOTE:
+        if len(value) > _MAX_FIELD_BYTES:
             continue
-        if name.startswith(_TEXT) and "\ufffd" in value:  # libvips reads and writes text as UTF-8, old PNG is Latin-1
+        if name.startswith(_PNG_TEXT) and "\ufffd" in value:  # libvips takes text for UTF-8, old PNGs have Latin-1
             continue
         fields.append((image.get_typeof(name), name, value))
-    known = (image.xres, image.yres) != (1.0, 1.0)  # what libvips says where a file says nothing
-    return Metadata(tuple(fields), (image.xres, image.yres) if known else None)
+    has_resolution = (image.xres, image.yres) != (1.0, 1.0)  # libvips' default where a file has none
+    return Metadata(tuple(fields), (image.xres, image.yres) if has_resolution else None)
 
 
-def _kept(notes: Metadata) -> str:
-    return ":".join(sorted({kind for _, n, _ in notes.fields for name, kind in _CARRIED.items() if n.startswith(name)}))
+def _kinds_to_keep(metadata: Metadata) -> str:
+    names = [name for _, name, _ in metadata.fields]
+    kinds = {kind for name in names for prefix, kind in _METADATA_KINDS.items() if name.startswith(prefix)}
+    return ":".join(sorted(kinds))
 
 
-def _resolution(notes: Metadata) -> dict[str, float]:
-    xres, yres = notes.resolution or _UNKNOWN_RESOLUTION
+def _resolution_options(metadata: Metadata) -> dict[str, float]:
+    xres, yres = metadata.resolution or _DEFAULT_RESOLUTION
     return {"xres": xres, "yres": yres}
 
 
 # --- writing ---------------------------------------------------------------------------------------------
 
 
-def _image(pixels: Pixels) -> Any:
+def _to_vips(pixels: Pixels) -> Any:
     """[H,W,B] -> a pyvips image of the same memory."""
-    deep, grey = pixels.dtype == np.uint16, count_colours(pixels) == 1
-    kind = ("grey16" if grey else "rgb16") if deep else ("b-w" if grey else "srgb")
+    has_16_bits, is_grey = pixels.dtype == np.uint16, count_colours(pixels) == 1
+    interpretation = ("grey16" if is_grey else "rgb16") if has_16_bits else ("b-w" if is_grey else "srgb")
     height, width, bands = pixels.shape
     memory = np.ascontiguousarray(pixels)
-    image = pyvips.Image.new_from_memory(memory, width, height, bands, "ushort" if deep else "uchar")
-    return image.copy(interpretation=kind)
+    image = pyvips.Image.new_from_memory(memory, width, height, bands, "ushort" if has_16_bits else "uchar")
+    return image.copy(interpretation=interpretation)
 
 
-def _png_filter(pixels: Pixels) -> str:
-    """Pages pack best as they are, photographs as differences: a small look at the middle tells."""
-    rows, columns = _LOOK
+def _choose_png_filter(pixels: Pixels) -> str:
+    """Pages of text compress best as they are, photographs as differences: a sample of the middle shows which."""
+    rows, columns = _SAMPLE_SIZE
     top, left = max(0, (len(pixels) - rows) // 2), max(0, (pixels.shape[1] - columns) // 2)
-    look = np.ascontiguousarray(pixels[top : top + rows, left : left + columns]).view(np.uint8)
-    plain = len(zlib.compress(look.tobytes(), 1))
-    return "up" if len(zlib.compress(np.diff(look, axis=0).tobytes(), 1)) < plain else "none"
-
-
-def _mega(pixels: int) -> str:
-    return f"{pixels / 1e6:.4g}"
+    sample = np.ascontiguousarray(pixels[top : top + rows, left : left + columns]).view(np.uint8)
+    unfiltered_size = len(zlib.compress(sample.tobytes(), 1))
+    return "up" if len(zlib.compress(np.diff(sample, axis=0).tobytes(), 1)) < unfiltered_size else "none"

@@ -1,6 +1,8 @@
-"""multipart/form-data -> its parts, from a body that is already in memory and bounded.
+"""Parser of multipart/form-data, for a body that is in memory already and bounded.
 
-Nothing is spooled to disk, so a read-only container needs no scratch space.
+body, Content-Type -> parse_form -> FormPart, in the order of the body
+
+Nothing is written to disk, so a read-only container needs no scratch space.
 """
 
 from dataclasses import dataclass
@@ -13,18 +15,18 @@ from service.errors import MalformedBody, TooLarge
 
 @dataclass
 class FormPart:
-    """One field of a form: its name, that of its file (None: it came as text), and its bytes."""
+    """One field of a form: its name, the name of its file (None: it was sent as text), and its bytes."""
 
     name: str
     filename: str | None
     data: bytes
 
 
-def read_form(body: bytes, content_type: str, max_parts: int) -> list[FormPart]:
-    """Parts in the order in which they came.
+def parse_form(body: bytes, content_type: str, max_parts: int) -> list[FormPart]:
+    """Parts in the order of the body.
 
     Args:
-        content_type: the request's, with the boundary.
+        content_type: of the request, with the boundary.
     Raises:
         MalformedBody: no boundary, a part without a name, or a body that ends in the middle.
         TooLarge: more than `max_parts`.
@@ -32,35 +34,35 @@ def read_form(body: bytes, content_type: str, max_parts: int) -> list[FormPart]:
     boundary = parse_options_header(content_type)[1].get(b"boundary")
     if not boundary:
         raise MalformedBody("the form's Content-Type has no boundary; let the client set it (curl: -F)")
-    reader = _Reader(max_parts)
+    collector = _PartCollector(max_parts)
     try:
         parser = MultipartParser(
             boundary,
             {
-                "on_part_begin": reader.begin,
-                "on_header_field": reader.header_field,
-                "on_header_value": reader.header_value,
-                "on_header_end": reader.header_end,
-                "on_part_data": reader.data,
-                "on_part_end": reader.end,
-                "on_end": reader.finish,
+                "on_part_begin": collector.begin,
+                "on_header_field": collector.header_field,
+                "on_header_value": collector.header_value,
+                "on_header_end": collector.header_end,
+                "on_part_data": collector.data,
+                "on_part_end": collector.end,
+                "on_end": collector.finish,
             },
         )
         parser.write(body)
         parser.finalize()
-    except FormParserError as broken:
-        raise MalformedBody("the body is not the multipart form that its Content-Type says") from broken
-    if not reader.finished:
+    except FormParserError as error:
+        raise MalformedBody("the body is not the multipart form that its Content-Type says") from error
+    if not collector.is_finished:
         raise MalformedBody("the form is cut off: its closing boundary is missing")
-    return reader.parts
+    return collector.parts
 
 
-class _Reader:
-    """The parser's events, gathered into parts."""
+class _PartCollector:
+    """Callbacks of the parser, which collect its events into parts."""
 
     def __init__(self, max_parts: int) -> None:
         self.parts: list[FormPart] = []
-        self.finished = False
+        self.is_finished = False
         self._max_parts = max_parts
         self._field = self._value = self._disposition = b""
         self._data: list[bytes] = []
@@ -90,8 +92,8 @@ class _Reader:
         if len(self.parts) == self._max_parts:
             raise TooLarge(f"the form has more than {self._max_parts} parts", limit=self._max_parts)
         name, filename = options[b"name"].decode("utf-8", "replace"), options.get(b"filename")
-        told = None if filename is None else filename.decode("utf-8", "replace")
-        self.parts.append(FormPart(name, told, b"".join(self._data)))
+        file = None if filename is None else filename.decode("utf-8", "replace")
+        self.parts.append(FormPart(name, file, b"".join(self._data)))
 
     def finish(self) -> None:
-        self.finished = True
+        self.is_finished = True

@@ -27,7 +27,7 @@ from service.codecs.formats import (
     detect_image_format,
     parse_media_type,
 )
-from service.codecs.multipart import FormPart, read_form
+from service.codecs.multipart import FormPart, parse_form
 from service.errors import InvalidInput, LatentMismatch, TooLarge, UnsupportedMediaType
 from service.inference import cost
 from service.inference.payload import Payload, PayloadPart
@@ -123,7 +123,7 @@ def _pdf(body: bytes, model: Model, operation: Operation) -> Payload:
 
 def form_files(body: bytes, content_type: str, max_parts: int) -> list[FormPart]:
     """The fields of a form, all of them 'image', at least one; MalformedBody, TooLarge, InvalidInput."""
-    fields = read_form(body, content_type, max_parts)
+    fields = parse_form(body, content_type, max_parts)
     for field in fields:
         if field.name != "image":
             raise InvalidInput(f"the form has a field {field.name[:100]!r}; the only one is 'image'")

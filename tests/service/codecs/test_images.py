@@ -317,9 +317,9 @@ def test_a_damaged_picture_never_gives_a_500(
 def test_a_small_bare_png_is_read_as_libvips_reads_it(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     data = picture(np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8), "PNG")
     quick = images.decode(data, images.inspect(data, 10_000, "it"), "it")[0]
-    assert images._small_png(data) == shape[1::-1]
-    monkeypatch.setattr(images, "SMALL", 0)
-    assert images._small_png(data) is None
+    assert images._small_png_size(data) == shape[1::-1]
+    monkeypatch.setattr(images, "SMALL_PIXELS", 0)
+    assert images._small_png_size(data) is None
     slow = images.decode(data, images.inspect(data, 10_000, "it"), "it")[0]
     np.testing.assert_array_equal(quick.pixels, slow.pixels)
     assert quick.metadata.fields == slow.metadata.fields
@@ -328,11 +328,11 @@ def test_a_small_bare_png_is_read_as_libvips_reads_it(shape: tuple[int, ...], mo
 
 def test_a_small_png_with_more_than_pixels_is_left_to_libvips() -> None:
     pixels = np.zeros((9, 9), np.uint8)
-    assert images._small_png(picture(pixels, "PNG", dpi=(300, 300))) is None
-    assert images._small_png(picture(pixels, "PNG", transparency=0)) is None
-    assert images._small_png(picture(pixels, "PNG")[:-1]) is None
-    assert images._small_png(picture(np.zeros((80, 80), np.uint8), "PNG")) is None
-    assert images._small_png(b"\x89PNG") is None
+    assert images._small_png_size(picture(pixels, "PNG", dpi=(300, 300))) is None
+    assert images._small_png_size(picture(pixels, "PNG", transparency=0)) is None
+    assert images._small_png_size(picture(pixels, "PNG")[:-1]) is None
+    assert images._small_png_size(picture(np.zeros((80, 80), np.uint8), "PNG")) is None
+    assert images._small_png_size(b"\x89PNG") is None
 
 
 @pytest.mark.parametrize("place", [20, 40, 45, 50])

@@ -41,8 +41,8 @@ def decoded(data: bytes, most: int = 9) -> list[Picture]:
 def test_pages_are_found_in_their_order(form: str, start: bytes) -> None:
     data = pages(form)
     assert data.startswith(start)
-    assert len(tiff.directories(data, 9)) == 3
-    assert len(tiff.directories(data, 1)) == 2
+    assert len(tiff.list_pages(data, 9)) == 3
+    assert len(tiff.list_pages(data, 1)) == 2
     for picture, shade in zip(decoded(data), SHADES, strict=True):
         assert picture.pixels.shape == (4, 5, 1)
         assert (picture.pixels == shade * (257 if picture.pixels.dtype == np.uint16 else 1)).all()
@@ -51,33 +51,33 @@ def test_pages_are_found_in_their_order(form: str, start: bytes) -> None:
 def test_one_page_alone_is_for_the_length_of_the_block() -> None:
     data = pages("intel")
     whole = bytearray(data)
-    last = tiff.directories(data, 9)[2]
-    with tiff.alone(whole, last):
-        assert [d.offset for d in tiff.directories(bytes(whole), 9)] == [last.offset]
+    last = tiff.list_pages(data, 9)[2]
+    with tiff.isolate_page(whole, last):
+        assert [d.offset for d in tiff.list_pages(bytes(whole), 9)] == [last.offset]
     assert whole == data
 
 
 def test_a_chain_that_runs_in_a_circle_or_out_of_the_file_ends_there() -> None:
     data = bytearray(pages("intel"))
-    first, _, last = tiff.directories(bytes(data), 9)
+    first, _, last = tiff.list_pages(bytes(data), 9)
     for offset in (first.offset, len(data) + 5):
         struct.pack_into("<I", data, last.link, offset)
         assert len(decoded(bytes(data))) == 3
     for nonsense in (b"", b"II*\0", b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08"):
-        assert tiff.directories(nonsense, 9) == []
+        assert tiff.list_pages(nonsense, 9) == []
         with pytest.raises(InvalidInput if nonsense else UnsupportedMediaType):
             images.inspect(nonsense, 10**6, "it", 9)
 
 
 def test_one_file_is_itself_and_more_than_tiff_can_address_is_refused() -> None:
-    assert tiff.joined([b"x"]) == b"x"
+    assert tiff.join_pages([b"x"]) == b"x"
 
     class Vast(bytes):
         def __len__(self) -> int:
             return 2**31
 
     with pytest.raises(NotAcceptable, match="larger than 4 GiB"):
-        tiff.joined([Vast(), Vast()])
+        tiff.join_pages([Vast(), Vast()])
 
 
 def test_pages_of_any_size_and_depth_come_back_as_pages(denoisers: TestClient) -> None:
