@@ -8,8 +8,8 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Collection
 from contextlib import ExitStack, asynccontextmanager
+from dataclasses import replace
 from functools import partial
-from pathlib import Path as FilePath
 from time import perf_counter
 from typing import Annotated, Any
 
@@ -41,9 +41,11 @@ from service.observability.metrics import Exposition, Metrics, Now, Served
 from service.observability.request_record import of
 from service.observability.statistics import Statistics
 from service.observability.tracing import Tracing, configure_tracing
-from service.repository.registry import Opener, Registry, open_all
+from service.repository.loader import PackageLoader
+from service.repository.registry import Registry
+from service.repository.store import FolderStore
 from service.repository.verifier import Verifier
-from service.repository.watcher import Watcher, scan
+from service.repository.watcher import Watcher
 from service.server.cancellation import Deadline, until_gone
 from service.settings import MEGAPIXEL, Settings, SettingsError
 from service.web import routes as webpage
@@ -66,14 +68,14 @@ def create_app(
     tracing: Tracing | None = None,
     *,
     trusted: bool = False,
-    only: Collection[FilePath] | None = None,
+    only: Collection[str] | None = None,
 ) -> RequestMiddleware:
     """The application, with the models under settings.models opened: who can reach it finds it ready.
 
     Args:
         tracing: takes the spans, instead of what settings.tracing starts.
         trusted: packages are opened without being tried in a process of their own first, which takes a second.
-        only: packages to open, None for all.
+        only: packages to load, "<name>/<version>", None for all.
     Raises:
         ProviderMissing: settings.require_provider, and a model does not run on settings.provider.
         SettingsError: settings.keys is no file of keys, or settings.tracing without its extra.
@@ -85,23 +87,15 @@ def create_app(
     if tracing is None and settings.tracing:
         tracing = configure_tracing()
     metrics = Metrics()
-    seen = scan(settings.models)
+    store = FolderStore(settings.models)
+    snapshot = store.snapshot()
     verifier = Verifier(settings.verify_memory, settings.verify_seconds)
+    loader = PackageLoader(store, settings.provider, settings.require_provider, settings.precision, settings.workers)
     try:
-        registry = open_all(
-            settings.models,
-            settings.provider,
-            required=settings.require_provider,
-            precision=settings.precision,
-            cores=settings.workers,
-            verifier=None if trusted else verifier,
-            only=only,
-        )
+        registry = replace(loader, verifier=None if trusted else verifier).load_all(only)
     finally:
         verifier.close()
-    opener = Opener(
-        settings.provider, settings.require_provider, settings.precision, settings.workers, verifier, settings.tile
-    )
+    loader = replace(loader, verifier=verifier, warm_up_side=settings.tile)
     admission = Admission(settings.max_requests, settings.max_inside_pixels, settings.max_inside_bytes)
     statistics = Statistics()
 
@@ -115,9 +109,8 @@ def create_app(
         app.state.documents = Documents(scheduler, inference, settings)
         watcher = Watcher(
             registry,
-            opener,
-            settings.models,
-            seen,
+            loader,
+            snapshot,
             settings.watch,
             lambda: inference.drop_unused_batchers(registry.models),
         )
@@ -147,7 +140,7 @@ def create_app(
     if settings.metrics:
         _add_metrics(app, metrics)
     _add_models(app, registry)
-    model_files.install(app, settings.models)
+    model_files.install(app, store)
     if settings.page:
         webpage.install(app)
     _add_unknown_operation(app)
@@ -182,8 +175,8 @@ def _add_health(app: FastAPI, registry: Registry) -> None:
         if app.state.stopping:
             raise NotReady("the service is stopping; send new requests elsewhere")
         if not registry.names:
-            reasons = "; ".join(refusal.reason for refusal in registry.refused[:3]) or "the models folder is empty"
-            raise NotReady(f"no model can be served: {reasons}")
+            reasons = "; ".join(rejected.reason for rejected in registry.rejected_packages[:3])
+            raise NotReady(f"no model can be served: {reasons or 'the models folder is empty'}")
         return Status(status="ready")
 
     routes.add_health(app, readyz)
@@ -197,7 +190,7 @@ def _add_metrics(app: FastAPI, metrics: Metrics) -> None:
             items_waiting=app.state.scheduler.queued_items,
             requests_inside=admission.requests,
             pixels_inside=admission.pixels,
-            packages_refused=len(registry.refused),
+            packages_refused=len(registry.rejected_packages),
             served=[
                 Served(name, str(version), model.provider, model.precision)
                 for name in registry.names
@@ -222,7 +215,7 @@ def _add_models(app: FastAPI, registry: Registry) -> None:
     async def models() -> ModelList:
         return ModelList(
             models=[_summary(registry, registry.get(name)) for name in registry.names],
-            refused=[RefusedPackage(folder=r.folder, reason=r.reason) for r in registry.refused],
+            refused=[RefusedPackage(folder=p.key, reason=p.reason) for p in registry.rejected_packages],
         )
 
     @app.get("/v1/models/{name}", tags=["models"], summary="The card's facts", responses=unknown)
@@ -403,7 +396,7 @@ def _summary(registry: Registry, model: Model) -> ModelSummary:
         name=manifest.name,
         version=manifest.version,
         versions=list(registry.versions(manifest.name)),
-        pinned=registry.pinned(manifest.name),
+        pinned=registry.is_pinned(manifest.name),
         kind=manifest.kind,
         description=manifest.description,
         operations=list(manifest.operations),

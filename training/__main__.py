@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from service.model.package import PackageError
+from service.model.errors import PackageError
 from training import __version__, compare, recipe, train_autoencoder, train_classifier, train_denoiser
 from training.data import datasets, patches
 from training.engine import distributed

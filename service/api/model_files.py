@@ -7,9 +7,7 @@ A name is served only if it is in the list, so no name leads anywhere else.
 """
 
 import hashlib
-import os
 import re
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Request, Response
@@ -17,6 +15,7 @@ from fastapi import Path as InAddress
 from starlette.exceptions import HTTPException
 
 from service.api.schemas import CardFiles, Problem
+from service.repository.store import ModelStore
 from service.web.routes import fresh
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -27,18 +26,18 @@ _unknown: dict[int | str, dict[str, Any]] = {404: {"description": "no such model
 _png: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}, "description": "the picture"}}
 
 
-def install(app: FastAPI, models: Path) -> None:
-    """Add the routes; names and versions are those of app.state.registry, `models` is where packages lie."""
+def install(app: FastAPI, store: ModelStore) -> None:
+    """Add the routes; names and versions are those of app.state.registry, the packages lie in `store`."""
 
-    def folder(name: str, version: str) -> Path:
+    def package_key(name: str, version: str) -> str:
         manifest = app.state.registry.get(name, version).manifest
-        return models / str(manifest.name) / str(manifest.version)
+        return f"{manifest.name}/{manifest.version}"
 
     @app.get(
         "/v1/models/{name}/versions/{version}/files", tags=["models"], summary="The card's pictures", responses=_unknown
     )
     def files(name: str, version: str) -> CardFiles:
-        return CardFiles(files=list(pictures(folder(name, version))))
+        return CardFiles(files=list(list_pictures(store, package_key(name, version))))
 
     @app.get(
         "/v1/models/{name}/versions/{version}/files/{file}",
@@ -50,36 +49,23 @@ def install(app: FastAPI, models: Path) -> None:
     def file(
         request: Request, name: str, version: str, file: Annotated[str, InAddress(description="one of /files")]
     ) -> Response:
-        directory = folder(name, version)
-        data = read(directory, file) if file in pictures(directory) else None
+        key = package_key(name, version)
+        data = read_picture(store, key, file) if file in list_pictures(store, key) else None
         if data is None:
             raise HTTPException(404)
         return fresh(request, data, "image/png", f'"{hashlib.sha256(data).hexdigest()[:16]}"')
 
 
-def pictures(directory: Path) -> tuple[str, ...]:
-    """Names of the plain PNG files in a package's folder, sorted; links and large files are left out."""
-    try:
-        with os.scandir(directory) as entries:
-            return tuple(
-                sorted(
-                    entry.name
-                    for entry in entries
-                    if _NAME.fullmatch(entry.name)
-                    and entry.is_file(follow_symlinks=False)
-                    and entry.stat(follow_symlinks=False).st_size <= MAX_BYTES
-                )
-            )
-    except OSError:  # the package was taken away while its model is still open
-        return ()
+def list_pictures(store: ModelStore, key: str) -> tuple[str, ...]:
+    """Names of the plain PNG files of a package, sorted; links and large files are left out."""
+    files = store.list_files(key)
+    return tuple(sorted(name for name, size in files.items() if _NAME.fullmatch(name) and size <= MAX_BYTES))
 
 
-def read(directory: Path, name: str) -> bytes | None:
-    """The bytes of a listed picture; None if it is no PNG, or has become a link or gone meanwhile."""
+def read_picture(store: ModelStore, key: str, name: str) -> bytes | None:
+    """The bytes of a listed picture; None if it is no PNG, or was removed or replaced by a link meanwhile."""
     try:
-        descriptor = os.open(directory / name, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
-        with os.fdopen(descriptor, "rb") as opened:
-            data = opened.read(MAX_BYTES + 1)
+        content = store.read_file(key, name, MAX_BYTES)
     except OSError:
         return None
-    return data if data.startswith(PNG) and len(data) <= MAX_BYTES else None
+    return content if content.startswith(PNG) else None

@@ -7,7 +7,6 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import httpx2
 
@@ -15,9 +14,10 @@ from service.app import create_app
 from service.cli.errors import FilesError
 from service.cli.file_options import FileOptions
 from service.client import AsyncClient, ServiceProblem, ServiceUnreachable
-from service.model import package
+from service.model.errors import PackageError
 from service.model.manifest import Manifest
-from service.repository.registry import directories, pins
+from service.repository.registry import select_default
+from service.repository.store import FolderStore, ModelStore
 from service.settings import Settings
 
 READ_TIMEOUT = 3600.0  # seconds without a byte: a long PDF takes its time, and the service has its own deadlines
@@ -41,45 +41,45 @@ async def client_for(options: FileOptions, settings: Settings) -> AsyncIterator[
             descriptions = {m["name"]: m["description"] for m in models if operation in m["operations"]}
             yield client, _select_model(descriptions, options)
         return
-    model, directory = package_for(options, settings)
+    model, key = package_for(options, settings)
     overrides = {
         "deadline": LOCAL_DEADLINE, "max_deadline": LOCAL_DEADLINE, "watch": 0, "keys": None, "log_requests": "off",
     }  # fmt: skip
-    app = create_app(settings.model_copy(update=overrides), trusted=True, only=[directory])
-    if app.state.registry.refused:
-        raise FilesError(app.state.registry.refused[0].reason)
+    app = create_app(settings.model_copy(update=overrides), trusted=True, only=[key])
+    if app.state.registry.rejected_packages:
+        raise FilesError(app.state.registry.rejected_packages[0].reason)
     async with app.fallback.router.lifespan_context(app.fallback):
         transport = httpx2.ASGITransport(app)
         async with AsyncClient("http://this-process", timeout=LOCAL_DEADLINE, retries=0, transport=transport) as client:
             yield client, model
 
 
-def package_for(options: FileOptions, settings: Settings) -> tuple[str, Path]:
-    """The name of the model, as `client_for` selects it, and its package's directory. Raises FilesError."""
-    packages = packages_with(options.operation, settings.models)
+def package_for(options: FileOptions, settings: Settings) -> tuple[str, str]:
+    """The name of the model, as `client_for` selects it, and "<name>/<version>" of its package. Raises FilesError."""
+    store = FolderStore(settings.models)
+    packages = packages_with(options.operation, store)
     descriptions = {name: versions[-1][1].description for name, versions in packages.items()}
     model = _select_model(descriptions, options)
-    return model, select_version(settings.models, model, packages[model], options.model_version)
+    return model, select_version(store, model, packages[model], options.model_version)
 
 
-def packages_with(operation: str, models: Path) -> dict[str, list[tuple[Path, Manifest]]]:
+def packages_with(operation: str, store: ModelStore) -> dict[str, list[tuple[str, Manifest]]]:
     """By name, in order of version, the packages whose manifests list the operation; no graph is opened."""
-    packages: dict[str, list[tuple[Path, Manifest]]] = {}
-    for directory in directories(models):
-        with contextlib.suppress(package.PackageError, OSError):  # `models verify` prints what is wrong with it
-            manifest = package.read_manifest(directory)
+    packages: dict[str, list[tuple[str, Manifest]]] = {}
+    for key in store.list_packages():
+        with contextlib.suppress(PackageError, OSError):  # `models verify` prints what is wrong with it
+            manifest = store.read_manifest(key)
             if operation in manifest.operations:
-                packages.setdefault(manifest.name, []).append((directory, manifest))
+                packages.setdefault(manifest.name, []).append((key, manifest))
     return {name: sorted(versions, key=lambda entry: entry[1].version) for name, versions in packages.items()}
 
 
-def select_version(models: Path, name: str, versions: list[tuple[Path, Manifest]], version: int | None) -> Path:
-    """The directory of `version`; of None, the default version as the registry defines it. Raises FilesError."""
-    by_version = {manifest.version: directory for directory, manifest in versions}
+def select_version(store: ModelStore, name: str, versions: list[tuple[str, Manifest]], version: int | None) -> str:
+    """The package of `version`; of None, of the default version as the registry defines it. Raises FilesError."""
+    by_version = {manifest.version: key for key, manifest in versions}
     if version is not None and version not in by_version:
         raise FilesError(f"{name} has no version {version}; it has {', '.join(map(str, by_version))}")
-    pin = pins(models).get(name)
-    return by_version[version or (pin if isinstance(pin, int) and pin in by_version else max(by_version))]
+    return by_version[version or select_default(store.default_versions().get(name), by_version)]
 
 
 def _select_model(descriptions: Mapping[str, str], options: FileOptions) -> str:

@@ -3,21 +3,22 @@
 `models` | `models verify [NAME[/VERSION]]` | `models card NAME[/VERSION]` -> lines, and an exit code
 """
 
+import errno
 import sys
-from pathlib import Path
 
 from service.cli.errors import PackageNotFound
-from service.model import package
-from service.repository.registry import directories, open_all, pins
-from service.repository.verifier import Unverified, Verifier
+from service.repository.loader import PackageLoader
+from service.repository.registry import select_default
+from service.repository.store import FolderStore, ModelStore
+from service.repository.verifier import VerificationFailed, Verifier
 from service.settings import MIB, Settings
 
 
 def list_models(settings: Settings) -> int:
     """Print a line for each model; exit code 1 if a package is rejected."""
-    registry = open_all(
-        settings.models, settings.provider, required=settings.require_provider, precision=settings.precision
-    )
+    store = FolderStore(settings.models)
+    loader = PackageLoader(store, settings.provider, required=settings.require_provider, precision=settings.precision)
+    registry = loader.load_all()
     for name in registry.names:
         model = registry.get(name)
         versions = ", ".join(map(str, registry.versions(name)))
@@ -25,11 +26,11 @@ def list_models(settings: Settings) -> int:
         sys.stdout.write(
             f"{name:24}{versions:10}{model.manifest.kind:15}{model.provider:10}{model.precision:6}{operations}\n"
         )
-    for refusal in registry.refused:
-        sys.stderr.write(f"refused: {refusal.reason}\n")
+    for package in registry.rejected_packages:
+        sys.stderr.write(f"refused: {package.reason}\n")
     if not registry.names:
         sys.stderr.write(f"no packages in {settings.models}\n")
-    return 1 if registry.refused else 0
+    return 1 if registry.rejected_packages else 0
 
 
 def verify_packages(settings: Settings, name: str | None) -> int:
@@ -42,18 +43,18 @@ def verify_packages(settings: Settings, name: str | None) -> int:
     Raises:
         PackageNotFound: no package has that name.
     """
+    store = FolderStore(settings.models)
     verifier = Verifier(settings.verify_memory, settings.verify_seconds)
     exit_code = 0
     try:
-        for directory in _find_packages(settings.models, name):
-            folder = package.folder(directory)
+        for key in _find_packages(store, name):
             try:
-                verifier.verify(directory)
-            except Unverified as error:
+                verifier.verify(store.directory(key))
+            except VerificationFailed as error:
                 exit_code = 1
-                sys.stdout.write(f"bad  {folder}: {error}\n")
+                sys.stdout.write(f"bad  {key}: {error}\n")
             else:
-                sys.stdout.write(f"good {folder}\n")
+                sys.stdout.write(f"good {key}\n")
             sys.stdout.flush()
     finally:
         verifier.close()
@@ -68,28 +69,27 @@ def print_card(settings: Settings, name: str | None) -> int:
     """
     if name is None:
         raise PackageNotFound("models card needs NAME or NAME/VERSION; `models` lists them")
-    matches = _find_packages(settings.models, name)
-    pin = pins(settings.models).get(matches[0].parent.name)
-    by_version = {int(path.name): path for path in matches if path.name.isdecimal()}
-    directory = by_version.get(pin) if isinstance(pin, int) else None
-    directory = directory or (by_version[max(by_version)] if by_version else matches[-1])
-    path = directory / "README.md"
+    store = FolderStore(settings.models)
+    matches = _find_packages(store, name)
+    by_version = {int(version): key for key in matches if (version := key.rpartition("/")[2]).isdecimal()}
+    declared = store.default_versions().get(matches[0].partition("/")[0])
+    key = by_version[select_default(declared, by_version)] if by_version else matches[-1]
     try:
-        if path.is_symlink() or path.stat().st_size > MIB:
-            raise PackageNotFound(f"the card of {package.folder(directory)} is a link, or over 1 MiB")
-        sys.stdout.write(path.read_text(encoding="utf-8", errors="replace"))
+        card = store.read_file(key, "README.md", MIB)
     except OSError as error:
-        raise PackageNotFound(f"{package.folder(directory)} has no card (README.md): {error.strerror}") from error
+        if error.errno in (errno.ELOOP, errno.EFBIG):
+            raise PackageNotFound(f"the card of {key} is a link, or over 1 MiB") from error
+        raise PackageNotFound(f"{key} has no card (README.md): {error.strerror}") from error
+    sys.stdout.write(card.decode("utf-8", "replace"))
     return 0
 
 
-def _find_packages(models: Path, name: str | None) -> list[Path]:
-    """The directories of the packages called `name` ("NAME" or "NAME/VERSION"); of None, of all packages."""
-    available = directories(models)
+def _find_packages(store: ModelStore, name: str | None) -> list[str]:
+    """The packages called `name` ("NAME" or "NAME/VERSION"), as "<name>/<version>"; of None, all packages."""
+    available = store.list_packages()
     if name is None:
         return available
-    matches = [path for path in available if name in (path.parent.name, package.folder(path))]
+    matches = [key for key in available if name in (key.partition("/")[0], key)]
     if not matches:
-        names = ", ".join(map(package.folder, available)) or "none"
-        raise PackageNotFound(f"there is no package {name!r}; there are: {names}")
+        raise PackageNotFound(f"there is no package {name!r}; there are: {', '.join(available) or 'none'}")
     return matches

@@ -22,7 +22,8 @@ from service.inference.options import DEFAULT
 from service.inference.scheduler import Scheduler
 from service.model.providers import usable_cores
 from service.model.runtime import Model
-from service.repository.registry import open_all
+from service.repository.loader import PackageLoader
+from service.repository.store import FolderStore
 from service.settings import Settings, write_file
 
 TILES = (256, 384, 512, 768, 1024)  # pixels along a side
@@ -50,9 +51,9 @@ def tune(settings: Settings) -> int:
         NothingToTune: no model takes images of any size.
         SettingsError: the settings file cannot be written.
     """
-    registry = open_all(
-        settings.models, settings.provider, required=settings.require_provider, precision=settings.precision
-    )
+    store = FolderStore(settings.models)
+    loader = PackageLoader(store, settings.provider, required=settings.require_provider, precision=settings.precision)
+    registry = loader.load_all()
     denoisers = [model for model in map(registry.get, registry.names) if model.any_size]
     if not denoisers:
         raise NothingToTune(f"nothing to tune: {settings.models} holds no model of images of any size")

@@ -60,13 +60,13 @@ class Reader:
         self._limits = limits
         self._lock = threading.Lock()
         seconds = math.ceil(limits.seconds * (limits.pages + 1))  # a backstop: each page has its own
-        self._process = sandbox.start("service.codecs.pdf_process", str(limits.memory), str(seconds), str(limits.pages))
+        self._process = sandbox.spawn("service.codecs.pdf_process", str(limits.memory), str(seconds), str(limits.pages))
 
     def close(self) -> None:
         """End the process, and with it a call that another thread waits for."""
         self._process.kill()
         with self._lock:  # pipes are closed only when no thread reads them: their numbers may soon be another file's
-            sandbox.end(self._process)
+            sandbox.terminate(self._process)
 
     def open(self, data: bytes, dpi: int) -> list[tuple[float, float]]:
         """Each page's width and height in points; every page is within the limits when rendered at `dpi`."""

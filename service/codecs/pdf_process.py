@@ -42,7 +42,7 @@ def main() -> int:
     memory, seconds, max_pages = map(int, sys.argv[1:4])
     (length,) = LENGTH.unpack(sys.stdin.buffer.read(LENGTH.size))
     data = sys.stdin.buffer.read(length)
-    sandbox.limit(memory, seconds)
+    sandbox.set_limits(memory, seconds)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # it writes no file
     try:
         document = pypdfium2.PdfDocument(data)

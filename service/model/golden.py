@@ -1,6 +1,6 @@
 """The golden pair: a small input of each graph, and what the graph answered when it was exported.
 
-export: graphs -> make -> golden.npz (its digest in the manifest)        before serving: golden.npz -> check
+export: graphs -> create -> golden.npz (its digest in the manifest)        before serving: golden.npz -> verify
 
 A digest says that the bytes are those that were written; the pair says that they still compute the same, here: on
 this processor, with this onnxruntime, on this provider. golden.npz holds plain arrays `<role>.input` and
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.model.graph import GoldenMismatch
+from service.model.errors import GoldenMismatch
 from service.model.manifest import Golden, Role
 from service.model.package import Package, sha256
 from service.model.runtime import Model
@@ -32,7 +32,7 @@ OUTLIERS, FARTHEST = 0.01, 8  # this part of whole numbers may be that many time
 Array = NDArray[Any]
 
 
-def make(package: Package) -> tuple[Golden, bytes]:
+def create(package: Package) -> tuple[Golden, bytes]:
     """What the package's own graphs answer now, on the CPU, to seeded noise and, for small images, a ramp."""
     model = Model(package, "cpu", precision="fp32")
     arrays: dict[str, Array] = {}
@@ -51,7 +51,7 @@ def make(package: Package) -> tuple[Golden, bytes]:
     return Golden(file=FILE, sha256=sha256(buffer.getvalue())), buffer.getvalue()
 
 
-def check(package: Package, model: Model) -> None:
+def verify(package: Package, model: Model) -> None:
     """The model, opened from that package, answers each golden input as it did at export.
 
     A package without a golden file passes. Raises GoldenMismatch (PackageError), ModelFailed.

@@ -1,15 +1,6 @@
-"""One ONNX graph of a package, checked before it is ever run: self-contained, known opset, the contract's ports.
+"""ONNX graphs of a package, verified before they run: self-contained, known opset, the ports of the contract.
 
-PackageError
-├── ManifestError       missing, not JSON, an unknown key, a wrong value
-├── PathRefused         a graph's file leaves the package, is a link, or is no plain file name
-├── GraphMissing        the manifest names a graph that is not there
-├── DigestMismatch      the bytes are not those that were written
-├── GraphRefused        not an ONNX graph, or it keeps data outside itself
-├── OpsetMismatch       another operator set than the manifest says, or one that is not supported
-├── PortsMismatch       names, dtypes or ranks of inputs and outputs are not the contract's
-├── GoldenMismatch      a graph does not answer as it did when it was exported, or the golden file is none
-└── PackageExists       this name and version is already written
+bytes -> verify_graph -> Ports -> verify_ports_agree | PackageError
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,49 +9,10 @@ from dataclasses import dataclass
 import onnx
 from google.protobuf.message import DecodeError, Message
 
+from service.model.errors import GraphRefused, OpsetMismatch, PortsMismatch
 from service.model.manifest import Role
 
 SUPPORTED_OPSETS = range(17, 27)  # 17: LayerNormalization; 26: the newest that onnxruntime 1.32 runs
-
-
-class PackageError(Exception):
-    """Root of all refusals of a package. The message is one sentence that names the package's file."""
-
-
-class ManifestError(PackageError):
-    pass
-
-
-class PathRefused(PackageError):
-    pass
-
-
-class GraphMissing(PackageError):
-    pass
-
-
-class DigestMismatch(PackageError):
-    pass
-
-
-class GraphRefused(PackageError):
-    pass
-
-
-class OpsetMismatch(PackageError):
-    pass
-
-
-class PortsMismatch(PackageError):
-    pass
-
-
-class GoldenMismatch(PackageError):
-    pass
-
-
-class PackageExists(PackageError):
-    pass
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ graphs + manifest -> write (whole or absent) -> directory -> read (verified) -> 
 The format in MUST and MAY is models/README.md. Arithmetic is in the graphs, facts are in the manifest: the
 manifest repeats nothing that a graph already says (names, dtypes, shapes).
 
-Refusals are PackageErrors; their tree is drawn in service.model.graph.
+Refusals are PackageErrors; their tree is drawn in service.model.errors.
 """
 
 import contextlib
@@ -22,21 +22,10 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from service.model.graph import (
-    DigestMismatch,
-    GraphMissing,
-    ManifestError,
-    PackageError,
-    PackageExists,
-    PathRefused,
-    Port,
-    Ports,
-    verify_graph,
-    verify_ports_agree,
-)
-from service.model.manifest import QUANTILES, Golden, GraphFile, Kind, Manifest, Operation, Role
-
-__all__ = ["Manifest", "Package", "PackageError", "folder", "next_version", "read", "sha256", "verify", "write"]
+from service.model.errors import DigestMismatch, GraphMissing, ManifestError, PackageExists, PathRefused
+from service.model.graph import Port, Ports, verify_graph, verify_ports_agree
+from service.model.kinds import KINDS
+from service.model.manifest import QUANTILES, Golden, GraphFile, Manifest, Role
 
 MANIFEST = "manifest.json"
 STALE = 3600  # seconds; to write a package takes less than one
@@ -102,7 +91,7 @@ def verify(manifest: Manifest, graphs: Mapping[Role, bytes], where: str) -> Pack
     if "denoiser-int8" in ports and "denoiser" not in ports:
         raise GraphMissing(f"{where} has a graph 'denoiser-int8', which stands in for 'denoiser'; that one is missing")
     for operation in manifest.operations:
-        for role in _needs(operation, manifest.kind, ports):
+        for role in KINDS[manifest.kind].required_graphs(operation, graphs):
             if role not in ports:
                 raise GraphMissing(f"{where} offers {operation}, which needs a graph {role!r}; it has {_names(ports)}")
     quantiles = manifest.reconstruction_error_quantiles
@@ -160,16 +149,6 @@ def _read_file(directory: Path, name: str, most: int | None = None) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
     with os.fdopen(descriptor, "rb") as file:
         return file.read()
-
-
-def _needs(operation: Operation, kind: Kind, ports: Mapping[Role, Ports]) -> tuple[Role, ...]:
-    if operation == "encode":
-        return ("encoder",)
-    if operation == "decode":
-        return ("decoder",)
-    if operation == "denoise" and (kind != "denoising" or "denoiser" in ports):
-        return ("denoiser",)
-    return ("encoder", "decoder")
 
 
 # --- writing ---------------------------------------------------------------------------------------------

@@ -17,9 +17,10 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from service.errors import InvalidInput, ModelFailed, OperationMissing
+from service.model.errors import PackageError
 from service.model.graph import Port
 from service.model.manifest import Operation, Role
-from service.model.package import Modality, Package, PackageError
+from service.model.package import Modality, Package
 from service.model.providers import Precision, Provider, SessionFailed, eight_bit_instructions, obtained, open_session
 
 Array = NDArray[Any]
@@ -224,15 +225,15 @@ class Model:
 _UINT8 = np.dtype(np.uint8)
 
 
-def unusable(folder: str, reason: PackageError | SessionFailed | ModelFailed | OSError) -> str:
+def rejection_reason(folder: str, error: PackageError | SessionFailed | ModelFailed | OSError) -> str:
     """Why the package in `folder` is not served, in a sentence."""
-    if isinstance(reason, PackageError):
-        return str(reason)
-    if isinstance(reason, ModelFailed):
-        return f"{folder} fails when it is run: {reason.detail}"
-    if isinstance(reason, OSError):
-        return f"{folder} cannot be read: {reason.strerror}"
-    return f"{folder} cannot be opened by onnxruntime: {reason}"
+    if isinstance(error, PackageError):
+        return str(error)
+    if isinstance(error, ModelFailed):
+        return f"{folder} fails when it is run: {error.detail}"
+    if isinstance(error, OSError):
+        return f"{folder} cannot be read: {error.strerror}"
+    return f"{folder} cannot be opened by onnxruntime: {error}"
 
 
 def reconstruction_error(batch: Array, output: Array) -> NDArray[np.float64]:

@@ -1,136 +1,113 @@
-"""Packages that come, change and go while the service runs.
+"""Package watcher: adds, replaces and retires models while the service runs.
 
-every few seconds: scan (names, sizes, times) -> what is new and still since the last look -> Opener, in a thread
--> registry, on the event loop -> the next request
+every few seconds: store.snapshot -> packages that changed and are stable since the last poll -> PackageLoader, in a
+thread -> registry, on the event loop -> the next request
 
-Requests under way keep the model that they began with. What is still being copied looks different at each look and is
-left for the next; what was refused is looked at again when a file of it changes. A folder that cannot be listed
-changes nothing: a volume that is gone for a moment must not retire every model.
+Requests under way keep the model that they began with. A package that is still being copied differs at each poll and
+is left for the next one. A rejected package is loaded again when a file of it changes. A store that cannot be listed
+changes nothing: a volume that is away for a moment must not retire every model.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable
-from pathlib import Path
 
-from service.model import package
 from service.model.providers import ProviderMissing
-from service.repository.registry import DEFAULT, Opener, Refusal, Registry, directories, pins
+from service.repository.layout import FileSnapshot
+from service.repository.loader import PackageLoader
+from service.repository.registry import DEFAULT, Registry, RejectedPackage
 
-Mark = tuple[tuple[str, int, int, int], ...]  # of each file: name, bytes, time of change in ns, inode
-
-LINGER = 30  # seconds without news after which the verifier's helper is ended
+LINGER = 30  # seconds without a change after which the verifier's process is ended
 
 _log = logging.getLogger("service.watch")
 
 
 class Watcher:
-    """Keeps a registry true to its folder; belongs to one event loop.
+    """Keeps a registry equal to the store of its loader; belongs to one event loop.
 
     Args:
-        models: the folder.
-        seen: `scan(models)` from before the registry was opened.
-        every: seconds between looks.
-        changed: called on the loop after each look that changed what is served.
+        snapshot: `store.snapshot()` from before the registry was loaded.
+        interval: seconds between polls.
+        on_change: called on the loop after each poll that changed what is served.
     """
 
     def __init__(
         self,
         registry: Registry,
-        opener: Opener,
-        models: Path,
-        seen: dict[str, Mark],
-        every: float,
-        changed: Callable[[], None] = lambda: None,
+        loader: PackageLoader,
+        snapshot: dict[str, FileSnapshot],
+        interval: float,
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        self._registry, self._opener, self._models = registry, opener, models
-        self._done = dict(seen)
-        self._before: dict[str, Mark] = dict(seen)
-        self._every, self._changed = every, changed
-        self._quiet = 0.0  # seconds without news
-        self._lost = False
+        self._registry, self._loader, self._store = registry, loader, loader.store
+        self._loaded = dict(snapshot)  # the state in which each package was last loaded
+        self._previous = dict(snapshot)  # the state at the last poll
+        self._interval, self._on_change = interval, on_change
+        self._quiet_seconds = 0.0  # without a change
+        self._is_store_missing = False
 
     async def run(self) -> None:
-        """Look until cancelled. What goes wrong with one look is logged, and there is another."""
+        """Poll until cancelled. A poll that fails is logged, and there is another."""
         while True:
-            await asyncio.sleep(self._every)
+            await asyncio.sleep(self._interval)
             try:
-                await self.look()
-            except Exception:  # noqa: BLE001  (a bug in one look must not end all looks)
-                _log.exception("a look at the models folder failed; there will be another")
+                await self.poll()
+            except Exception:  # noqa: BLE001  (a bug in one poll must not end all polls)
+                _log.exception("a poll of the models folder failed; there will be another")
 
-    async def look(self) -> None:
-        """One look. A change is acted on when it has stayed the same for two looks, so that copies are complete."""
+    async def poll(self) -> None:
+        """Compare once. A change is acted on when it has stayed the same for two polls, so that copies are complete."""
+        store = self._store
         try:
-            now, pinned = await asyncio.to_thread(lambda: (scan(self._models), pins(self._models)))
+            current, defaults = await asyncio.to_thread(lambda: (store.snapshot(), store.default_versions()))
         except OSError as error:
-            if not self._lost:
+            if not self._is_store_missing:
                 _log.error("the models folder cannot be read (%s); what was served is served on", error.strerror)
-            self._lost = True
+            self._is_store_missing = True
             return
-        self._lost = False
-        before, self._before = self._before, now
-        news = self._registry.pin(pinned)
-        if news:
-            self._tell_pins()
-        for folder in sorted(set(self._done) - set(now) - set(before)):
-            del self._done[folder]
-            if self._registry.remove(folder):
-                _log.info("%s is retired: its folder is gone", folder)
-            news = True
-        for folder in sorted(now):
-            if now[folder] != self._done.get(folder) and now[folder] == before.get(folder):
-                await self._open(folder)
-                self._done[folder] = now[folder]
-                news = True
-        if news:
-            self._changed()
-        self._rest(news)
+        self._is_store_missing = False
+        previous, self._previous = self._previous, current
+        changed = self._registry.set_default_versions(defaults)
+        if changed:
+            self._log_default_versions()
+        for key in sorted(set(self._loaded) - set(current) - set(previous)):
+            del self._loaded[key]
+            if self._registry.remove(key):
+                _log.info("%s is retired: its folder was removed", key)
+            changed = True
+        for key in sorted(current):
+            if current[key] != self._loaded.get(key) and current[key] == previous.get(key):
+                await self._load(key)
+                self._loaded[key] = current[key]
+                changed = True
+        if changed:
+            self._on_change()
+        self._end_idle_verifier(changed)
 
-    async def _open(self, folder: str) -> None:
+    async def _load(self, key: str) -> None:
         try:
-            outcome = await asyncio.to_thread(self._opener.open, self._models / folder)
+            outcome = await asyncio.to_thread(self._loader.load, key)
         except ProviderMissing as missing:
-            outcome = Refusal(folder, f"{folder}: {missing}")
-            _log.error("%s is not served: %s", folder, missing)
-        if isinstance(outcome, Refusal):
-            self._registry.refuse(outcome)
+            outcome = RejectedPackage(key, f"{key}: {missing}")
+            _log.error("%s is not served: %s", key, missing)
+        if isinstance(outcome, RejectedPackage):
+            self._registry.reject(outcome)
         else:
-            self._registry.put(outcome)
+            self._registry.add(outcome)
             name = outcome.manifest.name
             default = self._registry.get(name).manifest.version
-            _log.info("%s is served from now on; default of %s is %d", folder, name, default)
+            _log.info("%s is served from now on; default of %s is %d", key, name, default)
 
-    def _tell_pins(self) -> None:
+    def _log_default_versions(self) -> None:
         for name in self._registry.names:
-            how = "pinned" if self._registry.pinned(name) else "the highest"
-            _log.info("default of %s is %d, %s", name, self._registry.get(name).manifest.version, how)
-        for refusal in self._registry.refused:
-            if refusal.folder.endswith(f"/{DEFAULT}"):
-                _log.error("%s", refusal.reason)
+            reason = "pinned" if self._registry.is_pinned(name) else "the highest"
+            _log.info("default of %s is %d, %s", name, self._registry.get(name).manifest.version, reason)
+        for package in self._registry.rejected_packages:
+            if package.key.endswith(f"/{DEFAULT}"):
+                _log.error("%s", package.reason)
 
-    def _rest(self, news: bool) -> None:
-        self._quiet = 0.0 if news else self._quiet + self._every
-        if self._quiet > LINGER and self._opener.verifier is not None:
-            self._opener.verifier.close()
-            self._quiet = 0.0
-
-
-def scan(models: Path) -> dict[str, Mark]:
-    """folder "<name>/<version>" -> what tells that its files are the same as before. Reads no file.
-
-    Raises:
-        OSError: the folder itself, or a name's, cannot be listed.
-    """
-    return {package.folder(path): mark for path in directories(models) if (mark := _mark(path)) is not None}
-
-
-def _mark(directory: Path) -> Mark | None:
-    """None: it went away meanwhile."""
-    try:
-        files = [(path.name, path.lstat()) for path in sorted(directory.iterdir())]
-    except FileNotFoundError:
-        return None
-    except OSError:  # not allowed to be listed: opening it will say so
-        return ()
-    return tuple((name, stat.st_size, stat.st_mtime_ns, stat.st_ino) for name, stat in files)
+    def _end_idle_verifier(self, changed: bool) -> None:
+        self._quiet_seconds = 0.0 if changed else self._quiet_seconds + self._interval
+        if self._quiet_seconds > LINGER and self._loader.verifier is not None:
+            self._loader.verifier.close()
+            self._quiet_seconds = 0.0

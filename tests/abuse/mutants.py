@@ -64,7 +64,7 @@ def write(models: Path, version: int, scale: float = 1.0) -> Path:
 def _write(models: Path, version: int, graphs: dict[Any, onnx.ModelProto]) -> Path:
     data = {role: model.SerializeToString() for role, model in graphs.items()}
     facts = doubles.manifest("signal", data, version=version)
-    listed, pair = golden.make(package.verify(facts, data, "signal"))
+    listed, pair = golden.create(package.verify(facts, data, "signal"))
     facts = facts.model_copy(update={"golden": listed})
     return package.write(models, facts, data, {listed.file: pair})
 

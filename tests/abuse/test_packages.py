@@ -6,8 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.repository.registry import Opener, Refusal
-from service.repository.verifier import Unverified, Verifier
+from service.model import package
+from service.repository.loader import PackageLoader
+from service.repository.registry import RejectedPackage
+from service.repository.store import FolderStore
+from service.repository.verifier import VerificationFailed, Verifier
 from tests.abuse import mutants
 
 MIB = 2**20
@@ -16,22 +19,22 @@ MIB = 2**20
 def test_no_mutant_of_a_package_is_served(tmp_path: Path) -> None:
     good = mutants.write(tmp_path / "models", 1)
     verifier = Verifier(512 * MIB, 10)
-    opener = Opener("cpu", verifier=verifier)
+    loader = PackageLoader(FolderStore(tmp_path / "models"), "cpu", verifier=verifier)
     generator = np.random.default_rng(1)
-    assert not isinstance(opener.open(good), Refusal)
+    assert not isinstance(loader.load(package.folder(good)), RejectedPackage)
     refused: Counter[str] = Counter()
     kinds: Counter[str] = Counter()
     for version in range(2, 62):
         spoilt = tmp_path / "models" / "signal" / str(version)
         kind = mutants.mutant(tmp_path / "elsewhere", tmp_path / "models", version, generator)
         kinds[kind] += 1
-        outcome = opener.open(spoilt)
-        if isinstance(outcome, Refusal):
+        outcome = loader.load(package.folder(spoilt))
+        if isinstance(outcome, RejectedPackage):
             refused[kind] += 1
             assert len(outcome.reason.splitlines()) == 1
         else:
             assert mutants.same_function(good, spoilt), kind
-    assert not isinstance(opener.open(good), Refusal)  # the verifier is well
+    assert not isinstance(loader.load(package.folder(good)), RejectedPackage)  # the verifier is well
     verifier.close()
     for kind in ("flip", "cut", "fact", "allocates"):
         assert refused[kind] == kinds[kind] > 0
@@ -43,7 +46,7 @@ def test_a_graph_that_loops_is_given_up_in_time(tmp_path: Path) -> None:
     (directory / "encoder.onnx").write_bytes(mutants._greedy("loops", 0).SerializeToString())
     mutants._digest_again(directory)
     verifier = Verifier(512 * MIB, 1)
-    with pytest.raises(Unverified, match="signal/1 took longer than 1 s"):
+    with pytest.raises(VerificationFailed, match="signal/1 took longer than 1 s"):
         verifier.verify(directory)
     verifier.close()
 
@@ -53,6 +56,6 @@ def test_a_graph_that_wants_all_memory_is_refused_by_the_limit(tmp_path: Path) -
     (directory / "encoder.onnx").write_bytes(mutants._greedy("allocates", 33).SerializeToString())
     mutants._digest_again(directory)
     verifier = Verifier(512 * MIB, 20)
-    with pytest.raises(Unverified, match=r"signal/1 wants more memory .* 512 MiB"):
+    with pytest.raises(VerificationFailed, match=r"signal/1 needs more memory .* 512 MiB"):
         verifier.verify(directory)
     verifier.close()

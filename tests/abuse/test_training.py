@@ -22,7 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from service.model import package
-from service.repository.registry import open_all
+from service.repository.loader import PackageLoader
+from service.repository.store import FolderStore
 from tests.service import packages as doubles
 from training.engine import checkpoint, loop
 from training.errors import DiskError
@@ -122,8 +123,8 @@ def test_an_export_killed_at_any_file_leaves_a_whole_package_or_none(tmp_path: P
         codes.append(code)
         visible = [path.name for path in (tmp_path / "models").iterdir() if not path.name.startswith(".")]
         assert visible in ([], ["killed"])
-        registry = open_all(tmp_path / "models", "cpu", required=False)
-        assert not registry.refused
+        registry = PackageLoader(FolderStore(tmp_path / "models"), "cpu").load_all()
+        assert not registry.rejected_packages
         assert registry.names == (("killed",) if visible else ())
         if visible:
             break

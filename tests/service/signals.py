@@ -10,9 +10,10 @@ import numpy as np
 import onnx
 
 from service.model import golden, package
-from service.repository.registry import Opener, open_all
+from service.repository.loader import PackageLoader
+from service.repository.store import FolderStore
 from service.repository.verifier import Verifier
-from service.repository.watcher import Watcher, scan
+from service.repository.watcher import Watcher
 from tests.service import packages as doubles
 
 MIB = 2**20
@@ -31,22 +32,23 @@ def write_signal(models: Path, version: int, times: float = 2) -> Path:
 def write_with_golden(models: Path, name: str, graphs: Any, **changes: Any) -> Path:
     data = {role: model.SerializeToString() for role, model in graphs.items()}
     facts = doubles.manifest(name, data, **changes)
-    listed, pair = golden.make(package.verify(facts, data, "double"))
+    listed, pair = golden.create(package.verify(facts, data, "double"))
     facts = facts.model_copy(update={"golden": listed})
     return package.write(models, facts, data, {"README.md": b"# double\n", listed.file: pair})
 
 
 class Live:
-    """A registry and its watcher, whose looks are asked for by hand."""
+    """A registry and its watcher, which polls when it is told to."""
 
     def __init__(self, models: Path, verifier: Verifier | None) -> None:
-        seen = scan(models)
-        self.registry = open_all(models, "cpu", required=False)
-        self.watcher = Watcher(self.registry, Opener("cpu", verifier=verifier), models, seen, 1)
+        store = FolderStore(models)
+        snapshot = store.snapshot()
+        self.registry = PackageLoader(store, "cpu").load_all()
+        self.watcher = Watcher(self.registry, PackageLoader(store, "cpu", verifier=verifier), snapshot, 1)
 
-    def look(self, times: int = 2) -> None:
+    def poll(self, times: int = 2) -> None:
         for _ in range(times):
-            asyncio.run(self.watcher.look())
+            asyncio.run(self.watcher.poll())
 
     def encoded(self, version: str | None = None) -> float:
         return float(self.registry.get("signal", version).encode(np.ones((1, 6), np.float32))[0, 0])

@@ -9,6 +9,7 @@ from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 from service.model import package
+from service.model.manifest import Manifest
 from tests.drawings import drawings, waves
 from training import compare
 from training.__main__ import main
@@ -86,7 +87,7 @@ def test_a_model_stands_for_its_highest_version_and_a_run_for_what_it_left() -> 
 def test_packages_from_before_know_one_size_of_pca() -> None:
     opened = package.read(compare.find(Path("models/small")))
     facts = opened.manifest.model_dump(mode="json", exclude_none=True, exclude={"pca_error"})
-    old = package.Package(package.Manifest.model_validate(facts), opened.graphs, opened.ports)
+    old = package.Package(Manifest.model_validate(facts), opened.graphs, opened.ports)
     assert list(compare.pca_curve([old])) == [12]
 
 

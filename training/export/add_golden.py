@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from service.model import golden, package
-from service.model.package import PackageError
+from service.model.errors import PackageError
 from training.engine import checkpoint
 from training.errors import DiskError
 
@@ -22,7 +22,7 @@ def add(directory: Path) -> bool:
     opened = package.read(directory)
     if opened.manifest.golden is not None:
         return False
-    listed, data = golden.make(opened)
+    listed, data = golden.create(opened)
     facts = opened.manifest.model_copy(update={"golden": listed})
     text = json.dumps(facts.model_dump(mode="json", exclude_none=True), indent=2, ensure_ascii=False)
     checkpoint.write(directory / listed.file, data, "the golden pair")

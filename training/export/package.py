@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from service.model import golden, package
-from service.model.manifest import QUANTILES, GraphFile, Kind, Manifest, Metric, Operation, Role, Training
+from service.model.kinds import KINDS
+from service.model.manifest import QUANTILES, GraphFile, Kind, Manifest, Metric, Role, Training
 from service.model.runtime import Model, reconstruction_error
 from training.architectures.autoencoder import Autoencoder, PixelScaling
 from training.architectures.classifier import Classifier
@@ -182,12 +183,6 @@ def open_checked(
     return model, Parity(latent_difference, difference)
 
 
-def operations(kind: Kind) -> tuple[Operation, ...]:
-    return (
-        ("encode", "decode", "reconstruct", "denoise") if kind == "denoising" else ("encode", "decode", "reconstruct")
-    )
-
-
 def manifest(
     name: str,
     version: int,
@@ -206,7 +201,7 @@ def manifest(
         version=version,
         kind=kind,
         description=description,
-        operations=operations(kind),
+        operations=KINDS[kind].operations,
         opset=OPSET,
         graphs={role: GraphFile(file=f"{role}.onnx", sha256=package.sha256(g)) for role, g in onnx_graphs.items()},
         training=training,
@@ -247,7 +242,7 @@ def held_out_errors(autoencoder: Autoencoder, data: Dataset) -> np.ndarray:
 
 def write(models: Path, facts: Manifest, onnx_graphs: Mapping[Role, bytes], files: Mapping[str, bytes]) -> Path:
     """models/<name>/<version>/ with its golden pair, whole or absent; DiskError if it cannot be written."""
-    listed, data = golden.make(package.verify(facts, onnx_graphs, where=f"{facts.name}/{facts.version}"))
+    listed, data = golden.create(package.verify(facts, onnx_graphs, where=f"{facts.name}/{facts.version}"))
     facts = facts.model_copy(update={"golden": listed})
     try:
         return package.write(models, facts, onnx_graphs, {**files, listed.file: data})

@@ -36,6 +36,7 @@ from service.api.v2.schemas import (
 from service.api.v2.tensors import HEADER_LENGTH, Tensor, input_tensor, output_tensors
 from service.codecs.formats import JSON, OCTET_STREAM
 from service.errors import InvalidInput, UnknownModel
+from service.model.kinds import KINDS
 from service.model.manifest import Manifest, Operation
 from service.model.runtime import Model
 from service.observability.statistics import Statistics
@@ -51,8 +52,8 @@ _TAG: Any = {"tags": ["open inference protocol"]}
 
 def default_operation(manifest: Manifest) -> Operation:
     """What a package does that is asked for by its bare name."""
-    wanted: Operation = "denoise" if manifest.kind == "denoising" else "reconstruct"
-    return wanted if wanted in manifest.operations else manifest.operations[0]
+    operation = KINDS[manifest.kind].default_operation
+    return operation if operation in manifest.operations else manifest.operations[0]
 
 
 def find(registry: Registry, name: str, version: str | None = None) -> tuple[Model, Operation]:
@@ -263,9 +264,9 @@ def _index(registry: Registry, *, only_ready: bool) -> list[IndexEntry]:
     ]
     if only_ready:
         return entries
-    for refusal in registry.refused:
-        name, _, version = refusal.folder.partition("/")
-        entries.append(IndexEntry(name=name, version=version, state="UNAVAILABLE", reason=refusal.reason))
+    for rejected in registry.rejected_packages:
+        name, _, version = rejected.key.partition("/")
+        entries.append(IndexEntry(name=name, version=version, state="UNAVAILABLE", reason=rejected.reason))
     return entries
 
 

@@ -11,6 +11,7 @@ from service.cli.errors import FilesError
 from service.cli.file_options import FileOptions
 from service.cli.local_client import client_for, package_for, packages_with, select_version
 from service.model import package
+from service.repository.store import FolderStore
 from service.settings import Settings
 from tests.service import packages as doubles
 from tests.service.cli.conftest import run
@@ -52,11 +53,12 @@ def test_the_version_is_the_pinned_one_else_the_highest(file_models: Path, scans
     folder = shutil.copytree(file_models, tmp_path / "models")
     facts: dict[str, object] = {"kind": "denoising", "operations": ("denoise",), "reconstruction_error_quantiles": None}
     doubles.write(folder, "negative", doubles.denoiser_graphs(1), halo=0, version=2, **facts)
-    versions = packages_with("denoise", folder)["negative"]
-    assert select_version(folder, "negative", versions, None) == folder / "negative/2"
+    store = FolderStore(folder)
+    versions = packages_with("denoise", store)["negative"]
+    assert select_version(store, "negative", versions, None) == "negative/2"
     (folder / "negative/default").write_text("1")
-    assert select_version(folder, "negative", versions, None) == folder / "negative/1"
-    assert select_version(folder, "negative", versions, 2) == folder / "negative/2"
+    assert select_version(store, "negative", versions, None) == "negative/1"
+    assert select_version(store, "negative", versions, 2) == "negative/2"
 
 
 def test_without_a_url_the_client_talks_to_a_service_in_this_process(file_models: Path) -> None:

@@ -9,10 +9,11 @@ import onnx
 import pytest
 
 from service.model import golden, package
-from service.model.graph import GoldenMismatch
+from service.model.errors import GoldenMismatch
 from service.model.runtime import Model
-from service.repository.registry import open_all
-from service.repository.verifier import Unverified, Verifier
+from service.repository.loader import PackageLoader
+from service.repository.store import FolderStore
+from service.repository.verifier import VerificationFailed, Verifier
 from tests.service import packages as doubles
 from tests.service.signals import write_with_golden
 
@@ -26,9 +27,10 @@ def test_a_graph_that_answers_otherwise_is_refused_by_its_golden_pair(signal_mod
     facts = json.loads((directory / "manifest.json").read_text())
     facts["graphs"]["encoder"]["sha256"] = package.sha256(data)
     (directory / "manifest.json").write_text(json.dumps(facts))
-    with pytest.raises(Unverified, match="encoder on cpu does not answer its golden input"):
+    with pytest.raises(VerificationFailed, match="encoder on cpu does not answer its golden input"):
         verifier.verify(directory)
-    assert open_all(signal_models, "cpu", required=False).refused[0].folder == "signal/1"  # without a verifier too
+    registry = PackageLoader(FolderStore(signal_models), "cpu").load_all()  # without a verifier too
+    assert registry.rejected_packages[0].key == "signal/1"
 
 
 def test_a_package_from_before_golden_pairs_is_served(tmp_path: Path, verifier: Verifier) -> None:
@@ -71,4 +73,4 @@ def test_a_golden_file_that_is_none_is_refused(signal_models: Path) -> None:
     ):  # fmt: skip
         spoilt = package.Package(opened.manifest, opened.graphs, opened.ports, made)
         with pytest.raises(GoldenMismatch, match=r"golden"):
-            golden.check(spoilt, model)
+            golden.verify(spoilt, model)

@@ -11,7 +11,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from service.model import graph, package
+from service.model import errors, package
+from service.model.graph import Port
 from tests.service import packages as doubles
 
 
@@ -33,24 +34,24 @@ def spoil(tmp_path: Path, role: Any, model: onnx.ModelProto, **changes: Any) -> 
 def test_what_was_written_is_read_back(directory: Path) -> None:
     loaded = package.read(directory)
     assert loaded.modality == "image"
-    assert loaded.sample == graph.Port("image", "uint8", ("N", 28, 28, 1))
-    assert loaded.latent == graph.Port("latent", "float32", ("N", 32))
+    assert loaded.sample == Port("image", "uint8", ("N", 28, 28, 1))
+    assert loaded.latent == Port("latent", "float32", ("N", 32))
     assert sorted(p.name for p in directory.iterdir()) == ["README.md", "decoder.onnx", "encoder.onnx", "manifest.json"]
     assert [p.name for p in directory.parents[1].iterdir()] == ["small"]
 
 
 def test_an_unknown_key_is_refused(directory: Path) -> None:
     edit(directory, surprise=1)
-    with pytest.raises(graph.ManifestError, match="surprise: Extra inputs"):
+    with pytest.raises(errors.ManifestError, match="surprise: Extra inputs"):
         package.read(directory)
 
 
 def test_a_manifest_that_is_missing_or_no_json_is_refused(directory: Path) -> None:
     (directory / "manifest.json").write_text("{")
-    with pytest.raises(graph.ManifestError, match="Invalid JSON"):
+    with pytest.raises(errors.ManifestError, match="Invalid JSON"):
         package.read(directory)
     (directory / "manifest.json").unlink()
-    with pytest.raises(graph.ManifestError, match=r"has no manifest\.json"):
+    with pytest.raises(errors.ManifestError, match=r"has no manifest\.json"):
         package.read(directory)
 
 
@@ -59,14 +60,14 @@ def test_a_path_that_leaves_the_package_is_refused(directory: Path, file: str) -
     graphs = json.loads((directory / "manifest.json").read_text())["graphs"]
     (directory.parent / "encoder.onnx").write_bytes((directory / "encoder.onnx").read_bytes())
     edit(directory, graphs={**graphs, "encoder": {**graphs["encoder"], "file": file}})
-    with pytest.raises(graph.PathRefused, match="not a plain file name"):
+    with pytest.raises(errors.PathRefused, match="not a plain file name"):
         package.read(directory)
 
 
 def test_a_link_is_refused(directory: Path, tmp_path: Path) -> None:
     (directory / "encoder.onnx").rename(tmp_path / "elsewhere.onnx")
     (directory / "encoder.onnx").symlink_to(tmp_path / "elsewhere.onnx")
-    with pytest.raises(graph.PathRefused, match="is a link"):
+    with pytest.raises(errors.PathRefused, match="is a link"):
         package.read(directory)
 
 
@@ -74,13 +75,13 @@ def test_one_flipped_bit_is_refused(directory: Path) -> None:
     data = bytearray((directory / "encoder.onnx").read_bytes())
     data[len(data) // 2] ^= 1
     (directory / "encoder.onnx").write_bytes(data)
-    with pytest.raises(graph.DigestMismatch, match="not the one that was exported"):
+    with pytest.raises(errors.DigestMismatch, match="not the one that was exported"):
         package.read(directory)
 
 
 def test_a_missing_graph_is_refused(directory: Path) -> None:
     (directory / "decoder.onnx").unlink()
-    with pytest.raises(graph.GraphMissing, match=r"has no file decoder\.onnx"):
+    with pytest.raises(errors.GraphMissing, match=r"has no file decoder\.onnx"):
         package.read(directory)
 
 
@@ -92,26 +93,26 @@ def test_a_quantised_denoiser_alone_is_refused(tmp_path: Path) -> None:
     manifest = json.loads((directory / "manifest.json").read_text())
     del manifest["graphs"]["denoiser"]
     edit(directory, graphs=manifest["graphs"])
-    with pytest.raises(graph.GraphMissing, match="stands in for 'denoiser'; that one is missing"):
+    with pytest.raises(errors.GraphMissing, match="stands in for 'denoiser'; that one is missing"):
         package.read(directory)
 
 
 def test_an_operation_without_its_graph_is_refused(tmp_path: Path) -> None:
     only = {"encoder": doubles.image_graphs()["encoder"]}
-    with pytest.raises(graph.GraphMissing, match="offers decode, which needs a graph 'decoder'"):
+    with pytest.raises(errors.GraphMissing, match="offers decode, which needs a graph 'decoder'"):
         doubles.write(tmp_path, "small", only)  # type: ignore[arg-type]
 
 
 def test_a_folder_of_another_name_is_refused(directory: Path) -> None:
     moved = directory.rename(directory.with_name("7"))
-    with pytest.raises(graph.ManifestError, match="its folder must be small/1"):
+    with pytest.raises(errors.ManifestError, match="its folder must be small/1"):
         package.read(moved)
 
 
 def test_a_file_that_is_no_graph_is_refused(tmp_path: Path) -> None:
     data = {"encoder": b"not a graph", "decoder": b"\x08\x01"}
     facts = doubles.manifest("small", data)  # type: ignore[arg-type]
-    with pytest.raises((graph.GraphRefused, graph.OpsetMismatch)):
+    with pytest.raises((errors.GraphRefused, errors.OpsetMismatch)):
         package.write(tmp_path, facts, data, {})  # type: ignore[arg-type]
 
 
@@ -141,7 +142,7 @@ def in_subgraph(model: onnx.ModelProto) -> None:
 def test_external_data_is_refused_wherever_it_hides(tmp_path: Path, hide: Any) -> None:
     encoder = doubles.image_graphs()["encoder"]
     hide(encoder)
-    with pytest.raises(graph.GraphRefused, match="must be self-contained"):
+    with pytest.raises(errors.GraphRefused, match="must be self-contained"):
         spoil(tmp_path, "encoder", encoder)
 
 
@@ -172,13 +173,13 @@ IMAGE, LATENT = ["N", 28, 28, 1], ["N", 32]
     ],
 )
 def test_ports_that_differ_are_refused(tmp_path: Path, source: Any, target: Any, sentence: str) -> None:
-    with pytest.raises(graph.PortsMismatch, match=sentence):
+    with pytest.raises(errors.PortsMismatch, match=sentence):
         spoil(tmp_path, "encoder", encoder_with(source, target))
     assert list((tmp_path / "models").iterdir()) == []
 
 
 def test_another_opset_than_the_manifest_says_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(graph.OpsetMismatch, match="uses opset 20, the manifest says 21"):
+    with pytest.raises(errors.OpsetMismatch, match="uses opset 20, the manifest says 21"):
         doubles.write(tmp_path, "small", doubles.image_graphs(), opset=21)
 
 
@@ -186,19 +187,19 @@ def test_an_unsupported_opset_is_refused(tmp_path: Path) -> None:
     graphs = doubles.image_graphs()
     for model in graphs.values():
         model.opset_import[0].version = 11
-    with pytest.raises(graph.OpsetMismatch, match="supported are 17 to 26"):
+    with pytest.raises(errors.OpsetMismatch, match="supported are 17 to 26"):
         doubles.write(tmp_path, "small", graphs, opset=11)
 
 
 @pytest.mark.parametrize("quantiles", [None, (0.0,) * 5, tuple(float(q) for q in np.linspace(1, 0, 101))])
 def test_quantiles_missing_too_few_or_falling_are_refused(tmp_path: Path, quantiles: Any) -> None:
-    with pytest.raises(graph.ManifestError, match="quantiles"):
+    with pytest.raises(errors.ManifestError, match="quantiles"):
         doubles.write(tmp_path, "small", doubles.image_graphs(), reconstruction_error_quantiles=quantiles)
 
 
 def test_a_version_is_never_overwritten(directory: Path) -> None:
     before = (directory / "manifest.json").read_bytes()
-    with pytest.raises(graph.PackageExists, match="never overwritten"):
+    with pytest.raises(errors.PackageExists, match="never overwritten"):
         doubles.write(directory.parents[1], "small", doubles.image_graphs(latent=8))
     assert (directory / "manifest.json").read_bytes() == before
 
@@ -220,7 +221,7 @@ def test_of_two_writers_one_wins_and_the_package_is_whole(tmp_path: Path) -> Non
         try:
             doubles.write(tmp_path, "small", doubles.image_graphs())
             outcomes.append("written")
-        except graph.PackageExists:
+        except errors.PackageExists:
             outcomes.append("exists")
 
     threads = [threading.Thread(target=write) for _ in range(6)]
@@ -234,7 +235,7 @@ def test_of_two_writers_one_wins_and_the_package_is_whole(tmp_path: Path) -> Non
 
 def test_a_file_that_is_no_plain_name_is_not_written(tmp_path: Path) -> None:
     data: Any = {role: g.SerializeToString() for role, g in doubles.image_graphs().items()}
-    with pytest.raises(graph.PathRefused):
+    with pytest.raises(errors.PathRefused):
         package.write(tmp_path, doubles.manifest("small", data), data, {"../card.md": b""})
     assert list(tmp_path.iterdir()) == []
 

@@ -1,49 +1,17 @@
 """The registry: packages that are served and packages that are rejected."""
 
-import logging
-from pathlib import Path
-
 import pytest
 
-from service.errors import UnknownVersion
-from service.model.runtime import Model
-from service.repository.registry import Opener, Refusal, Registry, open_all
-from tests.service import packages as doubles
-
-
-def test_a_bad_package_is_reported_and_the_others_are_served(tmp_path: Path) -> None:
-    doubles.write(tmp_path, "good", doubles.vector_graphs())
-    spoilt = doubles.write(tmp_path, "bad", doubles.vector_graphs())
-    (spoilt / "encoder.onnx").write_bytes(b"x")
-    (tmp_path / "README.md").write_text("not a package")
-    (tmp_path / ".writing-x").mkdir()
-    registry = open_all(tmp_path, "auto", required=False)
-    assert registry.names == ("good",)
-    assert registry.refused[0].folder == "bad/1"
-    assert "not the one that was exported" in registry.refused[0].reason
-    with pytest.raises(UnknownVersion):
-        registry.get("good", "2")
-
-
-def test_a_graph_that_onnxruntime_refuses_is_reported(tmp_path: Path) -> None:
-    graphs = doubles.vector_graphs()
-    graphs["encoder"].graph.node[0].op_type = "NoSuchOperator"
-    doubles.write(tmp_path, "odd", graphs)
-    registry = open_all(tmp_path, "auto", required=False)
-    assert registry.names == ()
-    assert "cannot be opened by onnxruntime" in registry.refused[0].reason
-
-
-def test_a_fallback_is_logged_when_the_provider_is_not_required(
-    signal_models: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
-    opened = Opener("cuda").open(signal_models / "signal" / "1")
-    assert isinstance(opened, Model)
-    assert "signal/1 is open on cpu, fp32 (asked for: cuda)" in caplog.text
-    assert "provider cuda was asked for and does not run here" in caplog.text
+from service.repository.registry import Registry, RejectedPackage, select_default
 
 
 def test_the_registry_is_empty_when_nothing_is_there() -> None:
-    registry = Registry({}, (Refusal("a/1", "no"),))
-    assert (registry.names, registry.refused) == ((), (Refusal("a/1", "no"),))
+    registry = Registry({}, (RejectedPackage("a/1", "no"),))
+    assert (registry.names, registry.rejected_packages) == ((), (RejectedPackage("a/1", "no"),))
+
+
+@pytest.mark.parametrize(("declared", "version"), [(1, 1), (9, 3), (None, 3), (RejectedPackage("a/default", "no"), 3)])
+def test_the_default_is_the_declared_version_if_it_is_there_else_the_highest(
+    declared: int | RejectedPackage | None, version: int
+) -> None:
+    assert select_default(declared, (1, 3, 2)) == version

@@ -9,7 +9,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from service.app import create_app
-from service.repository.registry import Opener
+from service.repository.loader import PackageLoader
+from service.repository.store import FolderStore
 from service.repository.verifier import Verifier
 from service.settings import Settings
 from tests.service.signals import ROW, Live, until, write_signal
@@ -20,9 +21,9 @@ def test_a_new_version_is_served_when_it_has_stayed_the_same_for_two_looks(
 ) -> None:
     live = Live(signal_models, verifier)
     write_signal(signal_models, 2, times=3)
-    live.look(1)
+    live.poll(1)
     assert live.encoded() == 2
-    live.look(1)
+    live.poll(1)
     assert live.encoded() == 3
     assert live.registry.versions("signal") == (1, 2)
     assert live.encoded("1") == 2
@@ -35,10 +36,10 @@ def test_a_copy_that_is_not_complete_is_not_reported(signal_models: Path, verifi
     target.mkdir()
     for file in sorted(whole.iterdir()):  # one at each look, as a slow `cp -r` does
         shutil.copy(file, target)
-        live.look(1)
-        assert live.registry.refused == ()
+        live.poll(1)
+        assert live.registry.rejected_packages == ()
         assert live.encoded() == 2
-    live.look(1)
+    live.poll(1)
     assert live.encoded() == 3
 
 
@@ -49,24 +50,24 @@ def test_a_bad_version_changes_nothing_and_is_looked_at_again_when_it_changes(
     directory = write_signal(signal_models, 2, times=3)
     good = (directory / "encoder.onnx").read_bytes()
     (directory / "encoder.onnx").write_bytes(good[:-1])
-    live.look(4)
+    live.poll(4)
     assert live.encoded() == 2
-    (refusal,) = live.registry.refused
-    assert refusal.folder == "signal/2"
+    (refusal,) = live.registry.rejected_packages
+    assert refusal.key == "signal/2"
     assert "not the one that was exported" in refusal.reason
     assert [record.levelno for record in caplog.records].count(logging.ERROR) == 1  # once, not at each look
     (directory / "encoder.onnx").write_bytes(good)
-    live.look()
+    live.poll()
     assert live.encoded() == 3
-    assert live.registry.refused == ()
+    assert live.registry.rejected_packages == ()
 
 
 def test_a_version_that_is_spoilt_while_it_is_served_goes_on(signal_models: Path, verifier: Verifier) -> None:
     live = Live(signal_models, verifier)
     (signal_models / "signal" / "1" / "manifest.json").write_text("{")
-    live.look()
+    live.poll()
     assert live.encoded() == 2
-    assert live.registry.refused[0].folder == "signal/1"
+    assert live.registry.rejected_packages[0].key == "signal/1"
 
 
 def test_a_removed_version_is_not_found_and_its_requests_end_on_it(signal_models: Path) -> None:
@@ -74,18 +75,18 @@ def test_a_removed_version_is_not_found_and_its_requests_end_on_it(signal_models
     live = Live(signal_models, None)
     held = live.registry.get("signal")
     shutil.rmtree(signal_models / "signal" / "2")
-    live.look()
+    live.poll()
     assert live.encoded() == 2
     assert held.encode(np.ones((1, 6), np.float32))[0, 0] == 3
     (signal_models / "signal" / "1").rename(signal_models / "signal" / ".1")
-    live.look()
+    live.poll()
     assert live.registry.names == ()
 
 
 def test_a_models_folder_that_is_gone_changes_nothing(signal_models: Path, caplog: pytest.LogCaptureFixture) -> None:
     live = Live(signal_models, None)
     signal_models.rename(signal_models.with_name("away"))
-    live.look(3)
+    live.poll(3)
     assert live.encoded() == 2
     assert len([record for record in caplog.records if "cannot be read" in record.message]) == 1
 
@@ -101,15 +102,15 @@ def test_a_file_default_pins_a_version(signal_models: Path) -> None:
         ("1", 2, True, ()),
     ):
         default.write_text(text)
-        live.look(1)
-        assert (live.encoded(), live.registry.pinned("signal")) == (answer, pinned)
-        assert tuple(refusal.reason for refusal in live.registry.refused) == reported
+        live.poll(1)
+        assert (live.encoded(), live.registry.is_pinned("signal")) == (answer, pinned)
+        assert tuple(refusal.reason for refusal in live.registry.rejected_packages) == reported
     write_signal(signal_models, 3, times=4)
-    live.look()
+    live.poll()
     assert live.encoded() == 2
     assert live.encoded("3") == 4
     default.unlink()
-    live.look(1)
+    live.poll(1)
     assert live.encoded() == 4
 
 
@@ -152,8 +153,8 @@ def test_retired_models_leave_no_batcher_behind(signal_models: Path) -> None:
 
 def test_a_provider_that_is_required_refuses_a_live_package_and_the_old_one_goes_on(signal_models: Path) -> None:
     live = Live(signal_models, None)
-    live.watcher._opener = Opener("cuda", required=True)
+    live.watcher._loader = PackageLoader(FolderStore(signal_models), "cuda", required=True)
     write_signal(signal_models, 2, times=3)
-    live.look()
+    live.poll()
     assert live.encoded() == 2
-    assert "provider cuda was asked for" in live.registry.refused[0].reason
+    assert "provider cuda was asked for" in live.registry.rejected_packages[0].reason

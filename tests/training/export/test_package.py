@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from service.model import package
+from service.model.kinds import KINDS
 from service.model.manifest import Data, Manifest, Metric, Role, Training
 from service.model.runtime import Model
 from tests.drawings import drawings, waves
@@ -91,8 +92,8 @@ def test_the_written_package_is_the_one_that_was_checked(tmp_path: Path) -> None
 
 
 def test_a_denoising_package_offers_denoise_and_others_do_not() -> None:
-    assert "denoise" in export.operations("denoising")
-    assert "denoise" not in export.operations("stacked")
+    assert "denoise" in KINDS["denoising"].operations
+    assert "denoise" not in KINDS["stacked"].operations
 
 
 def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
