@@ -20,6 +20,7 @@ from service import __version__
 from service.api import error_handlers, model_files, openapi
 from service.api.auth import ApiKeys, KeysError
 from service.api.middleware import RequestMiddleware
+from service.api.query import parse_deadline, parse_query
 from service.api.router import METRICS, OPERATIONS, DocumentationRoute, OperationRouter, schema_only
 from service.api.schemas import Answer, ModelFacts, ModelList, ModelSummary, PortFacts, Problem, RefusedPackage, Status
 from service.api.v1 import ndjson, responses
@@ -29,11 +30,12 @@ from service.api.v2 import routes
 from service.api.v2.tensors import V2Format
 from service.api.wire_format import WireFormat
 from service.errors import NotReady, UnknownOperation
-from service.inference import cost, options
+from service.inference import cost
 from service.inference.admission import Admission
 from service.inference.documents import Documents
 from service.inference.engine import Inference
 from service.inference.inputs import Preprocessor
+from service.inference.options import Options
 from service.inference.scheduler import Scheduler
 from service.model.manifest import Operation
 from service.model.runtime import Model
@@ -245,7 +247,7 @@ def _add_operation(app: FastAPI, operation: Operation) -> None:
                 response_model=Answer,
                 responses=openapi.responses(operation),
                 openapi_extra={
-                    "parameters": openapi.parameters(operation, versioned="versions" in path),
+                    "parameters": openapi.parameters(operation, has_version="versions" in path),
                     "requestBody": openapi.request_body(operation),
                 },
             )
@@ -264,12 +266,12 @@ def _add_unknown_operation(app: FastAPI) -> None:
 async def _answer(request: Request, name: str, version: str | None, operation: Operation) -> Response:
     state, headers = request.app.state, _headers(request)
     settings: Settings = state.settings
-    chosen = options.read(request.scope["query_string"], operation)
+    chosen = parse_query(request.scope["query_string"], operation)
     model: Model = state.registry.get(name, version)
     seen = of(request.scope)
     seen.model, seen.version = model.manifest.name, str(model.manifest.version)
     model.input_port(operation)
-    asked = options.deadline(headers.get(b"request-deadline"), settings.max_deadline)
+    asked = parse_deadline(headers.get(b"request-deadline"), settings.max_deadline)
     content_type, accept = headers.get(b"content-type"), headers.get(b"accept")
     if operation == "encode" and ndjson.accepts_ndjson(content_type, accept):
         return await _lines(request, headers, model, chosen, asked)
@@ -278,7 +280,7 @@ async def _answer(request: Request, name: str, version: str | None, operation: O
 
 
 async def _lines(
-    request: Request, headers: dict[bytes, str], model: Model, chosen: options.Options, asked: float | None
+    request: Request, headers: dict[bytes, str], model: Model, chosen: Options, asked: float | None
 ) -> Response:
     """As `_visit`, up to the body; the answer is made while it is sent, and admission leaves after it."""
     state, seen = request.app.state, of(request.scope)
@@ -316,8 +318,8 @@ async def _infer(request: Request, name: str, version: str | None) -> Response:
     model, operation = routes.find(state.registry, name, version)
     seen = of(request.scope)
     seen.model, seen.version, seen.operation = model.manifest.name, str(model.manifest.version), operation
-    chosen = options.read(request.scope["query_string"], operation)
-    asked = options.deadline(headers.get(b"request-deadline"), settings.max_deadline)
+    chosen = parse_query(request.scope["query_string"], operation)
+    asked = parse_deadline(headers.get(b"request-deadline"), settings.max_deadline)
     length, encoding = headers.get(b"inference-header-content-length"), headers.get(b"content-encoding")
     wire_format = V2Format(name, model, operation, length, encoding, chosen, asked, settings.max_deadline)
     return await _visit(request, headers, model, operation, wire_format)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from fastapi import FastAPI
 
+from service.api.query import DEADLINE_HEADER, PARAMETERS
 from service.api.router import HEALTH, METRICS
 from service.api.schemas import Line
 from service.codecs import images, pdf
@@ -20,9 +21,7 @@ from service.codecs.formats import (
     WRITABLE_MEDIA_TYPES,
 )
 from service.errors import PROBLEM_MEDIA_TYPE
-from service.imaging.heatmap import COLOUR_SCALE
 from service.imaging.picture import Picture
-from service.inference.options import DPI, FITS, LEAST_RATE
 from service.model.manifest import Operation
 from service.settings import Settings
 
@@ -53,70 +52,27 @@ def drawing() -> str:
     return base64.b64encode(images.encode(Picture(pixels[:, :, None]), PNG)).decode()
 
 
-def parameters(operation: Operation, *, versioned: bool) -> list[dict[str, Any]]:
-    """OpenAPI's parameters of an operation's route; `service.inference.options` reads them."""
-    text = {"type": "string"}
-    found: list[dict[str, Any]] = [
-        {"name": "name", "in": "path", "required": True, "schema": text, "description": "a model of /v1/models"}
-    ]
-    if versioned:
-        found.append(
-            {"name": "version", "in": "path", "required": True, "schema": text, "description": "one of its versions"}
-        )
-    found.append(
+def parameters(operation: Operation, *, has_version: bool) -> list[dict[str, Any]]:
+    """OpenAPI's parameters of an operation's route: of the path, of the query, the header Request-Deadline."""
+    path = {"name": "a model of /v1/models"} | ({"version": "one of its versions"} if has_version else {})
+    deadline = "seconds that the request may take, instead of the service's own"
+    return [
+        *(
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}, "description": description}
+            for name, description in path.items()
+        ),
+        *(
+            {"name": name, "in": "query", "schema": parameter.schema, "description": parameter.description}
+            for name, parameter in PARAMETERS.items()
+            if parameter.operation in (None, operation)
+        ),
         {
-            "name": "fit",
-            "in": "query",
-            "schema": {"type": "string", "enum": list(FITS)},
-            "description": "resize an image to the size the model takes",
-        }
-    )
-    if operation == "denoise":
-        found.append(
-            {
-                "name": "strength",
-                "in": "query",
-                "schema": {"type": "number", "minimum": 0, "maximum": 1, "default": 1},
-                "description": "how much of the correction is applied: 0 nothing, 1 all of it",
-            }
-        )
-        found.append(
-            {
-                "name": "dpi",
-                "in": "query",
-                "schema": {"type": "integer", "minimum": DPI[0], "maximum": DPI[1]},
-                "description": "dots per inch that a PDF's pages are drawn at, instead of the service's own",
-            }
-        )
-    if operation == "reconstruct":
-        found.append(
-            {
-                "name": "false_alarm_rate",
-                "in": "query",
-                "schema": {"type": "number", "minimum": LEAST_RATE, "maximum": 0.5},
-                "description": "add a verdict for each sample, `unusual` (JSON) or Reconstruction-Unusual (header): "
-                "of samples like those that the model was tested on, that share is called unusual",
-            }
-        )
-        found.append(
-            {
-                "name": "explain",
-                "in": "query",
-                "schema": {"type": "string", "enum": ["heatmap"]},
-                "description": "answer where the input differs from what the model knows: the squared difference of "
-                "each pixel or number (.npy, JSON `heatmaps`; their mean is the reconstruction error), or a picture of "
-                f"its root, {COLOUR_SCALE}",
-            }
-        )
-    found.append(
-        {
-            "name": "Request-Deadline",
+            "name": DEADLINE_HEADER,
             "in": "header",
             "schema": {"type": "number", "exclusiveMinimum": 0},
-            "description": "seconds that the request may take, instead of the service's own",
-        }
-    )
-    return found
+            "description": deadline,
+        },
+    ]
 
 
 def request_body(operation: Operation) -> dict[str, Any]:

@@ -36,8 +36,7 @@ class DocumentationRoute(APIRoute):
         raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "POST"})
 
 
-async def schema_only() -> None:
-    """The endpoint of a DocumentationRoute."""
+async def schema_only() -> None:  # of a DocumentationRoute; a docstring would be shown by OpenAPI
     raise AssertionError("This is a bug: OperationRouter handles inference requests")
 
 

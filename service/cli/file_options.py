@@ -8,6 +8,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal, Self
 
+from service.api.query import PARAMETERS
+
 FileOperation = Literal["denoise", "encode", "decode", "reconstruct"]
 
 PIPE = "-"  # as an input standard input, as the output standard output
@@ -74,8 +76,13 @@ def add_file_arguments(parser: argparse.ArgumentParser, operation: FileOperation
     parser.add_argument("--url", help="use the service that runs there, and open no models here")
     parser.add_argument("--key", help="its API key, if it requires one (default: the environment's AUTOENCODER_KEY)")
     if operation == "denoise":
+        strength = PARAMETERS["strength"].schema
         parser.add_argument(
-            "--strength", type=float, default=1, metavar="0..1", help="1 cleans all (default), 0 nothing"
+            "--strength",
+            type=float,
+            default=strength["default"],
+            metavar=f"{strength['minimum']}..{strength['maximum']}",
+            help="1 cleans all (default), 0 nothing",
         )
         parser.add_argument("--dpi", type=int, metavar="N", help="dots per inch of a PDF's pages (default 300)")
         parser.add_argument("--again", action="store_true", help="process files again whose output is up to date")
@@ -89,18 +96,19 @@ def add_file_arguments(parser: argparse.ArgumentParser, operation: FileOperation
         )
         parser.add_argument("--chunk", type=int, default=256, metavar="N", help="ray: files of a record (default 256)")
     if operation in ("encode", "reconstruct"):
-        parser.add_argument("--fit", choices=("contain", "cover", "stretch"), help="resize to the model's size")
+        parser.add_argument("--fit", choices=PARAMETERS["fit"].schema["enum"], help="resize to the model's size")
     if operation == "reconstruct":
+        rate = PARAMETERS["false_alarm_rate"].schema
         parser.add_argument("--images", type=Path, metavar="FOLDER", help="write the reconstructions there too")
         parser.add_argument(
             "--false-alarm-rate",
             type=float,
             metavar="RATE",
             help="add a column `unusual`, true for that share of files like those that the model was tested on; "
-            "0.01 to 0.5",
+            f"{rate['minimum']} to {rate['maximum']}",
         )
         parser.add_argument(
             "--explain",
-            choices=("heatmap",),
+            choices=PARAMETERS["explain"].schema["enum"],
             help="instead of errors, where each file has them: -o is FILE.png, FILE.npy or a FOLDER",
         )

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from service.api.query import V2_BODY_PARAMETERS
+
 
 class Live(BaseModel):
     live: bool
@@ -57,7 +59,7 @@ class RequestOutput(BaseModel):
 class InferenceRequest(BaseModel):
     id: str | None = Field(None, description="comes back with the answer")
     parameters: dict[str, Any] | None = Field(
-        None, description="binary_data_output, timeout (microseconds), fit, strength"
+        None, description=", ".join(("binary_data_output", "timeout (microseconds)", *V2_BODY_PARAMETERS))
     )
     inputs: list[RequestInput] = Field(description="the model's one input, with its batch axis")
     outputs: list[RequestOutput] | None = Field(None, description="those that are wanted; all without it")

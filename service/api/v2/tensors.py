@@ -16,10 +16,11 @@ import numpy as np
 import orjson
 from starlette.responses import Response
 
+from service.api.query import V2_BODY_PARAMETERS, parse_parameters, reject_v1_parameters
 from service.codecs import arrays
 from service.codecs.formats import JSON, OCTET_STREAM
 from service.errors import InvalidInput, MalformedBody, UnsupportedMediaType
-from service.inference import cost, options
+from service.inference import cost
 from service.inference.engine import Result
 from service.inference.inputs import Batch, Images
 from service.inference.options import Options
@@ -104,10 +105,7 @@ class V2Format:
         """
         if self.encoding not in (None, "", "identity"):
             raise UnsupportedMediaType(f"Content-Encoding {str(self.encoding)[:100]!r} is not taken", ["identity"])
-        if self.options.explain is not None:
-            raise InvalidInput("explain is for /v1/models/{name}/reconstruct; the outputs of /v2 are the model's")
-        if self.options.false_alarm_rate is not None:
-            raise InvalidInput("false_alarm_rate is for /v1/models/{name}/reconstruct; /v2 answers percentiles")
+        reject_v1_parameters(self.options)
         document, start = self._document(body)
         for member in document:
             if member not in _MEMBERS:
@@ -146,15 +144,15 @@ class V2Format:
                 as_bytes = _flag(value, name)
             elif name == "timeout":
                 self.seconds = self._timeout(value)
-            elif name in ("fit", "strength"):
+            elif name in V2_BODY_PARAMETERS:
                 chosen.append((name, str(value)))
             elif name not in _IGNORED:
+                *names, last = sorted(("binary_data_output", "timeout", *V2_BODY_PARAMETERS))
                 raise InvalidInput(
-                    f"the request has a parameter {name[:100]!r}; allowed are binary_data_output, fit, strength and "
-                    "timeout"
+                    f"the request has a parameter {name[:100]!r}; allowed are {', '.join(names)} and {last}"
                 )
         if chosen:
-            self.options = options.chosen(chosen, self.operation, self.options)
+            self.options = parse_parameters(chosen, self.operation, self.options)
         return as_bytes
 
     def _timeout(self, value: object) -> float | None:

@@ -1,9 +1,16 @@
 """Query parameters."""
 
+from dataclasses import fields
+from typing import get_args
+
 import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from service.api.query import PARAMETERS, parse_query
+from service.errors import InvalidInput
+from service.inference.options import Options
+from service.model.manifest import Operation
 from tests.service.denoisers import denoise_url, pixels
 from tests.service.http import picture, refused
 
@@ -25,3 +32,29 @@ def test_strength_is_for_denoise_and_openapi_says_so(denoisers: TestClient) -> N
         "encode": ["name", "fit", "Request-Deadline"],
         "denoise": ["name", "fit", "strength", "dpi", "Request-Deadline"],
     }
+
+
+def test_the_table_names_the_fields_of_options() -> None:
+    assert set(PARAMETERS) == {field.name for field in fields(Options)}
+
+
+@pytest.mark.parametrize("operation", get_args(Operation))
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_a_parameter_is_parsed_as_its_schema_says(name: str, operation: Operation) -> None:
+    parameter = PARAMETERS[name]
+    schema = parameter.schema
+    values = schema.get("enum") or [schema["minimum"], schema["maximum"]]
+    if parameter.operation not in (None, operation):
+        with pytest.raises(InvalidInput, match=f"{name} is for {parameter.operation}; {operation} has nothing to"):
+            parse_query(f"{name}={values[0]}".encode(), operation)
+        return
+    for value in values:
+        assert getattr(parse_query(f"{name}={value}".encode(), operation), name) == value
+    for text in ("", "none", f"9{values[-1]}", f"-{values[-1]}"):
+        with pytest.raises(InvalidInput, match=f"{name} is '{text}'; "):
+            parse_query(f"{name}={text}".encode(), operation)
+
+
+def test_a_whole_number_has_nine_digits_at_most() -> None:
+    with pytest.raises(InvalidInput, match="allowed are whole numbers from 36 to 1200"):
+        parse_query(b"dpi=00000120099", "denoise")
