@@ -1,9 +1,10 @@
-"""Many files in one form, encoded: a line of JSON for each, as soon as it is ready (NDJSON).
+"""NDJSON responses of encode: one form with many files -> one line of JSON per file, as soon as it is ready.
 
-files -> some at a time: file_payload -> inference -> {"index", "name", "latents"} or {"index", "name", "problem"}
+files -> a few at a time: file_payload -> inference -> {"index", "name", "latents"} or {"index", "name", "problem"}
 
-A file that cannot be used is a line, and ends no other. The next file is begun when a line has been taken, so a slow
-reader is waited for, and what is inside stays a few files beside the body. Who hangs up takes the rest along.
+An invalid file becomes a line with a problem and does not affect the others. A file starts only when an earlier line
+was sent: a slow client slows the work down, and memory holds a few files' arrays beside the body. A disconnect cancels
+the remaining files.
 """
 
 import asyncio
@@ -32,7 +33,7 @@ from service.inference.inputs import Preprocessor
 from service.inference.options import Options
 from service.model.runtime import Model
 from service.observability.request_record import of
-from service.observability.statistics import Request as Counted
+from service.observability.statistics import Request as RequestTimer
 from service.server.cancellation import Deadline, until_gone
 from service.settings import MEGAPIXEL
 
@@ -40,7 +41,7 @@ _log = logging.getLogger("service.streaming")
 
 
 def accepts_ndjson(content_type: str | None, accept: str | None) -> bool:
-    """Whether a form is to be answered line by line: by Accept."""
+    """Whether a request with a form asks for NDJSON in its header Accept."""
     if accept is None or "ndjson" not in accept or parse_media_type(content_type) != MULTIPART_FORM:
         return False
     return choose(accept, (JSON, NPY, NDJSON)) == NDJSON
@@ -48,12 +49,13 @@ def accepts_ndjson(content_type: str | None, accept: str | None) -> bool:
 
 @dataclass
 class EncodeStream:
-    """What one request is about.
+    """The state of one request.
 
     Args:
-        seconds, per_megapixel: that it may take, and that each million pixels may take beside.
-        at_once: files that are worked on side by side.
-        pending: files that have no line yet, by index.
+        seconds, per_megapixel: deadline, and its extension for each million pixels.
+        concurrency: files that are processed at the same time.
+        pending: files without a line so far, by index.
+        send_lock: held while a line is sent.
     """
 
     preprocessor: Preprocessor
@@ -61,87 +63,87 @@ class EncodeStream:
     model: Model
     options: Options
     permit: Permit
-    counted: Counted
+    timer: RequestTimer
     seconds: float
     per_megapixel: float
-    at_once: int
+    concurrency: int
     pending: dict[int, FormPart]
     pixels: int = 0
-    sending: asyncio.Lock = field(default_factory=asyncio.Lock)
+    send_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class NdjsonResponse(Response):
-    """The answer, made while it is sent.
+    """A streaming response: the files are encoded while it is sent.
 
     Args:
-        held: what the request holds until then: admission, its count.
+        resources: closed at the end of the response: the permit of admission, the request's timer.
     """
 
-    def __init__(self, work: EncodeStream, held: ExitStack) -> None:
-        self._work, self._held = work, held
-        manifest = work.model.manifest
+    def __init__(self, stream: EncodeStream, resources: ExitStack) -> None:
+        self._stream, self._resources = stream, resources
+        manifest = stream.model.manifest
         headers = {"content-type": NDJSON, "model-name": manifest.name, "model-version": str(manifest.version)}
         self.raw_headers = [(name.encode(), value.encode()) for name, value in headers.items()]
         self.status_code, self.background = HTTPStatus.OK, None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        work, request, seen = self._work, Request(scope, receive), of(scope)
-        path, began = scope["path"], perf_counter()
-        with self._held:
+        stream, request, record = self._stream, Request(scope, receive), of(scope)
+        path, start = scope["path"], perf_counter()
+        with self._resources:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             try:
-                with Deadline(work.seconds) as deadline:
-                    await until_gone(request, _all(work, path, deadline, send))
+                with Deadline(stream.seconds) as deadline:
+                    await until_gone(request, _encode_files(stream, path, deadline, send))
             except ClientDisconnect:
-                seen.reason = "client_gone"
+                record.reason = "client_gone"
                 return
-            except DeadlineExceeded as late:
-                for index in tuple(work.pending):
-                    await _send(work, send, index, problem=late.problem(path))
+            except DeadlineExceeded as error:
+                for index in tuple(stream.pending):
+                    await _send(stream, send, index, problem=error.problem(path))
             finally:
-                seen.pixels = work.pixels
-                seen.stages.append(("run", began, perf_counter()))
+                record.pixels = stream.pixels
+                record.stages.append(("run", start, perf_counter()))
             await send({"type": "http.response.body", "body": b""})
 
 
-async def _all(work: EncodeStream, path: str, deadline: Deadline, send: Send) -> None:
-    waiting = iter(tuple(work.pending))
+async def _encode_files(stream: EncodeStream, path: str, deadline: Deadline, send: Send) -> None:
+    indices = iter(tuple(stream.pending))
     async with asyncio.TaskGroup() as group:
-        for _ in range(min(work.at_once, len(work.pending))):
-            group.create_task(_some(work, waiting, path, deadline, send))
+        for _ in range(min(stream.concurrency, len(stream.pending))):
+            group.create_task(_run_worker(stream, indices, path, deadline, send))
 
 
-async def _some(work: EncodeStream, waiting: Iterator[int], path: str, deadline: Deadline, send: Send) -> None:
-    for index in waiting:
+async def _run_worker(stream: EncodeStream, indices: Iterator[int], path: str, deadline: Deadline, send: Send) -> None:
+    for index in indices:
         try:
-            latents = await _encoded(work, index, deadline)
+            latents = await _encode_file(stream, index, deadline)
         except ServiceError as error:
             if error.status == HTTPStatus.INTERNAL_SERVER_ERROR:
                 _log.error("%s: %s", path, error.detail, exc_info=error.__cause__)
-            await _send(work, send, index, problem=error.problem(path))
+            await _send(stream, send, index, problem=error.problem(path))
             error_handlers.drop_traceback(error)
-        except Exception as error:  # noqa: BLE001  (one file's bug is no other file's)
+        except Exception as error:  # noqa: BLE001  (a bug with one file does not affect the others)
             _log.exception("%s failed: this is a bug", path)
-            await _send(work, send, index, problem=problem(path, *error_handlers.INTERNAL_ERROR))
+            await _send(stream, send, index, problem=problem(path, *error_handlers.INTERNAL_ERROR))
             error_handlers.drop_traceback(error)
         else:
-            work.counted.samples += len(latents)
-            await _send(work, send, index, latents=latents)
+            stream.timer.samples += len(latents)
+            await _send(stream, send, index, latents=latents)
 
 
-async def _encoded(work: EncodeStream, index: int, deadline: Deadline) -> Any:
-    """Latents [N,...]; its pixels are held while they are here."""
-    payload = file_payload(work.pending[index], "the file")
-    with work.permit.sub_permit() as permit:
-        inputs = await work.preprocessor.prepare(work.model, "encode", payload, work.options, permit)
-        work.pixels += permit.pixels
-        deadline.extend(permit.pixels / MEGAPIXEL * work.per_megapixel)
-        return (await work.inference.run(work.model, "encode", inputs, work.options)).samples
+async def _encode_file(stream: EncodeStream, index: int, deadline: Deadline) -> Any:
+    """Latents float32 [N,...]; admission counts the file's pixels for the duration of the call."""
+    payload = file_payload(stream.pending[index], "the file")
+    with stream.permit.sub_permit() as permit:
+        inputs = await stream.preprocessor.prepare(stream.model, "encode", payload, stream.options, permit)
+        stream.pixels += permit.pixels
+        deadline.extend(permit.pixels / MEGAPIXEL * stream.per_megapixel)
+        return (await stream.inference.run(stream.model, "encode", inputs, stream.options)).samples
 
 
-async def _send(work: EncodeStream, send: Send, index: int, **outcome: Any) -> None:
-    """One line; `send` waits while the caller does not take what was sent."""
-    line = arrays.write_json({"index": index, "name": work.pending[index].filename, **outcome})
-    async with work.sending:
-        del work.pending[index]  # and not behind: the deadline may come while the caller takes its time
+async def _send(stream: EncodeStream, send: Send, index: int, **outcome: Any) -> None:
+    """Send one line; `send` waits for a slow client."""
+    line = arrays.write_json({"index": index, "name": stream.pending[index].filename, **outcome})
+    async with stream.send_lock:
+        del stream.pending[index]  # before sending: the deadline may expire while `send` waits
         await send({"type": "http.response.body", "body": line + b"\n", "more_body": True})

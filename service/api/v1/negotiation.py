@@ -1,4 +1,4 @@
-"""Accept (RFC 9110, 12.5.1) -> the form of the answer, among those that can be had."""
+"""Content negotiation (RFC 9110, 12.5.1): Accept, available media types -> the response's media type."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -8,14 +8,14 @@ _Range = tuple[str, float]  # media range, quality 0..1
 
 @lru_cache(256)
 def choose(accept: str | None, offers: tuple[str, ...]) -> str | None:
-    """The offer that the client likes best, None if it takes none of them.
+    """The offer with the highest quality, None if the client accepts none of them.
 
     Args:
-        accept: the header's value; None, empty or wholly unreadable means anything will do.
-        offers: media types, the service's own preference first.
+        accept: the header's value; None, empty or invalid accepts every offer.
+        offers: media types, in the service's order of preference.
 
-    An offer's quality is that of the most specific range that covers it. Among equals, one that was named wins
-    over one that a wildcard covers, and then the earlier offer.
+    The most specific range that covers an offer determines its quality. Of offers with equal quality, one that is named
+    wins over one that a wildcard covers, then the earlier one wins.
     """
     ranges = _ranges(accept or "")
     if not ranges:
@@ -26,17 +26,17 @@ def choose(accept: str | None, offers: tuple[str, ...]) -> str | None:
 
 
 def _quality(offer: str, ranges: Sequence[_Range]) -> tuple[float, int]:
-    """Quality of an offer and how specific the range is that says so (2 named, 1 type/*, 0 */*)."""
+    """(quality of an offer, specificity of the range that determines it: 2 type/subtype, 1 type/*, 0 */*)."""
     family = offer.partition("/")[0] + "/*"
-    for specificity, wanted in ((2, offer), (1, family), (0, "*/*")):
-        qualities = [quality for media, quality in ranges if media == wanted]
+    for specificity, pattern in ((2, offer), (1, family), (0, "*/*")):
+        qualities = [quality for media, quality in ranges if media == pattern]
         if qualities:
             return max(qualities), specificity
     return 0.0, 0
 
 
 def _ranges(accept: str) -> list[_Range]:
-    """The ranges that can be read; parameters other than q do not matter to the forms we have."""
+    """The valid ranges; parameters other than q are ignored."""
     ranges = []
     for element in accept.split(","):
         media, *parameters = (part.strip().lower() for part in element.split(";"))

@@ -1,7 +1,9 @@
-"""The answer in the form that the caller likes: a picture, JSON or .npy, with model and version in its headers.
+"""Responses of /v1: content negotiation, then serialization as an image, JSON or .npy.
 
-Without a preference it comes in the form in which the question came, a picture in its own format (BMP as PNG);
-latents come as JSON.
+Accept, Payload -> negotiate -> media type        Result, media type -> serialize -> response
+
+Without Accept the response has the request's format, an image its own (BMP becomes PNG); latents are sent as JSON.
+Headers name the model and its version.
 """
 
 import base64
@@ -24,8 +26,8 @@ from service.model.manifest import Operation
 from service.model.runtime import Array, Model
 from service.server import raw_response
 
-_BYTE_COST = {NPY: cost.COPIED_BYTE, JSON: cost.JSON_BYTE}  # pictures: cost.PIXEL
-ERRORS_IN_HEADERS = 100  # samples; more would not pass through proxies, JSON holds any number
+_BYTE_COST = {NPY: cost.COPIED_BYTE, JSON: cost.JSON_BYTE}  # images: cost.PIXEL
+MAX_HEADER_ERRORS = 100  # samples; proxies limit the size of headers, JSON has all errors
 
 
 def negotiate(
@@ -37,45 +39,49 @@ def negotiate(
     *,
     is_heatmap: bool = False,
 ) -> str:
-    """The answer's media type, chosen before the work is done; NotAcceptable (406) names what can be had.
+    """The response's media type, chosen before inference.
 
-    `is_heatmap`: a picture in the answer is ours, not the one that came: PNG comes first.
+    Args:
+        is_heatmap: an image in the response is a heatmap: PNG is preferred to the request's format.
+    Raises:
+        NotAcceptable: Accept covers none of the available media types (406).
     """
     numbers: tuple[str, ...] = (NPY, JSON) if payload.format == "npy" and operation != "encode" else (JSON, NPY)
     if not inputs.is_uniform:
         numbers = (JSON,)
     if operation == "encode" or model.modality == "vector":
         offers: tuple[str, ...] = numbers
-        why = "numbers are no picture"
+        reason = "numbers are no picture"
     elif inputs.count > 1 and payload.format == "image":
         offers = (TIFF, *numbers)
-        why = f"the answer has {inputs.count} pages, and of pictures only {TIFF} holds several"
+        reason = f"the answer has {inputs.count} pages, and of pictures only {TIFF} holds several"
     elif inputs.count > 1:
         offers = numbers
-        why = f"{inputs.count} pictures do not fit into one"
+        reason = f"{inputs.count} pictures do not fit into one"
     else:
-        received = _media_type(payload)
-        own = (received,) if received in WRITABLE_MEDIA_TYPES and not is_heatmap else ()
-        pictures = tuple(dict.fromkeys((*own, *WRITABLE_MEDIA_TYPES)))
-        offers = (*pictures, *numbers) if payload.format == "image" else (*numbers, *pictures)
-        why = "it cannot be had in another form"
-    chosen = choose(accept, offers)
-    if chosen is None:
+        request_type = _image_media_type(payload)
+        preferred = (request_type,) if request_type in WRITABLE_MEDIA_TYPES and not is_heatmap else ()
+        image_types = tuple(dict.fromkeys((*preferred, *WRITABLE_MEDIA_TYPES)))
+        offers = (*image_types, *numbers) if payload.format == "image" else (*numbers, *image_types)
+        reason = "it cannot be had in another form"
+    media_type = choose(accept, offers)
+    if media_type is None:
         raise NotAcceptable(
-            f"Accept: {accept} cannot be served ({why}); {operation} answers {', '.join(offers)}", offers=list(offers)
+            f"Accept: {accept} cannot be served ({reason}); {operation} answers {', '.join(offers)}",
+            offers=list(offers),
         )
-    return chosen
+    return media_type
 
 
-def _media_type(payload: Payload) -> str | None:
-    """Of the one image of the payload, None for arrays and JSON."""
+def _image_media_type(payload: Payload) -> str | None:
+    """The media type of a payload that is one encoded image, None for all others."""
     data = payload.parts[0].data
     image_format = detect_image_format(data) if payload.format == "image" and isinstance(data, bytes) else None
     return image_format.media_type if image_format else None
 
 
 def negotiate_pdf(accept: str | None) -> None:
-    """A PDF is answered as one; NotAcceptable (406) else."""
+    """Raises NotAcceptable (406) if Accept does not cover application/pdf, the only response to a PDF."""
     if choose(accept, (PDF,)) is None:
         raise NotAcceptable(f"Accept: {accept} cannot be served: a PDF is answered as {PDF}", offers=[PDF])
 
@@ -90,17 +96,17 @@ def serialization_cost(result: Result, media_type: str) -> int:
 
 
 def serialize(result: Result, media_type: str, model: Model, operation: Operation, payload: Payload) -> Response:
-    """Encode the result; runs in a thread."""
+    """The response with status 200, encoded; may take long (serialization_cost)."""
     headers = _headers(model)
-    if result.error is not None and result.percentile is not None and len(result.error) <= ERRORS_IN_HEADERS:
-        headers["reconstruction-error"] = ", ".join(f"{e:.6g}" for e in result.error)
-        headers["reconstruction-error-percentile"] = ", ".join(f"{p:.4g}" for p in result.percentile)
+    if result.error is not None and result.percentile is not None and len(result.error) <= MAX_HEADER_ERRORS:
+        headers["reconstruction-error"] = ", ".join(f"{error:.6g}" for error in result.error)
+        headers["reconstruction-error-percentile"] = ", ".join(f"{percentile:.4g}" for percentile in result.percentile)
         if result.is_unusual is not None:
-            headers["reconstruction-unusual"] = ", ".join("true" if u else "false" for u in result.is_unusual)
+            headers["reconstruction-unusual"] = ", ".join("true" if value else "false" for value in result.is_unusual)
     if media_type == JSON:
-        body = arrays.write_json(_document(result, model, operation, pictures=bool(payload.images)))
+        body = arrays.write_json(_document(result, model, operation, has_images=bool(payload.images)))
     elif media_type == NPY:
-        body = arrays.write_npy(_stacked(result))
+        body = arrays.write_npy(_to_array(result))
     elif len(result.samples) > 1:
         body = images.encode_pages(_pictures(result))
     else:
@@ -112,7 +118,7 @@ def _headers(model: Model) -> dict[str, str]:
     return {"model-name": model.manifest.name, "model-version": str(model.manifest.version)}
 
 
-def _document(result: Result, model: Model, operation: Operation, *, pictures: bool) -> dict[str, Any]:
+def _document(result: Result, model: Model, operation: Operation, *, has_images: bool) -> dict[str, Any]:
     document: dict[str, Any] = {
         "model": model.manifest.name,
         "version": model.manifest.version,
@@ -122,10 +128,10 @@ def _document(result: Result, model: Model, operation: Operation, *, pictures: b
         document["latents"] = result.samples
     elif result.heatmaps is not None:
         document["heatmaps"] = result.heatmaps
-    elif pictures:
+    elif has_images:
         document["images"] = [base64.b64encode(images.encode(picture, PNG)).decode() for picture in _pictures(result)]
     else:
-        document["outputs"] = _stacked(result)
+        document["outputs"] = _to_array(result)
     if result.error is not None:
         document |= {"reconstruction_error": result.error, "percentile": result.percentile}
     if result.is_unusual is not None:
@@ -133,8 +139,8 @@ def _document(result: Result, model: Model, operation: Operation, *, pictures: b
     return document
 
 
-def _stacked(result: Result) -> Array:
-    """[N,...]"""
+def _to_array(result: Result) -> Array:
+    """[N,...], N samples or heatmaps."""
     if result.heatmaps is not None:
         return result.heatmaps
     return np.stack(result.samples) if isinstance(result.samples, tuple) else result.samples

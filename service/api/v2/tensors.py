@@ -104,7 +104,7 @@ class V2Format:
             InvalidInput: names, datatypes, shapes, parameters, values that the model does not take (422).
         """
         if self.encoding not in (None, "", "identity"):
-            raise UnsupportedMediaType(f"Content-Encoding {str(self.encoding)[:100]!r} is not taken", ["identity"])
+            raise UnsupportedMediaType(f"Content-Encoding {str(self.encoding)[:100]!r} is not accepted", ["identity"])
         reject_v1_parameters(self.options)
         document, start = self._document(body)
         for member in document:
@@ -198,7 +198,7 @@ class V2Format:
                 raise MalformedBody(f"{len(body) - start} bytes follow the JSON, and no input says binary_data_size")
             return _from_json(sent.get("data"), shape, tensor)
         if "data" in sent:
-            raise InvalidInput(f"input {tensor.name} has data and binary_data_size; one of them is wanted")
+            raise InvalidInput(f"input {tensor.name} has data and binary_data_size; send one of them")
         return _from_bytes(body, start, size, shape, tensor)
 
     def _shape(self, given: object, tensor: Tensor, takes: str) -> tuple[int, ...]:

@@ -87,7 +87,7 @@ def frames(form: str) -> bytes:
         (picture()[:200], "image/png", 422, "damaged or cut off"),
         (b"\x89PNG\r\n\x1a\n" + b"0" * 50, "image/png", 422, "header is damaged"),
         (b"GIF89a", "image/png", 415, "not a picture in PNG"),
-        (b"GIF89a", "image/gif", 415, "image/gif is not taken"),
+        (b"GIF89a", "image/gif", 415, "image/gif is not accepted"),
         (picture(), "application/x-www-form-urlencoded", 415, "-F image=@FILE"),
         (
             picture(np.zeros((1001, 1000), np.uint8)),

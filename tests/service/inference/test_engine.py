@@ -43,7 +43,9 @@ def test_vectors_are_served(client: TestClient) -> None:
     response = client.post(url("reconstruct", "signal"), content=npy(np.arange(12.0).reshape(2, 6)), headers=NPY)
     np.testing.assert_array_equal(np.load(io.BytesIO(response.content)), np.arange(12.0).reshape(2, 6))
     assert response.headers["reconstruction-error"] == "0, 0"
-    refused(client.post(url("encode", "signal"), files={"image": picture()}), 415, "multipart/form-data is not taken")
+    refused(
+        client.post(url("encode", "signal"), files={"image": picture()}), 415, "multipart/form-data is not accepted"
+    )
 
 
 def test_strength_is_for_arrays_and_vectors_too(denoisers: TestClient) -> None:

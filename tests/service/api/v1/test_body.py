@@ -105,7 +105,7 @@ def test_latents_of_another_version_or_model_are_refused(client: TestClient) -> 
 
 def test_415_lists_what_is_accepted(client: TestClient) -> None:
     response = client.post(url("encode"), content=b"x", headers={"Content-Type": "text/plain"})
-    document = refused(response, 415, "text/plain is not taken; accepted: image/png")
+    document = refused(response, 415, "text/plain is not accepted; accepted: image/png")
     assert "application/x-npy" in document["accepted"]
     assert "image/webp" in response.headers["accept-post"]
 

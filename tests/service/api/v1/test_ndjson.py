@@ -133,8 +133,8 @@ def encode(monkeypatch: pytest.MonkeyPatch) -> Callable[[Encode], Encode]:
     """Puts another in place of what encodes one file; returns the real one."""
 
     def replace(other: Encode) -> Encode:
-        real = ndjson._encoded
-        monkeypatch.setattr(ndjson, "_encoded", other)
+        real = ndjson._encode_file
+        monkeypatch.setattr(ndjson, "_encode_file", other)
         return real
 
     return replace
