@@ -39,8 +39,8 @@ from service.inference.options import Options
 from service.inference.scheduler import Scheduler
 from service.model.manifest import Operation
 from service.model.runtime import Model
-from service.observability.metrics import Exposition, Metrics, Now, Served
-from service.observability.request_record import of
+from service.observability.metrics import Exposition, Gauges, Metrics, ServedModel
+from service.observability.request_record import request_record
 from service.observability.statistics import Statistics
 from service.observability.tracing import Tracing, configure_tracing
 from service.repository.loader import PackageLoader
@@ -48,7 +48,7 @@ from service.repository.registry import Registry
 from service.repository.store import FolderStore
 from service.repository.verifier import Verifier
 from service.repository.watcher import Watcher
-from service.server.cancellation import Deadline, until_gone
+from service.server.cancellation import Deadline, cancel_on_disconnect
 from service.settings import MEGAPIXEL, Settings, SettingsError
 from service.web import routes as webpage
 
@@ -106,7 +106,7 @@ def create_app(
         scheduler = Scheduler(settings.workers)
         app.state.scheduler = scheduler
         app.state.preprocessor = Preprocessor(scheduler, settings.max_pixels, settings.max_batch, settings.max_side)
-        inference = Inference(scheduler, settings.tile, metrics.ran, statistics)
+        inference = Inference(scheduler, settings.tile, metrics.record_run, statistics)
         app.state.inference = inference
         app.state.documents = Documents(scheduler, inference, settings)
         watcher = Watcher(
@@ -185,28 +185,28 @@ def _add_health(app: FastAPI, registry: Registry) -> None:
 
 
 def _add_metrics(app: FastAPI, metrics: Metrics) -> None:
-    def now() -> Now:
+    def read_gauges() -> Gauges:
         registry: Registry = app.state.registry
         admission: Admission = app.state.admission
-        return Now(
+        return Gauges(
             items_waiting=app.state.scheduler.queued_items,
             requests_inside=admission.requests,
             pixels_inside=admission.pixels,
             packages_refused=len(registry.rejected_packages),
-            served=[
-                Served(name, str(version), model.provider, model.precision)
+            served_models=[
+                ServedModel(name, str(version), model.provider, model.precision)
                 for name in registry.names
                 for version in registry.versions(name)
                 for model in (registry.get(name, str(version)),)
             ],
         )
 
-    exposition = Exposition(metrics, now)
+    exposition = Exposition(metrics, read_gauges)
     content: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 
     @app.get(METRICS, tags=["health"], summary="Prometheus metrics", responses=content, response_class=Response)
     async def prometheus(request: Request) -> Response:
-        body, content_type = exposition.text(request.headers.get("accept", ""))
+        body, content_type = exposition.render(request.headers.get("accept", ""))
         return Response(body, headers={"Content-Type": content_type})
 
 
@@ -268,7 +268,7 @@ async def _answer(request: Request, name: str, version: str | None, operation: O
     settings: Settings = state.settings
     chosen = parse_query(request.scope["query_string"], operation)
     model: Model = state.registry.get(name, version)
-    seen = of(request.scope)
+    seen = request_record(request.scope)
     seen.model, seen.version = model.manifest.name, str(model.manifest.version)
     model.input_port(operation)
     asked = parse_deadline(headers.get(b"request-deadline"), settings.max_deadline)
@@ -283,10 +283,10 @@ async def _lines(
     request: Request, headers: dict[bytes, str], model: Model, chosen: Options, asked: float | None
 ) -> Response:
     """As `_visit`, up to the body; the answer is made while it is sent, and admission leaves after it."""
-    state, seen = request.app.state, of(request.scope)
+    state, seen = request.app.state, request_record(request.scope)
     settings: Settings = state.settings
     with ExitStack() as held:
-        counted = held.enter_context(state.statistics.request(model, "encode"))
+        counted = held.enter_context(state.statistics.time_request(model, "encode"))
         permit = held.enter_context(state.admission.enter())
         begun = perf_counter()
         body = await receive_body(
@@ -316,7 +316,7 @@ async def _infer(request: Request, name: str, version: str | None) -> Response:
     state, headers = request.app.state, _headers(request)
     settings: Settings = state.settings
     model, operation = routes.find(state.registry, name, version)
-    seen = of(request.scope)
+    seen = request_record(request.scope)
     seen.model, seen.version, seen.operation = model.manifest.name, str(model.manifest.version), operation
     chosen = parse_query(request.scope["query_string"], operation)
     asked = parse_deadline(headers.get(b"request-deadline"), settings.max_deadline)
@@ -333,9 +333,9 @@ async def _visit(
     request: Request, headers: dict[bytes, str], model: Model, operation: Operation, wire_format: WireFormat
 ) -> Response:
     """One request, one direction, within its time; admission leaves on every path."""
-    state, seen = request.app.state, of(request.scope)
+    state, seen = request.app.state, request_record(request.scope)
     settings: Settings = state.settings
-    with state.statistics.request(model, operation) as counted, state.admission.enter() as permit:
+    with state.statistics.time_request(model, operation) as counted, state.admission.enter() as permit:
         begun = perf_counter()
         body = await receive_body(
             request, headers.get(b"content-length"), settings.max_body_bytes, permit.reserve_bytes
@@ -366,7 +366,7 @@ async def _visit(
                 ran = perf_counter()
                 seen.stages += (("queue", decoded, result.run_start), ("run", result.run_start, result.run_end))
                 if result.percentile is not None:
-                    state.metrics.reconstructed(seen.model, result.percentile)
+                    state.metrics.record_percentiles(seen.model, result.percentile)
                 response: Response = await state.scheduler.call(
                     wire_format.serialize, result, wire_format.serialization_cost(result)
                 )
@@ -389,7 +389,7 @@ async def _visit(
                 return responses.pdf_response(made.data, model)
 
             is_short = payload.size <= UNWATCHED_BYTES and payload.format != "pdf"
-            return await (worked() if is_short else until_gone(request, worked()))
+            return await (worked() if is_short else cancel_on_disconnect(request, worked()))
 
 
 def _summary(registry: Registry, model: Model) -> ModelSummary:

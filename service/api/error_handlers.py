@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from service.errors import PROBLEM_MEDIA_TYPE, ServiceError, problem
-from service.observability.request_record import of
+from service.observability.request_record import request_record
 
 INTERNAL_ERROR = (500, "Service error", "this is a bug of the service; its log holds the trace")
 _log = logging.getLogger("service.problems")
@@ -57,7 +57,7 @@ def drop_traceback(error: BaseException) -> None:
 
 def problem_response(request: Request, status: int, title: str, detail: str, **facts: object) -> Response:
     """RFC 9457; under /v2 the Open Inference Protocol's error object, with the same sentence and status."""
-    of(request.scope).reason = title.lower().replace(" ", "_").replace("-", "_")
+    request_record(request.scope).reason = title.lower().replace(" ", "_").replace("-", "_")
     if request.scope["path"].startswith("/v2"):
         return Response(orjson.dumps({"error": detail}), status, media_type="application/json")
     body = orjson.dumps(problem(request.url.path, status, title, detail, **facts))
@@ -90,7 +90,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 async def _client_disconnected(request: Request, _: Exception) -> Response:
     _log.debug("%s: the client disconnected before the end of its body", request.url.path)
-    of(request.scope).reason = "client_gone"
+    request_record(request.scope).reason = "client_gone"
     return Response(status_code=400)
 
 

@@ -22,9 +22,9 @@ from service.api.auth import ApiKeys
 from service.api.router import HEALTH, METRICS, OperationRouter
 from service.errors import ServiceError
 from service.observability.metrics import Metrics
-from service.observability.request_record import KEY, Seen
+from service.observability.request_record import RECORD_KEY, RequestRecord
 from service.observability.tracing import Tracing
-from service.server.raw_response import lines
+from service.server.raw_response import header_lines
 from service.settings import Settings
 
 _DOCUMENTATION = ("/docs", "/static-offline-docs")
@@ -36,7 +36,7 @@ Headers = list[tuple[bytes, bytes]]
 _COMMON: Headers = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
 _LOADS_NOTHING = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 _INFERENCE_HEADERS: Headers = [*_COMMON, _LOADS_NOTHING, (b"cache-control", b"no-store")]
-_INFERENCE_LINES = lines(_INFERENCE_HEADERS)
+_INFERENCE_LINES = header_lines(_INFERENCE_HEADERS)
 _DEFAULT_HEADERS: Headers = [*_COMMON, _LOADS_NOTHING]
 _PAGE_HEADERS: Headers = _COMMON  # its policy is in service.web.routes
 _DOCUMENTATION_HEADERS: Headers = [  # Swagger's page has an inline script and inline styles, and images in data: URLs
@@ -106,13 +106,13 @@ class RequestMiddleware:
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        scope[KEY] = record = Seen()
+        scope[RECORD_KEY] = record = RequestRecord()
         request_id = headers.get(b"x-request-id")
         if request_id is None or not _REQUEST_ID.fullmatch(request_id):
             request_id = b"%s%012x" % (self._id_prefix, next(self._counter))
         record.request_id = request_id.decode("ascii")
         if self._sends_at_once:
-            record.more = b"x-request-id: %b\r\n%b" % (request_id, _INFERENCE_LINES)
+            record.extra_headers = b"x-request-id: %b\r\n%b" % (request_id, _INFERENCE_LINES)
         traceparent = headers.get(b"traceparent")
         if traceparent is not None and _TRACEPARENT.fullmatch(traceparent):
             record.traceparent = traceparent.decode("latin-1")
@@ -147,17 +147,17 @@ class RequestMiddleware:
             return True
         return self._has_public_docs and (path == "/openapi.json" or path.startswith(_DOCUMENTATION))
 
-    def _observe(self, scope: Scope, record: Seen, headers: dict[bytes, bytes]) -> None:
+    def _observe(self, scope: Scope, record: RequestRecord, headers: dict[bytes, bytes]) -> None:
         end = perf_counter()
-        seconds = end - record.started
-        self._metrics.request(record, seconds)
+        seconds = end - record.start_time
+        self._metrics.record_request(record, seconds)
         is_error = record.status >= HTTPStatus.BAD_REQUEST
         if self._logs_requests and (is_error or not (self._logs_errors_only or scope["path"] == METRICS)):
             self._write_log(scope, record, seconds)
         if self._tracing is not None:
-            self._tracing.request(record, scope["method"], headers, end)
+            self._tracing.record_request(record, scope["method"], headers, end)
 
-    def _write_log(self, scope: Scope, record: Seen, seconds: float) -> None:
+    def _write_log(self, scope: Scope, record: RequestRecord, seconds: float) -> None:
         """Names, numbers and the path; never the body, the key or the query."""
         if not _log.isEnabledFor(logging.INFO):
             return

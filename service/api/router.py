@@ -18,8 +18,8 @@ from starlette.types import Receive, Scope, Send
 
 from service.api import error_handlers
 from service.model.manifest import Operation
-from service.observability.request_record import of
-from service.server.raw_response import write
+from service.observability.request_record import request_record
+from service.server.raw_response import send_at_once
 
 HEALTH = frozenset({"/livez", "/readyz", "/v2/health/live", "/v2/health/ready"})
 METRICS = "/metrics"
@@ -70,14 +70,14 @@ class OperationRouter:
             return
         scope["app"] = self
         request = Request(scope, receive)
-        record = of(scope)
+        record = request_record(scope)
         record.operation = match[3] if handle is self._handle_v1 else "infer"  # until the model is known
         try:
             response = await handle(request, *match.groups())
         except Exception as error:  # noqa: BLE001  (every error becomes a response)
             response = await error_handlers.error_response(request, error)
             error_handlers.drop_traceback(error)
-        size = write(scope, response, record.more) if record.more else None
+        size = send_at_once(scope, response, record.extra_headers) if record.extra_headers else None
         if size is None:
             await response(scope, receive, send)
         else:

@@ -16,9 +16,9 @@ from service.app import create_app
 from service.cli.errors import ListenError
 from service.observability.logging import configure_logging
 from service.repository.registry import Registry
-from service.server.connection import Watch
+from service.server.connection import ConnectionMonitor
 from service.server.connection_limits import ConnectionLimits, allow_files
-from service.server.graceful import Server
+from service.server.graceful import GracefulServer
 from service.settings import Settings
 
 
@@ -31,7 +31,7 @@ def serve(settings: Settings) -> int:
     configure_logging(settings.log_format)
     allow_files(settings.max_connections)
     app = create_app(settings)
-    watch = Watch(ConnectionLimits.from_settings(settings, HEALTH | {METRICS}))
+    monitor = ConnectionMonitor(ConnectionLimits.from_settings(settings, HEALTH | {METRICS}))
     try:
         listener = _listen(settings.host, settings.port)
     except OSError as error:
@@ -45,7 +45,7 @@ def serve(settings: Settings) -> int:
     config = uvicorn.Config(
         app,
         loop="uvloop" if sys.platform != "win32" else "asyncio",
-        http=watch.connection,  # type: ignore[arg-type]  # any callable that returns a protocol
+        http=monitor.create_connection,  # type: ignore[arg-type]  # any callable that returns a protocol
         ws="none",
         timeout_keep_alive=settings.keep_alive,
         log_level="warning",
@@ -58,7 +58,7 @@ def serve(settings: Settings) -> int:
     gc.collect()
     gc.freeze()  # else every full collection walks all imported objects, for 30 ms, and requests wait for it
     gc.set_threshold(50_000, 50, 1000)
-    Server(config, watch, app.state, settings.drain).run(sockets=[listener])
+    GracefulServer(config, monitor, app.state, settings.drain).run(sockets=[listener])
     return 0
 
 

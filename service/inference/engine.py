@@ -111,7 +111,7 @@ class Inference:
             outcomes = [await self._batcher(model, operation, size).submit(samples, len(samples))]
         else:
             items = np.array_split(samples, -(-len(samples) // size))  # of equal size, but for one sample
-            record = partial(self._statistics.ran, model, operation)
+            record = partial(self._statistics.record_run, model, operation)
             function = partial(OPERATIONS[operation].function, model)
             outcomes = await self._scheduler.run(partial(_timed, function, record), items)
         start, end = self._record_runs(model, [run for _, run in outcomes])
@@ -139,7 +139,7 @@ class Inference:
     def _batcher(self, model: Model, operation: Operation, size: int) -> Batcher[Array, tuple[Output, _Run]]:
         key = model, operation
         if key not in self._batchers:
-            function = partial(_run_batch, model, operation, partial(self._statistics.ran, model, operation))
+            function = partial(_run_batch, model, operation, partial(self._statistics.record_run, model, operation))
             self._batchers[key] = Batcher(self._scheduler, function, size, allow_inline=model.on_cpu)
         return self._batchers[key]
 
@@ -153,7 +153,7 @@ class Inference:
         items = list(tiled.group_tasks(tasks, numbers))
         use_all_cores = len(items) == 1 and self._scheduler.is_idle
         denoise = partial(tiled.denoise, model, strength, numbers, use_all_cores=use_all_cores)
-        record = partial(self._statistics.ran, model, "denoise")
+        record = partial(self._statistics.record_run, model, "denoise")
         outcomes = await self._scheduler.run(partial(_timed, denoise, record), items)
         start, end = self._record_runs(model, [run for _, run in outcomes])
         pairs = zip(outputs, inputs.pictures, strict=True)

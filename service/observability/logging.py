@@ -1,4 +1,4 @@
-"""The log: JSON, one object a line, where programs read it; plain text for a person at a terminal."""
+"""Logging: one JSON object a line where programs read it, plain text for a person at a terminal."""
 
 import logging
 import sys

@@ -1,10 +1,10 @@
-"""Prometheus metrics: every name in one place.
+"""Prometheus metrics: counters, histograms and gauges; every name in one place.
 
 requests -> Metrics (plain counters of the event loop) -> a scrape collects them -> text
 
-On the way of a request there are integers and lists only, about a microsecond for each observation: the library's
-own counters take a lock and look labels up. Label values come from the service, never from a caller: a model's name
-counts when it is served, everything else is "".
+A request adds to integers and lists only, about a microsecond for each observation: the library's own counters take
+a lock and look labels up. Label values come from the service, never from a caller: the name of a model that is
+served, else "".
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,17 +18,17 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from service.observability.request_record import Seen
+from service.observability.request_record import RequestRecord
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 STAGE_SECONDS = (0.00005, 0.0001, 0.00025, *SECONDS)
 SAMPLES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
-FOLD = 256
+MAX_PENDING = 256
 PERCENTILES = tuple(float(p) for p in range(10, 101, 10))
 
 
 @dataclass(frozen=True)
-class Served:
+class ServedModel:
     """One version of one model, for `autoencoder_model_info`."""
 
     model: str
@@ -38,46 +38,46 @@ class Served:
 
 
 @dataclass(frozen=True)
-class Now:
-    """What is read at the moment of a scrape."""
+class Gauges:
+    """Values that are read at the moment of a scrape."""
 
     items_waiting: int
     requests_inside: int
     pixels_inside: int
     packages_refused: int
-    served: Sequence[Served]
+    served_models: Sequence[ServedModel]
 
 
 class Histogram:
-    """Counts by upper bound (inclusive), and the sum; what is new is counted 256 at once, which costs a tenth."""
+    """Counts by upper bound (inclusive), and the sum; values are counted 256 at once, which costs a tenth."""
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self.bounds = bounds
         self._counts = np.zeros(len(bounds) + 1, np.int64)
         self._total = 0.0
-        self._new: list[float] = []
+        self._pending: list[float] = []
 
     def observe(self, value: float) -> None:
         """NaN counts above all bounds and adds nothing to the sum."""
-        self._new.append(value)
-        if len(self._new) >= FOLD:
-            self._fold()
+        self._pending.append(value)
+        if len(self._pending) >= MAX_PENDING:
+            self._count_pending()
 
     def observe_all(self, values: NDArray[np.float64]) -> None:
         """values: [N]"""
-        self._new += values.tolist()
-        if len(self._new) >= FOLD:
-            self._fold()
+        self._pending += values.tolist()
+        if len(self._pending) >= MAX_PENDING:
+            self._count_pending()
 
     @property
     def total(self) -> float:
-        self._fold()
+        self._count_pending()
         return self._total
 
     @property
     def counts(self) -> list[int]:
         """Of each bucket, the last above all bounds."""
-        self._fold()
+        self._count_pending()
         return [int(count) for count in self._counts]
 
     @property
@@ -85,9 +85,9 @@ class Histogram:
         """As Prometheus has them: cumulative, the last is +Inf."""
         return list(zip((*map(str, self.bounds), "+Inf"), accumulate(self.counts), strict=True))
 
-    def _fold(self) -> None:
-        values = np.array(self._new, np.float64)
-        self._new.clear()
+    def _count_pending(self) -> None:
+        values = np.array(self._pending, np.float64)
+        self._pending.clear()
         self._counts += np.bincount(np.searchsorted(self.bounds, values), minlength=len(self._counts))
         self._total += float(np.nansum(values))
 
@@ -103,34 +103,34 @@ class Metrics:
         }
         self.batch_samples: dict[str, Histogram] = {}
         self.pixels: dict[str, int] = {}
-        self.refused: dict[str, int] = {}
+        self.refusals: dict[str, int] = {}
         self.percentiles: dict[str, Histogram] = {}
 
-    def request(self, seen: Seen, seconds: float) -> None:
-        """One request that was answered."""
-        model, operation = seen.model, seen.operation
-        key = model, operation, seen.status
+    def record_request(self, record: RequestRecord, seconds: float) -> None:
+        """Count a request that was answered in so many seconds."""
+        model, operation = record.model, record.operation
+        key = model, operation, record.status
         self.requests[key] = self.requests.get(key, 0) + 1
         histogram = self.request_seconds.get((model, operation))
         if histogram is None:
             histogram = self.request_seconds[model, operation] = Histogram(SECONDS)
         histogram.observe(seconds)
-        for stage, start, end in seen.stages:
+        for stage, start, end in record.stages:
             self.stage_seconds[stage].observe(end - start)
-        if seen.pixels:
-            self.pixels[model] = self.pixels.get(model, 0) + seen.pixels
-        if seen.reason:
-            self.refused[seen.reason] = self.refused.get(seen.reason, 0) + 1
+        if record.pixels:
+            self.pixels[model] = self.pixels.get(model, 0) + record.pixels
+        if record.reason:
+            self.refusals[record.reason] = self.refusals.get(record.reason, 0) + 1
 
-    def ran(self, model: str, size: int) -> None:
-        """One run of `size` samples or tiles."""
+    def record_run(self, model: str, size: int) -> None:
+        """Count a run of `size` samples or tiles."""
         histogram = self.batch_samples.get(model)
         if histogram is None:
             histogram = self.batch_samples[model] = Histogram(SAMPLES)
         histogram.observe(size)
 
-    def reconstructed(self, model: str, percentiles: NDArray[np.float64]) -> None:
-        """percentiles: [N] of the held-out errors, 0..100."""
+    def record_percentiles(self, model: str, percentiles: NDArray[np.float64]) -> None:
+        """Count reconstructions; percentiles: [N] of the held-out errors, 0..100."""
         histogram = self.percentiles.get(model)
         if histogram is None:
             histogram = self.percentiles[model] = Histogram(PERCENTILES)
@@ -142,17 +142,17 @@ class Exposition(Collector):
 
     Args:
         metrics: the counters.
-        now: called at each scrape.
+        read_gauges: called at each scrape.
     """
 
-    def __init__(self, metrics: Metrics, now: Callable[[], Now]) -> None:
-        self._metrics, self._now = metrics, now
+    def __init__(self, metrics: Metrics, read_gauges: Callable[[], Gauges]) -> None:
+        self._metrics, self._read_gauges = metrics, read_gauges
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
 
-    def text(self, accept: str) -> tuple[bytes, str]:
-        """(body, Content-Type), in the form of the header Accept."""
+    def render(self, accept: str) -> tuple[bytes, str]:
+        """(body, Content-Type), in the format that the header Accept prefers."""
         encode, content_type = choose_encoder(accept)
         return encode(self._registry), content_type
 
@@ -161,7 +161,7 @@ class Exposition(Collector):
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        metrics, now = self._metrics, self._now()
+        metrics, gauges = self._metrics, self._read_gauges()
         yield _counter(
             "autoencoder_requests",
             "Requests answered",
@@ -186,9 +186,9 @@ class Exposition(Collector):
             ("model",),
             {(model,): histogram for model, histogram in metrics.batch_samples.items()},
         )
-        yield _gauge("autoencoder_items_waiting", "Work items that wait for a thread", now.items_waiting)
-        yield _gauge("autoencoder_requests_inside", "Operations under way", now.requests_inside)
-        yield _gauge("autoencoder_pixels_inside", "Pixels or numbers of the requests inside", now.pixels_inside)
+        yield _gauge("autoencoder_items_waiting", "Work items that wait for a thread", gauges.items_waiting)
+        yield _gauge("autoencoder_requests_inside", "Operations under way", gauges.requests_inside)
+        yield _gauge("autoencoder_pixels_inside", "Pixels or numbers of the requests inside", gauges.pixels_inside)
         yield _counter(
             "autoencoder_pixels",
             "Pixels or numbers of the requests that were let in",
@@ -199,15 +199,15 @@ class Exposition(Collector):
             "autoencoder_refused",
             "Requests answered by a problem document, by its title",
             ("reason",),
-            {(reason,): n for reason, n in metrics.refused.items()},
+            {(reason,): n for reason, n in metrics.refusals.items()},
         )
         info = GaugeMetricFamily(
             "autoencoder_model_info",
             "1 for each version that is served",
             labels=("model", "version", "provider", "precision"),
         )
-        for served in now.served:
-            info.add_metric((served.model, served.version, served.provider, served.precision), 1)
+        for model in gauges.served_models:
+            info.add_metric((model.model, model.version, model.provider, model.precision), 1)
         yield info
         yield _histogram(
             "autoencoder_reconstruction_percentile",
@@ -215,27 +215,27 @@ class Exposition(Collector):
             ("model",),
             {(model,): histogram for model, histogram in metrics.percentiles.items()},
         )
-        yield _gauge("autoencoder_packages_refused", "Packages that are not served", now.packages_refused)
+        yield _gauge("autoencoder_packages_refused", "Packages that are not served", gauges.packages_refused)
 
 
-def _counter(name: str, about: str, labels: Sequence[str], values: dict[tuple[str, ...], int]) -> Metric:
-    family = CounterMetricFamily(name, about, labels=labels)
+def _counter(name: str, documentation: str, labels: Sequence[str], values: dict[tuple[str, ...], int]) -> Metric:
+    family = CounterMetricFamily(name, documentation, labels=labels)
     for key, value in values.items():
         family.add_metric(key, value)
     return family
 
 
-def _gauge(name: str, about: str, value: int) -> Metric:
-    return GaugeMetricFamily(name, about, value=value)
+def _gauge(name: str, documentation: str, value: int) -> Metric:
+    return GaugeMetricFamily(name, documentation, value=value)
 
 
 def _histogram(
     name: str,
-    about: str,
+    documentation: str,
     labels: Sequence[str],
     values: "dict[tuple[str, str], Histogram] | dict[tuple[str], Histogram]",
 ) -> Metric:
-    family = HistogramMetricFamily(name, about, labels=labels)
+    family = HistogramMetricFamily(name, documentation, labels=labels)
     for key, histogram in values.items():
         family.add_metric(key, histogram.buckets, histogram.total)
     return family

@@ -1,24 +1,25 @@
-"""What is known of one request for metrics, the log and traces: begun by service.api.middleware, filled in on its way.
+"""Request record: what metrics, log and traces need to know of one request.
 
-middleware -> scope["seen"] -> router (address), app (model, stages), error_handlers (reason) -> middleware reads it
+middleware -> scope[RECORD_KEY] -> router (operation), operations (model, stages), error_handlers (reason) -> middleware
 """
 
 from time import perf_counter
+from types import TracebackType
 from typing import Literal
 
 from starlette.types import Scope
 
 Stage = Literal["receive", "decode", "queue", "run", "encode"]
-KEY = "seen"
+RECORD_KEY = "request_record"
 
 
-class Seen:
+class RequestRecord:
     """One request. Times are `time.perf_counter` in seconds.
 
     `operation`: "" for all else, "infer" for /v2's until its model was found. `model`, `version`: "" until a known
-    model was named, so that callers cannot invent values. `pixels`: pixels or numbers that were let in. `key`: its
-    name. `reason`: the problem's title in snake case. `more`: lines of headers for an operation's answer, b"" if it
-    must be sent by messages.
+    model was named, so that callers cannot invent values. `pixels`: pixels or numbers that were admitted. `key`: the
+    name of the API key. `reason`: the problem's title in snake case. `extra_headers`: header lines of an operation's
+    response, b"" if it must be sent by ASGI messages.
     """
 
     # defaults of the class, set when known: a dataclass of these would cost each request a microsecond more
@@ -33,19 +34,41 @@ class Seen:
     traceparent = ""
     key = ""
     pixels = 0
-    more = b""
+    extra_headers = b""
 
     def __init__(self) -> None:
-        self.started = perf_counter()
-        self.stages: list[tuple[Stage, float, float]] = []
+        self.start_time = perf_counter()
+        self.stages: list[tuple[Stage, float, float]] = []  # stage, start, end
 
     @property
     def trace_id(self) -> str:
         """Of the caller's traceparent (W3C Trace Context), "" without one."""
         return self.traceparent[3:35]
 
+    def stage(self, stage: Stage) -> "StageTimer":
+        """`with record.stage("decode"):` adds the stage with its times, unless the block raises."""
+        return StageTimer(self.stages, stage)
 
-def of(scope: Scope) -> Seen:
-    """The request's; an unobserved one of its own where nothing stands in front."""
-    found = scope.get(KEY)
-    return found if isinstance(found, Seen) else Seen()
+
+class StageTimer:
+    """Context manager that adds one stage to a record's `stages`; cheap, since every request has several."""
+
+    __slots__ = ("_stage", "_stages", "_start")
+
+    def __init__(self, stages: list[tuple[Stage, float, float]], stage: Stage) -> None:
+        self._stages, self._stage = stages, stage
+
+    def __enter__(self) -> None:
+        self._start = perf_counter()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._stages.append((self._stage, self._start, perf_counter()))
+
+
+def request_record(scope: Scope) -> RequestRecord:
+    """The record of the request; where no middleware has begun one, a new record that nobody reads."""
+    record = scope.get(RECORD_KEY)
+    return record if isinstance(record, RequestRecord) else RequestRecord()

@@ -1,6 +1,6 @@
-"""What each model has done since the service started: requests, samples, runs and their time.
+"""Statistics of each model since the service started: requests, samples, runs and their time.
 
-app -> `with statistics.request(...)`        inference, in any thread -> `ran`        v2 -> `of`
+app -> `with statistics.time_request(...)`    inference, in any thread -> `record_run`    v2 -> `counts`
 """
 
 import threading
@@ -16,11 +16,11 @@ from service.model.runtime import Model
 
 @dataclass(slots=True)
 class Counts:
-    """Of one operation of one version of one model. Times are nanoseconds, on the wall.
+    """Of one operation of one version of one model. Times are nanoseconds of elapsed time.
 
     successes, failures: requests, from their headers to their answer; `samples` those of the successes.
-    runs: of the graph; one run may serve several requests, one request may need several. `last`: when the last
-    request was answered, milliseconds since 1970; 0 for never.
+    runs: of the graph; one run may serve several requests, one request may need several.
+    last_request_ms: when the last request was answered, milliseconds since 1970; 0 for never.
     """
 
     successes: int = 0
@@ -28,55 +28,55 @@ class Counts:
     failures: int = 0
     failure_ns: int = 0
     samples: int = 0
-    last: int = 0
+    last_request_ms: int = 0
     runs: int = 0
     run_ns: int = 0
 
 
 class Statistics:
-    """Counts for every model that was asked; as many as there are packages, whatever is sent."""
+    """Counts of every model that has had a request. Callers cannot add keys: there are as many as packages."""
 
     def __init__(self) -> None:
-        self._counts: defaultdict[tuple[str, int, Operation], Counts] = defaultdict(Counts)
+        self._counts: defaultdict[tuple[str, int, Operation], Counts] = defaultdict(Counts)  # by name, version
         self._lock = threading.Lock()
 
-    def of(self, model: Model, operation: Operation) -> Counts:
+    def counts(self, model: Model, operation: Operation) -> Counts:
         return self._counts[model.manifest.name, model.manifest.version, operation]
 
-    def request(self, model: Model, operation: Operation) -> "Request":
-        """`with statistics.request(model, operation) as request`: failed if the block raises; on the event loop."""
-        return Request(self.of(model, operation))
+    def time_request(self, model: Model, operation: Operation) -> "RequestTimer":
+        """`with statistics.time_request(model, operation) as timer`: a failure if the block raises; on the loop."""
+        return RequestTimer(self.counts(model, operation))
 
-    def ran(self, model: Model, operation: Operation, nanoseconds: int) -> None:
-        """One run is over; from any thread."""
+    def record_run(self, model: Model, operation: Operation, nanoseconds: int) -> None:
+        """Count a run that took so many nanoseconds; from any thread."""
         with self._lock:
-            counts = self.of(model, operation)
+            counts = self.counts(model, operation)
             counts.runs += 1
             counts.run_ns += nanoseconds
 
 
-class Request:
-    """One request under way; tell it its `samples`."""
+class RequestTimer:
+    """Context manager that measures one request; set `samples` in the block."""
 
-    __slots__ = ("_counts", "_started", "samples")
+    __slots__ = ("_counts", "_start", "samples")
 
     def __init__(self, counts: Counts) -> None:
         self._counts = counts
         self.samples = 0
 
     def __enter__(self) -> Self:
-        self._started = time.perf_counter_ns()
+        self._start = time.perf_counter_ns()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        counts, took = self._counts, time.perf_counter_ns() - self._started
+        counts, elapsed = self._counts, time.perf_counter_ns() - self._start
         if kind is None:
             counts.successes += 1
-            counts.success_ns += took
+            counts.success_ns += elapsed
             counts.samples += self.samples
         else:
             counts.failures += 1
-            counts.failure_ns += took
-        counts.last = time.time_ns() // 1_000_000
+            counts.failure_ns += elapsed
+        counts.last_request_ms = time.time_ns() // 1_000_000

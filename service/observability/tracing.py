@@ -1,16 +1,16 @@
-"""OpenTelemetry traces: a span for each request, and one in it for each of its stages. Extra `tracing`.
+"""OpenTelemetry traces: a span for each request, with a child span for each of its stages. Extra `tracing`.
 
-Seen (times that were taken anyhow) -> spans, made when the request is over -> batches -> OTLP over HTTP
+RequestRecord (its times are measured in any case) -> spans, made when the request is over -> batches -> OTLP over HTTP
 
-The standard variables OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME, OTEL_TRACES_SAMPLER ... say where to, as whom
-and how many. Nothing of OpenTelemetry is imported before `configure_tracing`.
+The standard variables OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME, OTEL_TRACES_SAMPLER, ... set the destination,
+the service's name and the sampling. Nothing of OpenTelemetry is imported before `configure_tracing`.
 """
 
 import os
 import time
 from typing import Any
 
-from service.observability.request_record import Seen
+from service.observability.request_record import RequestRecord
 from service.settings import SettingsError
 
 
@@ -24,15 +24,15 @@ class Tracing:
         self._provider = provider
         self._tracer = provider.get_tracer("service")
         self._propagator = TraceContextTextMapPropagator()
-        self._within = trace.set_span_in_context
+        self._set_span_in_context = trace.set_span_in_context
         self._kind = trace.SpanKind.SERVER
-        self._failed = trace.Status(trace.StatusCode.ERROR)
+        self._error_status = trace.Status(trace.StatusCode.ERROR)
 
-    def request(self, seen: Seen, method: str, headers: dict[bytes, bytes], ended: float) -> None:
-        """Spans of one request that is over; `ended` by time.perf_counter, in seconds."""
-        offset = time.time_ns() - int(time.perf_counter() * 1e9)  # of that clock to the wall's
+    def record_request(self, record: RequestRecord, method: str, headers: dict[bytes, bytes], end_time: float) -> None:
+        """Spans of one request that is over; `end_time` by time.perf_counter, in seconds."""
+        offset = time.time_ns() - int(time.perf_counter() * 1e9)  # from that clock to the time of day
 
-        def at(seconds: float) -> int:
+        def to_epoch_ns(seconds: float) -> int:
             return offset + int(seconds * 1e9)
 
         carrier = {
@@ -41,28 +41,28 @@ class Tracing:
             if name.encode() in headers
         }
         span = self._tracer.start_span(
-            f"{method} {seen.operation}" if seen.operation else method,
+            f"{method} {record.operation}" if record.operation else method,
             self._propagator.extract(carrier),
             kind=self._kind,
-            start_time=at(seen.started),
+            start_time=to_epoch_ns(record.start_time),
             attributes={
                 "http.request.method": method,
-                "http.response.status_code": seen.status,
-                "autoencoder.model": seen.model,
-                "autoencoder.operation": seen.operation,
-                "autoencoder.request_id": seen.request_id,
+                "http.response.status_code": record.status,
+                "autoencoder.model": record.model,
+                "autoencoder.operation": record.operation,
+                "autoencoder.request_id": record.request_id,
             },
         )
         if span.is_recording():
-            within = self._within(span)
-            for stage, start, end in seen.stages:
-                self._tracer.start_span(stage, within, start_time=at(start)).end(at(end))
-            if seen.status >= 500:
-                span.set_status(self._failed)
-        span.end(at(ended))
+            context = self._set_span_in_context(span)
+            for stage, start, end in record.stages:
+                self._tracer.start_span(stage, context, start_time=to_epoch_ns(start)).end(to_epoch_ns(end))
+            if record.status >= 500:
+                span.set_status(self._error_status)
+        span.end(to_epoch_ns(end_time))
 
     def close(self) -> None:
-        """Send what waits."""
+        """Send the spans that are still in the batch."""
         self._provider.shutdown()
 
 
@@ -77,8 +77,8 @@ def configure_tracing() -> Tracing:
         raise SettingsError(
             "AUTOENCODER_TRACING=true needs the extra `tracing`: pip install 'autoencoder-service[tracing]'"
         ) from missing
-    named = "OTEL_SERVICE_NAME" in os.environ or "service.name=" in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
-    resource = Resource.create({} if named else {"service.name": "autoencoder-service"})
+    has_name = "OTEL_SERVICE_NAME" in os.environ or "service.name=" in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
+    resource = Resource.create({} if has_name else {"service.name": "autoencoder-service"})
     provider = TracerProvider(resource=resource)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return Tracing(provider)

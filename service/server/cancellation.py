@@ -1,6 +1,6 @@
-"""How long a request lives: until its deadline, or until its caller leaves.
+"""Cancellation: a request ends at its deadline, or when its client disconnects.
 
-Whichever comes first cancels the request's task, and with it the items of its that have not started.
+Deadline | cancel_on_disconnect -> task.cancel -> the request's work items that have not started are dropped
 """
 
 import asyncio
@@ -16,15 +16,15 @@ Result = TypeVar("Result")
 
 
 class Deadline:
-    """`with Deadline(30) as deadline`: the block takes so many seconds at most; then DeadlineExceeded (504).
+    """`with Deadline(30) as deadline`: after so many seconds the block is cancelled; raises DeadlineExceeded (504).
 
-    As asyncio.timeout, in a fifth of its time, which each request takes.
+    Like asyncio.timeout, but it takes a fifth of the time, and every request has one.
 
     Args:
         seconds: above 0.
     """
 
-    __slots__ = ("_began", "_cancelling", "_late", "_loop", "_task", "_timer", "seconds")
+    __slots__ = ("_cancelling", "_is_expired", "_loop", "_start_time", "_task", "_timer", "seconds")
 
     _timer: asyncio.TimerHandle
 
@@ -33,57 +33,57 @@ class Deadline:
 
     def extend(self, seconds: float) -> None:
         """Give the block more time."""
-        if not self._late:
+        if not self._is_expired:
             self.seconds += seconds
             self._timer.cancel()
-            self._timer = self._loop.call_at(self._began + self.seconds, self._over)
+            self._timer = self._loop.call_at(self._start_time + self.seconds, self._expire)
 
     def __enter__(self) -> Self:
         task = asyncio.current_task()
         if task is None:
             raise AssertionError("This is a bug: coroutines run in tasks")
-        self._task, self._cancelling, self._late = task, task.cancelling(), False
+        self._task, self._cancelling, self._is_expired = task, task.cancelling(), False
         self._loop = asyncio.get_running_loop()
-        self._began = self._loop.time()
-        self._timer = self._loop.call_at(self._began + self.seconds, self._over)
+        self._start_time = self._loop.time()
+        self._timer = self._loop.call_at(self._start_time + self.seconds, self._expire)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._timer.cancel()
-        # cancelled by more than us (its caller, the server): it is theirs
-        if self._late and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
+        # if somebody else cancelled as well (the client, the server), the cancellation is theirs
+        if self._is_expired and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise DeadlineExceeded(
                 f"the request was not done after {self.seconds:g} seconds, which is its deadline; send less, or ask "
                 f"for more in the header Request-Deadline",
                 seconds=self.seconds,
             ) from error
 
-    def _over(self) -> None:
-        self._late = True
+    def _expire(self) -> None:
+        self._is_expired = True
         self._task.cancel()
 
 
-async def until_gone(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
-    """What `work` returns; ClientDisconnect as soon as the caller hangs up. The request's body was received before."""
+async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+    """The result of `work`; raises ClientDisconnect as soon as the client disconnects. The body is received already."""
     task = asyncio.current_task()
     if task is None:
         raise AssertionError("This is a bug: coroutines run in tasks")
-    gone = False
+    is_disconnected = False
 
-    async def watch() -> None:
-        nonlocal gone
+    async def wait_for_disconnect() -> None:
+        nonlocal is_disconnected
         while (await request.receive())["type"] != "http.disconnect":
             pass
-        gone = True
+        is_disconnected = True
         task.cancel()
 
-    watcher = asyncio.create_task(watch())
+    watcher = asyncio.create_task(wait_for_disconnect())
     try:
         return await work
     except asyncio.CancelledError as cancelled:
-        if not gone or task.uncancel() > 0:  # someone else cancels it as well: the deadline, the server
+        if not is_disconnected or task.uncancel() > 0:  # somebody else cancels as well: the deadline, the server
             raise
         raise ClientDisconnect from cancelled
     finally:

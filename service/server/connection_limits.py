@@ -45,15 +45,15 @@ class ConnectionLimits:
 
     @property
     def window(self) -> float:
-        """Bytes that `body_deadline` seconds must bring."""
+        """Bytes that must be transferred in `body_deadline` seconds."""
         return self.body_rate * self.body_deadline
 
 
 def unsent_bytes(socket: Any) -> int:
-    """Bytes that wait in the system for the peer to take them, 0 where it does not say.
+    """Bytes in the system's send buffer, 0 where the system does not report them.
 
-    It keeps megabytes, and asks for more only when a third of them has gone: without them a client that reads 100 KB a
-    second seems to stand still for half a minute.
+    The buffer holds megabytes, and accepts more only when a third of them is sent: without counting them, a client
+    that receives 100 KB a second seems to stand still for half a minute.
     """
     if os.name != "posix":
         return 0
@@ -65,19 +65,19 @@ def unsent_bytes(socket: Any) -> int:
 
 
 def allow_files(max_connections: int) -> None:
-    """Have this process open that many connections and its own files; the system's soft limit is often 1,024.
+    """Raise the limit of open files to that many connections and OTHER_FILES; the system's soft limit is often 1,024.
 
     Raises:
         SettingsError: the system's hard limit is lower.
     """
     if os.name != "posix":
         return
-    wanted = max_connections + OTHER_FILES
+    required = max_connections + OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and wanted > hard:
+    if hard != resource.RLIM_INFINITY and required > hard:
         raise SettingsError(
-            f"max_connections={max_connections} needs {wanted} open files, the system allows {hard} (ulimit -Hn): "
+            f"max_connections={max_connections} needs {required} open files, the system allows {hard} (ulimit -Hn): "
             f"set AUTOENCODER_MAX_CONNECTIONS to at most {max(1, hard - OTHER_FILES)}, or raise that limit"
         )
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    if soft != resource.RLIM_INFINITY and soft < required:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (required, hard))

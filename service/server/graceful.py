@@ -1,9 +1,10 @@
-"""How the service leaves: SIGTERM -> not ready -> serves on while it drains -> no new connections -> all answered -> 0.
+"""Graceful shutdown: requests in progress are answered, and load balancers learn of it before connections are refused.
 
-Whoever sends requests here (a load balancer, Kubernetes' endpoints) needs some seconds to learn that it is to stop;
-connections that are refused or reset meanwhile are lost requests. So for `drain` seconds /readyz says 503 and all else
-goes on, but that each answer closes its connection. Ctrl-C does not drain. A signal more cuts the drain short, one
-more drops the requests that are in hand.
+SIGTERM -> /readyz is 503, all else is served for `drain` seconds -> no new connections -> all answered -> exit code 0
+
+A load balancer, or Kubernetes' endpoints, need some seconds to stop sending requests here; connections that are
+refused or reset in that time are lost requests. While the server drains, each response closes its connection. Ctrl-C
+does not drain. A second signal ends the drain; a third one cancels the requests that are in progress.
 """
 
 import asyncio
@@ -16,43 +17,43 @@ from types import FrameType
 import uvicorn
 from starlette.datastructures import State
 
-from service.server.connection import Watch
+from service.server.connection import ConnectionMonitor
 
-DROPPED = 2.0  # seconds for the work of dropped requests to be called off
+CANCEL_TIMEOUT = 2.0  # seconds for cancelled requests to end
 _log = logging.getLogger("service.ending")
 
 
-class Server(uvicorn.Server):
-    """uvicorn's, with a drain.
+class GracefulServer(uvicorn.Server):
+    """A uvicorn server that drains before it stops.
 
     Args:
-        config: its `http` is `watch.connection`.
+        config: its `http` is `monitor.create_connection`.
         state: the application's; its `stopping` becomes True.
         drain: seconds from SIGTERM until no connection is accepted, 0 or more.
     """
 
-    def __init__(self, config: uvicorn.Config, watch: Watch, state: State, drain: float) -> None:
+    def __init__(self, config: uvicorn.Config, monitor: ConnectionMonitor, state: State, drain: float) -> None:
         super().__init__(config)
-        self._watch, self._state, self._drain = watch, state, drain
-        self._leave_at = float("inf")
-        self._told = False
+        self._monitor, self._state, self._drain = monitor, state, drain
+        self._drain_until = float("inf")
+        self._is_drain_logged = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        """A signal handler: it only notes what came. Nothing is raised again: leaving so is exit code 0."""
-        first = not self._state.stopping
-        self._state.stopping = self._watch.leaving = True
-        if first and sig == signal.SIGTERM and self._drain:
-            self._leave_at = time.monotonic() + self._drain
+        """Signal handler: it only sets flags. The signal is not raised again, so the exit code is 0."""
+        is_first = not self._state.stopping
+        self._state.stopping = self._monitor.draining = True
+        if is_first and sig == signal.SIGTERM and self._drain:
+            self._drain_until = time.monotonic() + self._drain
         elif not self.should_exit:
             self.should_exit = True
         else:
             self.force_exit = True
 
     async def on_tick(self, counter: int) -> bool:
-        if self._state.stopping and not self._told:
-            self._told = True
-            _log.info("stopping: not ready from now on, serving for %.1f more seconds", self._left())
-        if not self._left():
+        if self._state.stopping and not self._is_drain_logged:
+            self._is_drain_logged = True
+            _log.info("stopping: not ready from now on, serving for %.1f more seconds", self._remaining_seconds())
+        if not self._remaining_seconds():
             self.should_exit = True
         return await super().on_tick(counter)
 
@@ -62,8 +63,8 @@ class Server(uvicorn.Server):
             for connection in list(self.server_state.connections):
                 connection.transport.abort()
             if self.server_state.tasks:
-                await asyncio.wait(self.server_state.tasks, timeout=DROPPED)
-            await self.lifespan.shutdown()  # waits for the runs in the threads: nothing can call them off
+                await asyncio.wait(self.server_state.tasks, timeout=CANCEL_TIMEOUT)
+            await self.lifespan.shutdown()  # waits for runs in threads, which cannot be cancelled
 
-    def _left(self) -> float:
-        return 0.0 if self.should_exit else max(0.0, self._leave_at - time.monotonic())
+    def _remaining_seconds(self) -> float:
+        return 0.0 if self.should_exit else max(0.0, self._drain_until - time.monotonic())

@@ -1,9 +1,9 @@
-"""An answer that is whole when it begins goes out in one piece, past ASGI's two messages, where the server can.
+"""Raw responses: a complete response is sent by one call instead of ASGI's two messages, where the server can.
 
-response, headers to add -> write -> scope["extensions"][WHOLE]["write"](scope, status, lines, body) | False: as ever
+response, extra headers -> send_at_once -> scope["extensions"][RAW_RESPONSE]["send"](scope, status, head, body)
 
-uvicorn looks each header of a message through: in one piece an answer takes 20 us less. Servers other than
-ours (service.server.connection) have no such extension, and the answer is the same.
+uvicorn examines each header of a message: one call takes 20 us less. A server other than service.server.connection
+has no such extension; the response is then sent by messages, and is the same.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,17 +12,17 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Scope
 
-WHOLE = "service.server.raw_response"
-Write = Callable[[Scope, int, bytes, bytes], bool]  # scope, status, lines of headers, body -> whether it was written
+RAW_RESPONSE = "service.server.raw_response"
+SendAtOnce = Callable[[Scope, int, bytes, bytes], bool]  # scope, status, header lines, body -> whether it was sent
 
 
-def lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Headers as HTTP/1.1 has them, each with its CR LF."""
+def header_lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Headers as lines of HTTP/1.1, each with its CR LF."""
     return b"".join([b"%b: %b\r\n" % header for header in headers])
 
 
-class Answer(Response):
-    """Starlette's, status 200, made in a third of the time: its headers are known, and are in lower case already."""
+class RawResponse(Response):
+    """A Starlette response of status 200, made in a third of the time: its header names are in lower case already."""
 
     def __init__(self, body: bytes, media_type: str, headers: dict[str, str]) -> None:  # instead of Response's
         self.status_code, self.body, self.media_type, self.background = 200, body, media_type, None
@@ -33,17 +33,17 @@ class Answer(Response):
         ]
 
 
-def write(scope: Scope, response: Response, more: bytes) -> int | None:
-    """Bytes of the body that was written; None if nothing was, and the response has to be sent by messages.
+def send_at_once(scope: Scope, response: Response, extra_headers: bytes) -> int | None:
+    """Bytes of the body that was sent; None if nothing was, and the response has to be sent by messages.
 
     Args:
-        more: lines of headers to add.
+        extra_headers: header lines to add, each with its CR LF.
     """
-    extension: dict[str, Write] | None = scope.get("extensions", {}).get(WHOLE)
+    extension: dict[str, SendAtOnce] | None = scope.get("extensions", {}).get(RAW_RESPONSE)
     body: Any = getattr(response, "body", None)  # a stream has none
     if extension is None or not isinstance(body, bytes) or response.background is not None:
         return None
-    own = lines(response.raw_headers)
-    if not own.count(b"\n") == own.count(b"\r") == len(response.raw_headers):  # a value with a line of its own
+    head = header_lines(response.raw_headers)
+    if not head.count(b"\n") == head.count(b"\r") == len(response.raw_headers):  # a value holds a line break
         return None
-    return len(body) if extension["write"](scope, response.status_code, own + more, body) else None
+    return len(body) if extension["send"](scope, response.status_code, head + extra_headers, body) else None

@@ -14,7 +14,7 @@ from starlette.types import Scope
 from benchmarks.abuse.bodies import npy
 from benchmarks.abuse.serving import HOST, Serving
 from service.app import create_app
-from service.server.raw_response import WHOLE, Write, write
+from service.server.raw_response import RAW_RESPONSE, SendAtOnce, send_at_once
 from service.settings import Settings
 
 ENCODE = "/v1/models/small/encode"
@@ -82,8 +82,8 @@ def written(response: Response) -> list[bytes]:
         heads.append(head)
         return True
 
-    extension: dict[str, Write] = {"write": take}
-    write({"type": "http", "extensions": {WHOLE: extension}}, response, b"a: b\r\n")
+    extension: dict[str, SendAtOnce] = {"send": take}
+    send_at_once({"type": "http", "extensions": {RAW_RESPONSE: extension}}, response, b"a: b\r\n")
     return heads
 
 

@@ -190,7 +190,7 @@ def test_when_all_have_requests_in_hand_newcomers_are_503_but_health_answers(ser
             content_type, body = bodies.seeds()["npy"]
             answer = one.ask("POST", ENCODE, body, content_type)
             assert answer.status == 503
-            assert "60 connections have requests in hand" in json.loads(answer.body)["detail"]
+            assert "60 connections have requests in progress" in json.loads(answer.body)["detail"]
             assert other.ask("GET", "/livez").status == 200
             assert other.ask("GET", "/readyz").status == 200
         refused(rest(crowd[0]), 408)  # those who were there first are not disturbed

@@ -32,9 +32,9 @@ from service.inference.engine import Inference
 from service.inference.inputs import Preprocessor
 from service.inference.options import Options
 from service.model.runtime import Model
-from service.observability.request_record import of
-from service.observability.statistics import Request as RequestTimer
-from service.server.cancellation import Deadline, until_gone
+from service.observability.request_record import request_record
+from service.observability.statistics import RequestTimer
+from service.server.cancellation import Deadline, cancel_on_disconnect
 from service.settings import MEGAPIXEL
 
 _log = logging.getLogger("service.streaming")
@@ -87,13 +87,13 @@ class NdjsonResponse(Response):
         self.status_code, self.background = HTTPStatus.OK, None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        stream, request, record = self._stream, Request(scope, receive), of(scope)
+        stream, request, record = self._stream, Request(scope, receive), request_record(scope)
         path, start = scope["path"], perf_counter()
         with self._resources:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             try:
                 with Deadline(stream.seconds) as deadline:
-                    await until_gone(request, _encode_files(stream, path, deadline, send))
+                    await cancel_on_disconnect(request, _encode_files(stream, path, deadline, send))
             except ClientDisconnect:
                 record.reason = "client_gone"
                 return

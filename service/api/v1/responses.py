@@ -87,7 +87,7 @@ def negotiate_pdf(accept: str | None) -> None:
 
 
 def pdf_response(data: bytes, model: Model) -> Response:
-    return raw_response.Answer(data, PDF, _headers(model))
+    return raw_response.RawResponse(data, PDF, _headers(model))
 
 
 def serialization_cost(result: Result, media_type: str) -> int:
@@ -111,7 +111,7 @@ def serialize(result: Result, media_type: str, model: Model, operation: Operatio
         body = images.encode_pages(_pictures(result))
     else:
         body = images.encode(_pictures(result)[0], media_type)
-    return raw_response.Answer(body, media_type, headers)
+    return raw_response.RawResponse(body, media_type, headers)
 
 
 def _headers(model: Model) -> dict[str, str]:

@@ -273,11 +273,11 @@ def _index(registry: Registry, *, only_ready: bool) -> list[IndexEntry]:
 def _statistics(registry: Registry, statistics: Statistics, name: str, model: Model) -> ModelStatistics:
     version = str(model.manifest.version)
     _, operation = find(registry, name, version)
-    counts = statistics.of(model, operation)
+    counts = statistics.counts(model, operation)
     return ModelStatistics(
         name=name,
         version=version,
-        last_inference=counts.last,
+        last_inference=counts.last_request_ms,
         inference_count=counts.samples,
         execution_count=counts.runs,
         inference_stats=InferenceStatistics(

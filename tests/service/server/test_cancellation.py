@@ -7,7 +7,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
 from service.errors import DeadlineExceeded
-from service.server.cancellation import Deadline, until_gone
+from service.server.cancellation import Deadline, cancel_on_disconnect
 
 
 def test_a_deadline_is_504_and_can_be_extended() -> None:
@@ -38,7 +38,7 @@ def test_who_hangs_up_is_noticed_and_a_cancellation_from_elsewhere_is_not_taken_
                 await asyncio.sleep(5)
             return {"type": "http.disconnect"}
 
-        await until_gone(Request({"type": "http"}, receive), asyncio.sleep(5))
+        await cancel_on_disconnect(Request({"type": "http"}, receive), asyncio.sleep(5))
 
     with pytest.raises(ClientDisconnect):
         asyncio.run(go(hang_up=True))
