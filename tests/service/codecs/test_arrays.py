@@ -12,7 +12,7 @@ from service.errors import InvalidInput, MalformedBody
 from tests.service.http import IMAGE, NPY, npy, refused, url
 
 
-def slowly(body: bytes) -> np.ndarray | None:
+def read_slowly(body: bytes) -> np.ndarray | None:
     """What the careful reader makes of it, None where it refuses."""
     try:
         document = arrays.parse_json(body)
@@ -26,39 +26,39 @@ def slowly(body: bytes) -> np.ndarray | None:
 def bodies(seed: int, count: int) -> list[bytes]:
     """JSON of numbers, whole and real, of which two of three are damaged by one or two bytes."""
     chance, rng = random.Random(seed), np.random.default_rng(seed)
-    made = []
+    examples = []
     for _ in range(count):
         shape = [chance.randint(1, 3) for _ in range(chance.randint(1, 4))]
         values = rng.integers(-2, 300, shape) if chance.random() < 0.5 else rng.normal(0, 9, shape).round(2)
         body = bytearray(json.dumps({"inputs": values.tolist()}, indent=chance.choice([None, 1])).encode())
         for _ in range(chance.randint(0, 2)):
-            at, byte = chance.randrange(len(body)), chance.choice(b'[],0 1.-e"}{')
-            body[at : at + chance.randint(0, 1)] = bytes([byte]) * chance.randint(0, 1)
-        made.append(bytes(body))
-    return made
+            position, byte = chance.randrange(len(body)), chance.choice(b'[],0 1.-e"}{')
+            body[position : position + chance.randint(0, 1)] = bytes([byte]) * chance.randint(0, 1)
+        examples.append(bytes(body))
+    return examples
 
 
 def test_the_fast_reader_never_reads_what_the_careful_one_refuses_nor_reads_it_otherwise() -> None:
-    read = 0
+    count = 0
     for body in bodies(0, 20_000):
         fast = arrays.read_flat(body, "inputs")
         if fast is not None:
-            slow = slowly(body)
+            slow = read_slowly(body)
             assert slow is not None, body
             assert fast.shape == slow.shape, body
             assert (fast == slow).all(), body
-            read += 1
-    assert read > 6_000, "it reads all that is in order"
+            count += 1
+    assert count > 6_000, "it reads all that is in order"
 
 
 @pytest.mark.parametrize(
     ("values", "dtype"), [([[0, 255], [3, 4]], "uint8"), ([[0, 256]], "float64"), ([-1], "float64"), ([0.5], "float64")]
 )
 def test_pixels_come_as_bytes(values: list[object], dtype: str) -> None:
-    read = arrays.read_flat(json.dumps({"latents": values}).encode(), "latents")
-    assert read is not None
-    assert read.dtype == dtype
-    assert read.tolist() == values
+    array = arrays.read_flat(json.dumps({"latents": values}).encode(), "latents")
+    assert array is not None
+    assert array.dtype == dtype
+    assert array.tolist() == values
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_pixels_come_as_bytes(values: list[object], dtype: str) -> None:
      b'{"inputs": [1], "more": [2]}', b'{"input": [1]}', b"[1]", b"", b'{"inputs": [1e999]}', b'{"inputs": [[[]], []]}',
      b'{"inputs": ' + b"[" * 9 + b"1" + b"]" * 9 + b"}"],
 )  # fmt: skip
-def test_the_rest_is_left_to_the_careful_one(body: bytes) -> None:
+def test_all_other_documents_are_left_to_the_careful_reader(body: bytes) -> None:
     assert arrays.read_flat(body, "inputs") is None
 
 

@@ -27,10 +27,10 @@ def test_a_side_over_its_limit_is_refused_from_the_header(models: Path) -> None:
     head = b"IHDR" + struct.pack(">IIBBBBB", 70_000, 1, 8, 0, 0, 0, 0)
     data = b"\x89PNG\r\n\x1a\n\0\0\0\r" + head + struct.pack(">I", zlib.crc32(head)) + b"\0\0\0\0IDAT\x35\xaf\x06\x1e"
     with served(models) as client:
-        refused = client.post(ENCODE, content=data, headers={"Content-Type": "image/png"})
-    assert refused.status_code == 413, refused.text
-    assert "70000x1" in refused.json()["detail"]
-    assert refused.json()["limit"] == 65_535
+        response = client.post(ENCODE, content=data, headers={"Content-Type": "image/png"})
+    assert response.status_code == 413, response.text
+    assert "70000x1" in response.json()["detail"]
+    assert response.json()["limit"] == 65_535
 
 
 def test_readers_of_other_formats_cannot_be_reached() -> None:
@@ -59,7 +59,7 @@ def test_readers_of_other_formats_cannot_be_reached() -> None:
     ],
     ids=["colour", "16-bit", "alpha over white", "grey with alpha"],
 )
-def test_pictures_as_people_have_them(client: TestClient, pixels: np.ndarray, options: Any, expected: int) -> None:
+def test_pictures_of_any_mode_are_read(client: TestClient, pixels: np.ndarray, options: Any, expected: int) -> None:
     response = client.post(url("encode"), files={"image": picture(pixels, **options)})
     np.testing.assert_allclose(response.json()["latents"][0], expected / 255, atol=0.006)
 
@@ -131,21 +131,21 @@ def test_what_cannot_be_used_is_refused_with_a_sentence(
 @pytest.mark.parametrize(("dtype", "bands"), ALL_DEPTHS)
 @pytest.mark.parametrize("form", ["image/png", "image/tiff"])
 def test_what_the_codec_writes_without_loss_it_reads_again(form: str, dtype: Any, bands: int) -> None:
-    sent = pixels(dtype, bands)
-    (read,) = decode_pages(images.encode(Picture(sent), form))
-    assert read.pixels.dtype == dtype
-    np.testing.assert_array_equal(read.pixels, sent)
+    array = pixels(dtype, bands)
+    (decoded,) = decode_pages(images.encode(Picture(array), form))
+    assert decoded.pixels.dtype == dtype
+    np.testing.assert_array_equal(decoded.pixels, array)
 
 
 @pytest.mark.parametrize("mode", ["1", "P"])
 @pytest.mark.parametrize("form", ["PNG", "TIFF", "BMP"])
-def test_palettes_and_single_bits_are_unfolded(denoisers: TestClient, mode: str, form: str) -> None:
-    drawn = Image.fromarray(pixels(np.uint8, 3)).convert(mode)
+def test_palettes_and_single_bits_become_pixels_of_8_bits(denoisers: TestClient, mode: str, form: str) -> None:
+    image = Image.fromarray(pixels(np.uint8, 3)).convert(mode)
     buffer = io.BytesIO()
-    drawn.save(buffer, form)
-    got = send(denoisers, "negative", buffer.getvalue(), accept="image/png")
-    expected = 255 - np.asarray(drawn.convert("L" if mode == "1" else "RGB"))
-    np.testing.assert_array_equal(opened(got.content), expected)
+    image.save(buffer, form)
+    response = send(denoisers, "negative", buffer.getvalue(), accept="image/png")
+    expected = 255 - np.asarray(image.convert("L" if mode == "1" else "RGB"))
+    np.testing.assert_array_equal(opened(response.content), expected)
 
 
 @pytest.mark.parametrize("form", ["JPEG", "TIFF"])
@@ -160,10 +160,10 @@ def test_cmyk_becomes_srgb(denoisers: TestClient, form: str) -> None:
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("form", ["PNG", "TIFF"])
 def test_orientation_is_applied_once(denoisers: TestClient, form: str, orientation: int) -> None:
-    sent = pixels(np.uint8, 3)
+    array = pixels(np.uint8, 3)
     exif = Image.Exif()
     exif[0x0112] = orientation
-    data = picture(sent, form, exif=exif) if form == "PNG" else picture(sent, form, tiffinfo={274: orientation})
+    data = picture(array, form, exif=exif) if form == "PNG" else picture(array, form, tiffinfo={274: orientation})
     answer = Image.open(io.BytesIO(send(denoisers, "negative", data, "?strength=0").content))
     upright = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
     np.testing.assert_array_equal(np.asarray(answer), upright)
@@ -181,8 +181,8 @@ def test_profile_resolution_exif_and_text_come_back(denoisers: TestClient) -> No
         "PNG": {"pnginfo": text, "exif": exif}, "JPEG": {"exif": exif}, "TIFF": {"tiffinfo": {270: "A page"}},
     }  # fmt: skip
     for form, extra in extras.items():
-        sent = picture(pixels(np.uint8, 3), form, **options, **extra)
-        answer: Any = Image.open(io.BytesIO(send(denoisers, "photo", sent).content))
+        data = picture(pixels(np.uint8, 3), form, **options, **extra)
+        answer: Any = Image.open(io.BytesIO(send(denoisers, "photo", data).content))
         assert answer.format == form
         assert answer.info["icc_profile"] == PROFILE
         assert answer.info["dpi"] == pytest.approx((300, 300), abs=0.1)
@@ -195,7 +195,7 @@ def test_profile_resolution_exif_and_text_come_back(denoisers: TestClient) -> No
             assert answer.text["Author"].encode("latin-1").decode("utf-8") == "Zoë"  # as libvips writes it
 
 
-def test_text_that_unfolds_to_megabytes_is_left_behind(denoisers: TestClient) -> None:
+def test_text_that_decompresses_to_megabytes_is_dropped(denoisers: TestClient) -> None:
     text = PngImagePlugin.PngInfo()
     text.add_text("Bomb", "x" * 5_000_000, zip=True)
     text.add_text("Title", "kept")
@@ -211,10 +211,10 @@ def test_text_that_unfolds_to_megabytes_is_left_behind(denoisers: TestClient) ->
      ("png-comment-0-" + "k" * 100, "x"), ("exif-ifd9-Make", "x"), ("resolution-unit", "parsec")],
     ids=["profile", "profile of a wrong length", "EXIF", "XMP", "text", "tag", "unit"],
 )  # fmt: skip
-def test_notes_that_make_no_sense_hinder_no_writer(form: str, name: str, value: bytes | str) -> None:
+def test_metadata_that_makes_no_sense_hinders_no_writer(form: str, name: str, value: bytes | str) -> None:
     kind = pyvips.GValue.blob_type if isinstance(value, bytes) else pyvips.GValue.refstr_type
-    sent = Picture(pixels(np.uint8, 3), Metadata(((kind, name, value),)))
-    assert decode_pages(images.encode(sent, form))[0].pixels.shape == sent.pixels.shape
+    original = Picture(pixels(np.uint8, 3), Metadata(((kind, name, value),)))
+    assert decode_pages(images.encode(original, form))[0].pixels.shape == original.pixels.shape
 
 
 @pytest.mark.parametrize("form", ["PNG", "WEBP"])
@@ -229,7 +229,7 @@ def test_animations_are_refused(denoisers: TestClient, form: str) -> None:
     )
 
 
-def test_a_kind_of_tiff_that_is_not_read_is_told_so(denoisers: TestClient) -> None:
+def test_a_kind_of_tiff_that_is_not_read_is_refused_by_its_name(denoisers: TestClient) -> None:
     buffer = io.BytesIO()
     Image.fromarray(pixels(np.uint8, 3)).convert("LAB").save(buffer, "TIFF")
     refused(
@@ -275,20 +275,20 @@ def rich() -> list[bytes]:
     exif = Image.Exif()
     exif[0x0112] = 6
     colour = Image.fromarray(pixels(np.uint8, 3))
-    made = [
+    files = [
         images.encode(Picture(pixels(dtype, bands)), form)
         for dtype, bands in ALL_DEPTHS
         for form in WRITABLE_MEDIA_TYPES
     ]
-    made.append(images.encode_pages([Picture(pixels(dtype, bands)) for dtype, bands in ALL_DEPTHS]))
+    files.append(images.encode_pages([Picture(pixels(dtype, bands)) for dtype, bands in ALL_DEPTHS]))
     noted: dict[str, dict[str, Any]] = {
         "PNG": {"exif": exif, "pnginfo": text, "icc_profile": PROFILE}, "JPEG": {"exif": exif, "icc_profile": PROFILE},
         "WEBP": {"exif": exif, "icc_profile": PROFILE}, "TIFF": {"icc_profile": PROFILE, "compression": "tiff_lzw"},
         "BMP": {},
     }  # fmt: skip
     for form, options in noted.items():
-        made.append(picture(np.asarray(colour), form, **options))
-    return made
+        files.append(picture(np.asarray(colour), form, **options))
+    return files
 
 
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -33,28 +33,28 @@ def pages(form: str) -> bytes:
     return buffer.getvalue()
 
 
-def decoded(data: bytes, most: int = 9) -> list[Picture]:
-    return images.decode(data, images.inspect(data, 10**6, "it", most), "it")
+def decode_all(data: bytes, max_pages: int = 9) -> list[Picture]:
+    return images.decode(data, images.inspect(data, 10**6, "it", max_pages), "it")
 
 
 @pytest.mark.parametrize(("form", "start"), [("intel", b"II*\0"), ("motorola", b"MM\0*"), ("big", b"II+\0")])
-def test_pages_are_found_in_their_order(form: str, start: bytes) -> None:
+def test_pages_are_listed_in_their_order(form: str, start: bytes) -> None:
     data = pages(form)
     assert data.startswith(start)
     assert len(tiff.list_pages(data, 9)) == 3
     assert len(tiff.list_pages(data, 1)) == 2
-    for picture, shade in zip(decoded(data), SHADES, strict=True):
+    for picture, shade in zip(decode_all(data), SHADES, strict=True):
         assert picture.pixels.shape == (4, 5, 1)
         assert (picture.pixels == shade * (257 if picture.pixels.dtype == np.uint16 else 1)).all()
 
 
-def test_one_page_alone_is_for_the_length_of_the_block() -> None:
+def test_a_page_is_isolated_for_the_length_of_the_block() -> None:
     data = pages("intel")
-    whole = bytearray(data)
+    file = bytearray(data)
     last = tiff.list_pages(data, 9)[2]
-    with tiff.isolate_page(whole, last):
-        assert [d.offset for d in tiff.list_pages(bytes(whole), 9)] == [last.offset]
-    assert whole == data
+    with tiff.isolate_page(file, last):
+        assert [d.offset for d in tiff.list_pages(bytes(file), 9)] == [last.offset]
+    assert file == data
 
 
 def test_a_chain_that_runs_in_a_circle_or_out_of_the_file_ends_there() -> None:
@@ -62,7 +62,7 @@ def test_a_chain_that_runs_in_a_circle_or_out_of_the_file_ends_there() -> None:
     first, _, last = tiff.list_pages(bytes(data), 9)
     for offset in (first.offset, len(data) + 5):
         struct.pack_into("<I", data, last.link, offset)
-        assert len(decoded(bytes(data))) == 3
+        assert len(decode_all(bytes(data))) == 3
     for nonsense in (b"", b"II*\0", b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08"):
         assert tiff.list_pages(nonsense, 9) == []
         with pytest.raises(InvalidInput if nonsense else UnsupportedMediaType):

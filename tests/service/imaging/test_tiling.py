@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from service.imaging import tiling
-from service.inference import tiled as pages
-from service.inference.tiled import TileTask
+from service.inference.tiled import TileTask, denoise
 from service.model.package import read
 from service.model.runtime import Model
 from tests.service import packages as doubles
@@ -30,16 +29,16 @@ def structured(height: int, width: int, channels: int = 1) -> np.ndarray:
     return image
 
 
-def tiled(model: Model, image: np.ndarray, halo: int) -> np.ndarray:
+def denoise_in_tiles(model: Model, image: np.ndarray, halo: int) -> np.ndarray:
     output = np.zeros_like(image)
     for tile in tiling.plan(image.shape[0], image.shape[1], (SIDE, SIDE), halo, model.strides):
-        pages.denoise(model, 1, 1000, [TileTask(image, output, tile)])
+        denoise(model, 1, 1000, [TileTask(image, output, tile)])
     return output
 
 
 def difference(model: Model, image: np.ndarray, halo: int) -> int:
-    whole = model.denoise(image[None])[0]
-    return int(np.abs(tiled(model, image, halo).astype(int) - whole).max())
+    untiled = model.denoise(image[None])[0]
+    return int(np.abs(denoise_in_tiles(model, image, halo).astype(int) - untiled).max())
 
 
 SIZES = [(1, 1), (1, 77), (83, 1), (2, 3), (31, 97), (32, 32), (33, 64), (101, 103), (64, 200)]
@@ -61,8 +60,8 @@ def test_every_pixel_is_written_once_by_a_tile_that_sees_far_enough(
 ) -> None:
     count = np.zeros((*size, 1), int)
     shapes = set()
-    most = max(SIDE, 3 * halo)
-    for tile in tiling.plan(size[0], size[1], (most, most), halo, (stride, stride)):
+    max_side = max(SIDE, 3 * halo)
+    for tile in tiling.plan(size[0], size[1], (max_side, max_side), halo, (stride, stride)):
         tile.core(count)[...] += 1
         shapes.add(tile.shape)
         for span, length in ((tile.y, size[0]), (tile.x, size[1])):
@@ -81,15 +80,7 @@ def test_a_side_is_a_multiple_of_the_stride_and_long_enough_for_little_overlap()
 
 
 def test_tiles_are_no_larger_than_so_many_must_be() -> None:
-    halo, most = 68, 952
-    spans = {tile.y for tile in tiling.plan(3508, 1, (most, most), halo, (4, 4))}
+    halo, max_side = 68, 952
+    spans = {tile.y for tile in tiling.plan(3508, 1, (max_side, max_side), halo, (4, 4))}
     assert len(spans) == 5  # four of 952 would see 3400 pixels
     assert {span.stop - span.start for span in spans} == {812}  # five of 810.4, and multiples of 4
-
-
-def test_small_images_of_one_shape_are_run_together_and_large_tiles_alone(page: Model) -> None:
-    square, strip = np.zeros((8, 8, 1), np.uint8), np.zeros((8, 490, 1), np.uint8)
-    small = pages.plan_tasks(page, square, square, SIDE) * 3
-    large = pages.plan_tasks(page, strip, strip, SIDE)
-    groups = list(pages.group_tasks([*small, *large], 8 * 112 * 2))
-    assert [len(group) for group in groups] == [3, 2, 2, 2, 1]

@@ -1,6 +1,7 @@
 """Pictures of any size through a denoiser: tiles, depth, alpha, strength."""
 
 import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,10 @@ from starlette.testclient import TestClient
 
 from service.codecs import images
 from service.imaging.picture import Picture
+from service.inference import tiled
+from service.model.package import read
+from service.model.runtime import Model
+from tests.service import packages as doubles
 from tests.service.denoisers import ALL_DEPTHS, decode_pages, denoise_url, pixels, send
 from tests.service.http import NPY, npy, opened, picture, refused, url
 from tests.service.imaging.test_tiling import structured
@@ -64,3 +69,12 @@ def test_strength_is_between_the_picture_and_the_denoised_one(denoisers: TestCli
     inside = (full > 0) & (full < np.iinfo(dtype).max)
     np.testing.assert_allclose(half[inside], ((sent + full) / 2)[inside], atol=1)
     assert np.abs(full - sent).mean() > 1
+
+
+def test_small_images_of_one_shape_are_run_together_and_large_tiles_alone(tmp_path: Path) -> None:
+    model = Model(read(doubles.write_denoisers(tmp_path) / "page" / "1"))
+    square, strip = np.zeros((8, 8, 1), np.uint8), np.zeros((8, 490, 1), np.uint8)
+    small = tiled.plan_tasks(model, square, square, 32) * 3
+    large = tiled.plan_tasks(model, strip, strip, 32)
+    groups = list(tiled.group_tasks([*small, *large], 8 * 112 * 2))
+    assert [len(group) for group in groups] == [3, 2, 2, 2, 1]
