@@ -1,7 +1,7 @@
 """Draws the pictures of these documents from the shipped models: python docs/draw.py [FOLDER]
 
-service/page/drawings.png (no model was trained on these) -> models/ -> kinds.png, noise.png, walk.png
-docs/scan.png, docs/noisy-photo.jpg                       -> models/ -> front.jpg
+service/web/static/drawings.png (used to train no model) -> models/ -> kinds.png, noise.png, walk.png
+docs/scan.png, docs/noisy-photo.jpg                     -> models/ -> front.jpg
 """
 
 import sys
@@ -26,7 +26,7 @@ Images = NDArray[np.uint8]
 
 def draw(folder: Path) -> None:
     """Write all pictures into `folder`."""
-    drawings = np.asarray(Image.open(ROOT / "service" / "page" / "drawings.png"))
+    drawings = np.asarray(Image.open(ROOT / "service" / "web" / "static" / "drawings.png"))
     samples = np.stack(np.split(drawings, drawings.shape[1] // SIDE, axis=1))[..., None]  # [N,28,28,1]
     front().save(folder / "front.jpg", quality=88)
     for name, picture in (("kinds", kinds(samples)), ("noise", noise(samples)), ("walk", walk(samples))):

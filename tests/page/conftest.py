@@ -1,4 +1,4 @@
-"""The page as a person has it: the shipped models, served by a process of their own, in a real Chromium."""
+"""Fixtures of the page: the shipped models, served by a process of their own, and a real Chromium."""
 
 import os
 import shutil
@@ -45,52 +45,52 @@ def browser(address: str) -> Iterator[Browser]:
 
 
 class Visit:
-    """The page, loaded anew, with a model chosen; notes what it asks for and complains about.
+    """Loads the page with a model selected; records its console errors and its requests to other hosts.
 
-    One window serves all tests, since it opens slowly: what differs is emulated. `complaints` and `outside` are of
-    this test.
+    One window serves all tests, since it opens slowly: size and colour scheme are emulated. `complaints` and
+    `external_requests` are those of one test.
     """
 
     def __init__(self, page: Page, address: str) -> None:
         self.page, self.address = page, address
         self.complaints: list[str] = []
-        self.outside: list[str] = []
-        page.on("console", self._hear)
-        page.on("pageerror", self._crash)
-        page.on("request", self._note)
+        self.external_requests: list[str] = []
+        page.on("console", self._record_console)
+        page.on("pageerror", self._record_exception)
+        page.on("request", self._record_request)
 
     def __call__(self, model: str, *, width: int = 1440, dark: bool = False, language: str = "en") -> Page:
-        self.look(width=width, dark=dark)
-        self.page.goto("about:blank")  # else only the part after # changes, and what the last test did stays
+        self.resize(width=width, dark=dark)
+        self.page.goto("about:blank")  # else only the part after # changes, and the state of the last test stays
         self.page.goto(f"{self.address}#{model}")
         self.page.wait_for_selector("#stage:not([hidden])")
         if self.page.get_attribute("html", "lang") != language:
             self.page.click(f"#languages [lang={language}]")
         return self.page
 
-    def look(self, *, width: int, dark: bool) -> None:
+    def resize(self, *, width: int, dark: bool) -> None:
         self.page.set_viewport_size({"width": width, "height": 800})
         self.page.emulate_media(color_scheme="dark" if dark else "light")
 
     def excuse(self, status: int) -> None:
-        """Chromium writes a line of its own for every refusal; this one was meant to happen."""
+        """Drop the line that Chromium writes for an expected error status."""
         self.complaints = [line for line in self.complaints if f"status of {status}" not in line]
 
-    def leave(self) -> None:
-        self.page.remove_listener("console", self._hear)
-        self.page.remove_listener("pageerror", self._crash)
-        self.page.remove_listener("request", self._note)
+    def close(self) -> None:
+        self.page.remove_listener("console", self._record_console)
+        self.page.remove_listener("pageerror", self._record_exception)
+        self.page.remove_listener("request", self._record_request)
 
-    def _hear(self, said: ConsoleMessage) -> None:
-        if said.type in {"error", "warning"}:
-            self.complaints.append(said.text)
+    def _record_console(self, message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            self.complaints.append(message.text)
 
-    def _crash(self, error: Error) -> None:
+    def _record_exception(self, error: Error) -> None:
         self.complaints.append(str(error))
 
-    def _note(self, request: Request) -> None:
+    def _record_request(self, request: Request) -> None:
         if not request.url.startswith((self.address, "blob:", "data:", "about:")):
-            self.outside.append(request.url)
+            self.external_requests.append(request.url)
 
 
 @pytest.fixture(scope="module")
@@ -102,12 +102,12 @@ def window(browser: Browser) -> Page:
 
 @pytest.fixture
 def visit(window: Page, address: str) -> Iterator[Visit]:
-    """Fails the test if the page wrote an error to the console, or asked for anything from elsewhere."""
+    """Fails the test if the page wrote an error to the console, or sent a request to another host."""
     visit = Visit(window, address)
     yield visit
-    visit.leave()
+    visit.close()
     assert visit.complaints == []
-    assert visit.outside == []
+    assert visit.external_requests == []
 
 
 def _wait_for(port: int, service: subprocess.Popen[bytes]) -> None:

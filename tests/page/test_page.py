@@ -1,4 +1,4 @@
-"""What a person can do on the page, done in a real Chromium; the service's own answers are the truth."""
+"""Everything that a user can do on the page, in a real Chromium, compared with the service's own responses."""
 
 import base64
 import io
@@ -50,26 +50,26 @@ def picture(kind: str = "PNG", height: int = 48, width: int = 64) -> bytes:
     return buffer.getvalue()
 
 
-def sent(name: str, media_type: str, data: bytes) -> list[str]:
+def file_argument(name: str, media_type: str, data: bytes) -> list[str]:
     return [name, media_type, base64.b64encode(data).decode()]
 
 
-def downloaded(page: Page) -> bytes:
-    with page.expect_download() as download:
+def download(page: Page) -> bytes:
+    with page.expect_download() as event:
         page.click("#download")
-    return Path(download.value.path()).read_bytes()
+    return Path(event.value.path()).read_bytes()
 
 
-def pixels_of(data_url: str) -> np.ndarray:
+def read_pixels(data_url: str) -> np.ndarray:
     """A data: or PNG address of the page -> grey pixels [H,W]."""
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(data_url.split(",")[1]))).convert("L"))
 
 
-def href(page: Page, selector: str) -> str:
+def href_of(page: Page, selector: str) -> str:
     return page.get_attribute(selector, "href") or ""
 
 
-def until(page: Page, expression: str, argument: object = None) -> None:
+def wait_until(page: Page, expression: str, argument: object = None) -> None:
     """Wait for an expression. Playwright's own wait evaluates text inside the page, which its policy forbids."""
     end = time.monotonic() + 20
     while not page.evaluate(expression, argument):
@@ -77,22 +77,22 @@ def until(page: Page, expression: str, argument: object = None) -> None:
         page.wait_for_timeout(30)
 
 
-def told(page: Page, words: str) -> None:
-    until(page, "(words) => document.querySelector('#told').textContent.includes(words)", words)
+def wait_for_stats(page: Page, words: str) -> None:
+    wait_until(page, "(words) => document.querySelector('#stats').textContent.includes(words)", words)
 
 
-def idle(page: Page) -> None:
-    """Until all that was asked is answered and shown."""
+def wait_until_idle(page: Page) -> None:
+    """Wait until every response is shown."""
     page.wait_for_selector("#stage[aria-busy=false]")
 
 
-def ask(address: str, path: str, **question: Any) -> Any:
-    answer = httpx2.post(f"{address}v1/models/{path}", json=question)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
+def post_json(address: str, path: str, **body: Any) -> Any:
+    response = httpx2.post(f"{address}v1/models/{path}", json=body)
+    assert response.status_code == 200, response.text
+    return response.json()
 
 
-def grey(sample: Any) -> np.ndarray:
+def to_pixels(sample: Any) -> np.ndarray:
     return np.array(sample, np.uint8)[:, :, 0]
 
 
@@ -101,12 +101,12 @@ def grey(sample: Any) -> np.ndarray:
 
 def test_a_dropped_picture_is_cleaned_and_compared_with_the_keyboard(visit: Visit) -> None:
     page = visit("pages")
-    page.evaluate(DROP, sent("scan.png", "image/png", picture()))
+    page.evaluate(DROP, file_argument("scan.png", "image/png", picture()))
     page.wait_for_selector("#download[href]")
-    answer = httpx2.post(
+    response = httpx2.post(
         f"{visit.address}v1/models/pages/denoise", content=picture(), headers={"Content-Type": "image/png"}
     )
-    assert downloaded(page) == answer.content
+    assert download(page) == response.content
     assert page.evaluate("['before', 'after'].map((id) => document.getElementById(id).naturalWidth)") == [64, 64]
     facts = page.inner_text("#file-facts")
     assert "64 × 48" in facts
@@ -119,24 +119,24 @@ def test_a_dropped_picture_is_cleaned_and_compared_with_the_keyboard(visit: Visi
 
 def test_a_pasted_picture_is_cleaned(visit: Visit) -> None:
     page = visit("photos")
-    page.evaluate(PASTE, sent("pasted.jpg", "image/jpeg", picture("JPEG")))
+    page.evaluate(PASTE, file_argument("pasted.jpg", "image/jpeg", picture("JPEG")))
     page.wait_for_selector("#download[href]")
-    assert Image.open(io.BytesIO(downloaded(page))).format == "JPEG"
+    assert Image.open(io.BytesIO(download(page))).format == "JPEG"
 
 
 def test_the_curl_line_does_what_was_done(visit: Visit, tmp_path: Path) -> None:
     page = visit("pages")
     name = 'my scan\'s, "1";.png'
     (tmp_path / name).write_bytes(picture())
-    page.set_input_files("#choose", tmp_path / name)
+    page.set_input_files("#file-input", tmp_path / name)
     page.wait_for_selector("#download[href]")
-    whole = downloaded(page)
+    full = download(page)
     page.evaluate("document.getElementById('strength').value = 0.5")
     page.dispatch_event("#strength", "change")
     page.wait_for_selector("#download:not([href])", state="attached")
     page.wait_for_selector("#download[href]")
-    half = downloaded(page)
-    assert half != whole
+    half = download(page)
+    assert half != full
     page.click("#copy")
     line = page.evaluate("navigator.clipboard.readText()")
     assert line == page.inner_text("#curl")
@@ -146,30 +146,32 @@ def test_the_curl_line_does_what_was_done(visit: Visit, tmp_path: Path) -> None:
 
 def test_a_tiff_which_browsers_cannot_show_is_shown_and_downloaded_as_tiff(visit: Visit) -> None:
     page = visit("pages")
-    page.evaluate(DROP, sent("scan.tif", "image/tiff", picture("TIFF")))
+    page.evaluate(DROP, file_argument("scan.tif", "image/tiff", picture("TIFF")))
     page.wait_for_selector("#download[href]")
     assert page.evaluate("document.getElementById('after').naturalWidth") == 64
-    assert Image.open(io.BytesIO(downloaded(page))).format == "TIFF"
+    assert Image.open(io.BytesIO(download(page))).format == "TIFF"
     buffer = io.BytesIO()
     scan = Image.open(io.BytesIO(picture()))
     scan.save(buffer, "TIFF", save_all=True, append_images=[scan])
-    page.set_input_files("#again", {"name": "two.tif", "mimeType": "image/tiff", "buffer": buffer.getvalue()})
+    page.set_input_files(
+        "#other-file-input", {"name": "two.tif", "mimeType": "image/tiff", "buffer": buffer.getvalue()}
+    )
     page.wait_for_selector("#no-preview:not([hidden])")
     page.wait_for_selector("#download[href]")
-    assert Image.open(io.BytesIO(downloaded(page))).n_frames == 2  # type: ignore[attr-defined]
+    assert Image.open(io.BytesIO(download(page))).n_frames == 2  # type: ignore[attr-defined]
     visit.excuse(406)  # the page asks for a PNG first, to show it
 
 
 def test_a_refusal_is_shown_in_the_service_s_words(visit: Visit) -> None:
     page = visit("pages", language="ko")
-    page.set_input_files("#choose", {"name": "bad.png", "mimeType": "image/png", "buffer": b"nonsense"})
-    page.wait_for_selector("#trouble:not([hidden])")
-    answer = httpx2.post(
+    page.set_input_files("#file-input", {"name": "bad.png", "mimeType": "image/png", "buffer": b"nonsense"})
+    page.wait_for_selector("#error:not([hidden])")
+    response = httpx2.post(
         f"{visit.address}v1/models/pages/denoise", content=b"nonsense", headers={"Content-Type": "image/png"}
     )
-    assert page.inner_text("#trouble-detail") == answer.json()["detail"]
-    assert page.inner_text("#trouble-words").startswith("읽을 수 없는 형식입니다.")
-    assert "처리하지 못했습니다" in page.inner_text("#trouble")
+    assert page.inner_text("#error-detail") == response.json()["detail"]
+    assert page.inner_text("#error-message").startswith("읽을 수 없는 형식입니다.")
+    assert "처리하지 못했습니다" in page.inner_text("#error")
     assert page.is_visible("#drop")
     visit.excuse(415)
 
@@ -179,8 +181,8 @@ def test_a_phone_may_take_a_photo(visit: Visit, browser: Browser) -> None:
         page = phone.new_page()
         page.goto(f"{visit.address}#pages")
         page.wait_for_selector("label.photo")
-        assert page.get_attribute("#photo", "capture") == "environment"
-        page.set_input_files("#photo", {"name": "image.jpg", "mimeType": "image/jpeg", "buffer": picture("JPEG")})
+        assert page.get_attribute("#photo-input", "capture") == "environment"
+        page.set_input_files("#photo-input", {"name": "image.jpg", "mimeType": "image/jpeg", "buffer": picture("JPEG")})
         page.wait_for_selector("#download[href]")
         assert page.evaluate("document.documentElement.scrollWidth") == 390
 
@@ -190,9 +192,9 @@ def test_a_phone_may_take_a_photo(visit: Visit, browser: Browser) -> None:
 
 def test_a_drawing_is_encoded_and_reconstructed_as_it_is_drawn(visit: Visit) -> None:
     page = visit("cats-convolutional")
-    told(page, "Error")
+    wait_for_stats(page, "Error")
     page.click("#clear")
-    page.wait_for_selector("#drawn-empty:not([hidden])")
+    page.wait_for_selector("#output-hint:not([hidden])")
     box = page.locator("#pad").bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + 60, box["y"] + 60)
@@ -200,37 +202,37 @@ def test_a_drawing_is_encoded_and_reconstructed_as_it_is_drawn(visit: Visit) -> 
     page.mouse.move(box["x"] + 200, box["y"] + 80, steps=4)
     page.mouse.move(box["x"] + 120, box["y"] + 200, steps=4)
     page.mouse.up()
-    told(page, "Error")
-    idle(page)
-    drawing = pixels_of(href(page, "#save-drawing"))
+    wait_for_stats(page, "Error")
+    wait_until_idle(page)
+    drawing = read_pixels(href_of(page, "#save-drawing"))
     assert drawing.shape == (28, 28)
     assert drawing.max() == 255
     inputs = [drawing[:, :, None].tolist()]
-    truth = ask(visit.address, "cats-convolutional/reconstruct", inputs=inputs)
-    assert (pixels_of(href(page, "#save")) == grey(truth["outputs"][0])).all()
-    assert f"{truth['reconstruction_error'][0]:.4f}" in page.inner_text("#told")
-    latents = ask(visit.address, "cats-convolutional/encode", inputs=inputs)["latents"][0]
-    shown = page.eval_on_selector_all(
-        "#bars input", "(bars) => bars.map((bar) => Number(bar.getAttribute('aria-valuetext')))"
+    truth = post_json(visit.address, "cats-convolutional/reconstruct", inputs=inputs)
+    assert (read_pixels(href_of(page, "#save-output")) == to_pixels(truth["outputs"][0])).all()
+    assert f"{truth['reconstruction_error'][0]:.4f}" in page.inner_text("#stats")
+    latents = post_json(visit.address, "cats-convolutional/encode", inputs=inputs)["latents"][0]
+    displayed = page.eval_on_selector_all(
+        "#sliders input", "(sliders) => sliders.map((slider) => Number(slider.getAttribute('aria-valuetext')))"
     )
-    assert shown == pytest.approx(latents, abs=0.006)
+    assert displayed == pytest.approx(latents, abs=0.006)
     page.click("#undo")
-    page.wait_for_selector("#drawn-empty:not([hidden])")
+    page.wait_for_selector("#output-hint:not([hidden])")
 
 
 def test_a_drawing_is_made_with_the_keyboard_alone(visit: Visit) -> None:
     page = visit("cats-stacked")
-    told(page, "Error")
+    wait_for_stats(page, "Error")
     page.focus("#clear")
     page.keyboard.press("Enter")
-    page.wait_for_selector("#drawn-empty:not([hidden])")
+    page.wait_for_selector("#output-hint:not([hidden])")
     page.focus("#pad")
     for key in ("Space", *["ArrowRight"] * 6, "Shift+ArrowDown", "Space", "ArrowLeft"):
         page.keyboard.press(key)
-    assert page.inner_text("#pen") == "pen up"
-    told(page, "Error")
-    idle(page)
-    drawing = pixels_of(href(page, "#save-drawing"))
+    assert page.inner_text("#pen-status") == "pen up"
+    wait_for_stats(page, "Error")
+    wait_until_idle(page)
+    drawing = read_pixels(href_of(page, "#save-drawing"))
     assert (drawing[13:15, 14:20] > 200).all()
     assert (drawing[15:18, 19:21] > 200).all()
     assert not drawing[:, :12].any()
@@ -238,76 +240,77 @@ def test_a_drawing_is_made_with_the_keyboard_alone(visit: Visit) -> None:
 
 def test_moved_numbers_are_decoded(visit: Visit) -> None:
     page = visit("cats-undercomplete")
-    told(page, "Error")
-    before = href(page, "#save")
-    page.focus("#bars input >> nth=8")
+    wait_for_stats(page, "Error")
+    before = href_of(page, "#save-output")
+    page.focus("#sliders input >> nth=8")
     page.keyboard.press("PageUp")
-    told(page, "You moved the numbers")
-    idle(page)
-    assert page.inner_text("#drawn-title") == "Drawn from the numbers"
+    wait_for_stats(page, "You moved the numbers")
+    wait_until_idle(page)
+    assert page.inner_text("#output-title") == "Drawn from the numbers"
     line = shlex.split(page.inner_text("#curl"))
     question = json.loads(line[line.index("-d") + 1])
-    truth = ask(visit.address, "cats-undercomplete/decode", **question)
-    assert (pixels_of(href(page, "#save")) == grey(truth["outputs"][0])).all()
-    assert href(page, "#save") != before
-    page.click("#reset")
-    told(page, "Error")
-    assert href(page, "#save") == before
+    truth = post_json(visit.address, "cats-undercomplete/decode", **question)
+    assert (read_pixels(href_of(page, "#save-output")) == to_pixels(truth["outputs"][0])).all()
+    assert href_of(page, "#save-output") != before
+    page.click("#reset-latent")
+    wait_for_stats(page, "Error")
+    assert href_of(page, "#save-output") == before
 
 
 def test_a_walk_leads_from_one_drawing_to_another(visit: Visit) -> None:
     page = visit("cats-convolutional")
-    told(page, "Error")
+    wait_for_stats(page, "Error")
     page.click("#samples button >> nth=3")
-    until(page, "document.querySelectorAll('#film canvas.here').length === 1")
-    page.click("#use-from")
-    until(page, "Number(document.getElementById('way').value) === 0")
-    idle(page)
-    start = pixels_of(page.evaluate("document.getElementById('walked').toDataURL()"))
-    assert (start == pixels_of(href(page, "#save"))).all()  # the walk begins at the drawing's own reconstruction
-    page.focus("#way")
+    wait_until(page, "document.querySelectorAll('#interpolation-thumbnails canvas.is-current').length === 1")
+    page.click("#use-as-start")
+    wait_until(page, "Number(document.getElementById('interpolation-position').value) === 0")
+    wait_until_idle(page)
+    start = read_pixels(page.evaluate("document.getElementById('interpolation-output').toDataURL()"))
+    reconstruction = read_pixels(href_of(page, "#save-output"))
+    assert (start == reconstruction).all()  # the interpolation starts at the drawing's own reconstruction
+    page.focus("#interpolation-position")
     page.keyboard.press("End")
-    end = pixels_of(page.evaluate("document.getElementById('walked').toDataURL()"))
+    end = read_pixels(page.evaluate("document.getElementById('interpolation-output').toDataURL()"))
     page.click("#samples button >> nth=2")
-    idle(page)
-    assert (end == pixels_of(href(page, "#save"))).all()
-    page.focus("#way")
+    wait_until_idle(page)
+    assert (end == read_pixels(href_of(page, "#save-output"))).all()
+    page.focus("#interpolation-position")
     page.keyboard.press("Home")
     for _ in range(16):
         page.keyboard.press("ArrowRight")
-    assert page.get_attribute("#way", "aria-valuetext") == "50% of the way"
-    middle = pixels_of(page.evaluate("document.getElementById('walked').toDataURL()"))
+    assert page.get_attribute("#interpolation-position", "aria-valuetext") == "50% of the way"
+    middle = read_pixels(page.evaluate("document.getElementById('interpolation-output').toDataURL()"))
     assert (middle != start).any()
     assert (middle != end).any()
 
 
 def test_noise_is_added_and_taken_away(visit: Visit) -> None:
     page = visit("cats-denoising")
-    told(page, "denoised")
-    noisy = pixels_of(href(page, "#save-drawing"))
-    truth = ask(visit.address, "cats-denoising/denoise", inputs=[noisy[:, :, None].tolist()])
-    assert (pixels_of(href(page, "#save")) == grey(truth["outputs"][0])).all()
-    errors = [float(word) for word in page.inner_text("#told").replace(",", "").split() if word.startswith("0.")]
+    wait_for_stats(page, "denoised")
+    noisy = read_pixels(href_of(page, "#save-drawing"))
+    truth = post_json(visit.address, "cats-denoising/denoise", inputs=[noisy[:, :, None].tolist()])
+    assert (read_pixels(href_of(page, "#save-output")) == to_pixels(truth["outputs"][0])).all()
+    errors = [float(word) for word in page.inner_text("#stats").replace(",", "").split() if word.startswith("0.")]
     assert errors[1] < errors[0] / 2
     page.focus("#sigma")
     page.keyboard.press("Home")
-    told(page, "0.0000 with noise")
+    wait_for_stats(page, "0.0000 with noise")
     page.keyboard.press("End")
-    page.click("#renoise")
-    idle(page)
+    page.click("#new-noise")
+    wait_until_idle(page)
     assert page.inner_text("#sigma-value") == "σ\u00a0=\u00a00.60"
 
 
 def test_an_image_becomes_the_drawing(visit: Visit) -> None:
     page = visit("cats-stacked")
-    told(page, "Error")
+    wait_for_stats(page, "Error")
     paper = np.full((56, 112), 250, np.uint8)
     paper[20:36, 40:72] = 10  # ink on paper
     buffer = io.BytesIO()
     Image.fromarray(paper).save(buffer, "PNG")
-    page.evaluate(DROP, sent("paper.png", "image/png", buffer.getvalue()))
-    until(page, "(old) => document.getElementById('save-drawing').href !== old", href(page, "#save-drawing"))
-    drawing = pixels_of(href(page, "#save-drawing"))
+    page.evaluate(DROP, file_argument("paper.png", "image/png", buffer.getvalue()))
+    wait_until(page, "(old) => document.getElementById('save-drawing').href !== old", href_of(page, "#save-drawing"))
+    drawing = read_pixels(href_of(page, "#save-drawing"))
     assert drawing[:6].max() <= 10
     assert drawing[12:15, 11:17].min() > 200
 
@@ -318,60 +321,60 @@ def test_an_image_becomes_the_drawing(visit: Visit) -> None:
 def test_the_card_tells_what_the_service_tells(visit: Visit) -> None:
     page = visit("pages")
     facts = httpx2.get(f"{visit.address}v1/models/pages").json()
-    assert facts["description"] == page.inner_text("#model-words")
+    assert facts["description"] == page.inner_text("#model-description")
     table = page.inner_text("#card-tables")
     for metric in facts["evaluation"].values():
         assert f"{metric['value']:#.4g}" in table
     assert facts["training"]["data"]["licence"][:60] in page.inner_text("#card-facts")
     page.locator("#card-pictures figure img").first.scroll_into_view_if_needed()
-    until(page, "document.querySelector('#card-pictures img').naturalWidth > 500")
+    wait_until(page, "document.querySelector('#card-pictures img').naturalWidth > 500")
 
 
 def test_korean_has_a_sentence_for_every_problem(visit: Visit) -> None:
     page = visit("cats-stacked", language="ko")
-    sentences = page.evaluate("import('/page/refusals.js').then((module) => module.REFUSALS.ko)")
-    kinds, left = set[str](), [errors.ServiceError]
-    while left:
-        one = left.pop()
-        kinds.add(one.title.lower().replace(" ", "-"))
-        left += one.__subclasses__()
+    sentences = page.evaluate("import('/page/translations.js').then((module) => module.PROBLEM_SENTENCES.ko)")
+    kinds, remaining = set[str](), [errors.ServiceError]
+    while remaining:
+        error = remaining.pop()
+        kinds.add(error.title.lower().replace(" ", "-"))
+        remaining += error.__subclasses__()
     assert kinds - {errors.ServiceError.title.lower().replace(" ", "-")} == set(sentences)
 
 
 def test_both_languages_say_everything(visit: Visit) -> None:
     page = visit("cats-stacked", language="ko")
-    words = page.evaluate("import('/page/words.js').then((module) => module.WORDS)")
-    assert words["en"].keys() == words["ko"].keys()
-    for key, sentence in words["en"].items():
-        assert set(re.findall(r"\{\w+\}", sentence)) == set(re.findall(r"\{\w+\}", words["ko"][key])), key
-    assert page.inner_text("h1") == words["ko"]["headline"]
+    translations = page.evaluate("import('/page/translations.js').then((module) => module.TRANSLATIONS)")
+    assert translations["en"].keys() == translations["ko"].keys()
+    for key, sentence in translations["en"].items():
+        assert set(re.findall(r"\{\w+\}", sentence)) == set(re.findall(r"\{\w+\}", translations["ko"][key])), key
+    assert page.inner_text("h1") == translations["ko"]["headline"]
     page.click("#languages [lang=en]")
-    assert page.inner_text("h1") == words["en"]["headline"]
+    assert page.inner_text("h1") == translations["en"]["headline"]
     assert page.get_attribute("html", "lang") == "en"
     page.reload()
     page.wait_for_selector("#stage:not([hidden])")
-    assert page.inner_text("h1") == words["en"]["headline"]  # the choice is kept
+    assert page.inner_text("h1") == translations["en"]["headline"]  # the choice is kept
     page.evaluate("localStorage.clear()")
     page.reload()
     page.wait_for_selector("#stage:not([hidden])")
-    assert page.inner_text("h1") == words["ko"]["headline"]  # else the browser's own
+    assert page.inner_text("h1") == translations["ko"]["headline"]  # else the browser's own
 
 
 @pytest.mark.parametrize("model", ["photos", "cats-convolutional", "cats-denoising"])
 def test_axe_finds_nothing_and_nothing_sticks_out(visit: Visit, model: str) -> None:
     page = visit(model)
     if model == "photos":
-        page.set_input_files("#choose", {"name": "a.png", "mimeType": "image/png", "buffer": picture()})
+        page.set_input_files("#file-input", {"name": "a.png", "mimeType": "image/png", "buffer": picture()})
         page.wait_for_selector("#download[href]")
     else:
-        told(page, "rror")
+        wait_for_stats(page, "rror")
     page.wait_for_selector("#card-pictures figure", state="attached")
     page.evaluate(resources.files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8"))
     for width, dark, language in ((1440, False, "en"), (390, True, "ko")):
-        visit.look(width=width, dark=dark)
+        visit.resize(width=width, dark=dark)
         if language != "en":
             page.click(f"#languages [lang={language}]")
             page.wait_for_selector("#card-pictures figure", state="attached")
-        found = page.evaluate("axe.run({resultTypes: ['violations']})")
-        assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in found["violations"]] == []
+        report = page.evaluate("axe.run({resultTypes: ['violations']})")
+        assert [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in report["violations"]] == []
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -1,4 +1,4 @@
-// Grey pixels and canvases: a picture is {height, width, data: Uint8Array}, row by row, 0..255.
+// Grey pictures and canvases: a picture is {height, width, data: Uint8Array}, row by row, 0..255.
 
 /** Paint a grey picture on a canvas of its own size. */
 export function paint(canvas, picture) {
@@ -14,13 +14,13 @@ export function paint(canvas, picture) {
   context.putImageData(image, 0, 0);
 }
 
-/** A black canvas: nothing to show yet. */
-export function blank(canvas) {
+/** Make a canvas black. */
+export function clearCanvas(canvas) {
   canvas.width = canvas.height = 1;
 }
 
-/** [1,H,W,1] as nested lists, which is what JSON requests hold. */
-export function nested({ height, width, data }) {
+/** A picture as nested lists [1,H,W,1], the `inputs` of a JSON request. */
+export function toNested({ height, width, data }) {
   const rows = [];
   for (let y = 0; y < height; y++) {
     rows.push(Array.from(data.subarray(y * width, (y + 1) * width), (value) => [value]));
@@ -28,20 +28,20 @@ export function nested({ height, width, data }) {
   return [rows];
 }
 
-/** One sample of a JSON answer's `outputs`, [H,W,1], as a picture. */
-export function unnested(sample) {
+/** A picture from one sample [H,W,1] of a JSON response's `outputs`. */
+export function fromNested(sample) {
   return { height: sample.length, width: sample[0].length, data: Uint8Array.from(sample.flat(2)) };
 }
 
 /** Mean squared error of two pictures, pixels in 0..1. */
-export function meanSquaredError(one, other) {
+export function meanSquaredError(first, second) {
   let sum = 0;
-  for (let i = 0; i < one.data.length; i++) sum += ((one.data[i] - other.data[i]) / 255) ** 2;
-  return sum / one.data.length;
+  for (let i = 0; i < first.data.length; i++) sum += ((first.data[i] - second.data[i]) / 255) ** 2;
+  return sum / first.data.length;
 }
 
-/** Gaussian noise of `sigma` (pixels in 0..1), the same for the same seed, clipped and rounded as in a file. */
-export function withNoise({ height, width, data }, sigma, seed) {
+/** Add gaussian noise of `sigma` (pixels in 0..1), the same for the same seed, clipped and rounded as in a file. */
+export function addNoise({ height, width, data }, sigma, seed) {
   const random = mulberry32(seed);
   const noisy = new Uint8Array(data.length);
   for (let i = 0; i < data.length; i++) {
@@ -51,7 +51,7 @@ export function withNoise({ height, width, data }, sigma, seed) {
   return { height, width, data: noisy };
 }
 
-/** Numbers in [0, 1), the same for the same seed (Tommy Ettinger's mulberry32). */
+/** A generator of numbers in [0, 1), the same for the same seed (Tommy Ettinger's mulberry32). */
 function mulberry32(seed) {
   return () => {
     seed = (seed + 0x6d2b79f5) | 0;
@@ -62,30 +62,30 @@ function mulberry32(seed) {
 }
 
 /**
- * An image file, whole, in the middle of height x width, grey; dark ink on light paper is inverted, since
- * drawings are light on black. Throws what createImageBitmap throws for a file that is no image.
+ * An image file as a grey picture of height x width, scaled to fit and centred; dark ink on light paper is inverted,
+ * since drawings are light on black. Throws what createImageBitmap throws for a file that is no image.
  */
-export async function fitted(file, height, width) {
+export async function fitDrawing(file, height, width) {
   const bitmap = await createImageBitmap(file);
   const scale = Math.min(width / bitmap.width, height / bitmap.height);
   const w = Math.max(1, Math.round(bitmap.width * scale));
   const h = Math.max(1, Math.round(bitmap.height * scale));
-  const inner = grey(bitmap, h, w);
+  const inner = toGrey(bitmap, h, w);
   bitmap.close();
   const border = [];
   for (let y = 0; y < h; y++) border.push(inner[y * w], inner[y * w + w - 1]);
   for (let x = 0; x < w; x++) border.push(inner[x], inner[(h - 1) * w + x]);
-  const paper = border.sort((a, b) => a - b)[border.length >> 1];
-  const data = new Uint8Array(height * width).fill(paper);
+  const background = border.sort((a, b) => a - b)[border.length >> 1];
+  const data = new Uint8Array(height * width).fill(background);
   const top = (height - h) >> 1;
   const left = (width - w) >> 1;
   for (let y = 0; y < h; y++) data.set(inner.subarray(y * w, (y + 1) * w), (top + y) * width + left);
-  if (paper > 127) data.forEach((value, i) => (data[i] = 255 - value));
+  if (background > 127) data.forEach((value, i) => (data[i] = 255 - value));
   return { height, width, data };
 }
 
-/** An image source scaled to height x width, as grey values (BT.601). */
-export function grey(source, height, width) {
+/** The grey values (BT.601) of an image source scaled to height x width. */
+export function toGrey(source, height, width) {
   const canvas = new OffscreenCanvas(width, height);
   const context = canvas.getContext("2d", { willReadFrequently: true });
   context.imageSmoothingQuality = "high";

@@ -41,24 +41,24 @@ def test_the_page_loads_nothing_from_elsewhere_and_nothing_inline(client: TestCl
 def test_every_file_of_the_page_is_served_and_nothing_beside(client: TestClient) -> None:
     for file in routes.FOLDER.iterdir():
         assert client.get(f"/page/{file.name}").content == file.read_bytes()
-    for other in ("webpage.py", "..%2Fapp.py", "%2e%2e/app.py", "", "nothing.js"):
+    for other in ("routes.py", "..%2Fapp.py", "%2e%2e/app.py", "", "nothing.js"):
         answer = client.get(f"/page/{other}")
         assert answer.status_code == 404
         assert answer.headers["content-type"] == "application/problem+json"
 
 
 def test_what_a_browser_has_already_is_not_sent_again(client: TestClient) -> None:
-    first = client.get("/page/page.js")
-    again = client.get("/page/page.js", headers={"If-None-Match": f'"other", W/{first.headers["etag"]}'})
+    first = client.get("/page/main.js")
+    again = client.get("/page/main.js", headers={"If-None-Match": f'"other", W/{first.headers["etag"]}'})
     assert (again.status_code, again.content) == (304, b"")
-    assert client.get("/page/page.js", headers={"If-None-Match": '"other"'}).status_code == 200
+    assert client.get("/page/main.js", headers={"If-None-Match": '"other"'}).status_code == 200
     assert client.head("/").status_code == 200
 
 
 def test_the_page_can_be_left_out(models: Path) -> None:
     with TestClient(create_app(Settings(models=models, page=False))) as client:
         assert client.get("/").status_code == 404
-        assert client.get("/page/page.js").status_code == 404
+        assert client.get("/page/main.js").status_code == 404
         assert client.get("/v1/models").status_code == 200
 
 

@@ -1,6 +1,6 @@
-// Every word of the page, in English and Korean: one table. say("key", {n: 3}) fills {n}.
+// All texts of the page in English and Korean, and the functions that look them up.
 
-export const WORDS = {
+export const TRANSLATIONS = {
   en: {
     title: "Autoencoder service",
     skip: "Skip to the picture",
@@ -14,7 +14,7 @@ export const WORDS = {
     groupVector: "Signals and tables",
     noModels: "No model is open. Put a package into the models folder and start the service again.",
     loading: "Loading the models …",
-    refused: "Not served: {folder}. {reason}",
+    rejected: "Not served: {folder}. {reason}",
 
     dropTitle: "Drop an image here",
     dropTitleTouch: "Choose an image, or take a photo",
@@ -22,7 +22,7 @@ export const WORDS = {
     choose: "Choose an image",
     photo: "Take a photo",
     example: "Try an example",
-    another: "Another image",
+    otherImage: "Another image",
     working: "Working … {s} s",
     cancel: "Cancel",
     before: "Before",
@@ -36,7 +36,7 @@ export const WORDS = {
     error: "Reconstruction error",
     strength: "Strength",
     strengthHint: "How much of the correction is applied.",
-    actual: "Actual size",
+    actualSize: "Actual size",
     download: "Download",
     noPreview: "The answer is ready. This browser cannot show it here (a TIFF of several pages), but you can download it.",
 
@@ -48,7 +48,7 @@ export const WORDS = {
     undo: "Undo",
     clear: "Clear",
     invert: "Invert",
-    open: "Open file",
+    openFile: "Open file",
     examples: "or start from one of these, which no model was trained on",
     exampleN: "Drawing {n}",
     numbers: "{n} numbers",
@@ -59,28 +59,28 @@ export const WORDS = {
     decoded: "Drawn from the numbers",
     save: "Save picture",
     saveDrawing: "Save drawing.png",
-    nothingYet: "Nothing yet",
-    told: "Error {error}: larger than for {percentile}% of drawings the model was tested on.",
-    toldMoved: "You moved the numbers: this is what the decoder draws from them.",
-    answeredIn: "{s} s",
-    noisy: "With noise",
+    noOutput: "Nothing yet",
+    errorStats: "Error {error}: larger than for {percentile}% of drawings the model was tested on.",
+    latentStats: "You moved the numbers: this is what the decoder draws from them.",
+    seconds: "{s} s",
+    withNoise: "With noise",
     noise: "Noise",
     noiseValue: "σ = {n}",
-    newNoise: "Other noise",
+    otherNoise: "Other noise",
     denoised: "Denoised",
     noiseHelp: "Gaussian noise is added to your drawing here in the browser.",
-    toldNoise: "Error against your drawing: {before} with noise, {after} denoised.",
+    noiseStats: "Error against your drawing: {before} with noise, {after} denoised.",
 
-    walk: "A walk from one drawing to another",
-    walkHelp: "The numbers of two drawings, mixed; the decoder draws each step.",
-    walkSlider: "Where on the way",
-    walkValue: "{n}% of the way",
-    useFrom: "Start from my drawing",
-    useTo: "End at my drawing",
+    interpolation: "A walk from one drawing to another",
+    interpolationHelp: "The numbers of two drawings, mixed; the decoder draws each step.",
+    interpolationSlider: "Where on the way",
+    interpolationValue: "{n}% of the way",
+    useAsStart: "Start from my drawing",
+    useAsEnd: "End at my drawing",
 
     vector: "This model takes rows of {n} numbers, which a page can hardly show. Send them as JSON or .npy:",
 
-    command: "The same from the command line",
+    curlTitle: "The same from the command line",
     copy: "Copy",
     copied: "Copied",
 
@@ -93,25 +93,25 @@ export const WORDS = {
     anySize: "images of any size",
     grey: "grey",
     colour: "colour",
-    runs: "Runs on",
+    runsOn: "Runs on",
     version: "Version",
-    trained: "Trained on",
+    trainedOn: "Trained on",
     samples: "{n} samples of {source}",
     licence: "Data licence",
-    made: "Made",
+    origin: "Made",
     recipe: "recipe {recipe}, {date}",
-    measured: "Measured",
-    measuredHelp: "On held-out data that nothing was chosen on, beside other methods.",
+    measurements: "Measured",
+    measurementsHelp: "On held-out data that was used for no choice, compared with other methods.",
     thisModel: "this model",
     unit: "in {unit}",
     table: "Measured values in {unit}",
     pictures: "Pictures",
-    more: "More pictures",
+    morePictures: "More pictures",
     openPicture: "open in full size",
 
-    failed: "That did not work",
-    offline: "The service cannot be reached. Is it still running?",
-    broken: "The service answered {status}.",
+    errorTitle: "That did not work",
+    unreachable: "The service cannot be reached. Is it still running?",
+    unexpectedStatus: "The service answered {status}.",
     retry: "Try again",
     notImage: "What was dropped is no image file.",
     key: "API key",
@@ -132,7 +132,7 @@ export const WORDS = {
     groupVector: "신호와 표",
     noModels: "열려 있는 모델이 없습니다. models 폴더에 패키지를 넣고 서비스를 다시 시작하세요.",
     loading: "모델을 불러오는 중 …",
-    refused: "제공하지 않음: {folder}. {reason}",
+    rejected: "제공하지 않음: {folder}. {reason}",
 
     dropTitle: "여기에 이미지를 놓으세요",
     dropTitleTouch: "이미지를 고르거나 사진을 찍으세요",
@@ -140,7 +140,7 @@ export const WORDS = {
     choose: "이미지 선택",
     photo: "사진 찍기",
     example: "예제로 해 보기",
-    another: "다른 이미지",
+    otherImage: "다른 이미지",
     working: "처리 중 … {s}초",
     cancel: "취소",
     before: "전",
@@ -154,7 +154,7 @@ export const WORDS = {
     error: "복원 오차",
     strength: "강도",
     strengthHint: "보정을 적용하는 정도",
-    actual: "실제 크기",
+    actualSize: "실제 크기",
     download: "내려받기",
     noPreview: "결과가 준비되었습니다. 여러 쪽짜리 TIFF라 브라우저에서 바로 볼 수는 없지만 내려받을 수 있습니다.",
 
@@ -166,7 +166,7 @@ export const WORDS = {
     undo: "되돌리기",
     clear: "지우기",
     invert: "반전",
-    open: "파일 열기",
+    openFile: "파일 열기",
     examples: "또는 학습에 쓰지 않은 그림으로 시작하세요",
     exampleN: "그림 {n}",
     numbers: "숫자 {n}개",
@@ -177,28 +177,28 @@ export const WORDS = {
     decoded: "숫자로 그린 그림",
     save: "그림 저장",
     saveDrawing: "drawing.png 저장",
-    nothingYet: "아직 없음",
-    told: "오차 {error}: 시험용 그림 {percentile}%보다 큽니다.",
-    toldMoved: "숫자를 움직였습니다. 디코더가 그 숫자로 그린 그림입니다.",
-    answeredIn: "{s}초",
-    noisy: "잡음을 더한 그림",
+    noOutput: "아직 없음",
+    errorStats: "오차 {error}: 시험용 그림 {percentile}%보다 큽니다.",
+    latentStats: "숫자를 움직였습니다. 디코더가 그 숫자로 그린 그림입니다.",
+    seconds: "{s}초",
+    withNoise: "잡음을 더한 그림",
     noise: "잡음",
     noiseValue: "σ = {n}",
-    newNoise: "다른 잡음",
+    otherNoise: "다른 잡음",
     denoised: "잡음을 없앤 그림",
     noiseHelp: "가우스 잡음은 브라우저에서 더합니다.",
-    toldNoise: "내 그림과의 오차: 잡음이 있을 때 {before}, 없앤 뒤 {after}.",
+    noiseStats: "내 그림과의 오차: 잡음이 있을 때 {before}, 없앤 뒤 {after}.",
 
-    walk: "한 그림에서 다른 그림으로",
-    walkHelp: "두 그림의 숫자를 섞어 가며 디코더가 한 걸음씩 그립니다.",
-    walkSlider: "진행 위치",
-    walkValue: "{n}% 지점",
-    useFrom: "내 그림에서 출발",
-    useTo: "내 그림으로 도착",
+    interpolation: "한 그림에서 다른 그림으로",
+    interpolationHelp: "두 그림의 숫자를 섞어 가며 디코더가 한 걸음씩 그립니다.",
+    interpolationSlider: "진행 위치",
+    interpolationValue: "{n}% 지점",
+    useAsStart: "내 그림에서 출발",
+    useAsEnd: "내 그림으로 도착",
 
     vector: "이 모델은 숫자 {n}개로 된 행을 받습니다. 화면에 보여 주기는 어려우니 JSON이나 .npy로 보내세요.",
 
-    command: "명령줄에서 똑같이 하기",
+    curlTitle: "명령줄에서 똑같이 하기",
     copy: "복사",
     copied: "복사됨",
 
@@ -211,25 +211,25 @@ export const WORDS = {
     anySize: "크기 제한 없는 이미지",
     grey: "흑백",
     colour: "컬러",
-    runs: "실행 환경",
+    runsOn: "실행 환경",
     version: "버전",
-    trained: "학습 데이터",
+    trainedOn: "학습 데이터",
     samples: "{source}, {n}개",
     licence: "데이터 라이선스",
-    made: "제작",
+    origin: "제작",
     recipe: "레시피 {recipe}, {date}",
-    measured: "측정 결과",
-    measuredHelp: "모델을 고를 때 쓰지 않은 시험 데이터로 재고, 다른 방법과 나란히 놓았습니다.",
+    measurements: "측정 결과",
+    measurementsHelp: "모델을 고를 때 쓰지 않은 시험 데이터로 재고, 다른 방법과 나란히 놓았습니다.",
     thisModel: "이 모델",
     unit: "단위: {unit}",
     table: "측정값, 단위: {unit}",
     pictures: "그림으로 보기",
-    more: "그림 더 보기",
+    morePictures: "그림 더 보기",
     openPicture: "원본 크기로 열기",
 
-    failed: "처리하지 못했습니다",
-    offline: "서비스에 연결할 수 없습니다. 실행 중인지 확인하세요.",
-    broken: "서비스가 {status} 오류로 답했습니다.",
+    errorTitle: "처리하지 못했습니다",
+    unreachable: "서비스에 연결할 수 없습니다. 실행 중인지 확인하세요.",
+    unexpectedStatus: "서비스가 {status} 오류로 답했습니다.",
     retry: "다시 시도",
     notImage: "놓은 것은 이미지 파일이 아닙니다.",
     key: "API 키",
@@ -239,8 +239,8 @@ export const WORDS = {
   },
 };
 
-// Names that packages bring themselves: shown as they are where no word is known.
-const NAMES = {
+// Texts of packages: names, descriptions, metrics, files. A text without a translation is shown as it is.
+const PACKAGE_TEXTS = {
   en: {
     pages: "Scanned pages",
     photos: "Photographs",
@@ -358,38 +358,67 @@ const NAMES = {
   },
 };
 
+// Sentences for problem documents, by type; English readers get the document's own `detail`.
+export const PROBLEM_SENTENCES = {
+  ko: {
+    "malformed-body": "보낸 내용을 읽을 수 없습니다. 파일이 손상되지 않았는지 확인해 주세요.",
+    "malformed-request": "요청의 형식이 올바르지 않습니다.",
+    "unauthorized": "API 키가 필요합니다.",
+    "unknown-model": "그런 모델이 없습니다.",
+    "unknown-version": "그 모델에 그런 버전이 없습니다.",
+    "unknown-operation": "그런 작업이 없습니다.",
+    "not-acceptable": "요청한 형식으로는 답할 수 없습니다.",
+    "too-slow": "전송이 너무 느려 중단했습니다. 연결을 확인하고 다시 시도해 주세요.",
+    "operation-missing": "이 모델은 그 작업을 하지 못합니다.",
+    "latents-of-another-model": "다른 모델이나 다른 버전의 잠재 표현입니다.",
+    "too-large": "너무 큽니다. 더 작은 이미지로 시도해 주세요.",
+    "unsupported-media-type": "읽을 수 없는 형식입니다. PNG, JPEG, WebP, TIFF, BMP 이미지를 보내 주세요.",
+    "invalid-input": "이 모델이 받을 수 없는 입력입니다.",
+    "overloaded": "지금은 요청이 너무 많습니다. 잠시 뒤에 다시 시도해 주세요.",
+    "headers-too-large": "요청의 헤더가 너무 큽니다.",
+    "rate-limited": "이 키로 너무 자주 요청했습니다. 잠시 뒤에 다시 시도해 주세요.",
+    "model-failed": "모델이 이 입력을 처리하지 못했습니다.",
+    "too-many-connections": "연결이 너무 많습니다. 잠시 뒤에 다시 시도해 주세요.",
+    "not-ready": "서비스가 아직 준비되지 않았습니다. 잠시 뒤에 다시 시도해 주세요.",
+    "deadline-exceeded": "제한 시간 안에 끝나지 않았습니다.",
+  },
+};
+
 export const LANGUAGES = { en: "English", ko: "한국어" };
 let language = "en";
 
-export function chooseLanguage(code) {
-  language = code in WORDS ? code : "en";
+export function setLanguage(code) {
+  language = code in TRANSLATIONS ? code : "en";
   document.documentElement.lang = language;
 }
 
 export const currentLanguage = () => language;
 
-/** The browser's first language that there is a table for, or what was chosen before. */
+/** The language that the reader has selected before, else the browser's first one with translations. */
 export function preferredLanguage() {
-  const before = localStorage.getItem("language");
-  const wanted = [before, ...navigator.languages].filter(Boolean).map((tag) => tag.slice(0, 2));
-  return wanted.find((code) => code in WORDS) ?? "en";
+  const tags = [localStorage.getItem("language"), ...navigator.languages].filter(Boolean);
+  return tags.map((tag) => tag.slice(0, 2)).find((code) => code in TRANSLATIONS) ?? "en";
 }
 
-export function say(key, values = {}) {
-  const sentence = WORDS[language][key];
-  if (sentence === undefined) throw new Error(`no word for ${key}`);
-  return sentence.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+/** The text of a key in the current language: t("key", {n: 3}) replaces {n}. */
+export function t(key, values = {}) {
+  const text = TRANSLATIONS[language][key];
+  if (text === undefined) throw new Error(`no translation of ${key}`);
+  return text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
 }
 
-/** A name that a package brings: in the reader's language if it is known, as it is otherwise. */
-export const nameOf = (text) => NAMES[language][text] ?? text;
-export const isTranslated = (text) => language === "en" || text in NAMES[language];
+/** A text of a package in the current language, or as it is. */
+export const translateName = (text) => PACKAGE_TEXTS[language][text] ?? text;
+export const isTranslated = (text) => language === "en" || text in PACKAGE_TEXTS[language];
 
-/** Fill every element that carries data-t (its text) or data-t-label (its aria-label). */
-export function fillWords(root = document) {
-  for (const element of root.querySelectorAll("[data-t]")) element.textContent = say(element.dataset.t);
+/** The sentence for a problem's type (`urn:autoencoder:...`) in a language, or null. */
+export const problemSentence = (code, type = "") => PROBLEM_SENTENCES[code]?.[type.replace("urn:autoencoder:", "")] ?? null;
+
+/** Set the text of every element with data-t, and the aria-label of every element with data-t-label. */
+export function translatePage(root = document) {
+  for (const element of root.querySelectorAll("[data-t]")) element.textContent = t(element.dataset.t);
   for (const element of root.querySelectorAll("[data-t-label]")) {
-    element.setAttribute("aria-label", say(element.dataset.tLabel));
+    element.setAttribute("aria-label", t(element.dataset.tLabel));
   }
-  document.title = say("title");
+  document.title = t("title");
 }

@@ -1,0 +1,227 @@
+// The view of an image file: sends it and shows input and output under one slider.
+
+import { curlFile, post, ServiceError } from "./api.js";
+import { $, createElement } from "./dom.js";
+import { t } from "./translations.js";
+
+const EXAMPLES = { pages: "page/example-page.png" }; // by model
+const DEFAULT_EXAMPLE = "page/example-photo.jpg";
+const SUFFIXES = { "image/png": "png", "image/jpeg": "jpg", "image/webp": "webp", "image/tiff": "tif" };
+const SMALL_SIDE = 128; // pixels; images up to this size are enlarged
+
+export class FileView {
+  /** `showError(error, retry)` and `showCurl(line)` are functions of the page. */
+  constructor(showError, showCurl) {
+    Object.assign(this, { showError, showCurl, file: null, model: null, objectUrls: [], controller: null, result: null });
+    for (const id of ["file-input", "photo-input", "other-file-input"]) {
+      $(id).addEventListener("change", (event) => {
+        if (event.target.files[0]) this.openFile(event.target.files[0]);
+        event.target.value = ""; // the same file may be selected again
+      });
+    }
+    $("example").addEventListener("click", () => this.#openExample());
+    $("cancel").addEventListener("click", () => this.controller?.abort());
+    $("compare").addEventListener("input", () => this.#updateComparison());
+    $("strength").addEventListener("input", () => this.#updateStrength());
+    $("strength").addEventListener("change", () => this.send());
+    $("actual-size").addEventListener("change", () => this.#updateZoom());
+  }
+
+  /** Another model: the file stays, and is sent to it. */
+  setModel(model) {
+    this.model = model;
+    this.operation = model.operations.includes("denoise") ? "denoise" : "reconstruct";
+    $("strength-row").hidden = this.operation !== "denoise";
+    $("strength").value = 1;
+    this.updateText();
+    if (this.file) this.send();
+    else this.#showDropZone();
+  }
+
+  deactivate() {
+    this.controller?.abort();
+  }
+
+  openFile(file) {
+    if (file.type && !file.type.startsWith("image/")) return this.showError(new ServiceError(t("notImage")));
+    const isTiff = !file.type && /\.tiff?$/i.test(file.name); // some systems have no media type for it
+    this.file = isTiff ? new File([file], file.name, { type: "image/tiff" }) : file;
+    this.send();
+  }
+
+  updateText() {
+    this.#updateComparison();
+    this.#updateStrength();
+    this.#showFacts();
+    if (this.model) this.showCurl(curlFile(this.#operationPath(), this.file?.name ?? "scan.png", this.#outputName(this.file?.type)));
+  }
+
+  async send() {
+    this.controller?.abort();
+    const controller = (this.controller = new AbortController());
+    const { signal } = controller;
+    const { file } = this;
+    this.showError(null);
+    this.result = null;
+    this.updateText();
+    const stopProgress = this.#startProgress();
+    try {
+      const isDisplayable = file.type !== "image/tiff"; // browsers show no TIFF
+      const { response, seconds } = await post(this.#operationPath(), file, { signal });
+      const output = await response.blob();
+      const after = isDisplayable ? output : await this.#fetchAsPng(file, this.#operationPath(), signal);
+      const before = isDisplayable ? file : await this.#fetchAsPng(file, this.#operationPath(0), signal);
+      if (controller !== this.controller) return;
+      this.#revokeUrls();
+      this.result = { seconds, error: response.headers.get("Reconstruction-Error") };
+      await this.#showResult(before, after);
+      $("download").href = this.#createUrl(output);
+      $("download").download = this.#outputName(output.type);
+      this.updateText();
+    } catch (error) {
+      if (controller !== this.controller) return;
+      if (!this.result) this.#showDropZone();
+      if (error.name === "AbortError") this.file = null;
+      else this.showError(error, error.status === 0 || error.status >= 429 ? () => this.openFile(file) : null);
+    } finally {
+      stopProgress();
+    }
+  }
+
+  /** The output as PNG, for a file that browsers cannot show; null if the service has none (several pages). */
+  async #fetchAsPng(file, path, signal) {
+    try {
+      const { response } = await post(path, file, { accept: "image/png", signal });
+      return response.blob();
+    } catch (error) {
+      if (error.status === 406) return null;
+      throw error;
+    }
+  }
+
+  async #showResult(before, after) {
+    $("drop").hidden = true;
+    $("result").hidden = false;
+    $("frame").hidden = after === null || before === null;
+    $("no-preview").hidden = !$("frame").hidden;
+    if ($("frame").hidden) return;
+    $("after").src = this.#createUrl(after);
+    $("before").src = this.#createUrl(await this.#fitToModel(before));
+    await Promise.all([$("after").decode(), $("before").decode()]);
+    const { naturalWidth: width, naturalHeight: height } = $("after");
+    Object.assign(this.result, { width, height });
+    this.#resizeFrame($("after"));
+    $("compare").value = 50;
+    this.#updateComparison();
+  }
+
+  /** For a model of one size: the image as the service fits it, so that input and output cover each other. */
+  async #fitToModel(before) {
+    const [height, width] = this.model.ports.image.shape.slice(1, 3);
+    if (typeof height !== "number") return before;
+    const bitmap = await createImageBitmap(before);
+    const scale = Math.min(width / bitmap.width, height / bitmap.height);
+    const canvas = new OffscreenCanvas(width, height);
+    const [w, h] = [bitmap.width * scale, bitmap.height * scale];
+    canvas.getContext("2d").drawImage(bitmap, (width - w) / 2, (height - h) / 2, w, h);
+    return canvas.convertToBlob();
+  }
+
+  #operationPath(strength = Number($("strength").value)) {
+    const [height] = this.model.ports.image.shape.slice(1, 3);
+    const query = new URLSearchParams();
+    if (typeof height === "number") query.set("fit", "contain");
+    if (this.operation === "denoise" && strength < 1) query.set("strength", strength);
+    return `v1/models/${this.model.name}/${this.operation}${query.size ? `?${query}` : ""}`;
+  }
+
+  #outputName(type) {
+    const name = this.file?.name ?? "scan.png";
+    const stem = name.replace(/\.[^.]*$/, "") || "image";
+    const suffix = SUFFIXES[type] ?? "png";
+    return `${stem}-${this.model.name}.${suffix}`;
+  }
+
+  async #openExample() {
+    const path = EXAMPLES[this.model.name] ?? DEFAULT_EXAMPLE;
+    try {
+      const blob = await (await fetch(new URL(path, document.baseURI))).blob();
+      this.openFile(new File([blob], path.split("/").pop(), { type: blob.type }));
+    } catch {
+      this.showError(new ServiceError(t("unreachable")), () => this.#openExample());
+    }
+  }
+
+  #showDropZone() {
+    $("drop").hidden = false;
+    $("result").hidden = true;
+  }
+
+  /** Shows the input and a clock until the returned function is called. */
+  #startProgress() {
+    const start = performance.now();
+    const tick = () => ($("progress-text").textContent = t("working", { s: ((performance.now() - start) / 1000).toFixed(1) }));
+    if ($("result").hidden) {
+      for (const id of ["before", "after"]) $(id).src = this.#createUrl(this.file);
+      $("before").decode().then(() => this.#resizeFrame($("before")), () => {}); // not shown if the browser cannot
+      $("frame").hidden = false;
+      $("no-preview").hidden = true;
+      $("result").hidden = false;
+      $("drop").hidden = true;
+    }
+    tick();
+    $("result").classList.add("is-working");
+    $("progress").hidden = false;
+    $("download").setAttribute("aria-disabled", "true");
+    $("download").removeAttribute("href");
+    const timer = setInterval(tick, 100);
+    const { controller } = this;
+    return () => {
+      clearInterval(timer);
+      if (controller !== this.controller) return; // another request is running
+      $("result").classList.remove("is-working");
+      $("progress").hidden = true;
+      if ($("download").href) $("download").removeAttribute("aria-disabled");
+    };
+  }
+
+  /** Give the frame the image's shape: enlarged if it is small, never larger than the window. */
+  #resizeFrame({ naturalWidth: width, naturalHeight: height }) {
+    $("frame").style.setProperty("--natural", `${width}px`);
+    $("frame").style.setProperty("--ratio", width / height);
+    $("frame").classList.toggle("small-picture", width <= SMALL_SIDE && height <= SMALL_SIDE);
+  }
+
+  #updateComparison() {
+    const percent = $("compare").value;
+    $("frame").style.setProperty("--at", `${percent}%`);
+    $("compare").setAttribute("aria-valuetext", t("compareValue", { n: Math.round(percent) }));
+  }
+
+  #updateStrength() {
+    $("strength-value").textContent = `${Math.round(100 * $("strength").value)}%`;
+  }
+
+  #updateZoom() {
+    document.querySelector(".view").classList.toggle("actual-size", $("actual-size").checked);
+  }
+
+  #showFacts() {
+    const facts = [];
+    if (this.file) facts.push([t("file"), this.file.name]);
+    if (this.result?.width) facts.push([t("size"), t("pixels", { w: this.result.width, h: this.result.height })]);
+    facts.push([t("time"), this.result ? t("seconds", { s: this.result.seconds.toPrecision(2) }) : "–"]);
+    if (this.result?.error) facts.push([t("error"), this.result.error]);
+    $("file-facts").replaceChildren(
+      ...facts.flatMap(([term, value]) => [createElement("dt", {}, term), createElement("dd", {}, value)]));
+  }
+
+  #createUrl(blob) {
+    this.objectUrls.push(URL.createObjectURL(blob));
+    return this.objectUrls.at(-1);
+  }
+
+  #revokeUrls() {
+    this.objectUrls.splice(0).forEach((url) => URL.revokeObjectURL(url));
+  }
+}

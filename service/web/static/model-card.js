@@ -1,0 +1,139 @@
+// A model's card: facts, measurements next to baselines, licence of the data, pictures.
+
+import { apiKey, getJson } from "./api.js";
+import { $, createElement } from "./dom.js";
+import { isTranslated, t, translateName } from "./translations.js";
+
+const MAIN_PICTURES = ["before-after.png", "reconstructions.png", "denoising-gaussian.png"]; // the others are folded
+const LICENCE_LENGTH = 240; // characters; the rest of a longer licence is folded
+
+/** Show text that a package brings, marked as English if there is no translation. */
+export function setPackageText(element, text) {
+  element.textContent = translateName(text);
+  if (isTranslated(text)) element.removeAttribute("lang");
+  else element.lang = "en";
+}
+
+/** Show a model's card; `isCurrent` says whether the model is still selected once the list of pictures has arrived. */
+export async function showCard(model, isCurrent) {
+  showFacts(model);
+  showTables(model);
+  const path = `v1/models/${model.name}/versions/${model.version}/files`;
+  let files = [];
+  try {
+    ({ files } = await getJson(path));
+  } catch {
+    // the card is shown without pictures
+  }
+  if (isCurrent()) showPictures(path, files);
+}
+
+function showFacts(model) {
+  const { ports, training } = model;
+  const { licence, train, source } = training.data;
+  const rows = [
+    ["kind", translateName(model.kind)],
+    ["operations", model.operations.map(translateName).join(", ")],
+    ["input", formatInput(ports)],
+  ];
+  if (ports.latent) rows.push(["latent", formatLatent(ports.latent)]);
+  rows.push(
+    ["runsOn", `${model.provider}, ${model.precision}`],
+    ["version", String(model.version)],
+    ["trainedOn", t("samples", { n: train.toLocaleString(), source })],
+    ["licence", createLicence(licence)],
+    ["origin", t("recipe", { recipe: training.recipe, date: training.date.replaceAll("-", "\u2011") })],
+  );
+  $("card-facts").replaceChildren(
+    ...rows.flatMap(([key, value]) => [createElement("dt", {}, t(key)), createElement("dd", {}, value)]));
+}
+
+function formatInput({ image, vector }) {
+  if (!image) return t("numbers", { n: vector?.shape[1] });
+  const [, height, width, channels] = image.shape;
+  const size = typeof height === "number" ? t("pixels", { w: width, h: height }) : t("anySize");
+  return `${size}, ${t(channels === 1 ? "grey" : "colour")}`;
+}
+
+function formatLatent(port) {
+  const shape = port.shape.slice(1);
+  const axes = shape.join(" × ");
+  const count = shape.reduce((product, axis) => product * axis, 1);
+  if (!Number.isFinite(count)) return axes;
+  const numbers = t("latentNumbers", { n: count.toLocaleString() });
+  return shape.length > 1 ? `${numbers} (${axes})` : numbers;
+}
+
+/** The licence's text; if it is long, folded behind its first words. */
+function createLicence(licence) {
+  const text = createElement("span", { lang: "en" }, licence);
+  if (licence.length <= LICENCE_LENGTH + 60) return text;
+  const summary = createElement("summary", {},
+    createElement("span", { lang: "en" }, `${licence.slice(0, LICENCE_LENGTH).replace(/\s\S*$/, "")} …`));
+  const details = createElement("details", { className: "licence" }, summary, text);
+  details.addEventListener("toggle", () => (summary.hidden = details.open));
+  return details;
+}
+
+/** A table for each unit: metrics as rows, this model and its baselines as columns. */
+function showTables(model) {
+  const tables = [...groupByUnit(Object.entries(model.evaluation))].map(([unit, metrics]) => {
+    const baselines = [...new Set(metrics.flatMap(([, metric]) => Object.keys(metric.baselines)))];
+    const head = createElement("tr", {},
+      createElement("td"), createElement("th", { scope: "col", className: "this-model" }, t("thisModel")),
+      ...baselines.map((name) => createElement("th", { scope: "col" }, translateName(name))));
+    const rows = metrics.map(([name, metric]) => createElement("tr", {},
+      createElement("th", { scope: "row" }, translateName(metricLabel(name))),
+      createElement("td", { className: "this-model" }, formatValue(metric.value)),
+      ...baselines.map((baseline) => createElement("td", {}, formatValue(metric.baselines[baseline])))));
+    const caption = createElement("caption", {}, t("unit", { unit: translateName(unit) }));
+    const label = t("table", { unit: translateName(unit) });
+    return createElement("div", { className: "table", tabIndex: 0, attributes: { role: "region", "aria-label": label } },
+      createElement("table", {}, caption, createElement("thead", {}, head), createElement("tbody", {}, ...rows)));
+  });
+  $("card-tables").replaceChildren(...tables);
+}
+
+/** Map from unit to [name, metric] entries; Map.groupBy is not in all browsers yet. */
+function groupByUnit(entries) {
+  const groups = new Map();
+  for (const entry of entries) groups.set(entry[1].unit, [...(groups.get(entry[1].unit) ?? []), entry]);
+  return groups;
+}
+
+/** denoising_psnr_cbsd68_in_grey_15 -> denoising PSNR CBSD68 in grey 15 */
+const metricLabel = (name) => name.replaceAll("_", " ").replace(/\b(psnr|mse|rmse|cbsd68)\b/g, (word) => word.toUpperCase()).replace("set12", "Set12");
+
+const formatValue = (value) => (value === undefined ? "–" : value === 0 ? "0" : value.toPrecision(4));
+
+function showPictures(path, files) {
+  const main = MAIN_PICTURES.filter((name) => files.includes(name));
+  const others = files.filter((name) => !main.includes(name));
+  const parts = [];
+  if (main.length) {
+    parts.push(createElement("h3", {}, t("pictures")),
+      createElement("div", { className: "pictures main" }, ...main.map((name) => createFigure(path, name))));
+  }
+  if (others.length) {
+    parts.push(createElement("details", {}, createElement("summary", {}, t(main.length ? "morePictures" : "pictures")),
+      createElement("div", { className: "pictures" }, ...others.map((name) => createFigure(path, name)))));
+  }
+  $("card-pictures").replaceChildren(...parts);
+}
+
+function createFigure(path, name) {
+  const url = new URL(`${path}/${name}`, document.baseURI).href;
+  const caption = createElement("figcaption");
+  setPackageText(caption, name);
+  const image = createElement("img", { loading: "lazy", decoding: "async", alt: translateName(name) });
+  if (apiKey.get()) loadWithKey(image, url);
+  else image.src = url;
+  const link = createElement("a", { href: url, attributes: { "aria-label": `${translateName(name)}, ${t("openPicture")}` } }, image);
+  return createElement("figure", {}, link, caption);
+}
+
+/** An <img> sends no API key: if there is one, fetch the picture with it. */
+async function loadWithKey(image, url) {
+  const response = await fetch(url, { headers: { Authorization: `Bearer ${apiKey.get()}` } });
+  if (response.ok) image.src = URL.createObjectURL(await response.blob());
+}
