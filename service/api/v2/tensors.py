@@ -1,10 +1,10 @@
-"""Inference requests and answers of the Open Inference Protocol v2: named tensors, as JSON or as bytes behind it.
+"""Wire format of /v2 (Open Inference Protocol): named tensors, as numbers in the JSON or as bytes after it.
 
 body, Inference-Header-Content-Length -> JSON [+ binary tensors] -> Payload        Result -> JSON [+ binary tensors]
 
 https://github.com/kserve/open-inference-protocol, and Triton's binary tensor data extension: little-endian,
-row-major, in the order of the JSON. A binary input is a view of the body (copied only if its numbers do not lie on
-their own multiples); a binary output is copied once, into the answer's body.
+row-major, in the order of the JSON. A binary input is a view of the body (copied only if it is not aligned to its
+dtype); a binary output is copied once, into the response's body.
 """
 
 import math
@@ -16,7 +16,7 @@ import numpy as np
 import orjson
 from starlette.responses import Response
 
-from service.api.query import V2_BODY_PARAMETERS, parse_parameters, reject_v1_parameters
+from service.api.query import PARAMETERS, V2_BODY_PARAMETERS, parse_parameters, reject_v1_parameters
 from service.codecs import arrays
 from service.codecs.formats import JSON, OCTET_STREAM
 from service.errors import InvalidInput, MalformedBody, UnsupportedMediaType
@@ -32,12 +32,13 @@ from service.model.runtime import Array, Model
 HEADER_LENGTH = "Inference-Header-Content-Length"
 DATATYPES = {"uint8": "UINT8", "float32": "FP32", "float64": "FP64"}
 _MEMBERS = ("id", "parameters", "inputs", "outputs", "model_name", "model_version")
-_IGNORED = ("content_type",)  # MLServer's hint how to decode what the datatype tells already
+_FIT_MODES = ", ".join(PARAMETERS["fit"].schema["enum"])
+_IGNORED = ("content_type",)  # a hint for MLServer's codecs; the datatype suffices here
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """Metadata of one input or output: `shape` has -1 for what is free."""
+    """Metadata of one input or output: `shape` has -1 for dynamic sizes."""
 
     name: str
     datatype: str
@@ -45,17 +46,17 @@ class Tensor:
 
 
 def input_tensor(model: Model, operation: Operation) -> Tensor:
-    """What `operation` takes: `image` UINT8, `vector` or `latent` FP32; OperationMissing (409) if it is not there."""
-    return _of_port(model.input_port(operation))
+    """The input of an operation: `image` UINT8, `vector` or `latent` FP32; raises OperationMissing (409)."""
+    return _port_tensor(model.input_port(operation))
 
 
 def output_tensors(model: Model, operation: Operation) -> tuple[Tensor, ...]:
-    """What `operation` gives, in the order of its answers."""
+    """The outputs of an operation, in the order of its responses."""
     if operation == "encode":
         if model.latent is None:
             raise AssertionError("This is a bug: verified packages that encode have a latent port")
-        return (_of_port(model.latent),)
-    sample = _of_port(model.sample)
+        return (_port_tensor(model.latent),)
+    sample = _port_tensor(model.sample)
     if operation == "denoise":
         return (Tensor("denoised", sample.datatype, sample.shape),)
     if operation == "decode":
@@ -63,8 +64,10 @@ def output_tensors(model: Model, operation: Operation) -> tuple[Tensor, ...]:
     return sample, Tensor("reconstruction_error", "FP64", [-1]), Tensor("percentile", "FP64", [-1])
 
 
-def _of_port(port: Port) -> Tensor:
-    return Tensor(port.name, DATATYPES[port.dtype], [-1, *(n if isinstance(n, int) else -1 for n in port.shape[1:])])
+def _port_tensor(port: Port) -> Tensor:
+    return Tensor(
+        port.name, DATATYPES[port.dtype], [-1, *(size if isinstance(size, int) else -1 for size in port.shape[1:])]
+    )
 
 
 @dataclass(slots=True)
@@ -72,10 +75,11 @@ class V2Format:
     """A service.api.wire_format.WireFormat.
 
     Args:
-        name: of the model, as it stands in the address.
+        name: of the model, as in the URL.
         header_length, encoding: headers Inference-Header-Content-Length and Content-Encoding.
-        options: of the address; the request's parameters `fit` and `strength` come before them.
-        most: seconds that the parameter `timeout` may ask for.
+        options: of the URL's query; parameters of the request's body take precedence.
+        seconds: the header Request-Deadline; the parameter `timeout` takes precedence.
+        max_seconds: limit of the parameter `timeout`.
     """
 
     name: str
@@ -85,10 +89,10 @@ class V2Format:
     encoding: str | None
     options: Options
     seconds: float | None
-    most: float
+    max_seconds: float
     _id: str | None = None
-    _made: tuple[Tensor, ...] = ()
-    _wanted: dict[str, bool] = field(default_factory=dict)  # output -> whether as bytes
+    _output_tensors: tuple[Tensor, ...] = ()
+    _requested_outputs: dict[str, bool] = field(default_factory=dict)  # name -> whether as bytes
 
     def parsing_cost(self, body: bytes) -> int:
         if self.header_length is not None and self.header_length.isdecimal():
@@ -99,30 +103,30 @@ class V2Format:
         """The request's one input [N,...], of the port's rank and datatype.
 
         Raises:
-            MalformedBody: no JSON object, or lengths that disagree (400).
+            MalformedBody: no JSON object, or inconsistent lengths (400).
             UnsupportedMediaType: a compressed body (415).
-            InvalidInput: names, datatypes, shapes, parameters, values that the model does not take (422).
+            InvalidInput: names, datatypes, shapes, parameters or values that the model does not accept (422).
         """
         if self.encoding not in (None, "", "identity"):
             raise UnsupportedMediaType(f"Content-Encoding {str(self.encoding)[:100]!r} is not accepted", ["identity"])
         reject_v1_parameters(self.options)
-        document, start = self._document(body)
+        document, start = self._read_document(body)
         for member in document:
             if member not in _MEMBERS:
                 raise InvalidInput(f"the request has a member {member[:100]!r}; allowed are {', '.join(_MEMBERS)}")
-        identifier = document.get("id")
-        if identifier is not None and not isinstance(identifier, str):
+        request_id = document.get("id")
+        if request_id is not None and not isinstance(request_id, str):
             raise InvalidInput("id must be text")
-        self._id = identifier
-        as_bytes = self._parameters(_object(document, "parameters", "the request"))
-        self._made = output_tensors(self.model, self.operation)
-        self._wanted = self._outputs(document.get("outputs"), as_bytes=as_bytes)
+        self._id = request_id
+        is_binary = self._read_parameters(_object(document, "parameters", "the request"))
+        self._output_tensors = output_tensors(self.model, self.operation)
+        self._requested_outputs = self._read_outputs(document.get("outputs"), is_binary=is_binary)
         tensor = input_tensor(self.model, self.operation)
-        array = self._input(document.get("inputs"), body, start, tensor)
+        array = self._read_input(document.get("inputs"), body, start, tensor)
         return Payload((PayloadPart(array, f"input {tensor.name}"),), "npy")
 
-    def _document(self, body: bytes) -> tuple[dict[str, Any], int]:
-        """The JSON object, and where it ends."""
+    def _read_document(self, body: bytes) -> tuple[dict[str, Any], int]:
+        """(the JSON object, the offset of its end)."""
         end = len(body)
         if self.header_length is not None:
             if not self.header_length.isdecimal() or not 0 < int(self.header_length) <= len(body):
@@ -136,102 +140,107 @@ class V2Format:
             raise MalformedBody('the request is no JSON object; send {"inputs": [...]}')
         return document, end
 
-    def _parameters(self, given: Mapping[str, Any]) -> bool:
-        """Whether all outputs are wanted as bytes."""
-        as_bytes, chosen = False, []
-        for name, value in given.items():
+    def _read_parameters(self, parameters: Mapping[str, Any]) -> bool:
+        """Set `options` and `seconds`; whether all outputs are sent as bytes unless they say otherwise."""
+        is_binary, pairs = False, []
+        for name, value in parameters.items():
             if name == "binary_data_output":
-                as_bytes = _flag(value, name)
+                is_binary = _boolean(value, name)
             elif name == "timeout":
-                self.seconds = self._timeout(value)
+                self.seconds = self._parse_timeout(value)
             elif name in V2_BODY_PARAMETERS:
-                chosen.append((name, str(value)))
+                pairs.append((name, str(value)))
             elif name not in _IGNORED:
                 *names, last = sorted(("binary_data_output", "timeout", *V2_BODY_PARAMETERS))
                 raise InvalidInput(
                     f"the request has a parameter {name[:100]!r}; allowed are {', '.join(names)} and {last}"
                 )
-        if chosen:
-            self.options = parse_parameters(chosen, self.operation, self.options)
-        return as_bytes
+        if pairs:
+            self.options = parse_parameters(pairs, self.operation, self.options)
+        return is_binary
 
-    def _timeout(self, value: object) -> float | None:
-        """Microseconds, as Triton's clients send them -> seconds; None for 0, which stands for no wish."""
-        if type(value) is not int or not 0 <= value <= self.most * 1e6:
+    def _parse_timeout(self, value: object) -> float | None:
+        """Microseconds, as Triton's clients send them -> seconds; 0 leaves the deadline as it is."""
+        maximum = self.max_seconds * 1e6
+        if type(value) is not int or not 0 <= value <= maximum:
             raise InvalidInput(
-                f"timeout is {str(value)[:100]}; allowed are whole microseconds, 0 (none) to {self.most * 1e6:.0f}"
+                f"timeout is {str(value)[:100]}; allowed are whole microseconds, 0 (none) to {maximum:.0f}"
             )
         return value / 1e6 if value else self.seconds
 
-    def _outputs(self, asked: object, *, as_bytes: bool) -> dict[str, bool]:
-        known = [tensor.name for tensor in self._made]
-        if asked is None or asked == []:
-            return dict.fromkeys(known, as_bytes)
-        wanted: dict[str, bool] = {}
-        for output in _objects(asked, "outputs"):
+    def _read_outputs(self, outputs: object, *, is_binary: bool) -> dict[str, bool]:
+        """Requested output -> whether it is sent as bytes; all of them if none is named."""
+        names = [tensor.name for tensor in self._output_tensors]
+        if outputs is None or outputs == []:
+            return dict.fromkeys(names, is_binary)
+        requested: dict[str, bool] = {}
+        for output in _objects(outputs, "outputs"):
             name = output.get("name")
-            if name not in known:
-                raise InvalidInput(f"{self.name} has no output {str(name)[:100]!r}; it has {', '.join(known)}")
-            if name in wanted:
-                raise InvalidInput(f"the output {name} is asked for twice")
+            if name not in names:
+                raise InvalidInput(f"{self.name} has no output {str(name)[:100]!r}; it has {', '.join(names)}")
+            if name in requested:
+                raise InvalidInput(f"the output {name} is requested twice")
             parameters = _object(output, "parameters", f"output {name}")
-            _refuse_unknown(parameters, f"output {name}", "binary_data")
-            wanted[name] = _flag(parameters.get("binary_data", as_bytes), "binary_data")
-        return wanted
+            _check_parameters(parameters, f"output {name}", "binary_data")
+            requested[name] = _boolean(parameters.get("binary_data", is_binary), "binary_data")
+        return requested
 
-    def _input(self, given: object, body: bytes, start: int, tensor: Tensor) -> Array:
-        takes = f"{self.name} takes {tensor.name} {tensor.datatype} {tensor.shape}"
-        inputs = _objects(given, "inputs") if given is not None else []
-        if len(inputs) != 1:
-            raise InvalidInput(f"the request has {len(inputs)} inputs; {takes}")
-        (sent,) = inputs
-        if sent.get("name") != tensor.name:
-            raise InvalidInput(f"the request has an input {str(sent.get('name'))[:100]!r}; {takes}")
-        if sent.get("datatype") != tensor.datatype:
-            raise InvalidInput(f"input {tensor.name} has datatype {str(sent.get('datatype'))[:100]!r}; {takes}")
-        shape = self._shape(sent.get("shape"), tensor, takes)
-        parameters = _object(sent, "parameters", f"input {tensor.name}")
-        _refuse_unknown(parameters, f"input {tensor.name}", "binary_data_size")
+    def _read_input(self, inputs: object, body: bytes, start: int, tensor: Tensor) -> Array:
+        """The input's array [N,...]; bytes begin at `start` of the body."""
+        signature = f"{self.name} takes {tensor.name} {tensor.datatype} {tensor.shape}"
+        entries = _objects(inputs, "inputs") if inputs is not None else []
+        if len(entries) != 1:
+            raise InvalidInput(f"the request has {len(entries)} inputs; {signature}")
+        (entry,) = entries
+        if entry.get("name") != tensor.name:
+            raise InvalidInput(f"the request has an input {str(entry.get('name'))[:100]!r}; {signature}")
+        if entry.get("datatype") != tensor.datatype:
+            raise InvalidInput(f"input {tensor.name} has datatype {str(entry.get('datatype'))[:100]!r}; {signature}")
+        shape = self._read_shape(entry.get("shape"), tensor, signature)
+        parameters = _object(entry, "parameters", f"input {tensor.name}")
+        _check_parameters(parameters, f"input {tensor.name}", "binary_data_size")
         size = parameters.get("binary_data_size")
         if size is None:
             if start != len(body):
                 raise MalformedBody(f"{len(body) - start} bytes follow the JSON, and no input says binary_data_size")
-            return _from_json(sent.get("data"), shape, tensor)
-        if "data" in sent:
+            return _from_json(entry.get("data"), shape, tensor)
+        if "data" in entry:
             raise InvalidInput(f"input {tensor.name} has data and binary_data_size; send one of them")
         return _from_bytes(body, start, size, shape, tensor)
 
-    def _shape(self, given: object, tensor: Tensor, takes: str) -> tuple[int, ...]:
-        """As declared: whole numbers, and the model's, but for its sides if they are to be fitted."""
-        if not isinstance(given, list) or any(type(n) is not int or n < 0 for n in given):
-            raise InvalidInput(f"input {tensor.name} has shape {str(given)[:100]}; whole numbers are wanted: {takes}")
-        free = (1, 2) if self.options.fit is not None else ()
-        if len(given) != len(tensor.shape) or any(
-            want not in (-1, got) and axis not in free
-            for axis, (want, got) in enumerate(zip(tensor.shape, given, strict=True))
+    def _read_shape(self, shape: object, tensor: Tensor, signature: str) -> tuple[int, ...]:
+        """The declared shape, which must be the model's, except for an image's sides with the parameter `fit`."""
+        if not isinstance(shape, list) or any(type(size) is not int or size < 0 for size in shape):
+            raise InvalidInput(
+                f"input {tensor.name} has shape {str(shape)[:100]}; it must be whole numbers: {signature}"
+            )
+        resized_axes = (1, 2) if self.options.fit is not None else ()
+        if len(shape) != len(tensor.shape) or any(
+            expected not in (-1, size) and axis not in resized_axes
+            for axis, (expected, size) in enumerate(zip(tensor.shape, shape, strict=True))
         ):
-            hint = "; the parameter fit (contain, cover, stretch) has images resized" if tensor.name == "image" else ""
-            raise InvalidInput(f"input {tensor.name} has shape {str(given)[:100]}; {takes}{hint}")
-        if math.prod(given) == 0:
-            raise InvalidInput(f"input {tensor.name} has shape {given}: it is empty; at least one sample is needed")
-        return tuple(given)
+            hint = f"; the parameter fit ({_FIT_MODES}) has images resized" if tensor.name == "image" else ""
+            raise InvalidInput(f"input {tensor.name} has shape {str(shape)[:100]}; {signature}{hint}")
+        if math.prod(shape) == 0:
+            raise InvalidInput(f"input {tensor.name} has shape {shape}: it is empty; at least one sample is needed")
+        return tuple(shape)
 
     def negotiate(self, payload: Payload, inputs: Batch | Images) -> None:
-        """The form was asked for in the request."""
+        """The request's body says which outputs are sent as bytes."""
 
     def serialization_cost(self, result: Result) -> int:
-        return result.nbytes * (cost.COPIED_BYTE if all(self._wanted.values()) else cost.JSON_BYTE)
+        return result.nbytes * (cost.COPIED_BYTE if all(self._requested_outputs.values()) else cost.JSON_BYTE)
 
     def serialize(self, result: Result) -> Response:
-        made = _named(result, self._made)
-        outputs, tail = [], []
-        for name, as_bytes in self._wanted.items():
-            array = made[name]
+        arrays_by_name = _name_arrays(result, self._output_tensors)
+        outputs, chunks = [], []
+        for name, is_binary in self._requested_outputs.items():
+            array = arrays_by_name[name]
             output: dict[str, Any] = {"name": name, "datatype": DATATYPES[array.dtype.name], "shape": array.shape}
             flat = array.reshape(-1)
-            if as_bytes:
+            if is_binary:
                 output["parameters"] = {"binary_data_size": array.nbytes}
-                tail.append(flat.astype(array.dtype.newbyteorder("<"), copy=False).view(np.uint8).data)
+                chunks.append(flat.astype(array.dtype.newbyteorder("<"), copy=False).view(np.uint8).data)
             else:
                 output["data"] = flat
             outputs.append(output)
@@ -240,13 +249,13 @@ class V2Format:
             document["id"] = self._id
         document["outputs"] = outputs
         head = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
-        if not tail:
+        if not chunks:
             return Response(head, media_type=JSON)
-        return Response(b"".join((head, *tail)), media_type=OCTET_STREAM, headers={HEADER_LENGTH: str(len(head))})
+        return Response(b"".join((head, *chunks)), media_type=OCTET_STREAM, headers={HEADER_LENGTH: str(len(head))})
 
 
-def _named(result: Result, tensors: Sequence[Tensor]) -> dict[str, Array]:
-    """Output name -> [N,...], C order."""
+def _name_arrays(result: Result, tensors: Sequence[Tensor]) -> dict[str, Array]:
+    """Output name -> array [N,...], C-contiguous."""
     samples = result.samples
     if isinstance(samples, tuple):
         samples = samples[0][None] if len(samples) == 1 else np.stack(samples)
@@ -259,59 +268,59 @@ def _named(result: Result, tensors: Sequence[Tensor]) -> dict[str, Array]:
 
 
 def _from_json(data: object, shape: tuple[int, ...], tensor: Tensor) -> Array:
-    """Nested or flat, of as many numbers as `shape` says -> the tensor's dtype."""
-    which = f"input {tensor.name}"
+    """Nested or flat numbers of JSON -> array of `shape` and of the tensor's dtype."""
+    label = f"input {tensor.name}"
     if data is None:
-        raise InvalidInput(f"{which} has no data")
-    numbers = arrays.read_numbers(data, f"data of {which}")
+        raise InvalidInput(f"{label} has no data")
+    numbers = arrays.read_numbers(data, f"data of {label}")
     count = math.prod(shape)
     if numbers.shape not in (shape, (count,)):
         raise InvalidInput(
-            f"{which} has shape {list(shape)}, and its data {list(numbers.shape)}; it must be that, or {count} numbers "
+            f"{label} has shape {list(shape)}, and its data {list(numbers.shape)}; it must be that, or {count} numbers "
             "in one list"
         )
-    array: Array = arrays.to_uint8(numbers, which) if tensor.datatype == "UINT8" else arrays.to_float32(numbers, which)
+    array: Array = arrays.to_uint8(numbers, label) if tensor.datatype == "UINT8" else arrays.to_float32(numbers, label)
     return array.reshape(shape)
 
 
 def _from_bytes(body: bytes, start: int, size: object, shape: tuple[int, ...], tensor: Tensor) -> Array:
-    """A view of the body, copied if it is not aligned."""
-    which = f"input {tensor.name}"
+    """A view of the body as an array of `shape`; a copy if it is not aligned."""
+    label = f"input {tensor.name}"
     dtype = np.dtype("u1" if tensor.datatype == "UINT8" else "<f4")
-    count, there = math.prod(shape), len(body) - start
+    count, remaining = math.prod(shape), len(body) - start
     if type(size) is not int or size != count * dtype.itemsize:
         raise MalformedBody(
-            f"{which} has binary_data_size {str(size)[:100]}; {list(shape)} of {tensor.datatype} is "
+            f"{label} has binary_data_size {str(size)[:100]}; {list(shape)} of {tensor.datatype} is "
             f"{count * dtype.itemsize} bytes"
         )
-    if size != there:
-        raise MalformedBody(f"{which} has binary_data_size {size}, and {there} bytes follow the JSON")
+    if size != remaining:
+        raise MalformedBody(f"{label} has binary_data_size {size}, and {remaining} bytes follow the JSON")
     array = np.frombuffer(body, dtype, count, start).reshape(shape)
     return np.require(array, dtype.newbyteorder("="), ["A", "C"])
 
 
-def _object(holder: Mapping[str, Any], member: str, which: str) -> Mapping[str, Any]:
-    value = holder.get(member)
+def _object(document: Mapping[str, Any], member: str, label: str) -> Mapping[str, Any]:
+    value = document.get(member)
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise InvalidInput(f"{member} of {which} must be an object")
+        raise InvalidInput(f"{member} of {label} must be an object")
     return value
 
 
-def _objects(value: object, which: str) -> list[dict[str, Any]]:
+def _objects(value: object, label: str) -> list[dict[str, Any]]:
     if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
-        raise InvalidInput(f"{which} must be a list of objects")
+        raise InvalidInput(f"{label} must be a list of objects")
     return value
 
 
-def _refuse_unknown(parameters: Mapping[str, Any], which: str, allowed: str) -> None:
+def _check_parameters(parameters: Mapping[str, Any], label: str, known_name: str) -> None:
     for name in parameters:
-        if name != allowed and name not in _IGNORED:
-            raise InvalidInput(f"{which} has a parameter {name[:100]!r}; the only one is {allowed}")
+        if name != known_name and name not in _IGNORED:
+            raise InvalidInput(f"{label} has a parameter {name[:100]!r}; the only one is {known_name}")
 
 
-def _flag(value: object, which: str) -> bool:
+def _boolean(value: object, label: str) -> bool:
     if not isinstance(value, bool):
-        raise InvalidInput(f"{which} must be true or false")
+        raise InvalidInput(f"{label} must be true or false")
     return value
