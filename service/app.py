@@ -17,16 +17,19 @@ from fastapi import FastAPI, Path, Request, Response
 from fastapi_offline import FastAPIOffline
 
 from service import __version__
-from service.api import error_handlers, model_files, openapi
+from service.api import openapi
 from service.api.auth import ApiKeys, KeysError
+from service.api.error_handlers import add_error_handlers
 from service.api.middleware import RequestMiddleware
+from service.api.model_files import add_file_routes
+from service.api.openapi import customize_openapi
 from service.api.query import parse_deadline, parse_query
-from service.api.router import METRICS, OPERATIONS, DocumentationRoute, OperationRouter, schema_only
+from service.api.router import METRICS, DocumentationRoute, OperationRouter, schema_only
 from service.api.schemas import Answer, ModelFacts, ModelList, ModelSummary, PortFacts, Problem, RefusedPackage, Status
 from service.api.v1 import ndjson, responses
 from service.api.v1.body import form_files, receive_body
 from service.api.v1.format import V1Format
-from service.api.v2 import routes
+from service.api.v2.routes import add_v2_health_routes, add_v2_routes, find_model
 from service.api.v2.tensors import V2Format
 from service.api.wire_format import WireFormat
 from service.errors import NotReady, UnknownOperation
@@ -35,6 +38,7 @@ from service.inference.admission import Admission
 from service.inference.documents import Documents
 from service.inference.engine import Inference
 from service.inference.inputs import Preprocessor
+from service.inference.operations import OPERATIONS
 from service.inference.options import Options
 from service.inference.scheduler import Scheduler
 from service.model.manifest import Operation
@@ -50,7 +54,7 @@ from service.repository.verifier import Verifier
 from service.repository.watcher import Watcher
 from service.server.cancellation import Deadline, cancel_on_disconnect
 from service.settings import MEGAPIXEL, Settings, SettingsError
-from service.web import routes as webpage
+from service.web.routes import add_page_routes
 
 ABOUT = """Autoencoders over HTTP: `encode`, `decode`, `reconstruct`, `denoise`.
 
@@ -134,22 +138,20 @@ def create_app(
     app.state.statistics = statistics
     app.state.stopping = False
     app.state.metrics = metrics
-    error_handlers.add_error_handlers(app)
-    openapi.install(app)
+    add_error_handlers(app)
+    customize_openapi(app, settings)
     for operation in OPERATIONS:
         _add_operation(app, operation)
     _add_health(app, registry)
     if settings.metrics:
         _add_metrics(app, metrics)
     _add_models(app, registry)
-    model_files.install(app, store)
+    add_file_routes(app, store)
     if settings.page:
-        webpage.install(app)
+        add_page_routes(app)
     _add_unknown_operation(app)
-    routes.add(app, registry, statistics)
+    add_v2_routes(app, registry, statistics)
     logging.getLogger("service.app").info("%d models are open", len(registry.names))
-    if keys is not None:
-        openapi.secure(app, settings)
     return RequestMiddleware(OperationRouter(app, _answer, _infer), settings, metrics, keys, tracing)
 
 
@@ -181,7 +183,7 @@ def _add_health(app: FastAPI, registry: Registry) -> None:
             raise NotReady(f"no model can be served: {reasons or 'the models folder is empty'}")
         return Status(status="ready")
 
-    routes.add_health(app, readyz)
+    add_v2_health_routes(app, readyz)
 
 
 def _add_metrics(app: FastAPI, metrics: Metrics) -> None:
@@ -241,8 +243,8 @@ def _add_operation(app: FastAPI, operation: Operation) -> None:
                 schema_only,
                 methods=["POST"],
                 tags=["operations"],
-                summary=openapi.SUMMARIES[operation],
-                description=f"Try it with `{openapi.EXAMPLE_MODEL[operation]}`.",
+                summary=OPERATIONS[operation].summary,
+                description=f"Try it with `{OPERATIONS[operation].example_model}`.",
                 operation_id=identifier,
                 response_model=Answer,
                 responses=openapi.responses(operation),
@@ -315,7 +317,7 @@ async def _lines(
 async def _infer(request: Request, name: str, version: str | None) -> Response:
     state, headers = request.app.state, _headers(request)
     settings: Settings = state.settings
-    model, operation = routes.find(state.registry, name, version)
+    model, operation = find_model(state.registry, name, version)
     seen = request_record(request.scope)
     seen.model, seen.version, seen.operation = model.manifest.name, str(model.manifest.version), operation
     chosen = parse_query(request.scope["query_string"], operation)

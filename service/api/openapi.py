@@ -1,4 +1,9 @@
-"""What OpenAPI says of the operations: media types in and out, with examples that work as they stand."""
+"""OpenAPI document: parameters, bodies and responses of the operations, problem documents, API keys.
+
+OPERATIONS, PARAMETERS, media types -> routes (service.api.v1.routes) -> FastAPI -> customize_openapi -> /openapi.json
+
+Examples are valid requests to the models that the documentation names.
+"""
 
 import base64
 from typing import Any
@@ -22,34 +27,29 @@ from service.codecs.formats import (
 )
 from service.errors import PROBLEM_MEDIA_TYPE
 from service.imaging.picture import Picture
+from service.inference.operations import OPERATIONS
 from service.model.manifest import Operation
 from service.settings import Settings
 
-SUMMARIES: dict[Operation, str] = {
-    "encode": "Samples to latents",
-    "decode": "Latents to samples",
-    "reconstruct": "Samples to latents and back, with the reconstruction error and its percentile",
-    "denoise": "Corrupted samples to clean ones",
-}
-EXAMPLE_MODEL: dict[Operation, str] = {
-    "encode": "cats-stacked",
-    "decode": "cats-stacked",
-    "reconstruct": "cats-convolutional",
-    "denoise": "cats-denoising",
-}
 _PROBLEM = "#/components/schemas/Problem"
+_PROBLEM_CONTENT = {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": _PROBLEM}}}
+_V2_ERROR_CONTENT = {JSON: {"schema": {"$ref": "#/components/schemas/ProtocolError"}}}
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
-
-
-def drawing() -> str:
-    """A small drawing, base64 PNG, 28x28: the face of a cat in nine strokes."""
-    pixels = np.zeros((28, 28), np.uint8)
-    pixels[8:24, 5] = pixels[8:24, 22] = pixels[23, 5:23] = pixels[9, 9:19] = 255
-    for step in range(5):
-        pixels[8 - step, 5 + step // 2] = pixels[4 + step, 7 + step // 2] = 255
-        pixels[8 - step, 22 - step // 2] = pixels[4 + step, 20 - step // 2] = 255
-    pixels[14, 9:11] = pixels[14, 17:19] = pixels[18, 13:15] = 255
-    return base64.b64encode(images.encode(Picture(pixels[:, :, None]), PNG)).decode()
+_TEXT = {"schema": {"type": "string"}}
+_PROBLEMS = {
+    400: "the body is not the JSON, .npy or form that it says it is",
+    404: "no such model or version; the sentence names what there is",
+    406: "none of the answer's forms is in Accept",
+    408: "the body came too slowly",
+    409: "the package has other operations, or the latents are of another version",
+    413: "body, picture or batch over a limit",
+    415: "media type not taken; `accepted` lists those that are",
+    422: "understood, but shape, dtype, size or values cannot be used",
+    431: "address and headers over their limit",
+    503: "all connections have requests in hand; come again after Retry-After seconds",
+    504: "not done within the deadline",
+    429: "full; come again after Retry-After seconds",
+}
 
 
 def parameters(operation: Operation, *, has_version: bool) -> list[dict[str, Any]]:
@@ -77,133 +77,125 @@ def parameters(operation: Operation, *, has_version: bool) -> list[dict[str, Any
 
 def request_body(operation: Operation) -> dict[str, Any]:
     """OpenAPI's requestBody of an operation."""
-    numbers = {"type": "array", "items": {}}
-    if operation == "decode":
-        schema: dict[str, Any] = {
-            "type": "object",
-            "required": ["latents"],
-            "properties": {
-                "latents": {**numbers, "description": "[N,...] or one latent; the body that encode answered fits"},
-                "model": {"type": "string"},
-                "version": {"type": "integer"},
-                "operation": {"type": "string", "enum": ["encode"]},
-            },
-            "additionalProperties": False,
-        }
-        latent = [round(float(v), 3) for v in np.sin(np.arange(32))]
-        content: dict[str, Any] = {JSON: {"schema": schema, "example": {"latents": [latent]}}}
-    else:
-        text = {"type": "string", "description": "a base64 image, or a data: URL"}
-        inputs = {"oneOf": [text, {"type": "array", "items": text}, numbers]}
-        schema = {
-            "type": "object",
-            "required": ["inputs"],
-            "properties": {"inputs": inputs},
-            "additionalProperties": False,
-        }
-        form = {
-            "type": "object",
-            "required": ["image"],
-            "properties": {"image": {"type": "array", "items": {"type": "string", "format": "binary"}}},
-        }
-        content = {
-            JSON: {"schema": schema, "example": {"inputs": [drawing()]}},
-            MULTIPART_FORM: {"schema": form},
-            **dict.fromkeys((*READABLE_MEDIA_TYPES, PDF) if _with_pdf(operation) else READABLE_MEDIA_TYPES, _BINARY),
-        }
-    content[NPY] = _BINARY
-    return {"required": True, "content": content}
+    content = _latents_content() if OPERATIONS[operation].takes_latents else _samples_content()
+    if _handles_pdf(operation):
+        content[PDF] = _BINARY
+    return {"required": True, "content": {**content, NPY: _BINARY}}
 
 
 def responses(operation: Operation) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI's responses of an operation: the forms of a 200, and what is refused how."""
-    forms: dict[str, Any] = (
-        {NPY: _BINARY} if operation == "encode" else dict.fromkeys((*WRITABLE_MEDIA_TYPES, NPY), _BINARY)
-    )
-    if _with_pdf(operation):
-        forms[PDF] = _BINARY
-    if operation == "encode":
+    """OpenAPI's responses of an operation: the media types and headers of a 200, and all problems."""
+    spec = OPERATIONS[operation]
+    media_types = (NPY,) if spec.returns_latents else (*WRITABLE_MEDIA_TYPES, NPY)
+    content: dict[str, Any] = dict.fromkeys(media_types, _BINARY)
+    if _handles_pdf(operation):
+        content[PDF] = _BINARY
+    if spec.returns_latents:
         line = Line.model_json_schema(ref_template="#/components/schemas/{model}")
-        forms[NDJSON] = {"schema": {name: value for name, value in line.items() if name != "$defs"}}
-    headers = {
-        "Model-Name": {"schema": {"type": "string"}},
-        "Model-Version": {"schema": {"type": "integer"}},
+        content[NDJSON] = {"schema": {name: value for name, value in line.items() if name != "$defs"}}
+    headers = {"Model-Name": _TEXT, "Model-Version": {"schema": {"type": "integer"}}}
+    if spec.returns_errors:
+        names = ("Reconstruction-Error", "Reconstruction-Error-Percentile", "Reconstruction-Unusual")
+        headers |= dict.fromkeys(names, _TEXT)
+    problems: dict[int | str, dict[str, Any]] = {
+        status: {"description": description, "content": _PROBLEM_CONTENT} for status, description in _PROBLEMS.items()
     }
-    if operation == "reconstruct":
-        headers["Reconstruction-Error"] = {"schema": {"type": "string"}}
-        headers["Reconstruction-Error-Percentile"] = {"schema": {"type": "string"}}
-        headers["Reconstruction-Unusual"] = {"schema": {"type": "string"}}
-    reasons = {
-        400: "the body is not the JSON, .npy or form that it says it is",
-        404: "no such model or version; the sentence names what there is",
-        406: "none of the answer's forms is in Accept",
-        408: "the body came too slowly",
-        409: "the package has other operations, or the latents are of another version",
-        413: "body, picture or batch over a limit",
-        415: "media type not taken; `accepted` lists those that are",
-        422: "understood, but shape, dtype, size or values cannot be used",
-        431: "address and headers over their limit",
-        503: "all connections have requests in hand; come again after Retry-After seconds",
-        504: "not done within the deadline",
-        429: "full; come again after Retry-After seconds",
-    }
-    refused: dict[int | str, dict[str, Any]] = {
-        status: {
-            "description": reason,
-            "content": {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": _PROBLEM}}},
-        }
-        for status, reason in reasons.items()
-    }
-    return {200: {"description": "the result", "content": forms, "headers": headers}, **refused}
+    return {200: {"description": "the result", "content": content, "headers": headers}, **problems}
 
 
-def _with_pdf(operation: Operation) -> bool:
-    return operation == "denoise" and pdf.IS_INSTALLED
-
-
-def install(app: FastAPI) -> None:
-    """FastAPI documents a refusal's model as application/json; ours are problem documents everywhere."""
-    made = app.openapi
+def customize_openapi(app: FastAPI, settings: Settings) -> None:
+    """Replace `app.openapi`: errors are problem documents, and with settings.keys the routes that need a key say so."""
+    generate = app.openapi
 
     def openapi() -> dict[str, Any]:
-        document = made()
-        for path in document["paths"].values():
-            for operation in path.values():
-                for response in operation["responses"].values():
-                    content = response.get("content", {})
-                    if content.get("application/json", {}).get("schema", {}).get("$ref") == _PROBLEM:
-                        content[PROBLEM_MEDIA_TYPE] = content.pop("application/json")
+        document = generate()
+        _set_problem_media_type(document)
+        if settings.keys is not None:
+            _add_security(document, settings)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def secure(app: FastAPI, settings: Settings) -> None:
-    """Let the document say which addresses want a key, how it is sent and what comes without it."""
-    plain = app.openapi
-    without_key = HEALTH | ({METRICS} if settings.metrics_without_key else set())
-    problem = {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": _PROBLEM}}}
-    of_v2 = {"application/json": {"schema": {"$ref": "#/components/schemas/ProtocolError"}}}
+def _latents_content() -> dict[str, Any]:
+    latents = {"type": "array", "items": {}, "description": "[N,...] or one latent; the body that encode answered fits"}
+    schema = {
+        "type": "object",
+        "required": ["latents"],
+        "properties": {
+            "latents": latents,
+            "model": {"type": "string"},
+            "version": {"type": "integer"},
+            "operation": {"type": "string", "enum": ["encode"]},
+        },
+        "additionalProperties": False,
+    }
+    example = [round(float(value), 3) for value in np.sin(np.arange(32))]
+    return {JSON: {"schema": schema, "example": {"latents": [example]}}}
 
-    def refused(content: dict[str, Any]) -> dict[str, Any]:
-        return {
+
+def _samples_content() -> dict[str, Any]:
+    image = {"type": "string", "description": "a base64 image, or a data: URL"}
+    numbers = {"type": "array", "items": {}}
+    schema = {
+        "type": "object",
+        "required": ["inputs"],
+        "properties": {"inputs": {"oneOf": [image, {"type": "array", "items": image}, numbers]}},
+        "additionalProperties": False,
+    }
+    form = {
+        "type": "object",
+        "required": ["image"],
+        "properties": {"image": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+    }
+    return {
+        JSON: {"schema": schema, "example": {"inputs": [_example_image()]}},
+        MULTIPART_FORM: {"schema": form},
+        **dict.fromkeys(READABLE_MEDIA_TYPES, _BINARY),
+    }
+
+
+def _example_image() -> str:
+    """A drawing of a cat's face in nine strokes: PNG, 28x28, base64."""
+    pixels = np.zeros((28, 28), np.uint8)
+    pixels[8:24, 5] = pixels[8:24, 22] = pixels[23, 5:23] = pixels[9, 9:19] = 255
+    for step in range(5):
+        pixels[8 - step, 5 + step // 2] = pixels[4 + step, 7 + step // 2] = 255
+        pixels[8 - step, 22 - step // 2] = pixels[4 + step, 20 - step // 2] = 255
+    pixels[14, 9:11] = pixels[14, 17:19] = pixels[18, 13:15] = 255
+    return base64.b64encode(images.encode(Picture(pixels[:, :, None]), PNG)).decode()
+
+
+def _handles_pdf(operation: Operation) -> bool:
+    return OPERATIONS[operation].keeps_size and pdf.IS_INSTALLED
+
+
+def _set_problem_media_type(document: dict[str, Any]) -> None:
+    """FastAPI documents errors as application/json; those of /v1 are application/problem+json."""
+    for path in document["paths"].values():
+        for operation in path.values():
+            for response in operation["responses"].values():
+                content = response.get("content", {})
+                if content.get(JSON, {}).get("schema", {}).get("$ref") == _PROBLEM:
+                    content[PROBLEM_MEDIA_TYPE] = content.pop(JSON)
+
+
+def _add_security(document: dict[str, Any], settings: Settings) -> None:
+    """How a key is sent, which paths need none, and the errors of those that do."""
+    public_paths = HEALTH | ({METRICS} if settings.metrics_without_key else set())
+    document["components"]["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer"},
+        "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    }
+    document["security"] = [{"bearer": []}, {"header": []}]
+    for path, methods in document["paths"].items():
+        content = _V2_ERROR_CONTENT if path.startswith("/v2") else _PROBLEM_CONTENT
+        errors = {
             "401": {"description": "no key, or one that is not known", "content": content},
             "429": {"description": "full, or the key was used too often; see Retry-After", "content": content},
         }
-
-    def secured() -> dict[str, Any]:
-        document = plain()
-        document["components"]["securitySchemes"] = {
-            "bearer": {"type": "http", "scheme": "bearer"},
-            "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
-        }
-        document["security"] = [{"bearer": []}, {"header": []}]
-        for path, methods in document["paths"].items():
-            for operation in methods.values():
-                if path in without_key:
-                    operation["security"] = []
-                else:
-                    operation["responses"].update(refused(of_v2 if path.startswith("/v2") else problem))
-        return document
-
-    app.openapi = secured  # type: ignore[method-assign]
+        for operation in methods.values():
+            if path in public_paths:
+                operation["security"] = []
+            else:
+                operation["responses"].update(errors)

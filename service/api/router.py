@@ -10,20 +10,19 @@ Errors become the same problem documents.
 import re
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import get_args
 
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
 
 from service.api import error_handlers
+from service.inference.operations import OPERATIONS
 from service.model.manifest import Operation
 from service.observability.request_record import request_record
 from service.server.raw_response import send_at_once
 
 HEALTH = frozenset({"/livez", "/readyz", "/v2/health/live", "/v2/health/ready"})
 METRICS = "/metrics"
-OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 
 _V1_PATH = re.compile(rf"/v1/models/([^/]+)(?:/versions/([^/]+))?/({'|'.join(OPERATIONS)})")
 _V2_PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")

@@ -1,4 +1,4 @@
-"""Bodies as OpenAPI describes them. No logic: the inference routes read and write theirs without pydantic."""
+"""Schemas of /v1 for OpenAPI. Inference requests and responses do not use them: they are handled without pydantic."""
 
 from typing import Any, Literal
 

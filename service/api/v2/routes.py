@@ -1,11 +1,13 @@
-"""The Open Inference Protocol v2 (KServe, Triton): health, metadata, index and statistics; `infer` is service.app's.
+"""Routes of /v2, the Open Inference Protocol (KServe, Triton): health, metadata, index, statistics.
 
-The protocol knows models, and ours have operations. So a package `cats-stacked` is several models: `cats-stacked`
-itself, which denoises if its kind is denoising and reconstructs otherwise, and `cats-stacked.encode`,
-`cats-stacked.decode` and so on, one for each of its operations. No package's name has a dot.
+GET /v2/... -> find_model -> registry, statistics -> schemas        POST .../infer -> service.api.operations
 
-Extensions: binary_tensor_data and statistics whole; of model_repository the index alone, so it is not named: models
-are opened by the service, not by its callers.
+A model of the protocol has one function, a package has several operations. So a package `cats-stacked` is several
+models: `cats-stacked` is its kind's default operation, `cats-stacked.encode`, `cats-stacked.decode` and so on are the
+others. A package's name has no dot.
+
+Extensions: binary_tensor_data and statistics are complete. Of model_repository only the index exists, so it is not
+listed: clients cannot load models.
 """
 
 from collections.abc import Awaitable, Callable, Iterator
@@ -51,30 +53,30 @@ _TAG: Any = {"tags": ["open inference protocol"]}
 
 
 def default_operation(manifest: Manifest) -> Operation:
-    """What a package does that is asked for by its bare name."""
+    """The operation of a package's name without a suffix."""
     operation = KINDS[manifest.kind].default_operation
     return operation if operation in manifest.operations else manifest.operations[0]
 
 
-def find(registry: Registry, name: str, version: str | None = None) -> tuple[Model, Operation]:
-    """The model of the protocol -> ours, and what it does; the highest version unless one is named.
+def find_model(registry: Registry, name: str, version: str | None = None) -> tuple[Model, Operation]:
+    """A model's name in the protocol -> the package's model and the operation; without a version the default one.
 
     Raises:
-        UnknownModel, UnknownVersion: the sentence names what there is (404).
+        UnknownModel, UnknownVersion: the sentence names the models or versions that exist (404).
     """
     package, dot, operation = name.partition(".")
     model = registry.get(package, version)
     if not dot:
         return model, default_operation(model.manifest)
-    for known in model.manifest.operations:
-        if known == operation:
-            return model, known
-    have = ", ".join(_names(model))
-    raise UnknownModel(f"there is no model {name!r}; version {model.manifest.version} of {package} is {have}")
+    for candidate in model.manifest.operations:
+        if candidate == operation:
+            return model, candidate
+    names = ", ".join(_names(model))
+    raise UnknownModel(f"there is no model {name!r}; version {model.manifest.version} of {package} is {names}")
 
 
-def add_health(app: FastAPI, check: Callable[[], Awaitable[object]]) -> None:
-    """GET /v2/health/live, /v2/health/ready; `check` raises what makes the service unready."""
+def add_v2_health_routes(app: FastAPI, check_ready: Callable[[], Awaitable[object]]) -> None:
+    """GET /v2/health/live, /v2/health/ready; `check_ready` raises NotReady (503)."""
     unready: dict[int | str, dict[str, Any]] = {503: {"description": "no model can be served", "model": ProtocolError}}
 
     @app.get("/v2/health/live", summary="The process answers", **_TAG)
@@ -83,73 +85,75 @@ def add_health(app: FastAPI, check: Callable[[], Awaitable[object]]) -> None:
 
     @app.get("/v2/health/ready", summary="Models are open and can be asked", responses=unready, **_TAG)
     async def server_ready() -> Ready:
-        await check()
+        await check_ready()
         return Ready(ready=True)
 
 
-def add(app: FastAPI, registry: Registry, statistics: Statistics) -> None:
-    """All other routes of the protocol; `infer` for OpenAPI alone."""
-    unknown: dict[int | str, dict[str, Any]] = {
+def add_v2_routes(app: FastAPI, registry: Registry, statistics: Statistics) -> None:
+    """All other routes of the protocol; `infer` is for OpenAPI only."""
+    not_found: dict[int | str, dict[str, Any]] = {
         404: {"description": "no such model or version", "model": ProtocolError}
     }
-    known: Any = {"responses": unknown, **_TAG}
+    model_route: Any = {"responses": not_found, **_TAG}
 
     @app.get("/v2", summary="The server, and the extensions that it speaks", **_TAG)
     async def server_metadata() -> ServerMetadata:
         return ServerMetadata(name="autoencoder-service", version=__version__, extensions=EXTENSIONS)
 
     @app.get("/v2/", include_in_schema=False)
-    async def server_metadata_as_kserve_writes_it() -> ServerMetadata:
+    async def server_metadata_of_kserve() -> ServerMetadata:
         return await server_metadata()
 
     @app.get("/v2/models/stats", summary="What all models have done since the start", **_TAG)
     async def all_statistics() -> StatisticsList:
-        return StatisticsList(model_stats=[_statistics(registry, statistics, *of) for of in _all(registry)])
+        return StatisticsList(
+            model_stats=[_statistics(registry, statistics, name, model) for name, model in _models(registry)]
+        )
 
-    @app.get("/v2/models/{name}", summary="A model's inputs and outputs", **known)
+    @app.get("/v2/models/{name}", summary="A model's inputs and outputs", **model_route)
     async def model_metadata(name: Name) -> ModelMetadata:
         return _metadata(registry, name)
 
-    @app.get("/v2/models/{name}/versions/{version}", summary="Of one version", **known)
+    @app.get("/v2/models/{name}/versions/{version}", summary="Of one version", **model_route)
     async def version_metadata(name: Name, version: Version) -> ModelMetadata:
         return _metadata(registry, name, version)
 
-    @app.get("/v2/models/{name}/ready", summary="A model can be asked", **known)
+    @app.get("/v2/models/{name}/ready", summary="A model can be asked", **model_route)
     async def model_ready(name: Name) -> ModelReady:
-        find(registry, name)
+        find_model(registry, name)
         return ModelReady(name=name, ready=True)
 
-    @app.get("/v2/models/{name}/versions/{version}/ready", summary="One version can be asked", **known)
+    @app.get("/v2/models/{name}/versions/{version}/ready", summary="One version can be asked", **model_route)
     async def version_ready(name: Name, version: Version) -> ModelReady:
-        find(registry, name, version)
+        find_model(registry, name, version)
         return ModelReady(name=name, ready=True)
 
-    @app.get("/v2/models/{name}/stats", summary="What a model's versions have done since the start", **known)
+    @app.get("/v2/models/{name}/stats", summary="What a model's versions have done since the start", **model_route)
     async def model_statistics(name: Name) -> StatisticsList:
-        models = (find(registry, name, version)[0] for version in _versions(registry, name))
+        models = (find_model(registry, name, version)[0] for version in _versions(registry, name))
         return StatisticsList(model_stats=[_statistics(registry, statistics, name, model) for model in models])
 
-    @app.get("/v2/models/{name}/versions/{version}/stats", summary="What one version has done", **known)
+    @app.get("/v2/models/{name}/versions/{version}/stats", summary="What one version has done", **model_route)
     async def version_statistics(name: Name, version: Version) -> StatisticsList:
-        model, _ = find(registry, name, version)
+        model, _ = find_model(registry, name, version)
         return StatisticsList(model_stats=[_statistics(registry, statistics, name, model)])
 
     @app.post(
         "/v2/repository/index",
         summary="All models, and what was refused",
-        openapi_extra={"requestBody": {"content": _json(IndexRequest)}},
+        openapi_extra={"requestBody": {"content": _json_content(IndexRequest)}},
         responses={422: {"description": "a body that is not one of these", "model": ProtocolError}},
         **_TAG,
     )
     async def index(request: Request) -> list[IndexEntry]:
-        return _index(registry, only_ready=_asks_for_ready(await request.body()))
+        return _index(registry, is_ready_only=_parse_ready(await request.body()))
 
-    _document_infer(app)
+    _add_infer_documentation(app)
 
 
-def _document_infer(app: FastAPI) -> None:
-    """What OpenAPI says of it; service.api.router answers it."""
-    reasons = {
+def _add_infer_documentation(app: FastAPI) -> None:
+    """The inference routes for OpenAPI; service.api.router handles their requests."""
+    descriptions = {
         400: "no JSON, or lengths that disagree",
         404: "no such model or version",
         413: "body, pixels or batch over a limit",
@@ -169,7 +173,7 @@ def _document_infer(app: FastAPI) -> None:
         ("/v2/models/{name}/infer", "infer"),
         ("/v2/models/{name}/versions/{version}/infer", "infer_version"),
     ):
-        inner = [part for part in ("name", "version") if f"{{{part}}}" in path]
+        path_parameters = [name for name in ("name", "version") if f"{{{name}}}" in path]
         app.router.routes.append(
             DocumentationRoute(
                 path,
@@ -180,54 +184,61 @@ def _document_infer(app: FastAPI) -> None:
                 response_model=InferenceResponse,
                 responses={
                     200: {"description": "the outputs", "content": binary},
-                    **{status: {"description": why, "model": ProtocolError} for status, why in reasons.items()},
+                    **{status: {"description": text, "model": ProtocolError} for status, text in descriptions.items()},
                 },
                 openapi_extra={
                     "parameters": [
-                        *({"name": n, "in": "path", "required": True, "schema": {"type": "string"}} for n in inner),
+                        *(
+                            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+                            for name in path_parameters
+                        ),
                         header,
                     ],
-                    "requestBody": {"required": True, "content": {**_json(InferenceRequest), **binary}},
+                    "requestBody": {"required": True, "content": {**_json_content(InferenceRequest), **binary}},
                 },
                 **_TAG,
             )
         )
 
 
-def _json(body: type[BaseModel]) -> dict[str, Any]:
-    """A body's schema without references: FastAPI collects those of its own parameters only."""
+def _json_content(body: type[BaseModel]) -> dict[str, Any]:
+    """A body's content with its schema, without references: FastAPI collects only those of its own parameters."""
     schema = body.model_json_schema()
-    return {JSON: {"schema": _inlined(schema, schema.pop("$defs", {}))}}
+    return {JSON: {"schema": _inline_references(schema, schema.pop("$defs", {}))}}
 
 
-def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
+def _inline_references(schema: Any, definitions: dict[str, Any]) -> Any:
     if isinstance(schema, list):
-        return [_inlined(entry, definitions) for entry in schema]
+        return [_inline_references(entry, definitions) for entry in schema]
     if not isinstance(schema, dict):
         return schema
     if "$ref" in schema:
-        return _inlined(definitions[schema["$ref"].rpartition("/")[2]], definitions)
-    return {key: _inlined(value, definitions) for key, value in schema.items()}
+        return _inline_references(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    return {key: _inline_references(value, definitions) for key, value in schema.items()}
 
 
 def _names(model: Model) -> list[str]:
-    """All names of the protocol for one package."""
+    """All names of one package in the protocol."""
     name = model.manifest.name
     return [name, *(f"{name}.{operation}" for operation in model.manifest.operations)]
 
 
 def _versions(registry: Registry, name: str) -> list[str]:
-    """Those of `name`'s package that have its operation, rising; UnknownModel (404) if none has."""
+    """Versions of the package that have the operation, ascending; raises UnknownModel (404) if none has."""
     package, _, operation = name.partition(".")
     versions = [str(version) for version in registry.versions(package)]
-    having = [v for v in versions if not operation or operation in registry.get(package, v).manifest.operations]
-    if not having:
-        find(registry, name)
-    return having
+    matches = [
+        version
+        for version in versions
+        if not operation or operation in registry.get(package, version).manifest.operations
+    ]
+    if not matches:
+        find_model(registry, name)
+    return matches
 
 
-def _all(registry: Registry) -> Iterator[tuple[str, Model]]:
-    """Every name of every version."""
+def _models(registry: Registry) -> Iterator[tuple[str, Model]]:
+    """(name, model) of every name and version in the protocol."""
     for package in registry.names:
         for version in registry.versions(package):
             model = registry.get(package, str(version))
@@ -236,33 +247,34 @@ def _all(registry: Registry) -> Iterator[tuple[str, Model]]:
 
 
 def _metadata(registry: Registry, name: str, version: str | None = None) -> ModelMetadata:
-    model, operation = find(registry, name, version)
+    model, operation = find_model(registry, name, version)
     return ModelMetadata(
         name=name,
         versions=_versions(registry, name),
         platform=PLATFORM,
-        inputs=[_described(input_tensor(model, operation))],
-        outputs=[_described(tensor) for tensor in output_tensors(model, operation)],
+        inputs=[_tensor_metadata(input_tensor(model, operation))],
+        outputs=[_tensor_metadata(tensor) for tensor in output_tensors(model, operation)],
     )
 
 
-def _described(tensor: Tensor) -> TensorMetadata:
+def _tensor_metadata(tensor: Tensor) -> TensorMetadata:
     return TensorMetadata(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
 
 
-def _asks_for_ready(body: bytes) -> bool:
+def _parse_ready(body: bytes) -> bool:
+    """The member `ready` of an index request; raises InvalidInput (422)."""
     try:
         return IndexRequest.model_validate_json(body or b"{}").ready
-    except ValidationError as wrong:
-        raise InvalidInput('the body must be empty or {"ready": true} or {"ready": false}') from wrong
+    except ValidationError as error:
+        raise InvalidInput('the body must be empty or {"ready": true} or {"ready": false}') from error
 
 
-def _index(registry: Registry, *, only_ready: bool) -> list[IndexEntry]:
+def _index(registry: Registry, *, is_ready_only: bool) -> list[IndexEntry]:
     entries = [
         IndexEntry(name=name, version=str(model.manifest.version), state="READY", reason="")
-        for name, model in _all(registry)
+        for name, model in _models(registry)
     ]
-    if only_ready:
+    if is_ready_only:
         return entries
     for rejected in registry.rejected_packages:
         name, _, version = rejected.key.partition("/")
@@ -272,7 +284,7 @@ def _index(registry: Registry, *, only_ready: bool) -> list[IndexEntry]:
 
 def _statistics(registry: Registry, statistics: Statistics, name: str, model: Model) -> ModelStatistics:
     version = str(model.manifest.version)
-    _, operation = find(registry, name, version)
+    _, operation = find_model(registry, name, version)
     counts = statistics.counts(model, operation)
     return ModelStatistics(
         name=name,

@@ -1,6 +1,6 @@
-"""Bodies of the Open Inference Protocol v2 as OpenAPI describes them. No logic: .tensors reads and writes them.
+"""Schemas of /v2 for OpenAPI. Inference requests and responses do not use them: see service.api.v2.tensors.
 
-Names and required members are those of the protocol's own OpenAPI; tests compare the two.
+Names and required members are those of the protocol's own OpenAPI document; a test compares the two.
 """
 
 from typing import Any, Literal

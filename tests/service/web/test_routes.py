@@ -39,7 +39,7 @@ def test_the_page_loads_nothing_from_elsewhere_and_nothing_inline(client: TestCl
 
 
 def test_every_file_of_the_page_is_served_and_nothing_beside(client: TestClient) -> None:
-    for file in routes.FOLDER.iterdir():
+    for file in routes.STATIC_FILES.iterdir():
         assert client.get(f"/page/{file.name}").content == file.read_bytes()
     for other in ("routes.py", "..%2Fapp.py", "%2e%2e/app.py", "", "nothing.js"):
         answer = client.get(f"/page/{other}")
