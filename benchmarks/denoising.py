@@ -28,7 +28,8 @@ from service.inference import tiled
 from service.model.package import read
 from service.model.runtime import Model
 from service.settings import Settings
-from training.data.datasets import find, image_files
+from training.data.datasets import find_path
+from training.data.readers import list_images
 from training.synthetic_pages import noisyoffice
 
 Image = NDArray[np.uint8]  # [H,W,C]
@@ -88,7 +89,7 @@ def psnr(image: Image, clean: Image) -> float:
 
 def photographs(size: tuple[int, int], channels: int) -> Image:
     """CBSD68's pictures beside each other until [H,W,C] is full."""
-    files = image_files(find("eval_photos/CBSD68"))
+    files = list_images(find_path("eval_photos/CBSD68"))
     read_as = cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR
     loaded = [cv2.imread(str(file), read_as) for file in files]
     pictures = [np.atleast_3d(p[:321, :321]) for p in loaded if p is not None]
@@ -124,7 +125,7 @@ def row(title: str, clean: Image, given: Image, methods: dict[str, Callable[[Ima
 
 def a4(package: Path, rounds: int = 3) -> float:
     """Median seconds of an A4 page through HTTP, PNG in and out."""
-    pair = noisyoffice.load(find("noisy-office"), "test")[0]
+    pair = noisyoffice.load(find_path("noisy-office"), "test")[0]
     page = np.tile(pair.noisy, (14, 5))[:3508, :2480]
     _, png = cv2.imencode(".png", page)
     command = [sys.executable, "-m", "service", "serve", "--port", "0", "--models", str(package.parents[1])]
@@ -166,7 +167,7 @@ def main() -> int:
                 report.append(row(f"photos {width}x{height}, colour", clean, noisy(clean), methods))
         if asked.pages.is_dir():
             mine = both(asked.pages, pool, asked.tile)
-            pair = noisyoffice.load(find("noisy-office"), "test")[20]
+            pair = noisyoffice.load(find_path("noisy-office"), "test")[20]
             for across, down in ((1, 1), (4, 5)):
                 clean, given = (np.tile(p, (down, across))[..., None] for p in (pair.clean, pair.noisy))
                 title = f"pages {clean.shape[1]}x{clean.shape[0]}"

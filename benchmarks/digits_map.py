@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     if opened.latent is None or opened.latent.shape[1:] != (2,):
         sys.stderr.write("benchmarks.digits_map: the package's latent must be 2 numbers\n")
         return 2
-    data, labels = datasets.load(Data(source="mnist")), mnist.labels()[1]
+    data, labels = datasets.load(Data(source="mnist")), mnist.read_labels()[1]
     components = pca.fit(data.train, 2)
     if components is None:
         raise AssertionError("This is a bug: digits have more than two numbers")
@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         "First two principal components": components.project(data.test, 2),
         f"784-1000-500-250-2 autoencoder ({opened.manifest.name})": Model(opened, "cpu").encode(data.test),
     }
-    asked.out.write_bytes(figures.encoded(figure(maps, labels), "png"))
+    asked.out.write_bytes(figures.encode_figure(figure(maps, labels), "png"))
     return 0
 
 
@@ -55,7 +55,7 @@ def figure(maps: dict[str, NDArray[np.floating]], labels: NDArray[np.uint8]) -> 
         for digit in range(10):
             x, y = places[:SHOWN][labels[:SHOWN] == digit].T
             axis.plot(x, y, ".", markersize=2.5, color=colormaps["tab10"](digit), label=str(digit))
-        figures.style(axis, title, f"same digit as nearest neighbour: {agreement(places, labels):.1%}", "")
+        figures.style_axis(axis, title, f"same digit as nearest neighbour: {agreement(places, labels):.1%}", "")
         low, high = np.quantile(places, [0.002, 0.998], axis=0)
         axis.set(xticks=[], yticks=[], xlim=(low[0], high[0]), ylim=(low[1], high[1]))
     drawn.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=10, markerscale=5, frameon=False)

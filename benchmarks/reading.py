@@ -28,11 +28,11 @@ from PIL import Image, ImageDraw
 
 from service.model.package import read
 from service.model.runtime import Model
-from training.data.datasets import find
+from training.data.datasets import find_path
 from training.synthetic_pages import noisyoffice
 from training.synthetic_pages.degradation import degrade
 from training.synthetic_pages.fonts import FontBook
-from training.synthetic_pages.text import Prose
+from training.synthetic_pages.text import TextCorpus
 
 Page = NDArray[np.uint8]  # [H,W]
 Engine = Callable[[Page], str]
@@ -50,13 +50,13 @@ class Sample:
 
 def office() -> list[Sample]:
     texts: dict[str, list[str]] = json.loads((Path(__file__).parent / "noisy-office-test.json").read_text())
-    pairs = noisyoffice.load(find("noisy-office"), "test")
+    pairs = noisyoffice.load(find_path("noisy-office"), "test")
     return [Sample(pair.noise, " ".join(texts[pair.id]), pair.noisy, pair.clean) for pair in pairs]
 
 
 def own() -> list[Sample]:
     """Paragraphs in one Latin face of the split test each, 14 to 30 pixels high, degraded."""
-    fonts, prose = FontBook.installed("test"), Prose("test")
+    fonts, corpus = FontBook.installed("test"), TextCorpus("test")
     samples = []
     for number in range(OWN):
         rng = np.random.default_rng([77, number])
@@ -64,7 +64,7 @@ def own() -> list[Sample]:
         font = face.font(int(rng.integers(16, 34)), "latin")
         sheet = Image.new("L", (700, 420), 255)
         draw, lines, y = ImageDraw.Draw(sheet), [], 20
-        words = prose.words(rng, "latin", face, 400)
+        words = corpus.draw_words(rng, "latin", face, 400)
         while y < 370 and words:
             line = ""
             while words and font.getlength(f"{line} {words[0]}") < 650:

@@ -66,7 +66,7 @@ def main(arguments: Sequence[str]) -> None:
     curve, rows = pca_curve(packages), [row(each) for each in packages]
     unit = packages[0].manifest.evaluation[METRIC].unit
     sys.stdout.write(table(rows))
-    drawn = figures.encoded(figure(rows, curve, unit), asked.figure.suffix.lower()[1:])
+    drawn = figures.encode_figure(figure(rows, curve, unit), asked.figure.suffix.lower()[1:])
     checkpoint.write(asked.figure, drawn, "the figure")
     sys.stdout.write(f"\n{asked.figure}: written\n")
 
@@ -165,9 +165,9 @@ def figure(rows: Sequence[Row], curve: dict[int, float], unit: str) -> Figure:
         by_latent.plot(each.latent, each.error, linestyle="none", label=each.name, **look)
         by_work.plot(each.cost.multiply_adds, each.error, linestyle="none", **look)
         by_size.plot(each.cost.bytes / 1e6, each.error, linestyle="none", **look)
-    figures.style(by_latent, "Size of the latent", "numbers in the latent", unit)
-    figures.style(by_work, "Work of one sample", "multiply-adds", "")
-    figures.style(by_size, "Size of the package", "MB of graphs", "")
+    figures.style_axis(by_latent, "Size of the latent", "numbers in the latent", unit)
+    figures.style_axis(by_work, "Work of one sample", "multiply-adds", "")
+    figures.style_axis(by_size, "Size of the package", "MB of graphs", "")
     for axis in (by_latent, by_work, by_size):
         axis.set_xscale("log")
     by_latent.set_xticks(ticks := _ticks([*curve, *(r.latent for r in rows)]), [str(t) for t in ticks])

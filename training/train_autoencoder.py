@@ -48,7 +48,9 @@ def train(recipe: Recipe, data: Dataset, folder: Path, device: torch.device) -> 
     fingerprint = f"{recipe.digest} {data.digest}"
     samples, validation = (torch.from_numpy(part).to(device) for part in (data.train, data.validation))
     augment = Augmenter(recipe.augmentation) if images else None
-    corrupt = Corruptor(recipe.corruption, pixels=images, mean=autoencoders.fill(recipe.corruption, autoencoder, data))
+    corrupt = Corruptor(
+        recipe.corruption, pixels=images, mean=autoencoders.mean_sample(recipe.corruption, autoencoder, data)
+    )
     error = F.binary_cross_entropy if recipe.optimization.loss == "bce" and images else F.mse_loss
     emphasis = recipe.optimization.emphasis
 
@@ -131,7 +133,7 @@ def run(recipe: Recipe, data: Dataset, out: Path, runs: Path, device: torch.devi
     version = package.next_version(models, name)
     onnx_graphs = export.graphs(trained.autoencoder, data.train, recipe.weights)
     errors = export.held_out_errors(trained.autoencoder, data)
-    pca_error = None if components is None else pca.curve(components, data.test)
+    pca_error = None if components is None else pca.error_curve(components, data.test)
     facts = export.manifest(
         name, version, recipe.kind, recipe.description, onnx_graphs, provenance.training_facts(recipe, data), metrics,
         errors, pca_error,
@@ -167,7 +169,7 @@ def draw(
     drawn = {
         "reconstructions.png": (
             f"Held-out samples, their latents ({size} numbers) and reconstructions",
-            figures.rows(
+            figures.draw_rows(
                 [
                     ("original", some),
                     ("latent", latents[: len(some)]),
@@ -176,25 +178,27 @@ def draw(
             ),
         )
     }
-    for corruption in autoencoders.kinds(recipe.corruption):
-        noisy = autoencoders.corrupted(data, some, corruption, 0.25, model)
+    for corruption in autoencoders.first_of_each_kind(recipe.corruption):
+        noisy = autoencoders.corrupt_samples(data, some, corruption, 0.25, model)
         drawn[f"denoising-{corruption.kind}.png"] = (
             f"Held-out samples, with {corruption.kind} noise of level 0.25, and denoised",
-            figures.rows([("original", some), ("noisy", noisy), ("denoised", autoencoders.reconstruct(model, noisy))]),
+            figures.draw_rows(
+                [("original", some), ("noisy", noisy), ("denoised", autoencoders.reconstruct(model, noisy))]
+            ),
         )
     curves = [(f"pretraining, layer {i}", h) for i, h in enumerate(trained.pretraining, 1)]
     title = "fine-tuning" if curves else "training"
     drawn["learning_curve.png"] = (
         "Learning curve; the marked epoch was kept",
-        figures.learning_curve([*curves, (title, trained.history)], "error"),
+        figures.draw_learning_curve([*curves, (title, trained.history)], "error"),
     )
     drawn["error_histogram.png"] = (
         "Reconstruction errors of the held-out samples",
-        figures.error_histogram(errors, baselines, unit),
+        figures.draw_error_histogram(errors, baselines, unit),
     )
     drawn["latent_map.png"] = (
         "Held-out samples placed by their latents (t-SNE)",
-        figures.latent_map(latents, data.test, recipe.seed),
+        figures.draw_latent_map(latents, data.test, recipe.seed),
     )
     return drawn
 

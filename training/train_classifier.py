@@ -33,7 +33,7 @@ from training.architectures import autoencoder as architectures
 from training.architectures.autoencoder import Autoencoder
 from training.architectures.classifier import Classifier
 from training.data import labels
-from training.data.labels import Labelled
+from training.data.labels import LabelledDataset
 from training.engine import checkpoint
 from training.engine.loop import History, count_steps, fit
 from training.errors import DataError, RecipeError
@@ -68,14 +68,14 @@ def main(asked: argparse.Namespace, recipe: Recipe, device: torch.device) -> Non
     data = labels.load(recipe.data)
     folder = Path(asked.runs) / recipe.name
     autoencoder = (
-        train_autoencoder.train(recipe, data.data, folder, device).autoencoder
+        train_autoencoder.train(recipe, data.dataset, folder, device).autoencoder
         if asked.encoder is None
         else read(recipe, data, asked.encoder)
     )
     out = Path(asked.out or Path("classifiers") / recipe.name)
     weights = stored(autoencoder, recipe)
     checkpoint.write(out / "encoder.safetensors", weights, "the encoder's weights")
-    fingerprint = f"{recipe.digest} {plan.model_dump_json()} {data.data.digest} {package.sha256(weights)}"
+    fingerprint = f"{recipe.digest} {plan.model_dump_json()} {data.dataset.digest} {package.sha256(weights)}"
     outcomes: list[Outcome] = []
     best: tuple[float, Classifier] | None = None
     for each, start, seed in itertools.product(plan.labels or (0,), plan.starts, range(plan.seeds)):
@@ -90,11 +90,11 @@ def main(asked: argparse.Namespace, recipe: Recipe, device: torch.device) -> Non
     sys.stdout.write(table(outcomes, len(data.test)))
     if best is not None and not asked.tune:
         graph, difference = export.classifier(
-            best[1].cpu(), data.data.test, predict_probabilities(best[1], data.data.test)
+            best[1].cpu(), data.dataset.test, predict_probabilities(best[1], data.dataset.test)
         )
         checkpoint.write(out / "classifier.onnx", graph, "the classifier")
         if len(plan.labels) > 1:
-            drawn = figures.encoded(figure(outcomes), "png")
+            drawn = figures.encode_figure(figure(outcomes), "png")
             checkpoint.write(out / "curve.png", drawn, "the curve")
         sys.stdout.write(
             f"\n{out}: written; onnxruntime and torch differ by at most {difference:.2g} on the test split\n"
@@ -102,15 +102,15 @@ def main(asked: argparse.Namespace, recipe: Recipe, device: torch.device) -> Non
 
 
 def fit_one(
-    recipe: Recipe, plan: Classification, data: Labelled, autoencoder: Autoencoder, start: Start, each: int,
+    recipe: Recipe, plan: Classification, data: LabelledDataset, autoencoder: Autoencoder, start: Start, each: int,
     seed: int, folder: Path, fingerprint: str, device: torch.device, *, test: bool,
 ) -> tuple[Classifier, Outcome]:  # fmt: skip
     """Fit and measure one classifier; `seed` decides its initial weights, which labels it has, and their order."""
     generator = np.random.default_rng(seed)
-    sets = data.data
+    sets = data.dataset
     train, held_out = np.arange(len(data.train)), np.arange(len(data.validation))
     if each:  # who has few labels has few to choose by, too
-        train, held_out = (labels.few(known, each, generator) for known in (data.train, data.validation))
+        train, held_out = (labels.sample_per_class(known, each, generator) for known in (data.train, data.validation))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         first = (
@@ -194,7 +194,7 @@ def stored(autoencoder: Autoencoder, recipe: Recipe) -> bytes:
     return safetensors.torch.save(weights, facts)
 
 
-def read(recipe: Recipe, data: Labelled, source: str) -> Autoencoder:
+def read(recipe: Recipe, data: LabelledDataset, source: str) -> Autoencoder:
     """The recipe's autoencoder, its encoder from `source`, a .safetensors file or a package's folder; its decoder new.
 
     A package has batch norm folded into its weights, so the recipe must be of the dense architecture without it.
@@ -205,7 +205,7 @@ def read(recipe: Recipe, data: Labelled, source: str) -> Autoencoder:
         PackageError: the package cannot be read.
     """
     with torch.random.fork_rng(devices=[]):
-        autoencoder = architectures.build(recipe.architecture, data.data.train)
+        autoencoder = architectures.build(recipe.architecture, data.dataset.train)
     path = Path(source)
     try:
         weights = _of_package(path) if path.is_dir() else safetensors.torch.load(path.read_bytes())
@@ -259,7 +259,9 @@ def figure(outcomes: Sequence[Outcome]) -> Figure:
     for start, colour in zip(dict.fromkeys(o.start for o in outcomes), compare.COLOURS, strict=False):
         means, deviations = zip(*(row[start] for row in rows.values()), strict=True)
         axis.errorbar([*rows], means, deviations, marker="o", capsize=3, color=colour, label=start)
-    figures.style(axis, "A classifier by how its encoder started", "labels of each class", "wrong answers, % of test")
+    figures.style_axis(
+        axis, "A classifier by how its encoder started", "labels of each class", "wrong answers, % of test"
+    )
     axis.set_xscale("log")
     axis.set_xticks([*rows], [str(each) for each in rows])
     axis.minorticks_off()

@@ -18,12 +18,13 @@ from service.model import package
 from service.model.manifest import Manifest, Role
 from service.model.runtime import Model
 from training.architectures.unet import Denoiser
-from training.data.patches import Patches, Whole
+from training.data.patches import EvaluationImage, RestorationData
 from training.engine import distributed
 from training.engine.corruption import Corruptor
 from training.engine.loop import History, autocast, fit
 from training.errors import ParityError
 from training.evaluation import denoisers, figures
+from training.evaluation.metrics import mse, psnr
 from training.export import card, provenance, quantization
 from training.export import package as export
 from training.recipe import Recipe, Unet
@@ -93,11 +94,11 @@ class RandomCrops:
         return torch.rand(count, 1, 1, 1, generator=generator, device=pixels.device) < share
 
 
-def train(recipe: Recipe, data: Patches, folder: Path, device: torch.device) -> Trained:
+def train(recipe: Recipe, data: RestorationData, folder: Path, device: torch.device) -> Trained:
     """Fit the recipe's denoiser; checkpoints lie in `folder`, and a run that was killed goes on from them."""
     denoiser = build(recipe).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     generator = torch.Generator(device).manual_seed(recipe.seed)
-    views = RandomCrops(recipe, paired=data.paired)
+    views = RandomCrops(recipe, paired=data.is_paired)
     measure = LOSSES[recipe.optimization.loss]
 
     def objective(module: nn.Module, batch: Tensor, _: float, generator: torch.Generator) -> Tensor:
@@ -113,7 +114,7 @@ def train(recipe: Recipe, data: Patches, folder: Path, device: torch.device) -> 
         if not isinstance(module, Denoiser):
             raise TypeError("This is a bug: only denoisers are trained here")
         with autocast(device, "fp32"):
-            errors = [denoisers.mse(denoisers.restore(module, noisy), clean) for clean, noisy in some]
+            errors = [mse(denoisers.restore(module, noisy), clean) for clean, noisy in some]
         return float(np.mean(np.sqrt(errors)))
 
     history = fit(
@@ -158,7 +159,7 @@ def build(recipe: Recipe) -> Denoiser:
         return Denoiser(recipe.architecture)
 
 
-def run(recipe: Recipe, data: Patches, out: Path, runs: Path, device: torch.device) -> Path:
+def run(recipe: Recipe, data: RestorationData, out: Path, runs: Path, device: torch.device) -> Path:
     """Train, measure, export; returns the directory of the new package, <out>/<version>/.
 
     Of several processes the first alone measures and exports; the others end when all is trained.
@@ -185,13 +186,13 @@ def run(recipe: Recipe, data: Patches, out: Path, runs: Path, device: torch.devi
     return export.write(models, facts, graph, files)
 
 
-def _quantize(recipe: Recipe, data: Patches, graph: bytes) -> bytes | None:
+def _quantize(recipe: Recipe, data: RestorationData, graph: bytes) -> bytes | None:
     """The graph in eight-bit whole numbers, if the recipe asks for one and it loses as little as allowed."""
     if recipe.quantization is None:
         return None
     generator = torch.Generator().manual_seed(recipe.seed)
     order = torch.randperm(len(data.train), generator=generator)[: recipe.quantization.calibration]
-    _, noisy = RandomCrops(recipe, paired=data.paired)(torch.from_numpy(data.train[order.numpy()]), generator)
+    _, noisy = RandomCrops(recipe, paired=data.is_paired)(torch.from_numpy(data.train[order.numpy()]), generator)
     calibration = [_eight_bits(image) for image in noisy.permute(0, 2, 3, 1).numpy()]
     held_out = [
         (_eight_bits(_middle(noisy)), _middle(image.clean))
@@ -201,7 +202,7 @@ def _quantize(recipe: Recipe, data: Patches, graph: bytes) -> bytes | None:
 
     def error(candidate: bytes) -> float:
         served = quantization.onnx_denoiser(candidate)
-        return -float(np.mean([denoisers.psnr(denoisers.mse(served(noisy), clean)) for noisy, clean in held_out]))
+        return -psnr([mse(served(noisy), clean) for noisy, clean in held_out], denoisers.MAX_PSNR)
 
     asked = recipe.quantization
     found = quantization.quantize(graph, calibration, error, error(graph) + asked.loss, asked.percentiles)
@@ -216,7 +217,7 @@ def _middle(image: np.ndarray) -> np.ndarray:
     return image[top : top + MIDDLE, left : left + MIDDLE]
 
 
-def _parity(denoiser: Denoiser, data: Patches, facts: Manifest, graph: Mapping[Role, bytes]) -> str:
+def _parity(denoiser: Denoiser, data: RestorationData, facts: Manifest, graph: Mapping[Role, bytes]) -> str:
     """Opens the package as the service will and compares it with torch on every test image."""
     model = Model(package.verify(facts, graph, where=f"{facts.name}/{facts.version}"), "cpu", precision="fp32")
     worst = 0
@@ -232,24 +233,27 @@ def _parity(denoiser: Denoiser, data: Patches, facts: Manifest, graph: Mapping[R
     return f"onnxruntime and torch differ on all test images by at most {worst} grey level{'s' * (worst != 1)}."
 
 
-def draw(trained: Trained, data: Patches) -> dict[str, tuple[str, bytes]]:
+def draw(trained: Trained, data: RestorationData) -> dict[str, tuple[str, bytes]]:
     """The report's pictures: file name -> (caption, PNG)."""
     images = data.examples or data.test
-    groups: dict[str, Whole] = {}
+    groups: dict[str, EvaluationImage] = {}
     for image in images:
         groups.setdefault(image.group, image)
     chosen = list(groups.values()) if len(groups) > 1 else list(images[:4])
     rows = [_shown(trained.denoiser, image) for image in chosen]
     failures = [_worst_part(*row) for row in _worst(trained.denoiser, images)]
     return {
-        "before-after.png": ("Held-out images: noisy, denoised, and the clean original", figures.before_after(rows)),
+        "before-after.png": (
+            "Held-out images: noisy, denoised, and the clean original",
+            figures.draw_before_after(rows),
+        ),
         "failures.png": (
             "Where it fails: the parts of held-out images that came out worst; noisy, denoised, and the clean original",
-            figures.before_after(failures),
+            figures.draw_before_after(failures),
         ),
         "learning_curve.png": (
             "Learning curve; the marked epoch was kept",
-            figures.learning_curve([("training", trained.history)], "error"),
+            figures.draw_learning_curve([("training", trained.history)], "error"),
         ),
     }
 
@@ -258,19 +262,19 @@ Row = tuple[str, Eight, Eight, Eight]
 """Group, then noisy, denoised, clean: uint8 [H,W,C]."""
 
 
-def _shown(denoiser: Denoiser, image: Whole) -> Row:
+def _shown(denoiser: Denoiser, image: EvaluationImage) -> Row:
     versions = denoisers.noisy_versions(image)
     noisy = versions[len(versions) // 2]
     restored = denoisers.restore(denoiser, noisy)
     return image.group, _eight_bits(noisy), _eight_bits(restored), image.clean
 
 
-def _worst(denoiser: Denoiser, images: Sequence[Whole]) -> list[Row]:
+def _worst(denoiser: Denoiser, images: Sequence[EvaluationImage]) -> list[Row]:
     """The image of largest error of each group, at most FAILURES, the worst first."""
     worst: dict[str, tuple[float, Row]] = {}
     for image in images:
         row = _shown(denoiser, image)
-        error = denoisers.mse(row[2], row[3])
+        error = mse(row[2], row[3])
         if error > worst.get(image.group, (-1.0, row))[0]:
             worst[image.group] = error, row
     return [row for _, row in sorted(worst.values(), key=lambda found: -found[0])[:FAILURES]]

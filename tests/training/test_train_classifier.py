@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tests.drawings import small_recipe
-from tests.training.data.test_mnist import written
 from training import train_classifier
 from training.__main__ import main
 from training.architectures.autoencoder import build
 from training.architectures.classifier import Classifier
-from training.data import datasets, labels, mnist_variations
-from training.errors import DataError, ParityError
+from training.data import labels
+from training.errors import ParityError
 from training.export import package
 from training.recipe import Classification, Data, Dense, Optimization
 from training.recipe import build as recipe_of
@@ -92,7 +91,7 @@ def test_it_learns_reports_every_start_and_exports_what_torch_answers(
 
     data = labels.load(Data(source="strokes.npz"))
     session = onnxruntime.InferenceSession(out / "classifier.onnx")
-    probabilities = session.run(["probabilities"], {"image": data.data.test})[0]
+    probabilities = session.run(["probabilities"], {"image": data.dataset.test})[0]
     assert probabilities.shape == (len(data.test), 4)
     assert np.allclose(probabilities.sum(1), 1, atol=1e-5)
     best = min(outcomes, key=lambda o: o.validation)
@@ -214,45 +213,6 @@ def test_what_a_user_can_put_right_is_one_line(
     assert re.search(sentence, said)
     assert said.startswith("autoencoder-train: ")
     assert said.count("\n") == 1
-
-
-def test_few_labels_are_as_many_of_each_class() -> None:
-    known = np.array([0] * 10 + [1] * 5 + [2] * 2)
-    chosen = labels.few(known, 4, np.random.default_rng(0))
-    assert np.bincount(known[chosen]).tolist() == [4, 4, 2]
-    assert len(set(chosen.tolist())) == len(chosen)
-    assert not np.array_equal(chosen, labels.few(known, 4, np.random.default_rng(1)))
-
-
-def test_labels_of_idx_files_stand_by_their_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AUTOENCODER_DATA", str(tmp_path))
-    written(tmp_path / "mnist")
-    data = labels.load(Data(source="mnist", validation_samples=15))
-    images = datasets.load(Data(source="mnist")).train
-    by_image = {image.tobytes(): int(label) for image, label in zip(data.data.train, data.train, strict=True)}
-    assert len(data.train) == 85
-    assert data.test.tolist() == [i % 10 for i in range(100, 120)]
-    assert sum(image.tobytes() in by_image for image in images) > 50
-
-
-def test_sets_of_larochelle_are_turned_or_on_noise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AUTOENCODER_DATA", str(tmp_path))
-    monkeypatch.setattr(mnist_variations, "SIZES", (60, 20, 40))
-    written(tmp_path / "mnist")
-    basic, turned, noisy = (labels.load(Data(source=source)) for source in mnist_variations.SETS)
-    for made in (basic, turned, noisy):
-        assert [len(part) for part in (made.train, made.validation, made.test)] == [60, 20, 40]
-        assert np.array_equal(made.train, basic.train)
-    assert (noisy.data.train >= basic.data.train).all()
-    assert 100 < noisy.data.train[basic.data.train == 0].mean() < 155
-    # turning keeps ink near the centre where it is, and moves what is away from it
-    assert not np.array_equal(turned.data.train, basic.data.train)
-    side = mnist_variations.changed(
-        np.pad(np.full((1, 2, 2), 255, np.uint8), ((0, 0), (5, 5), (5, 5))), "mnist-rot", np.random.default_rng(0)
-    )
-    assert side[0, 5:7, 5:7].min() > 150
-    with pytest.raises(DataError, match="validation_samples is for mnist"):
-        datasets.load(Data(source="mnist-rot", validation_samples=5))
 
 
 def test_what_the_classifier_is_told_does_not_touch_the_autoencoder(here: Path) -> None:

@@ -1,10 +1,10 @@
-"""Free photographs to learn from: `photos/debian`, chosen from Debian's packages of desktop backgrounds.
+"""Free photographs for training: `photos/debian`, chosen from Debian's packages of desktop backgrounds.
 
-package of Debian's archive (SHA-256 checked) -> chosen photographs -> scaled down by two or more -> PNG in the cache
+package of Debian's archive (SHA-256 checked) -> listed photographs -> scaled down by two or more -> PNG in the cache
 
-Scaling down averages away the noise and the traces of compression of the photographs. Each is kept at five sizes,
-as most of them show few things from near: texture as dense as in small pictures is found in their small copies.
-Lanczos' filter keeps it sharp (0.1 dB better at sigma 15 than area averages, after the same minute).
+Scaling down averages away noise and compression artefacts. Each photograph is kept at up to five sizes: most show few
+things from near, and their small copies have texture as dense as small pictures. Lanczos' filter keeps it sharp
+(0.1 dB better at sigma 15 than area averages, after the same minute of training).
 """
 
 import io
@@ -20,12 +20,12 @@ from training.data.download import cache, fetch
 from training.errors import DataError, DiskError
 
 ARCHIVE = "https://deb.debian.org/debian/pool/main"
-LONGER_SIDES = (1400, 1000, 700, 500, 350)  # pixels, of the copies; all are halved at least
+LONGER_SIDES = (1400, 1000, 700, 500, 350)  # pixels, of the copies; each is at most half as large as the photograph
 
 
 @dataclass(frozen=True)
 class Source:
-    """A package: where in the archive, its checksum, and the chosen photographs: path -> (author, licence)."""
+    """A package: where in the archive, its checksum, and the photographs to take: path -> (author, licence)."""
 
     pool: str
     sha256: str
@@ -107,17 +107,17 @@ EXAMPLES = Source(
 )  # never trained on: what a card may show
 
 
-def photographs() -> Path:
+def fetch_photographs() -> Path:
     """The folder of the scaled photographs; downloads 168 MB once. DownloadError, DataError or DiskError."""
-    return _unpacked("debian-lanczos", SOURCES)
+    return _fetch_folder("debian-lanczos", SOURCES)
 
 
-def examples() -> Path:
-    """The folder of the scaled EXAMPLES; raises as `photographs` does."""
-    return _unpacked("debian-examples", (EXAMPLES,))
+def fetch_examples() -> Path:
+    """The folder of the scaled EXAMPLES; raises as `fetch_photographs` does."""
+    return _fetch_folder("debian-examples", (EXAMPLES,))
 
 
-def _unpacked(name: str, sources: Sequence[Source]) -> Path:
+def _fetch_folder(name: str, sources: Sequence[Source]) -> Path:
     folder = cache() / "photos" / name
     if folder.is_dir():
         return folder
@@ -127,7 +127,7 @@ def _unpacked(name: str, sources: Sequence[Source]) -> Path:
         for source in sources:
             url = f"{ARCHIVE}/{source.pool}"
             package = fetch(url, cache() / "debian" / Path(source.pool).name, sha256=source.sha256)
-            unpack(package, source, part)
+            unpack_photographs(package, source, part)
         part.replace(folder)
     except OSError as error:
         raise DiskError(f"cannot write {folder}: {error.strerror or error}") from error
@@ -136,54 +136,55 @@ def _unpacked(name: str, sources: Sequence[Source]) -> Path:
 
 def licence() -> str:
     """One line that names every photograph, its author and its licence."""
-    named = (
-        f"{_name(path)} ({author}, {licence})"
+    photographs = (
+        f"{_photograph_name(path)} ({author}, {licence})"
         for source in SOURCES
         for path, (author, licence) in source.photographs.items()
     )
-    return "free photographs from Debian's packages: " + "; ".join(named)
+    return "free photographs from Debian's packages: " + "; ".join(photographs)
 
 
-def unpack(package: Path, source: Source, folder: Path) -> None:
+def unpack_photographs(package: Path, source: Source, folder: Path) -> None:
     """Writes the package's photographs, scaled, as <name>-1.png, <name>-2.png, ...; DataError if one is missing."""
-    wanted = dict.fromkeys(source.photographs)
+    missing = dict.fromkeys(source.photographs)
     try:
-        with tarfile.open(fileobj=io.BytesIO(_member(package, "data.tar")), mode="r:*") as archive:
+        with tarfile.open(fileobj=io.BytesIO(_read_member(package, "data.tar")), mode="r:*") as archive:
             for entry in archive:
                 path = entry.name.removeprefix("./")
-                if path in wanted and (file := archive.extractfile(entry)) is not None:
-                    del wanted[path]
-                    _scale(file.read(), folder, _name(path))
-    except (tarfile.TarError, lzma.LZMAError, EOFError) as broken:
-        raise DataError(f"{package} is not a package of Debian: {broken}") from broken
-    if wanted:
-        raise DataError(f"{package} has no {next(iter(wanted))}")
+                if path in missing and (file := archive.extractfile(entry)) is not None:
+                    del missing[path]
+                    _write_copies(file.read(), folder, _photograph_name(path))
+    except (tarfile.TarError, lzma.LZMAError, EOFError) as error:
+        raise DataError(f"{package} is not a package of Debian: {error}") from error
+    if missing:
+        raise DataError(f"{package} has no {next(iter(missing))}")
 
 
-def _member(package: Path, name: str) -> bytes:
+def _read_member(package: Path, name: str) -> bytes:
     """The bytes of a member of an ar archive (deb(5)) whose name begins with `name`."""
     data = package.read_bytes()
-    at = 8  # after "!<arch>\n"
-    while data[:8] == b"!<arch>\n" and at + 60 <= len(data):
-        header = data[at : at + 60]
+    offset = 8  # after "!<arch>\n"
+    while data[:8] == b"!<arch>\n" and offset + 60 <= len(data):
+        header = data[offset : offset + 60]
         size = int(header[48:58])
         if header[:16].startswith(name.encode()):
-            return data[at + 60 : at + 60 + size]
-        at += 60 + size + size % 2
+            return data[offset + 60 : offset + 60 + size]
+        offset += 60 + size + size % 2
     raise DataError(f"{package} is not a package of Debian: it holds no {name}")
 
 
-def _name(path: str) -> str:
+def _photograph_name(path: str) -> str:
     """Bridge_by_Sander_Klootwijk, or the folder where all files have one name."""
     return path.split("/")[3] if "/contents/" in path else Path(path).stem
 
 
-def _scale(encoded: bytes, folder: Path, name: str) -> None:
+def _write_copies(encoded: bytes, folder: Path, name: str) -> None:
+    """Writes the photograph's copies of LONGER_SIDES as <name>-1.png, <name>-2.png, ..."""
     try:
         image = Image.open(io.BytesIO(encoded)).convert("RGB")
-    except OSError as broken:
-        raise DataError(f"{name} cannot be read as an image: {broken}") from broken
-    factors = dict.fromkeys(max(2.0, max(image.size) / longer) for longer in LONGER_SIDES)
+    except OSError as error:
+        raise DataError(f"{name} cannot be read as an image: {error}") from error
+    factors = dict.fromkeys(max(2.0, max(image.size) / side) for side in LONGER_SIDES)
     for number, factor in enumerate(factors, 1):
         size = (round(image.width / factor), round(image.height / factor))
         image.resize(size, Image.Resampling.LANCZOS).save(folder / f"{name}-{number}.png")

@@ -1,4 +1,4 @@
-"""IDX, Y. LeCun's format of MNIST: a magic number, sizes big-endian, then uint8; gzipped or plain.
+"""Reader of IDX, the file format of MNIST: a magic number, big-endian sizes, then uint8 values; gzipped or plain.
 
 file -> read_images | read_labels; folder of train-images*, t10k-images* -> read_folder
 """
@@ -29,14 +29,15 @@ def read_labels(path: Path) -> NDArray[np.uint8]:
 
 def read_folder(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Images of train-images* and of t10k-images*, uint8 [N,H,W] each; DataError if one is missing."""
-    return read_images(only(folder, "train-images*idx3*")), read_images(only(folder, "t10k-images*idx3*"))
+    return read_images(find_file(folder, "train-images*idx3*")), read_images(find_file(folder, "t10k-images*idx3*"))
 
 
-def only(folder: Path, pattern: str) -> Path:
-    found = sorted(folder.glob(pattern))
-    if not found:
+def find_file(folder: Path, pattern: str) -> Path:
+    """The first file of `folder` whose name fits the glob `pattern`; DataError if there is none."""
+    files = sorted(folder.glob(pattern))
+    if not files:
         raise DataError(f"{folder} looks like an IDX set but has no {pattern}")
-    return found[0]
+    return files[0]
 
 
 def _read(path: Path, kind: int, name: str) -> NDArray[np.uint8]:
@@ -44,8 +45,8 @@ def _read(path: Path, kind: int, name: str) -> NDArray[np.uint8]:
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         magic, *shape = struct.unpack(f">I{axes}I", data[: 4 * (1 + axes)])
-    except (OSError, EOFError, zlib.error, struct.error) as broken:
-        raise DataError(f"{path} cannot be read as IDX: {broken}") from broken
+    except (OSError, EOFError, zlib.error, struct.error) as error:
+        raise DataError(f"{path} cannot be read as IDX: {error}") from error
     if magic != kind or len(data) != 4 * (1 + axes) + math.prod(shape):
         raise DataError(f"{path} is not an IDX file of uint8 {name}, or it is cut off")
     return np.frombuffer(data, np.uint8, offset=4 * (1 + axes)).reshape(shape)

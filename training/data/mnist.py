@@ -1,6 +1,6 @@
-"""MNIST: `source = "mnist"`, 60,000 handwritten digits to learn from and 10,000 to test on, 28x28, ink 255 on 0.
+"""MNIST: `source = "mnist"`, 60,000 handwritten digits to train on and 10,000 to test on, 28x28, ink 255 on 0.
 
-From a data folder if there is one (download.data_folders), else from Google's copy of the publisher's files.
+From a data folder if one holds it (download.data_folders), else from Google's copy of the publisher's files.
 
 Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digits"; LeCun et al., Proc. IEEE 86 (1998).
 """
@@ -23,20 +23,20 @@ FILES = {  # file: SHA-256 of the publisher's bytes
 }
 
 
-def folder() -> Path:
-    """A folder with the four files; downloads them (11 MB) where no data folder holds them.
+def fetch_folder() -> Path:
+    """The folder of the four files; downloads them (11 MB) where no data folder holds them.
 
     Raises:
         DownloadError, DiskError: as training.data.download.fetch.
     """
-    for data in data_folders():
-        if all((data / "mnist" / name).is_file() for name in FILES):
-            return data / "mnist"
+    for folder in data_folders():
+        if all((folder / "mnist" / name).is_file() for name in FILES):
+            return folder / "mnist"
     for name, sha256 in FILES.items():
         fetch(URL + name, cache() / "mnist" / name, sha256=sha256)
     return cache() / "mnist"
 
 
-def labels() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """The digits drawn: uint8 [60000] of the training images, uint8 [10000] of the test images, in their order."""
-    return tuple(idx.read_labels(folder() / f"{part}-labels-idx1-ubyte.gz") for part in ("train", "t10k"))  # type: ignore[return-value]
+def read_labels() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The digits 0..9: uint8 [60000] of the training images, uint8 [10000] of the test images, in their order."""
+    return tuple(idx.read_labels(fetch_folder() / f"{part}-labels-idx1-ubyte.gz") for part in ("train", "t10k"))  # type: ignore[return-value]

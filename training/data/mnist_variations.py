@@ -1,10 +1,10 @@
-"""Sets of Larochelle et al. made again from MNIST: `source = "mnist-basic"`, `"mnist-rot"` and `"mnist-bg-rand"`.
+"""Variations of MNIST after Larochelle et al.: `source = "mnist-basic"`, `"mnist-rot"` and `"mnist-bg-rand"`.
 
-MNIST's 70,000 digits -> a fixed order -> 10,000 train, 2,000 validation, 50,000 test -> turned, or on noise
+MNIST's 70,000 digits -> a fixed order -> 10,000 train, 2,000 validation, 50,000 test -> rotated, or on noise
 
 Larochelle et al., "An Empirical Evaluation of Deep Architectures on Problems with Many Factors of Variation" (ICML
-2007), section 3; the sets of Table 3 of Vincent et al., JMLR 11 (2010). The digits are other ones than theirs: which
-they drew is not known from the papers. Noise is where it is lighter than the ink.
+2007), section 3; the sets of Table 3 of Vincent et al., JMLR 11 (2010). The digits are not the same as theirs: the
+papers do not say which they drew. Noise replaces a pixel where it is lighter than the ink.
 """
 
 import cv2
@@ -21,25 +21,27 @@ def load(source: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.
     """Images uint8 [N,28,28], their split (0 train, 1 validation, 2 test) and labels 0..9, uint8 [N] each.
 
     Raises:
-        DataError, DownloadError, DiskError: MNIST is not there.
+        DataError, DownloadError, DiskError: MNIST cannot be read or fetched.
     """
-    images, labels = np.concatenate(idx.read_folder(mnist.folder())), np.concatenate(mnist.labels())
+    images, labels = np.concatenate(idx.read_folder(mnist.fetch_folder())), np.concatenate(mnist.read_labels())
     generator = np.random.default_rng(2007)
-    chosen = generator.permutation(len(images))[: sum(SIZES)]
-    split = np.repeat(np.arange(3, dtype=np.uint8), SIZES)[: len(chosen)]
-    return changed(images[chosen], source, generator), split, labels[chosen]
+    order = generator.permutation(len(images))[: sum(SIZES)]
+    split = np.repeat(np.arange(3, dtype=np.uint8), SIZES)[: len(order)]
+    return vary_images(images[order], source, generator), split, labels[order]
 
 
-def changed(images: NDArray[np.uint8], source: str, generator: np.random.Generator) -> NDArray[np.uint8]:
-    """`images` uint8 [N,H,W] as they are ("mnist-basic"), each turned by U(0, 360) degrees, or on noise U(0, 255)."""
+def vary_images(images: NDArray[np.uint8], source: str, generator: np.random.Generator) -> NDArray[np.uint8]:
+    """uint8 [N,H,W] -> uint8 [N,H,W]: unchanged ("mnist-basic"), each rotated by U(0, 360) degrees, or on noise
+    U(0, 255)."""
     if source == "mnist-rot":
-        return np.stack([_turned(image, generator.uniform(0, 360)) for image in images])
+        return np.stack([_rotate(image, generator.uniform(0, 360)) for image in images])
     if source == "mnist-bg-rand":
         return np.asarray(np.maximum(images, generator.integers(0, 256, images.shape, np.uint8)), np.uint8)
     return images
 
 
-def _turned(image: NDArray[np.uint8], degrees: float) -> NDArray[np.uint8]:
+def _rotate(image: NDArray[np.uint8], degrees: float) -> NDArray[np.uint8]:
+    """uint8 [H,W], about its centre; what comes from outside is 0."""
     height, width = image.shape
-    turn = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, 1)
-    return np.asarray(cv2.warpAffine(image, turn, (width, height), flags=cv2.INTER_LINEAR), np.uint8)
+    rotation = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, 1)
+    return np.asarray(cv2.warpAffine(image, rotation, (width, height), flags=cv2.INTER_LINEAR), np.uint8)

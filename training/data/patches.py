@@ -1,16 +1,16 @@
-"""Images of any size to learn restoration from: patches to train on, whole images to measure on.
+"""Restoration data: patches to train a denoiser on, whole images to measure it on.
 
 pages/mixed | pages/noisy-office | .npz of `clean` and `noisy` | a folder of clean images [and one of noisy ones]
-  -> patches uint8 [N,P,P,C], or [N,P,P,2C] with the noisy image behind the clean one -> Patches
+  -> patches uint8 [N,P,P,C], or [N,P,P,2C] with the noisy image behind the clean one -> RestorationData
   -> validation and test: whole images, each with its group and, if it has one, its noisy version
 
-Images of a folder fall into splits by their own bytes, as samples do (see .datasets), or the recipe names other
-folders for validation and test.
+Images of a folder are split by content (training.data.splits), or the recipe names other folders for validation and
+test.
 """
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,29 +19,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data import debian_photos
-from training.data.datasets import find, image_files, open_image, split_by_content
+from training.data.datasets import find_path
 from training.data.download import cache
+from training.data.readers import list_images, open_image
+from training.data.splits import split_by_content
 from training.errors import DataError
 from training.recipe import Recipe, Unet
 from training.synthetic_pages import generate, noisyoffice
 from training.synthetic_pages.fonts import FontBook
-from training.synthetic_pages.text import Prose
+from training.synthetic_pages.text import TextCorpus
 
 Image = NDArray[np.uint8]  # [H,W,C]
 Array = NDArray[Any]
 
 OFFICE_LICENCE = "freely available (UCI data set 216; NoisyOffice, Castro-Bleda et al. 2019)"
-PAGES = {"pages/mixed": 9000, "pages/noisy-office": 3000}  # generated sources: how many patches
-OWN_HELD_OUT = 24  # pages set and degraded here, for validation and for test
-OWN_SIZE = 400  # pixels a side
-OWN = "own pages"  # the group of those
-EXAMPLE_SIZE = "-4"  # of the copies of photographs that are shown: 500 pixels
-FLAT = 0.03  # with data.detail: share of patches without any detail that is kept
+PAGE_COUNTS = {"pages/mixed": 9000, "pages/noisy-office": 3000}  # generated sources: how many patches
+GENERATED_GROUP = "own pages"  # held-out pages that are typeset and degraded here
+GENERATED_COUNT = 24  # of them, for validation and for test
+GENERATED_SIZE = 400  # pixels a side
+EXAMPLE_SUFFIX = "-4"  # of the copies of photographs that are shown: 500 pixels
+SMOOTH_SHARE = 0.03  # with data.detail: share of patches without any detail that are used
 
 
 @dataclass(frozen=True)
-class Whole:
-    """An image to measure on; `noisy` is None where noise is drawn."""
+class EvaluationImage:
+    """An image to measure on: `clean` and `noisy` uint8 [H,W,C]; without `noisy`, gaussian noise is added."""
 
     name: str
     group: str
@@ -50,115 +52,136 @@ class Whole:
 
 
 @dataclass(frozen=True)
-class Patches:
-    """`train` uint8 [N,P,P,C], or [N,P,P,2C] if it is `paired`."""
+class RestorationData:
+    """`train` uint8 [N,P,P,C], or [N,P,P,2C] if it `is_paired`: clean channels, then noisy ones.
+
+    `subsets`: suffix of a metric's name -> the groups that it is averaged over; without it, one metric over all groups.
+    """
 
     source: str
     licence: str
     train: NDArray[np.uint8]
-    paired: bool
-    validation: Sequence[Whole]
-    test: Sequence[Whole]
-    examples: Sequence[Whole] = ()  # to be shown in place of test images, whose licence may not allow it
+    is_paired: bool
+    validation: Sequence[EvaluationImage]
+    test: Sequence[EvaluationImage]
+    examples: Sequence[EvaluationImage] = ()  # shown in place of test images, whose licence may not allow it
+    subsets: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
         """SHA-256 (hex) of all pixels."""
-        whole = hashlib.sha256(str(self.train.shape).encode() + self.train.tobytes())
+        sha256 = hashlib.sha256(str(self.train.shape).encode() + self.train.tobytes())
         for image in (*self.validation, *self.test):
-            whole.update(image.clean.tobytes() + (b"" if image.noisy is None else image.noisy.tobytes()))
-        return whole.hexdigest()
+            sha256.update(image.clean.tobytes() + (b"" if image.noisy is None else image.noisy.tobytes()))
+        return sha256.hexdigest()
 
 
-def load(recipe: Recipe) -> Patches:
-    """The data line of a recipe whose architecture is a unet; DataError names what was wrong with which file."""
+def load(recipe: Recipe) -> RestorationData:
+    """The data of a recipe whose architecture is a unet.
+
+    Raises:
+        DataError: which file is missing, cannot be read or does not fit.
+        DownloadError, DiskError: photographs could not be fetched.
+    """
     architecture, data = recipe.architecture, recipe.data
     if not isinstance(architecture, Unet):
         raise TypeError("This is a bug: patches are for denoisers of any size")
-    if data.source in PAGES:
-        return _pages(data.source, recipe)
+    if data.source in PAGE_COUNTS:
+        return _load_pages(data.source, recipe)
     licence, path = data.licence, None
-    examples: list[Whole] = []
+    examples: list[EvaluationImage] = []
     if data.source == "photos/debian":
-        licence, path = debian_photos.licence(), debian_photos.photographs()
-        examples = _examples(architecture.channels)
-    path = path or find(data.source)
+        licence, path = debian_photos.licence(), debian_photos.fetch_photographs()
+        examples = _load_examples(architecture.channels)
+    path = path or find_path(data.source)
     if path.suffix == ".npz":
-        train, validation, test = _split(_npz(path), path)
+        train, validation, test = _split(_load_npz(path), path)
     else:
-        noisy = find(data.noisy) if data.noisy else None
-        everything = _folder(path, noisy, architecture.channels)
+        noisy_folder = find_path(data.noisy) if data.noisy else None
+        images = _load_folder(path, noisy_folder, architecture.channels)
         if data.validation and data.test:
-            train = everything
+            train = images
             validation, test = (
-                _folder(find(named), None, architecture.channels) for named in (data.validation, data.test)
+                _load_folder(find_path(source), None, architecture.channels) for source in (data.validation, data.test)
             )
         else:
-            train, validation, test = _split(everything, path)
-    patches = _cut(train, recipe)
-    return Patches(data.source, licence, patches, train[0].noisy is not None, validation, test, examples)
+            train, validation, test = _split(images, path)
+    patches = _cut_patches(train, recipe)
+    return RestorationData(data.source, licence, patches, train[0].noisy is not None, validation, test, examples)
 
 
 # --- pages -----------------------------------------------------------------------------------------------
 
 
-def _pages(source: str, recipe: Recipe) -> Patches:
-    """NoisyOffice's own splits; its train pages recombined, and for pages/mixed with pages set and degraded here."""
-    office = find("noisy-office")
-    train = _generated(source, recipe.data.patch, recipe.seed, office)
-    stacked = np.stack([train["clean"], train["noisy"]], -1)
-    validation, test = (_office(office, split) for split in ("val", "test"))
-    licence = OFFICE_LICENCE
+def _load_pages(source: str, recipe: Recipe) -> RestorationData:
+    """NoisyOffice's own splits, its train pages recombined; for pages/mixed also pages typeset and degraded here."""
+    office = find_path("noisy-office")
+    train = _load_generated(source, recipe.data.patch, recipe.seed, office)
+    patches = np.stack([train["clean"], train["noisy"]], -1)
+    validation, test = (_load_office(office, split) for split in ("val", "test"))
+    licence, subsets = OFFICE_LICENCE, _office_subsets(test)
     if source == "pages/mixed":
-        validation += _own("validation")
-        test += _own("test")
+        validation += _generate_held_out("validation")
+        test += _generate_held_out("test")
         licence += "; text of installed manual pages and fonts, drawn as pictures"
-    return Patches(source, licence, stacked, True, validation, test)
+    return RestorationData(source, licence, patches, True, validation, test, subsets=subsets)
 
 
-def _generated(source: str, size: int, seed: int, office: Path) -> dict[str, Array]:
-    file = cache() / "pages" / f"{source.split('/')[1]}-{PAGES[source]}-{size}-{seed}-{generate.fingerprint()}.npz"
+def _office_subsets(test: Sequence[EvaluationImage]) -> dict[str, list[str]]:
+    """The corpus's groups, and those of them whose background is not in the training pages."""
+    groups = list(dict.fromkeys(image.group for image in test))
+    unseen = [group for group in groups if not noisyoffice.is_background_shared(group)]
+    return {"": groups, **({"_without_wrinkled": unseen} if 0 < len(unseen) < len(groups) else {})}
+
+
+def _load_generated(source: str, size: int, seed: int, office: Path) -> dict[str, Array]:
+    """`clean` and `noisy` uint8 [N,size,size], generated once and cached."""
+    name = f"{source.split('/')[1]}-{PAGE_COUNTS[source]}-{size}-{seed}-{generate.fingerprint()}.npz"
+    file = cache() / "pages" / name
     if not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
-        only = ["--only"] if source == "pages/noisy-office" else []
-        generate.make(PAGES[source], size, seed, "train", file, noisy_office=office, only=bool(only))
+        corpus_only = source == "pages/noisy-office"
+        generate.write_pages(
+            PAGE_COUNTS[source], size, seed, "train", file, noisy_office=office, corpus_only=corpus_only
+        )
     with np.load(file, allow_pickle=False) as arrays:
         return {"clean": arrays["clean"], "noisy": arrays["noisy"]}
 
 
-def _office(folder: Path, split: Literal["val", "test"]) -> list[Whole]:
+def _load_office(folder: Path, split: Literal["val", "test"]) -> list[EvaluationImage]:
     return [
-        Whole(pair.id, pair.noise, pair.clean[..., None], pair.noisy[..., None])
+        EvaluationImage(pair.id, pair.noise, pair.clean[..., None], pair.noisy[..., None])
         for pair in noisyoffice.load(folder, split)
     ]
 
 
-def _own(split: Literal["validation", "test"]) -> list[Whole]:
-    writer = FontBook.installed(split), Prose(split)
-    made = generate.pairs(OWN_HELD_OUT, OWN_SIZE, 0, *writer)
-    return [Whole(f"own-{n}", OWN, clean[..., None], noisy[..., None]) for n, (clean, noisy) in enumerate(made)]
+def _generate_held_out(split: Literal["validation", "test"]) -> list[EvaluationImage]:
+    """Pages of fonts and text that no training page has."""
+    pairs = generate.draw_pairs(GENERATED_COUNT, GENERATED_SIZE, 0, FontBook.installed(split), TextCorpus(split))
+    return [
+        EvaluationImage(f"own-{n}", GENERATED_GROUP, clean[..., None], noisy[..., None])
+        for n, (clean, noisy) in enumerate(pairs)
+    ]
 
 
 # --- files -----------------------------------------------------------------------------------------------
 
 
-def _examples(channels: int) -> list[Whole]:
+def _load_examples(channels: int) -> list[EvaluationImage]:
     """One copy of each free photograph that is only shown; its author is its group."""
     return [
-        replace(image, group=image.name.removesuffix(EXAMPLE_SIZE).replace("_", " "))
-        for image in _folder(debian_photos.examples(), None, channels)
-        if image.name.endswith(EXAMPLE_SIZE)
+        replace(image, group=image.name.removesuffix(EXAMPLE_SUFFIX).replace("_", " "))
+        for image in _load_folder(debian_photos.fetch_examples(), None, channels)
+        if image.name.endswith(EXAMPLE_SUFFIX)
     ]
 
 
-def _npz(path: Path) -> list[Whole]:
+def _load_npz(path: Path) -> list[EvaluationImage]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             clean, noisy = arrays["clean"], arrays["noisy"]
-    except (OSError, ValueError, KeyError) as broken:
-        raise DataError(
-            f"{path} must hold the arrays clean and noisy, uint8 [N,H,W] or [N,H,W,C]: {broken}"
-        ) from broken
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{path} must hold the arrays clean and noisy, uint8 [N,H,W] or [N,H,W,C]: {error}") from error
     if clean.shape != noisy.shape or clean.dtype != np.uint8 or noisy.dtype != np.uint8 or clean.ndim not in (3, 4):
         raise DataError(
             f"{path}: clean is {clean.dtype} {list(clean.shape)}, noisy {noisy.dtype} {list(noisy.shape)}; "
@@ -166,31 +189,37 @@ def _npz(path: Path) -> list[Whole]:
         )
     if clean.ndim == 3:
         clean, noisy = clean[..., None], noisy[..., None]
-    return [Whole(str(n), "all", c, d) for n, (c, d) in enumerate(zip(clean, noisy, strict=True))]
+    return [EvaluationImage(str(n), "all", c, d) for n, (c, d) in enumerate(zip(clean, noisy, strict=True))]
 
 
-def _folder(folder: Path, noisy: Path | None, channels: int) -> list[Whole]:
-    files = image_files(folder)
+def _load_folder(folder: Path, noisy_folder: Path | None, channels: int) -> list[EvaluationImage]:
+    """All images below `folder`; their group is the first folder below it, or "all"."""
     images = []
-    for file in files:
-        clean = _array(file, channels)
-        other = None
-        if noisy is not None:
-            other = _array(noisy / file.relative_to(folder), channels)
-            if other.shape != clean.shape:
-                raise DataError(f"{noisy / file.name} is {other.shape[:2]}, its clean version {clean.shape[:2]} (H, W)")
-        inside = file.relative_to(folder).parts[:-1]
-        images.append(Whole(file.stem, inside[0] if inside else "all", clean, other))
+    for file in list_images(folder):
+        clean = _read_image(file, channels)
+        noisy = None
+        if noisy_folder is not None:
+            noisy = _read_image(noisy_folder / file.relative_to(folder), channels)
+            if noisy.shape != clean.shape:
+                raise DataError(
+                    f"{noisy_folder / file.name} is {noisy.shape[:2]}, its clean version {clean.shape[:2]} (H, W)"
+                )
+        subfolders = file.relative_to(folder).parts[:-1]
+        images.append(EvaluationImage(file.stem, subfolders[0] if subfolders else "all", clean, noisy))
     return images
 
 
-def _array(file: Path, channels: int) -> Image:
+def _read_image(file: Path, channels: int) -> Image:
+    """uint8 [H,W,channels]."""
     image = open_image(file, None).convert("L" if channels == 1 else "RGB")
     array = np.asarray(image, np.uint8)
     return array[:, :, None] if channels == 1 else array
 
 
-def _split(images: list[Whole], path: Path) -> tuple[list[Whole], list[Whole], list[Whole]]:
+def _split(
+    images: list[EvaluationImage], path: Path
+) -> tuple[list[EvaluationImage], list[EvaluationImage], list[EvaluationImage]]:
+    """Train, validation and test by the bytes of the clean images; DataError if one of them is empty."""
     numbers = [int(split_by_content([image.clean])[0]) for image in images]
     train, validation, test = ([i for i, n in zip(images, numbers, strict=True) if n == split] for split in range(3))
     if not (train and validation and test):
@@ -201,8 +230,11 @@ def _split(images: list[Whole], path: Path) -> tuple[list[Whole], list[Whole], l
     return train, validation, test
 
 
-def _cut(images: Sequence[Whole], recipe: Recipe) -> NDArray[np.uint8]:
-    """The patches that cover the images, the last of each row and column shifted back; smooth ones if drawn."""
+def _cut_patches(images: Sequence[EvaluationImage], recipe: Recipe) -> NDArray[np.uint8]:
+    """Patches that cover the images, the last of each row and column shifted back; smooth ones only by chance.
+
+    With data.detail a patch is kept with probability SMOOTH_SHARE + its detail / data.detail.
+    """
     size, detail = recipe.data.patch, recipe.data.detail
     rng = np.random.default_rng(recipe.seed)
     patches = []
@@ -210,11 +242,11 @@ def _cut(images: Sequence[Whole], recipe: Recipe) -> NDArray[np.uint8]:
         pixels = image.clean if image.noisy is None else np.concatenate([image.clean, image.noisy], -1)
         if min(pixels.shape[:2]) < size:
             continue
-        starts = [sorted({*range(0, there - size, size), there - size}) for there in pixels.shape[:2]]
+        starts = [sorted({*range(0, length - size, size), length - size}) for length in pixels.shape[:2]]
         for y in starts[0]:
             for x in starts[1]:
                 patch = pixels[y : y + size, x : x + size]
-                if not detail or rng.random() < FLAT + _detail(patch) / detail:
+                if not detail or rng.random() < SMOOTH_SHARE + _mean_detail(patch) / detail:
                     patches.append(patch)
     if not patches:
         raise DataError(
@@ -223,6 +255,6 @@ def _cut(images: Sequence[Whole], recipe: Recipe) -> NDArray[np.uint8]:
     return np.stack(patches)
 
 
-def _detail(patch: Image) -> float:
+def _mean_detail(patch: Image) -> float:
     """Mean absolute Laplacian of [P,P,C], in grey levels; about 20 in photographs of 480 x 320 pixels."""
     return float(np.abs(cv2.Laplacian(patch.mean(-1).astype(np.float32), cv2.CV_32F)).mean())

@@ -1,6 +1,8 @@
-"""The pictures of a report: what one looks at before believing a number. PNG bytes, drawn from held-out samples.
+"""Figures of a report, as PNG: sample rows, learning curve, error histogram, latent map.
 
-Always the first samples of the test split, never chosen ones.
+held-out samples, histories -> matplotlib Figure -> PNG bytes
+
+Samples are always the first of the test split, never selected ones.
 """
 
 import io
@@ -23,44 +25,42 @@ INK, ACCENT, FAINT = "#1f2937", "#c2410c", "#9ca3af"
 MAP_SAMPLES = 500
 
 
-def rows(labelled: Sequence[tuple[str, Array]]) -> bytes:
+def draw_rows(rows: Sequence[tuple[str, Array]]) -> bytes:
     """A labelled row per entry, a column per sample: images uint8 [N,H,W,C], latents float [N,...], vectors [N,D]."""
-    columns = min(COLUMNS, len(labelled[0][1]))
-    figure = Figure(figsize=(1.35 + 0.95 * columns, 1.0 * len(labelled)), dpi=100, facecolor="white")
-    axes = figure.subplots(len(labelled), columns, squeeze=False)
-    for (label, samples), line in zip(labelled, axes, strict=True):
-        for axis, sample in zip(line, samples, strict=False):
-            _draw(axis, sample)
-        line[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=10, color=INK, labelpad=8)
+    columns = min(COLUMNS, len(rows[0][1]))
+    figure = Figure(figsize=(1.35 + 0.95 * columns, 1.0 * len(rows)), dpi=100, facecolor="white")
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for (label, samples), row_axes in zip(rows, axes, strict=True):
+        for axis, sample in zip(row_axes, samples, strict=False):
+            _draw_sample(axis, sample)
+        row_axes[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=10, color=INK, labelpad=8)
     figure.subplots_adjust(
         left=1.3 / (1.35 + 0.95 * columns), right=0.995, top=0.99, bottom=0.01, wspace=0.05, hspace=0.06
     )
-    return _png(figure)
+    return encode_figure(figure, "png")
 
 
-def before_after(shown: Sequence[tuple[str, Array, Array, Array]], height: int = 220) -> bytes:
+def draw_before_after(rows: Sequence[tuple[str, Array, Array, Array]], height: int = 220) -> bytes:
     """A row per image: its label, then the top left of noisy, denoised, clean, uint8 [H,W,C], pixel by pixel."""
-    width = max(min(row[1].shape[1], 420) for row in shown)
-    figure = Figure(
-        figsize=((3 * width + 20) / 100, (height + 18) * len(shown) / 100 + 0.2), dpi=100, facecolor="white"
-    )
-    axes = figure.subplots(len(shown), 3, squeeze=False)
-    for (label, *images), line in zip(shown, axes, strict=True):
-        for axis, image in zip(line, images, strict=True):
-            _draw(axis, image[:height, :width])
-        line[0].set_title(label, fontsize=9, color=INK, loc="left", pad=3)
+    width = max(min(row[1].shape[1], 420) for row in rows)
+    figure = Figure(figsize=((3 * width + 20) / 100, (height + 18) * len(rows) / 100 + 0.2), dpi=100, facecolor="white")
+    axes = figure.subplots(len(rows), 3, squeeze=False)
+    for (label, *images), row_axes in zip(rows, axes, strict=True):
+        for axis, image in zip(row_axes, images, strict=True):
+            _draw_sample(axis, image[:height, :width])
+        row_axes[0].set_title(label, fontsize=9, color=INK, loc="left", pad=3)
     for axis, title in zip(axes[0], ("noisy", "denoised", "clean"), strict=True):
         axis.set_title(title, fontsize=9, color=FAINT, loc="right", pad=3)
     figure.subplots_adjust(
-        left=0.005, right=0.995, top=1 - 0.2 / len(shown) / 2.4, bottom=0.005, wspace=0.01, hspace=0.09
+        left=0.005, right=0.995, top=1 - 0.2 / len(rows) / 2.4, bottom=0.005, wspace=0.01, hspace=0.09
     )
-    return _png(figure)
+    return encode_figure(figure, "png")
 
 
-def learning_curve(curves: Sequence[tuple[str, History]], unit: str) -> bytes:
-    """Training loss and validation error over epochs, log scale, one panel per curve; the kept epoch is marked.
+def draw_learning_curve(curves: Sequence[tuple[str, History]], unit: str) -> bytes:
+    """Training loss and validation error over epochs, log scale, one panel per curve; the best epoch is marked.
 
-    A loss that is no error and falls below 0, as PSNR does, is left out.
+    A loss that falls below 0, as that of PSNR does, is not drawn.
     """
     figure = Figure(figsize=(4.2 * len(curves), 3.2), dpi=100, facecolor="white", layout="constrained")
     for axis, (title, history) in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves, strict=True):
@@ -69,26 +69,26 @@ def learning_curve(curves: Sequence[tuple[str, History]], unit: str) -> bytes:
             axis.plot(epochs, history.loss, color=FAINT, label="training loss (corrupted, augmented)")
         axis.plot(epochs, history.validation, color=ACCENT, label="validation error")
         axis.plot(history.best + 1, history.validation[history.best], "o", color=ACCENT, markersize=5)
-        style(axis, title, "epoch", unit)
+        style_axis(axis, title, "epoch", unit)
         axis.set_yscale("log")
         axis.legend(frameon=False, fontsize=8)
-    return _png(figure)
+    return encode_figure(figure, "png")
 
 
-def error_histogram(errors: NDArray[np.float64], baselines: Sequence[tuple[str, float]], unit: str) -> bytes:
-    """How the held-out samples' reconstruction errors are spread, with means and baselines as lines."""
+def draw_error_histogram(errors: NDArray[np.float64], baselines: Sequence[tuple[str, float]], unit: str) -> bytes:
+    """Histogram of the held-out samples' reconstruction errors, with their mean and the baselines as lines."""
     figure = Figure(figsize=(5.6, 3.2), dpi=100, facecolor="white", layout="constrained")
     axis = figure.subplots()
     axis.hist(errors, bins=40, color="#fdba74")
     axis.axvline(float(errors.mean()), color=ACCENT, label=f"mean {errors.mean():.4g}")
     for (name, value), dashes in zip(baselines, ("--", ":", "-."), strict=False):
         axis.axvline(value, color=INK, linestyle=dashes, linewidth=1, label=f"{name} {value:.4g}")
-    style(axis, f"{len(errors)} held-out samples", unit, "samples")
+    style_axis(axis, f"{len(errors)} held-out samples", unit, "samples")
     axis.legend(frameon=False, fontsize=8)
-    return _png(figure)
+    return encode_figure(figure, "png")
 
 
-def latent_map(latents: Array, samples: Array, seed: int) -> bytes:
+def draw_latent_map(latents: Array, samples: Array, seed: int) -> bytes:
     """Held-out samples placed by their latents: t-SNE in two dimensions (van der Maaten & Hinton, JMLR 9, 2008)."""
     flat = latents[:MAP_SAMPLES].reshape(min(len(latents), MAP_SAMPLES), -1).astype(np.float64)
     if flat.shape[1] > 50 and len(flat) > 50:
@@ -101,19 +101,20 @@ def latent_map(latents: Array, samples: Array, seed: int) -> bytes:
     figure = Figure(figsize=(7.2, 7.2), dpi=100, facecolor="black" if samples.ndim == 4 else "white")
     axis = figure.add_axes((0, 0, 1, 1))
     low, high = flat.min(0), flat.max(0)
-    places = (flat - low) / np.where(high > low, high - low, 1) * 0.94 + 0.03
+    positions = (flat - low) / np.where(high > low, high - low, 1) * 0.94 + 0.03
     if samples.ndim == 4:
-        for place, sample in zip(places, samples, strict=False):
-            extent = (place[0] - 0.018, place[0] + 0.018, place[1] - 0.018, place[1] + 0.018)
-            _draw(axis, sample, extent)
+        for (x, y), sample in zip(positions, samples, strict=False):
+            extent = (x - 0.018, x + 0.018, y - 0.018, y + 0.018)
+            _draw_sample(axis, sample, extent)
     else:
-        axis.scatter(places[:, 0], places[:, 1], s=14, color=ACCENT, alpha=0.7, linewidths=0)
+        axis.scatter(positions[:, 0], positions[:, 1], s=14, color=ACCENT, alpha=0.7, linewidths=0)
     axis.set(xlim=(0, 1), ylim=(0, 1))
     axis.set_axis_off()
-    return _png(figure)
+    return encode_figure(figure, "png")
 
 
-def _draw(axis: Axes, sample: Array, extent: tuple[float, float, float, float] | None = None) -> None:
+def _draw_sample(axis: Axes, sample: Array, extent: tuple[float, float, float, float] | None = None) -> None:
+    """An image uint8 [H,W,C], a long vector as a curve, any other latent as a grid of coloured cells."""
     axis.set(xticks=[], yticks=[])
     for spine in axis.spines.values():
         spine.set_visible(False)
@@ -132,19 +133,20 @@ def _latent_grid(latent: Array) -> Array:
     """A latent as a picture: flat numbers in rows of a near-square, channels [C,H,W] side by side."""
     if latent.ndim == 3:
         channels, height, width = latent.shape
-        across = int(np.ceil(np.sqrt(channels)))
-        padded = np.zeros((across * -(-channels // across), height, width), latent.dtype)
+        columns = int(np.ceil(np.sqrt(channels)))
+        padded = np.zeros((columns * -(-channels // columns), height, width), latent.dtype)
         padded[:channels] = latent
-        return padded.reshape(-1, across, height, width).transpose(0, 2, 1, 3).reshape(-1, across * width)
+        return padded.reshape(-1, columns, height, width).transpose(0, 2, 1, 3).reshape(-1, columns * width)
     flat = latent.reshape(-1)
     root = int(np.ceil(np.sqrt(len(flat))))
-    across = next((n for n in range(root, 2 * root + 1) if len(flat) % n == 0), root)  # 32 numbers: 4 rows of 8
-    padded = np.zeros(across * -(-len(flat) // across), flat.dtype)
+    columns = next((n for n in range(root, 2 * root + 1) if len(flat) % n == 0), root)  # 32 numbers: 4 rows of 8
+    padded = np.zeros(columns * -(-len(flat) // columns), flat.dtype)
     padded[: len(flat)] = flat
-    return padded.reshape(-1, across)
+    return padded.reshape(-1, columns)
 
 
-def style(axis: Axes, title: str, x: str, y: str) -> None:
+def style_axis(axis: Axes, title: str, x: str, y: str) -> None:
+    """Title and labels of the axes, in the fonts and colours of all figures."""
     axis.set_title(title, fontsize=10, color=INK)
     axis.set_xlabel(x, fontsize=9)
     axis.set_ylabel(y, fontsize=9)
@@ -152,13 +154,9 @@ def style(axis: Axes, title: str, x: str, y: str) -> None:
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def _png(figure: Figure) -> bytes:
-    return encoded(figure, "png")
-
-
-def encoded(figure: Figure, form: str) -> bytes:
+def encode_figure(figure: Figure, file_format: str) -> bytes:
     """The figure's file: "png", "svg" or "pdf", the same bytes each time."""
     buffer = io.BytesIO()
-    fixed = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
-    figure.savefig(buffer, format=form, metadata=fixed[form])
+    metadata = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    figure.savefig(buffer, format=file_format, metadata=metadata[file_format])
     return buffer.getvalue()

@@ -1,9 +1,9 @@
-"""Principal components of the training samples: the linear autoencoder that every other one has to beat.
+"""Principal component analysis: the linear autoencoder that every other one has to beat.
 
 train -> fit (once a run) -> project, reconstruct, error at each number of components
 
-Baldi & Hornik, "Neural networks and principal component analysis", Neural Networks 2 (1989): the best that linear
-layers can reach at a latent of that size.
+Baldi & Hornik, "Neural networks and principal component analysis", Neural Networks 2 (1989): no linear
+autoencoder has a smaller error at a latent of that size.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from sklearn.decomposition import PCA
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
-SIZES = 32  # at most so many points of the curve
+MAX_POINTS = 32  # of the curve
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Components:
 
     def project(self, samples: Array, count: int) -> Floats:
         """Samples as stored -> their coordinates on the first `count` axes, float64 [N,count]."""
-        projected: Floats = (scaled(samples) - self.mean) @ self.axes[:count].T
+        projected: Floats = (scale_samples(samples) - self.mean) @ self.axes[:count].T
         return projected
 
     def reconstruct(self, samples: Array, count: int) -> Floats:
@@ -37,30 +37,33 @@ class Components:
 
     def errors(self, samples: Array) -> Floats:
         """Mean squared error over `samples` with 0, 1, ... k components, float64 [k+1]; as reconstruct's."""
-        centred = scaled(samples) - self.mean
+        centred = scale_samples(samples) - self.mean
         explained = np.cumsum((centred @ self.axes.T) ** 2, axis=1).mean(0)
-        left: Floats = np.mean(np.sum(centred**2, axis=1)) - np.concatenate([[0.0], explained])
-        return left / len(self.mean)
+        residual: Floats = np.mean(np.sum(centred**2, axis=1)) - np.concatenate([[0.0], explained])
+        return residual / len(self.mean)
 
 
-def scaled(samples: Array) -> Floats:
+def scale_samples(samples: Array) -> Floats:
     """uint8 [N,H,W,C] -> float64 [N,D] in 0..1; float32 [N,D] -> float64 [N,D]."""
     flat = samples.reshape(len(samples), -1)
     return flat / 255.0 if samples.dtype == np.uint8 else flat.astype(np.float64)
 
 
 def fit(train: Array, count: int) -> Components | None:
-    """The first `count` components of samples as stored; None where samples have no more numbers than that."""
-    flat = scaled(train)
+    """The first `count` components of samples as stored.
+
+    None if `count` reaches the number of samples or of the numbers in a sample.
+    """
+    flat = scale_samples(train)
     if count >= min(flat.shape):
         return None
-    solver = "covariance_eigh" if flat.shape[1] <= len(flat) else "full"  # a covariance larger than the data is no help
-    fitted = PCA(count, svd_solver=solver).fit(flat)
-    return Components(fitted.mean_, fitted.components_)
+    solver = "covariance_eigh" if flat.shape[1] <= len(flat) else "full"  # no covariance larger than the data
+    pca = PCA(count, svd_solver=solver).fit(flat)
+    return Components(pca.mean_, pca.components_)
 
 
-def curve(components: Components, test: Array) -> tuple[tuple[int, float], ...]:
-    """(components, mean squared error) at up to SIZES sizes from 1 to all, for the manifest."""
+def error_curve(components: Components, test: Array) -> tuple[tuple[int, float], ...]:
+    """(components, mean squared error) at up to MAX_POINTS sizes from 1 to all, for the manifest."""
     errors = components.errors(test)
-    sizes = np.unique(np.geomspace(1, len(components.axes), SIZES).round().astype(int))
+    sizes = np.unique(np.geomspace(1, len(components.axes), MAX_POINTS).round().astype(int))
     return tuple((int(size), float(f"{errors[size]:.6g}")) for size in sizes)

@@ -194,7 +194,7 @@ def manifest(
     errors: np.ndarray,
     pca_error: tuple[tuple[int, float], ...] | None,
 ) -> Manifest:
-    """The facts; `errors` float64 [N] are the held-out samples' reconstruction errors, `pca_error` pca.curve's."""
+    """The facts; `errors` float64 [N] are the held-out reconstruction errors, `pca_error` is pca.error_curve's."""
     quantiles = np.quantile(errors, np.linspace(0, 1, QUANTILES))
     return Manifest(
         name=name,

@@ -1,15 +1,16 @@
-"""Makes a file of scanned pages to learn from.
+"""Generator of scanned pages to train on: a file of clean and noisy pages.
 
 `python -m training.synthetic_pages.generate --pages 1000 --split train --out pages.npz`:
 
-fonts and text of one split -> typesetting.page ---+-> degradation.degrade ---------+-> `clean` and `noisy`,
-a piece of a clean page of NoisyOffice's train ----+-> NoisyOffice's own paper and law of ink ---+   uint8 [N,H,W]
+fonts and text of one split -> typesetting.draw_page --+-> degradation.degrade --------------------+-> `clean`, `noisy`
+a piece of a clean page of NoisyOffice's train split --+-> ink.Compositor: ink and paper as there --+   uint8 [N,H,W]
 the same piece of its noisy page, as it is ------------------------------------------------------+
 
 The same seed, size, fonts and text give the same file. Page k has its own generator, so a longer file begins with the
-pages of a shorter one. With --noisy-office, three pages in twenty are set and degraded here, two are set here and laid
-on a sheet of the corpus, fifteen are of the corpus: one in three of these as it is, which shows how ink really lies
-on a sheet, two laid on another sheet. With --only, all are of the corpus.
+pages of a shorter one. With --noisy-office, of twenty pages three are typeset and degraded here, two are typeset here
+and laid on a sheet of the corpus, and fifteen are pieces of the corpus. One in three of these pieces keeps its own
+noisy page, which shows how ink really lies on a sheet; two are laid on another sheet. With --only, all are of the
+corpus.
 """
 
 import argparse
@@ -26,49 +27,50 @@ from tqdm import tqdm
 from training.errors import DataError, TrainingError
 from training.synthetic_pages.degradation import degrade
 from training.synthetic_pages.fonts import FontBook, Split
-from training.synthetic_pages.noisyoffice import Corpus, Pair, load
-from training.synthetic_pages.text import Prose
-from training.synthetic_pages.typesetting import page
+from training.synthetic_pages.ink import Compositor
+from training.synthetic_pages.noisyoffice import PagePair, load
+from training.synthetic_pages.text import TextCorpus
+from training.synthetic_pages.typesetting import draw_page
 
-Pages = NDArray[np.uint8]
+Pages = NDArray[np.uint8]  # [H,W] or [N,H,W], white 255
 
-AS_IT_IS = 1 / 3  # share of the corpus's pieces whose noisy page is the corpus's own
+UNCHANGED_SHARE = 1 / 3  # of the corpus's pieces: their noisy page is the corpus's own
 
 
-def pairs(count: int, size: int, seed: int, fonts: FontBook, text: Prose) -> Iterator[tuple[Pages, Pages]]:
-    """`count` pairs (clean, noisy), each uint8 [size,size]."""
+def draw_pairs(count: int, size: int, seed: int, fonts: FontBook, text: TextCorpus) -> Iterator[tuple[Pages, Pages]]:
+    """Yields `count` pairs (clean, noisy), each uint8 [size,size]."""
     for number in range(count):
         rng = np.random.default_rng([seed, number])
-        clean = page(rng, size, size, fonts, text)
+        clean = draw_page(rng, size, size, fonts, text)
         yield clean, degrade(clean, rng)
 
 
-def mixed_pairs(
-    count: int, size: int, seed: int, writer: tuple[FontBook, Prose] | None, scans: Sequence[Pair]
+def draw_mixed_pairs(
+    count: int, size: int, seed: int, writer: tuple[FontBook, TextCorpus] | None, scans: Sequence[PagePair]
 ) -> Iterator[tuple[Pages, Pages]]:
-    """`count` pairs (clean, noisy), each uint8 [size,size], three of four of the corpus's text on the corpus's sheets.
+    """Yields `count` pairs (clean, noisy), each uint8 [size,size]; three of four show text of the corpus on its sheets.
 
     Args:
-        writer: fonts and text for the others; None: all of them are the corpus's.
+        writer: fonts and text for the others; None: all pairs are of the corpus.
         scans: the train pages of the corpus.
     """
-    corpus = Corpus(scans)
+    compositor = Compositor(scans)
     for number in range(count):
         rng = np.random.default_rng([seed, number])
         kind = rng.integers(20) if writer else 20
         if writer and kind < 5:
-            clean = page(rng, size, size, *writer)
-            yield clean, degrade(clean, rng) if kind < 3 else corpus.recombine(clean, rng)
+            clean = draw_page(rng, size, size, *writer)
+            yield clean, degrade(clean, rng) if kind < 3 else compositor.compose(clean, rng)
         else:
-            clean, noisy = _piece(rng, scans[int(rng.integers(len(scans)))], size)
-            yield clean, noisy if rng.random() < AS_IT_IS else corpus.recombine(clean, rng)
+            clean, noisy = _cut_piece(rng, scans[int(rng.integers(len(scans)))], size)
+            yield clean, noisy if rng.random() < UNCHANGED_SHARE else compositor.compose(clean, rng)
 
 
-def _piece(rng: np.random.Generator, pair: Pair, size: int) -> Pages:
-    """uint8 [2,size,size]: clean and noisy, mirrored past the page's edge; one in four is upside down or mirrored."""
-    short = [max(size - there, 0) for there in pair.clean.shape]
-    sheet = np.pad(np.dstack([pair.clean, pair.noisy]), [(0, short[0]), (0, short[1]), (0, 0)], mode="symmetric")
-    y, x = (int(rng.integers(there - size + 1)) for there in sheet.shape[:2])
+def _cut_piece(rng: np.random.Generator, pair: PagePair, size: int) -> Pages:
+    """uint8 [2,size,size]: clean and noisy, mirrored past the page's edges; one piece in four is flipped at random."""
+    missing = [max(size - length, 0) for length in pair.clean.shape]
+    sheet = np.pad(np.dstack([pair.clean, pair.noisy]), [(0, missing[0]), (0, missing[1]), (0, 0)], mode="symmetric")
+    y, x = (int(rng.integers(length - size + 1)) for length in sheet.shape[:2])
     piece = sheet[y : y + size, x : x + size]
     if rng.random() < 0.25:
         piece = piece[:: rng.choice([1, -1]), :: rng.choice([1, -1])]
@@ -76,13 +78,12 @@ def _piece(rng: np.random.Generator, pair: Pair, size: int) -> Pages:
 
 
 def fingerprint() -> str:
-    """Of the code that draws pages: 8 hex digits that change when pages may look different."""
-    modules = ("degradation", "fonts", "noisyoffice", "generate", "paper", "strokes", "text", "typesetting")
-    code = b"".join(Path(__file__).with_name(f"{module}.py").read_bytes() for module in modules)
+    """Of the code of this package, which draws the pages: 8 hex digits that change when pages may look different."""
+    code = b"".join(module.read_bytes() for module in sorted(Path(__file__).parent.glob("*.py")))
     return hashlib.sha256(code).hexdigest()[:8]
 
 
-def contact_sheet(clean: Pages, noisy: Pages, columns: int = 4) -> Pages:
+def draw_contact_sheet(clean: Pages, noisy: Pages, columns: int = 4) -> Pages:
     """Up to 12 pairs side by side, clean left of noisy; uint8 [H,W]."""
     cells = [np.pad(np.concatenate(pair, 1), 3) for pair in zip(clean[:12], noisy[:12], strict=True)]
     while len(cells) % columns:
@@ -104,11 +105,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--noisy-office", type=Path, help="folder of the corpus; its split train is mixed in")
     parser.add_argument("--only", action="store_true", help="nothing but the corpus")
     parser.add_argument("--sheet", type=Path, help="also a PNG of the first 12 pairs, to look at")
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        make(
-            asked.pages, asked.size, asked.seed, asked.split, asked.out,
-            noisy_office=asked.noisy_office, only=asked.only, sheet=asked.sheet,
+        write_pages(
+            options.pages, options.size, options.seed, options.split, options.out,
+            noisy_office=options.noisy_office, corpus_only=options.only, sheet=options.sheet,
         )  # fmt: skip
     except TrainingError as error:
         sys.stderr.write(f"{error}\n")
@@ -116,7 +117,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def make(
+def write_pages(
     count: int,
     size: int,
     seed: int,
@@ -124,34 +125,38 @@ def make(
     out: Path,
     *,
     noisy_office: Path | None = None,
-    only: bool = False,
+    corpus_only: bool = False,
     sheet: Path | None = None,
 ) -> None:
-    """The command's work: writes `out`, .npz of `clean` and `noisy`; DataError says what cannot be done."""
+    """Writes `out`, an .npz of `clean` and `noisy`, uint8 [count,size,size]; options are those of the command.
+
+    Raises:
+        DataError: options that do not fit, no fonts, a corpus that cannot be read, or a file that cannot be written.
+    """
     if count < 1 or not 64 <= size <= 4096:
         raise DataError(f"{count} pages of {size} pixels: at least 1 page, of 64 to 4096 pixels a side")
     if noisy_office and split != "train":
         raise DataError("--noisy-office is for --split train: the corpus has splits of its own")
-    if only and not noisy_office:
+    if corpus_only and not noisy_office:
         raise DataError("--only needs --noisy-office FOLDER")
-    writer = None if only else (FontBook.installed(split), Prose(split))
+    writer = None if corpus_only else (FontBook.installed(split), TextCorpus(split))
     if noisy_office:
-        made = mixed_pairs(count, size, seed, writer, load(noisy_office, "train"))
+        pairs = draw_mixed_pairs(count, size, seed, writer, load(noisy_office, "train"))
     elif writer:
-        made = pairs(count, size, seed, *writer)
-    _write(made, count, size, out, sheet)
+        pairs = draw_pairs(count, size, seed, *writer)
+    _write_file(pairs, count, size, out, sheet)
 
 
-def _write(made: Iterator[tuple[Pages, Pages]], count: int, size: int, out: Path, sheet: Path | None) -> None:
+def _write_file(pairs: Iterator[tuple[Pages, Pages]], count: int, size: int, out: Path, sheet: Path | None) -> None:
     clean, noisy = np.empty((2, count, size, size), np.uint8)
-    for number, pair in enumerate(tqdm(made, total=count, unit="page", disable=None)):
+    for number, pair in enumerate(tqdm(pairs, total=count, unit="page", disable=None)):
         clean[number], noisy[number] = pair
     part = out.with_name(out.name + ".part.npz")
     try:
         np.savez_compressed(part, clean=clean, noisy=noisy)
         part.replace(out)
         if sheet:
-            cv2.imwrite(str(sheet), contact_sheet(clean, noisy))
+            cv2.imwrite(str(sheet), draw_contact_sheet(clean, noisy))
     except OSError as error:
         raise DataError(f"{out} cannot be written: {error.strerror or error}") from error
 

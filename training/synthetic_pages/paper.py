@@ -1,8 +1,8 @@
-"""Paper that was lived with: how bright each point is before any ink, float32 [H,W], 0 black to 1 white.
+"""Used paper: its brightness at each pixel before any ink, float32 [H,W], 0 black to 1 white.
 
 level -> texture -> light and shadow -> folds and wrinkles -> stains and prints -> specks and scratches
 
-Everything smooth is made small and enlarged: a 512x512 sheet takes about 15 ms on one core.
+Everything smooth is drawn small and enlarged: a 512x512 sheet takes about 15 ms on one core.
 """
 
 import cv2
@@ -13,8 +13,8 @@ Floats = NDArray[np.float32]
 Shape = tuple[int, int]
 
 
-def sheet(rng: np.random.Generator, shape: Shape, strength: float) -> Floats:
-    """A used sheet; `strength` 0..1 moves it from office paper to paper that was walked on."""
+def draw_sheet(rng: np.random.Generator, shape: Shape, strength: float) -> Floats:
+    """A used sheet, float32 [H,W]; `strength` 0..1 moves it from clean office paper to paper from the floor."""
 
     def chance(share: float) -> bool:
         return bool(rng.random() < share * (0.35 + strength))
@@ -22,47 +22,47 @@ def sheet(rng: np.random.Generator, shape: Shape, strength: float) -> Floats:
     level = rng.uniform(140, 200) if chance(0.2) else rng.uniform(200, 255)
     paper = np.full(shape, level / 255, np.float32)
     if chance(0.9):
-        paper += texture(rng, shape, (0.3 + strength) * rng.gamma(2, 0.008))
+        paper += draw_texture(rng, shape, (0.3 + strength) * rng.gamma(2, 0.008))
     if chance(0.7):
-        paper *= light(rng, shape, strength)
+        paper *= draw_light(rng, shape, strength)
     if chance(0.35):
-        paper *= wrinkles(rng, shape, strength)
+        paper *= draw_wrinkles(rng, shape, strength)
     if chance(0.25):
-        paper *= folds(rng, shape, strength)
+        paper *= draw_folds(rng, shape, strength)
     for _ in range(int(rng.integers(1, 5)) if chance(0.4) else 0):
-        paper *= (ring, blob, blob, footprint)[int(rng.integers(4))](rng, shape, strength)
+        paper *= (draw_ring, draw_blob, draw_blob, draw_footprint)[int(rng.integers(4))](rng, shape, strength)
     if chance(0.5):
-        specks(rng, paper, strength)
+        add_specks(rng, paper, strength)
     if chance(0.25):
-        scratches(rng, paper, strength)
+        add_scratches(rng, paper, strength)
     if rng.random() < 0.04:
-        borders(rng, paper)
+        add_borders(rng, paper)
     return np.clip(paper, 0.02, 1, out=paper)
 
 
-def field(rng: np.random.Generator, shape: Shape, cell: float) -> Floats:
-    """Smooth noise of unit variance at the nodes, whose features are `cell` pixels wide."""
+def smooth_noise(rng: np.random.Generator, shape: Shape, cell: float) -> Floats:
+    """Value noise, float32 [H,W]: normal numbers on a grid of `cell` pixels, interpolated; unit variance at nodes."""
     height, width = shape
     rows, columns = int(height / cell) + 4, int(width / cell) + 4
     nodes = rng.standard_normal((rows, columns), np.float32)
-    whole = cv2.resize(nodes, (int(columns * cell), int(rows * cell)), interpolation=cv2.INTER_CUBIC)
-    y, x = int(rng.integers(whole.shape[0] - height + 1)), int(rng.integers(whole.shape[1] - width + 1))
-    return np.asarray(whole[y : y + height, x : x + width], np.float32)
+    noise = cv2.resize(nodes, (int(columns * cell), int(rows * cell)), interpolation=cv2.INTER_CUBIC)
+    y, x = int(rng.integers(noise.shape[0] - height + 1)), int(rng.integers(noise.shape[1] - width + 1))
+    return np.asarray(noise[y : y + height, x : x + width], np.float32)
 
 
-def octaves(rng: np.random.Generator, shape: Shape, coarse: float, count: int, fall: float = 0.5) -> Floats:
-    """`count` fields, each half as wide and `fall` as strong as the one before; of about unit variance."""
+def fractal_noise(rng: np.random.Generator, shape: Shape, coarse: float, count: int, decay: float = 0.5) -> Floats:
+    """`count` octaves of smooth noise, each half as wide and `decay` as strong as the previous; about unit variance."""
     total = np.zeros(shape, np.float32)
     for number in range(count):
-        total += fall**number * field(rng, shape, max(coarse / 2**number, 2))
-    return total / np.float32(np.sqrt(sum(fall ** (2 * n) for n in range(count))))
+        total += decay**number * smooth_noise(rng, shape, max(coarse / 2**number, 2))
+    return total / np.float32(np.sqrt(sum(decay ** (2 * n) for n in range(count))))
 
 
-def texture(rng: np.random.Generator, shape: Shape, sigma: float) -> Floats:
-    """Clouds, grain and fibres, to be added; `sigma` in 0..1 grey."""
-    total = sigma * octaves(rng, shape, rng.uniform(8, 128), int(rng.integers(2, 5)), rng.uniform(0.5, 1.0))
-    if rng.random() < 0.5:  # one direction, as the sieve left it
-        grain = field(rng, (shape[0] // 8 + 1, shape[1]), 2.0)
+def draw_texture(rng: np.random.Generator, shape: Shape, sigma: float) -> Floats:
+    """Clouds, grain and fibres, to add to a sheet; `sigma` in 0..1 grey."""
+    total = sigma * fractal_noise(rng, shape, rng.uniform(8, 128), int(rng.integers(2, 5)), rng.uniform(0.5, 1.0))
+    if rng.random() < 0.5:  # in one direction, as from the sieve of paper making
+        grain = smooth_noise(rng, (shape[0] // 8 + 1, shape[1]), 2.0)
         grain = grain if rng.random() < 0.5 else grain[:, ::-1]
         total += sigma * 0.5 * cv2.resize(grain, shape[::-1], interpolation=cv2.INTER_LINEAR)
     if rng.random() < 0.3:
@@ -75,183 +75,184 @@ def texture(rng: np.random.Generator, shape: Shape, sigma: float) -> Floats:
     return total.astype(np.float32)
 
 
-def light(rng: np.random.Generator, shape: Shape, strength: float) -> Floats:
-    """Uneven light, to be multiplied: a slope, a vignette, the shadow of a hand or of a book's spine."""
-    x, y = _turned(rng, shape)
-    lit = np.asarray(1 - (0.1 + 0.35 * strength) * rng.random() * (x + 0.5), np.float32)
+def draw_light(rng: np.random.Generator, shape: Shape, strength: float) -> Floats:
+    """Uneven light, to multiply by: a slope, a vignette, the shadow of a hand or of a book's spine."""
+    x, y = _rotated_coordinates(rng, shape)
+    brightness = np.asarray(1 - (0.1 + 0.35 * strength) * rng.random() * (x + 0.5), np.float32)
     if rng.random() < 0.3:
-        lit = np.asarray(lit - (0.05 + 0.5 * strength) * rng.random() * (x * x + y * y), np.float32)
+        brightness = np.asarray(brightness - (0.05 + 0.5 * strength) * rng.random() * (x * x + y * y), np.float32)
     if rng.random() < 0.4 * (0.3 + strength):
-        edge = x - rng.uniform(-0.4, 0.4) + 0.08 * field(rng, shape, max(shape) / rng.uniform(1.5, 5))
-        soft = 10 ** rng.uniform(-2.5, -0.7)
-        lit *= 1 - rng.uniform(0.05, 0.5) / (1 + np.exp(np.clip(edge / soft, -30, 30)))
+        edge = x - rng.uniform(-0.4, 0.4) + 0.08 * smooth_noise(rng, shape, max(shape) / rng.uniform(1.5, 5))
+        softness = 10 ** rng.uniform(-2.5, -0.7)
+        brightness *= 1 - rng.uniform(0.05, 0.5) / (1 + np.exp(np.clip(edge / softness, -30, 30)))
     if rng.random() < 0.1:
-        lit *= 1 - rng.uniform(0.1, 0.6) * np.exp(-np.abs(x - rng.uniform(-0.5, 0.5)) / rng.uniform(0.02, 0.15))
-    return np.clip(lit, 0.3, 1.1).astype(np.float32)
+        brightness *= 1 - rng.uniform(0.1, 0.6) * np.exp(-np.abs(x - rng.uniform(-0.5, 0.5)) / rng.uniform(0.02, 0.15))
+    return np.clip(brightness, 0.3, 1.1).astype(np.float32)
 
 
-def wrinkles(rng: np.random.Generator, shape: Shape, strength: float) -> Floats:
-    """Crumpled paper, to be multiplied: facets that tilt to and from the light, and ridges where they meet."""
-    half = (shape[0] // 2 + 1, shape[1] // 2 + 1)
-    shade = np.zeros(half, np.float32)
-    ridges = np.zeros(half, np.float32)
+def draw_wrinkles(rng: np.random.Generator, shape: Shape, strength: float) -> Floats:
+    """Crumpled paper, to multiply by: facets that tilt to and from the light, and ridges where they meet."""
+    half_shape = (shape[0] // 2 + 1, shape[1] // 2 + 1)
+    shade = np.zeros(half_shape, np.float32)
+    ridges = np.zeros(half_shape, np.float32)
     for layer in range(int(rng.integers(1, 4))):
-        seeds = np.full(half, 255, np.uint8)
+        seeds = np.full(half_shape, 255, np.uint8)
         count = int(rng.uniform(6, 25) * (1 + 2 * layer))
-        ys, xs = rng.integers(0, half[0], count), rng.integers(0, half[1], count)
+        ys, xs = rng.integers(0, half_shape[0], count), rng.integers(0, half_shape[1], count)
         seeds[ys, xs] = 0
         _, labels = cv2.distanceTransformWithLabels(seeds, cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)
-        grid_y, grid_x = np.mgrid[0 : half[0], 0 : half[1]].astype(np.float32)
+        grid_y, grid_x = np.mgrid[0 : half_shape[0], 0 : half_shape[1]].astype(np.float32)
         bend = 60 / (1 + layer)
-        warp_x = grid_x + bend * 0.4 * octaves(rng, half, bend, 3)
-        warp_y = grid_y + bend * 0.4 * octaves(rng, half, bend, 3)
+        warp_x = grid_x + bend * 0.4 * fractal_noise(rng, half_shape, bend, 3)
+        warp_y = grid_y + bend * 0.4 * fractal_noise(rng, half_shape, bend, 3)
         cells = cv2.remap(labels.astype(np.float32), warp_x, warp_y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT)
         cells = cells.astype(np.int32)
         levels = rng.normal(0, 1, int(cells.max()) + 1).astype(np.float32)
-        slopes = rng.normal(0, 1.5 / max(half), (2, len(levels))).astype(np.float32)
+        slopes = rng.normal(0, 1.5 / max(half_shape), (2, len(levels))).astype(np.float32)
         weight = 0.7**layer
         shade += weight * (levels[cells] + slopes[0][cells] * grid_x + slopes[1][cells] * grid_y)
         step = levels[cells]
         ridges += weight * (step - cv2.GaussianBlur(step, (0, 0), float(rng.uniform(1.0, 3.0))))
     shade = cv2.GaussianBlur(shade, (0, 0), float(rng.uniform(0.6, 6))).astype(np.float32)
-    patchy = np.clip(1 + 0.5 * field(rng, half, max(half) / 3), 0.1, 2)
+    patches = np.clip(1 + 0.5 * smooth_noise(rng, half_shape, max(half_shape) / 3), 0.1, 2)
     power = (0.02 + 0.07 * strength) * rng.uniform(0.4, 1.3)
-    total = 1 + power * patchy * (shade + rng.uniform(0, 3) * ridges) + 0.01 * strength * octaves(rng, half, 12, 3)
-    return _grown(np.clip(total, 0.35, 1.25), shape)
+    total = 1 + power * patches * (shade + rng.uniform(0, 3) * ridges)
+    total += 0.01 * strength * fractal_noise(rng, half_shape, 12, 3)
+    return _enlarge(np.clip(total, 0.35, 1.25), shape)
 
 
-def folds(rng: np.random.Generator, shape: Shape, strength: float) -> Floats:
-    """One to five creases across the sheet, to be multiplied: light or dark ridges, shaded to their sides."""
+def draw_folds(rng: np.random.Generator, shape: Shape, strength: float) -> Floats:
+    """One to five creases across the sheet, to multiply by: light or dark ridges, shaded to their sides."""
     total = np.ones(shape, np.float32)
     for _ in range(int(rng.integers(1, 6))):
-        x, _ = _turned(rng, shape, square=rng.random() < 0.6)
-        distance = x - np.float32(rng.uniform(-0.45, 0.45)) + 0.004 * field(rng, shape, rng.uniform(20, 150))
+        x, _ = _rotated_coordinates(rng, shape, square=rng.random() < 0.6)
+        distance = x - np.float32(rng.uniform(-0.45, 0.45)) + 0.004 * smooth_noise(rng, shape, rng.uniform(20, 150))
         ridge = np.exp(-np.square(distance * np.float32(rng.uniform(90, 600))))
         side = np.sign(distance) * np.exp(-np.abs(distance) * np.float32(rng.uniform(4, 40)))
-        broken = np.clip(0.7 + 0.5 * field(rng, shape, rng.uniform(5, 60)), 0, 1.5)
+        gaps = np.clip(0.7 + 0.5 * smooth_noise(rng, shape, rng.uniform(5, 60)), 0, 1.5)
         sign = rng.choice([-1, 1], p=[0.6, 0.4])
-        total *= 1 + sign * rng.uniform(0.04, 0.15 + 0.2 * strength) * ridge * broken
+        total *= 1 + sign * rng.uniform(0.04, 0.15 + 0.2 * strength) * ridge * gaps
         total *= 1 + rng.uniform(-0.12, 0.12) * (0.3 + strength) * side
     return np.clip(total, 0.3, 1.2).astype(np.float32)
 
 
-def ring(rng: np.random.Generator, shape: Shape, strength: float) -> Floats:
-    """The foot of a wet cup, to be multiplied: a broken ring with dark rims."""
-    x, y = _centred(rng, shape)
+def draw_ring(rng: np.random.Generator, shape: Shape, strength: float) -> Floats:
+    """The foot of a wet cup, to multiply by: a broken ring with dark rims."""
+    x, y = _centred_coordinates(rng, shape)
     radius = rng.uniform(40, 160)
-    uneven = octaves(rng, shape, rng.uniform(20, 80), 3)
+    uneven = fractal_noise(rng, shape, rng.uniform(20, 80), 3)
     distance = np.sqrt(x * x + (y * rng.uniform(0.85, 1.15)) ** 2) - radius + 2 * uneven
-    width = rng.uniform(3, 14) * np.clip(1 + 0.5 * field(rng, shape, 90), 0.2, 2)
-    inside = np.clip((width - np.abs(distance)) / 1.5, 0, 1)
-    rim = inside * np.exp(-np.square((np.abs(distance) - width) / 2.0))
+    width = rng.uniform(3, 14) * np.clip(1 + 0.5 * smooth_noise(rng, shape, 90), 0.2, 2)
+    band = np.clip((width - np.abs(distance)) / 1.5, 0, 1)
+    rim = band * np.exp(-np.square((np.abs(distance) - width) / 2.0))
     wash = np.clip(-distance / 3, 0, 1) * rng.uniform(0, 0.25)
-    gone = np.clip(0.8 + 0.7 * field(rng, shape, rng.uniform(60, 150)), 0, 1)
-    dark = rng.uniform(0.06, 0.2 + 0.35 * strength)
-    stain = (0.7 * inside + 0.3 * rim) * gone * (1 + 0.15 * uneven) + wash
-    return np.asarray(1 - dark * stain.clip(0, 1.2), np.float32)
+    gaps = np.clip(0.8 + 0.7 * smooth_noise(rng, shape, rng.uniform(60, 150)), 0, 1)
+    darkness = rng.uniform(0.06, 0.2 + 0.35 * strength)
+    stain = (0.7 * band + 0.3 * rim) * gaps * (1 + 0.15 * uneven) + wash
+    return np.asarray(1 - darkness * stain.clip(0, 1.2), np.float32)
 
 
-def blob(rng: np.random.Generator, shape: Shape, strength: float) -> Floats:
-    """A spill, a grease spot or damp, to be multiplied: a ragged patch, often with a darker rim."""
-    x, y = _centred(rng, shape)
+def draw_blob(rng: np.random.Generator, shape: Shape, strength: float) -> Floats:
+    """A spill, a grease spot or damp, to multiply by: a ragged patch, often with a darker rim."""
+    x, y = _centred_coordinates(rng, shape)
     radius = rng.uniform(8, 130)
     distance = np.sqrt(x * x + y * y * rng.uniform(0.5, 2)) - radius
-    distance = distance + radius * 0.35 * octaves(rng, shape, max(radius, 10), 4)
-    soft = 10 ** rng.uniform(0, 1.4)
-    inside = np.clip(0.5 - distance / soft, 0, 1)
-    rim = np.exp(-np.square(distance / (1 + soft / 2))) * inside * rng.uniform(0, 1.2)
-    dark = rng.uniform(0.04, 0.15 + 0.4 * strength)
-    mottled = 1 + rng.uniform(0, 0.3) * octaves(rng, shape, 24, 3)
-    stain = (rng.uniform(0.2, 1) * inside + rim) * mottled
-    return np.asarray(1 - dark * stain.clip(0, 1.2), np.float32)
+    distance = distance + radius * 0.35 * fractal_noise(rng, shape, max(radius, 10), 4)
+    softness = 10 ** rng.uniform(0, 1.4)
+    patch = np.clip(0.5 - distance / softness, 0, 1)
+    rim = np.exp(-np.square(distance / (1 + softness / 2))) * patch * rng.uniform(0, 1.2)
+    darkness = rng.uniform(0.04, 0.15 + 0.4 * strength)
+    mottling = 1 + rng.uniform(0, 0.3) * fractal_noise(rng, shape, 24, 3)
+    stain = (rng.uniform(0.2, 1) * patch + rim) * mottling
+    return np.asarray(1 - darkness * stain.clip(0, 1.2), np.float32)
 
 
-def footprint(rng: np.random.Generator, shape: Shape, strength: float) -> Floats:
-    """A dusty sole, a tyre or a stamp pad, to be multiplied: bars, tiles or waves that print only in patches."""
-    x, y = _centred(rng, shape)
-    turn = rng.uniform(0, np.pi)
-    across = x * np.cos(turn) + y * np.sin(turn)
-    along = y * np.cos(turn) - x * np.sin(turn)
-    bent = 6 * field(rng, shape, 80)
+def draw_footprint(rng: np.random.Generator, shape: Shape, strength: float) -> Floats:
+    """A dusty sole, a tyre or a stamp pad, to multiply by: bars, tiles or waves that print only in patches."""
+    x, y = _centred_coordinates(rng, shape)
+    angle = rng.uniform(0, np.pi)
+    u = x * np.cos(angle) + y * np.sin(angle)  # across the print
+    v = y * np.cos(angle) - x * np.sin(angle)  # along it
+    bend = 6 * smooth_noise(rng, shape, 80)
     pitch = rng.uniform(16, 60)
-    waves = np.cos((across + bent) * (2 * np.pi / pitch) + rng.uniform(0, 3) * np.sin(along * (2 * np.pi / pitch)))
+    waves = np.cos((u + bend) * (2 * np.pi / pitch) + rng.uniform(0, 3) * np.sin(v * (2 * np.pi / pitch)))
     if rng.random() < 0.6:
-        waves = np.minimum(waves, np.cos((along + bent) * (2 * np.pi / (pitch * rng.uniform(0.6, 2)))))
-    print_ = np.clip((waves + rng.uniform(-0.2, 0.5)) * rng.uniform(1.5, 6), 0, 1)
+        waves = np.minimum(waves, np.cos((v + bend) * (2 * np.pi / (pitch * rng.uniform(0.6, 2)))))
+    marks = np.clip((waves + rng.uniform(-0.2, 0.5)) * rng.uniform(1.5, 6), 0, 1)
     if rng.random() < 0.5:
-        print_ = np.abs(print_ - cv2.GaussianBlur(print_, (0, 0), 4)) * 2  # only its edges
-    foot = np.clip(1.2 - np.square(across / rng.uniform(60, 150)) - np.square(along / rng.uniform(120, 320)), 0, 1)
-    dusty = np.clip(0.6 + 0.5 * octaves(rng, shape, rng.uniform(20, 60), 5, 0.8), 0, 1.4)
-    dark = rng.uniform(0.05, 0.15 + 0.25 * strength)
-    return np.asarray(1 - dark * foot * dusty * print_.clip(0, 1), np.float32)
+        marks = np.abs(marks - cv2.GaussianBlur(marks, (0, 0), 4)) * 2  # only its edges
+    outline = np.clip(1.2 - np.square(u / rng.uniform(60, 150)) - np.square(v / rng.uniform(120, 320)), 0, 1)
+    dust = np.clip(0.6 + 0.5 * fractal_noise(rng, shape, rng.uniform(20, 60), 5, 0.8), 0, 1.4)
+    darkness = rng.uniform(0.05, 0.15 + 0.25 * strength)
+    return np.asarray(1 - darkness * outline * dust * marks.clip(0, 1), np.float32)
 
 
-def specks(rng: np.random.Generator, paper: Floats, strength: float) -> None:
+def add_specks(rng: np.random.Generator, paper: Floats, strength: float) -> None:
     """Dirt and dust, in place: single grains of 0.5 to 4 pixels, dark ones mostly."""
     height, width = paper.shape
     count = int(10 ** rng.uniform(0.7, 1.8 + 1.2 * strength))
     tone = rng.uniform(0.15, 0.9)
-    light_ones = rng.random() < 0.2
+    is_light = rng.random() < 0.2
     for x, y, size in zip(
         rng.uniform(0, width, count), rng.uniform(0, height, count), rng.gamma(1.2, 0.8, count), strict=True
     ):
-        grey = float(rng.uniform(0.9, 1)) if light_ones else float(tone * rng.uniform(0.5, 1.3))
+        grey = float(rng.uniform(0.9, 1)) if is_light else float(tone * rng.uniform(0.5, 1.3))
         axes = (int(16 * max(size, 0.4)), int(16 * max(size * rng.uniform(0.4, 1), 0.4)))
         angle = float(rng.uniform(0, 180))
         cv2.ellipse(paper, (int(16 * x), int(16 * y)), axes, angle, 0, 360, grey, -1, cv2.LINE_8, 4)
 
 
-def scratches(rng: np.random.Generator, paper: Floats, strength: float) -> None:
+def add_scratches(rng: np.random.Generator, paper: Floats, strength: float) -> None:
     """Long thin marks and the streaks of a dirty scanner glass, in place; fainter than ink."""
     height, width = paper.shape
     marks = np.zeros(paper.shape, np.uint8)
     for _ in range(int(rng.integers(1, 3 + int(6 * strength)))):
         x, y = rng.uniform(0, width), rng.uniform(0, height)
-        turn, length = rng.uniform(0, 2 * np.pi), rng.uniform(30, 500)
-        steps = np.cumsum(rng.normal(0, 0.05, 12)) + turn
-        arc = np.stack([x + np.cumsum(np.cos(steps)) * length / 12, y + np.cumsum(np.sin(steps)) * length / 12], 1)
+        angle, length = rng.uniform(0, 2 * np.pi), rng.uniform(30, 500)
+        angles = np.cumsum(rng.normal(0, 0.05, 12)) + angle
+        arc = np.stack([x + np.cumsum(np.cos(angles)) * length / 12, y + np.cumsum(np.sin(angles)) * length / 12], 1)
         cv2.polylines(marks, [arc.astype(np.int32)], False, int(rng.integers(60, 255)), 1, cv2.LINE_AA)
     if rng.random() < 0.3:
         marks[:, rng.integers(width, size=int(rng.integers(1, 5)))] = int(rng.integers(60, 200))
-    worn = np.clip(0.5 + 0.5 * field(rng, (height, width), 30), 0, 1)
-    paper *= 1 + rng.choice([-1, 1]) * rng.uniform(0.05, 0.25) * worn * (marks.astype(np.float32) / 255)
+    wear = np.clip(0.5 + 0.5 * smooth_noise(rng, (height, width), 30), 0, 1)
+    paper *= 1 + rng.choice([-1, 1]) * rng.uniform(0.05, 0.25) * wear * (marks.astype(np.float32) / 255)
 
 
-def borders(rng: np.random.Generator, paper: Floats) -> None:
+def add_borders(rng: np.random.Generator, paper: Floats) -> None:
     """The dark edge of a scan, or two punched holes, in place; small, so that hardly any ink is lost."""
     height, width = paper.shape
     if rng.random() < 0.5:
         side = int(rng.integers(4))
-        thick = rng.uniform(2, 14)
-        turned = np.rot90(paper, side)
-        at = thick + 3 * np.linspace(-1, 1, turned.shape[1], dtype=np.float32) * rng.uniform(-1, 1)
-        rows = np.arange(turned.shape[0], dtype=np.float32)[:, None]
-        turned *= np.clip((rows - at[None]) / rng.uniform(1, 6), rng.uniform(0.08, 0.4), 1)
+        thickness = rng.uniform(2, 14)
+        view = np.rot90(paper, side)  # a view: what is multiplied below is `paper` itself
+        edge = thickness + 3 * np.linspace(-1, 1, view.shape[1], dtype=np.float32) * rng.uniform(-1, 1)
+        rows = np.arange(view.shape[0], dtype=np.float32)[:, None]
+        view *= np.clip((rows - edge[None]) / rng.uniform(1, 6), rng.uniform(0.08, 0.4), 1)
         return
-    x, first, radius = int(rng.uniform(6, 30)), int(rng.uniform(0, height * 0.6)), int(rng.uniform(5, 12))
-    for y in (first, first + int(rng.uniform(80, 300))):
+    x, top, radius = int(rng.uniform(6, 30)), int(rng.uniform(0, height * 0.6)), int(rng.uniform(5, 12))
+    for y in (top, top + int(rng.uniform(80, 300))):
         cv2.circle(
             paper, (x if rng.random() < 0.9 else width - x, y), radius, float(rng.uniform(0.05, 0.5)), -1, cv2.LINE_AA
         )
 
 
-def _turned(rng: np.random.Generator, shape: Shape, *, square: bool = False) -> tuple[Floats, Floats]:
+def _rotated_coordinates(rng: np.random.Generator, shape: Shape, *, square: bool = False) -> tuple[Floats, Floats]:
     """Coordinates in -0.7..0.7 along and across a random direction (nearly upright or level if `square`)."""
-    turn = rng.uniform(0, 2 * np.pi)
+    angle = rng.uniform(0, 2 * np.pi)
     if square:
-        turn = np.pi / 2 * rng.integers(4) + rng.normal(0, 0.05)
+        angle = np.pi / 2 * rng.integers(4) + rng.normal(0, 0.05)
     y = np.linspace(-0.5, 0.5, shape[0], dtype=np.float32)[:, None]
     x = np.linspace(-0.5, 0.5, shape[1], dtype=np.float32)[None]
-    cos, sin = np.float32(np.cos(turn)), np.float32(np.sin(turn))
+    cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
     return x * cos + y * sin, y * cos - x * sin
 
 
-def _centred(rng: np.random.Generator, shape: Shape) -> tuple[Floats, Floats]:
-    """Pixel coordinates seen from a random point on or near the sheet; [1,W] and [H,1]."""
+def _centred_coordinates(rng: np.random.Generator, shape: Shape) -> tuple[Floats, Floats]:
+    """Pixel coordinates x [1,W] and y [H,1] relative to a random point on or near the sheet."""
     y = np.arange(shape[0], dtype=np.float32)[:, None] - np.float32(rng.uniform(-0.1, 1.1) * shape[0])
     x = np.arange(shape[1], dtype=np.float32)[None] - np.float32(rng.uniform(-0.1, 1.1) * shape[1])
     return x, y
 
 
-def _grown(small: Floats, shape: Shape) -> Floats:
+def _enlarge(small: Floats, shape: Shape) -> Floats:
     return cv2.resize(small, shape[::-1], interpolation=cv2.INTER_LINEAR).astype(np.float32)

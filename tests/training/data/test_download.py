@@ -6,11 +6,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
 import pytest
 
-from training.data import download, quickdraw
-from training.errors import DataError, DiskError, DownloadError
+from training.data import download
+from training.errors import DiskError, DownloadError
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
 
@@ -118,49 +117,3 @@ def test_the_cache_is_where_the_user_says(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.delenv("AUTOENCODER_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert download.cache() == tmp_path / "xdg" / "autoencoder-service"
-
-
-def google_file(count: int) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (count, 784), dtype=np.uint8)
-
-
-def test_the_drawings_are_the_first_4000_and_every_100th_without_empty_ones_and_duplicates() -> None:
-    everything = google_file(6000)
-    everything[5] = 0
-    everything[7] = everything[6]
-    chosen = quickdraw.select(everything)
-    assert chosen.shape == (4000 + 20 - 2, 28, 28)
-    assert np.array_equal(chosen[5].reshape(-1), everything[6])
-    assert np.array_equal(chosen[6].reshape(-1), everything[8])
-    assert np.array_equal(chosen[-1].reshape(-1), everything[5900])
-
-
-def test_another_file_than_googles_is_refused() -> None:
-    with pytest.raises(DataError, match=r"expected uint8 \[N, 784\]"):
-        quickdraw.select(np.zeros((4, 10), np.uint8))
-
-
-def test_without_a_data_folder_the_cats_come_from_google_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("AUTOENCODER_DATA", str(tmp_path / "nothing"))
-    monkeypatch.setenv("AUTOENCODER_CACHE", str(tmp_path / "cache"))
-    fetched: list[str] = []
-
-    def fetch(url: str, destination: Path) -> Path:
-        fetched.append(url)
-        destination.parent.mkdir(parents=True)
-        np.save(destination, google_file(4200))
-        return destination
-
-    monkeypatch.setattr(quickdraw, "fetch", fetch)
-    first, second = quickdraw.cats(), quickdraw.cats()
-    assert first == second
-    assert fetched == [quickdraw.URL]
-    with np.load(first) as file:
-        assert file["images"].shape == (4002, 28, 28)
-
-
-def test_a_data_folder_comes_before_google(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "quickdraw").mkdir()
-    (tmp_path / "quickdraw" / "cats.npz").touch()
-    monkeypatch.setenv("AUTOENCODER_DATA", str(tmp_path))
-    assert quickdraw.cats() == tmp_path / "quickdraw" / "cats.npz"

@@ -24,7 +24,7 @@ def trained(tmp_path: Path, emphasis: float) -> tuple[train_autoencoder.Trained,
     made = train_autoencoder.train(chosen, DATA, tmp_path / str(emphasis), torch.device("cpu"))
     model = made.autoencoder
     clean = model.scaling(torch.from_numpy(DATA.validation))
-    corrupt = Corruptor(chosen.corruption, pixels=True, mean=autoencoders.fill(chosen.corruption, model, DATA))
+    corrupt = Corruptor(chosen.corruption, pixels=True, mean=autoencoders.mean_sample(chosen.corruption, model, DATA))
     noisy, marked = corrupt.corrupt_with_mask(clean, torch.Generator().manual_seed(chosen.seed))
     with torch.inference_mode():
         errors = (model(noisy).clamp(0, 1) - clean) ** 2
@@ -49,8 +49,8 @@ def test_between_the_two_what_was_seen_counts_less(tmp_path: Path) -> None:
 def test_the_mean_of_vectors_and_images_is_that_of_the_scaled_train_split(tmp_path: Path) -> None:
     made, _, _ = trained(tmp_path, 1)
     chosen = recipe.build(small_recipe("x", kind="denoising", corruption=[HIDDEN]), {}, "x").corruption
-    mean = autoencoders.fill(chosen, made.autoencoder, DATA)
+    mean = autoencoders.mean_sample(chosen, made.autoencoder, DATA)
     assert mean is not None
     assert np.allclose(mean.numpy()[0], DATA.train.mean(0)[..., 0] / 255, atol=1e-6)
     plain = [corruption.model_copy(update={"fill": "zero"}) for corruption in chosen]
-    assert autoencoders.fill(plain, made.autoencoder, DATA) is None
+    assert autoencoders.mean_sample(plain, made.autoencoder, DATA) is None

@@ -16,18 +16,18 @@ def opened(png: bytes) -> np.ndarray:
 
 def test_rows_grow_with_their_entries_and_show_the_samples() -> None:
     latents = np.random.default_rng(0).normal(size=(40, 32)).astype(np.float32)
-    two = opened(figures.rows([("original", IMAGES), ("reconstruction", IMAGES)]))
-    three = opened(figures.rows([("original", IMAGES), ("latent", latents), ("reconstruction", IMAGES)]))
+    two = opened(figures.draw_rows([("original", IMAGES), ("reconstruction", IMAGES)]))
+    three = opened(figures.draw_rows([("original", IMAGES), ("latent", latents), ("reconstruction", IMAGES)]))
     assert three.shape[0] > two.shape[0]
     assert three.shape[1] == two.shape[1]
-    blank = opened(figures.rows([("original", IMAGES * 0), ("reconstruction", IMAGES * 0)]))
+    blank = opened(figures.draw_rows([("original", IMAGES * 0), ("reconstruction", IMAGES * 0)]))
     assert (two != blank).any()
 
 
 def test_vectors_spatial_latents_and_colour_have_rows_too() -> None:
     spatial = np.random.default_rng(0).normal(size=(4, 5, 3, 3)).astype(np.float32)
     colour = np.repeat(IMAGES[:4], 3, axis=3)
-    picture = opened(figures.rows([("wave", waves(4, 100)), ("latent", spatial), ("colour", colour)]))
+    picture = opened(figures.draw_rows([("wave", waves(4, 100)), ("latent", spatial), ("colour", colour)]))
     assert picture.std() > 10
 
 
@@ -41,10 +41,10 @@ def test_curves_histogram_and_map_are_pictures() -> None:
     history = History(loss=[3.0, 2.0, 1.0], validation=[3.1, 2.5, 2.6], best=1)
     errors = np.random.default_rng(0).uniform(0.01, 0.1, 40)
     drawn = [
-        figures.learning_curve([("layer", history), ("fine-tuning", history)], "error"),
-        figures.error_histogram(errors, [("PCA", 0.05)], "mse"),
-        figures.latent_map(errors[:, None], IMAGES, seed=0),
-        figures.latent_map(np.random.default_rng(0).normal(size=(60, 80)), waves(60), seed=0),
+        figures.draw_learning_curve([("layer", history), ("fine-tuning", history)], "error"),
+        figures.draw_error_histogram(errors, [("PCA", 0.05)], "mse"),
+        figures.draw_latent_map(errors[:, None], IMAGES, seed=0),
+        figures.draw_latent_map(np.random.default_rng(0).normal(size=(60, 80)), waves(60), seed=0),
     ]
     for png in drawn:
         assert opened(png).std() > 5
@@ -52,12 +52,12 @@ def test_curves_histogram_and_map_are_pictures() -> None:
 
 def test_the_map_is_the_same_for_the_same_seed() -> None:
     latents = np.random.default_rng(0).normal(size=(40, 8))
-    assert figures.latent_map(latents, IMAGES, 1) == figures.latent_map(latents, IMAGES, 1)
+    assert figures.draw_latent_map(latents, IMAGES, 1) == figures.draw_latent_map(latents, IMAGES, 1)
 
 
 def test_a_loss_below_zero_is_left_out_of_the_learning_curve() -> None:
-    below = figures.learning_curve([("a", History([-0.5, -0.6], [0.2, 0.1], 1))], "error")
-    other = figures.learning_curve([("a", History([-0.7, -0.9], [0.2, 0.1], 1))], "error")
-    above = figures.learning_curve([("a", History([0.5, 0.4], [0.2, 0.1], 1))], "error")
+    below = figures.draw_learning_curve([("a", History([-0.5, -0.6], [0.2, 0.1], 1))], "error")
+    other = figures.draw_learning_curve([("a", History([-0.7, -0.9], [0.2, 0.1], 1))], "error")
+    above = figures.draw_learning_curve([("a", History([0.5, 0.4], [0.2, 0.1], 1))], "error")
     assert below == other
     assert below != above

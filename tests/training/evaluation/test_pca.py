@@ -19,22 +19,22 @@ def test_the_errors_are_those_of_the_reconstructions(samples: np.ndarray) -> Non
     components = fitted(samples[:200], 9)
     errors = components.errors(samples[200:])
     for count in range(10):
-        difference = pca.scaled(samples[200:]) - components.reconstruct(samples[200:], count)
+        difference = pca.scale_samples(samples[200:]) - components.reconstruct(samples[200:], count)
         assert errors[count] == pytest.approx(np.mean(difference**2), abs=1e-12)
 
 
 def test_projections_have_the_variance_of_the_first_axes() -> None:
     variances = fitted(TRAIN, 5).project(TRAIN, 3).var(0)
-    expected = np.linalg.eigvalsh(np.cov(pca.scaled(TRAIN).T, bias=True))[::-1][:3]
+    expected = np.linalg.eigvalsh(np.cov(pca.scale_samples(TRAIN).T, bias=True))[::-1][:3]
     np.testing.assert_allclose(variances, expected)
 
 
 def test_the_curve_falls_from_1_to_all_components() -> None:
-    curve = pca.curve(fitted(TRAIN, 100), TEST)
+    curve = pca.error_curve(fitted(TRAIN, 100), TEST)
     sizes, errors = zip(*curve, strict=True)
     assert sizes[0] == 1
     assert sizes[-1] == 100
-    assert len(curve) <= pca.SIZES
+    assert len(curve) <= pca.MAX_POINTS
     assert list(errors) == sorted(errors, reverse=True)
 
 

@@ -1,0 +1,87 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.training import fonts as faces
+from tests.training.restoration import add_dirt, build_recipe, draw_letters
+from training import train_denoiser
+from training.data import patches
+from training.errors import DataError
+from training.evaluation import denoisers
+from training.synthetic_pages import fonts
+
+
+def test_a_folder_of_noisy_images_goes_with_a_folder_of_clean_ones(tmp_path: Path) -> None:
+    for name, images in (("clean", draw_letters(70)), ("noisy", add_dirt(draw_letters(70)))):
+        (tmp_path / name).mkdir()
+        for n, image in enumerate(images):
+            cv2.imwrite(str(tmp_path / name / f"{n}.png"), image)
+    data = patches.load(build_recipe(str(tmp_path / "clean"), {"data.noisy": str(tmp_path / "noisy")}))
+    assert data.is_paired
+    assert data.train.shape[1:] == (32, 32, 2)
+    assert len(data.train) == 4 * (70 - len(data.validation) - len(data.test)), "2 x 2 patches cover 48 x 56"
+    cv2.imwrite(str(tmp_path / "noisy" / "3.png"), draw_letters(1, 20, 20)[0])
+    with pytest.raises(DataError, match=r"3\.png is \(20, 20\), its clean version \(48, 56\)"):
+        patches.load(build_recipe(str(tmp_path / "clean"), {"data.noisy": str(tmp_path / "noisy")}))
+
+
+def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
+    np.savez(tmp_path / "half.npz", clean=draw_letters(4))
+    np.savez(tmp_path / "odd.npz", clean=draw_letters(4), noisy=draw_letters(5))
+    np.savez(tmp_path / "few.npz", clean=draw_letters(2), noisy=draw_letters(2))
+    np.savez(tmp_path / "small.npz", clean=draw_letters(120, 20, 20), noisy=draw_letters(120, 20, 20))
+    for name, words in (
+        ("half.npz", "must hold the arrays clean and noisy"),
+        ("odd.npz", r"clean is uint8 \[4, 48, 56\], noisy uint8 \[5, 48, 56\]"),
+        ("few.npz", "too few"),
+        ("small.npz", "no image of at least 32 x 32"),
+    ):
+        with pytest.raises(DataError, match=words):
+            patches.load(build_recipe(str(tmp_path / name)))
+
+
+def test_pages_are_made_once_and_measured_on_the_corpus_and_on_own_pages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    office = tmp_path / "data" / "noisy-office"
+    (office / "train").mkdir(parents=True)
+    (office / "train_cleaned").mkdir()
+    rows = ["id,folder,split,noise"]
+    for n, image in enumerate(draw_letters(12, 80, 90)):
+        rows.append(f"{n},train,{('train', 'val', 'test')[n % 3]},{('coffee', 'wrinkled')[n % 2]}")
+        cv2.imwrite(str(office / "train_cleaned" / f"{n}.png"), image)
+        cv2.imwrite(str(office / "train" / f"{n}.png"), add_dirt(image[None])[0])
+    (office / "index.csv").write_text("\n".join(rows))
+    monkeypatch.setenv("AUTOENCODER_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("AUTOENCODER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(patches, "PAGE_COUNTS", {"pages/mixed": 8, "pages/noisy-office": 6})
+    monkeypatch.setattr(patches, "GENERATED_COUNT", 2)
+    book = faces.book()
+    monkeypatch.setattr(fonts.FontBook, "installed", lambda *_: book)
+    for source, count, groups in (
+        ("pages/mixed", 8, {"coffee", "wrinkled", "own pages"}),
+        ("pages/noisy-office", 6, {"coffee", "wrinkled"}),
+    ):
+        asked = build_recipe(source, {"data.patch": 64})
+        data = patches.load(asked)
+        assert data.train.shape == (count, 64, 64, 2)
+        assert {image.group for image in data.test} == groups
+        assert patches.load(asked).digest == data.digest
+        metrics = dict(denoisers.measure(train_denoiser.build(asked), data))
+        assert metrics["denoising_rmse_without_wrinkled"].value == pytest.approx(metrics["denoising_rmse_coffee"].value)
+        assert metrics["unharmed_psnr_worst"].value <= metrics["unharmed_psnr"].value
+
+
+def test_smooth_patches_are_left_out_where_detail_is_asked_for(tmp_path: Path) -> None:
+    busy = np.random.default_rng(0).integers(0, 256, (64, 64 * 20, 3), dtype=np.uint8)
+    for name, image in (("busy", busy), ("flat", np.full_like(busy, 90))):
+        for split in range(40):  # so that each split gets some
+            cv2.imwrite(str(tmp_path / f"{name}{split}.png"), image)
+            image = image.copy()
+            image[0, 0] += 1
+    every, chosen = (patches.load(build_recipe(str(tmp_path), {"data.detail": detail})).train for detail in (0, 15))
+    smooth = [np.abs(np.diff(patch.astype(int), axis=1)).mean() < 1 for patch in chosen]
+    assert 0.4 < np.mean([np.abs(np.diff(patch.astype(int), axis=1)).mean() < 1 for patch in every]) < 0.6
+    assert 0 < np.mean(smooth) < 0.1
