@@ -120,7 +120,7 @@ class RequestMiddleware:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 record.status = message["status"]
-                extra = _INFERENCE_HEADERS if record.operation else _headers_of(path)
+                extra = _INFERENCE_HEADERS if record.operation else _security_headers(path)
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id), *extra]
             else:
                 record.bytes_out += len(message.get("body", b""))
@@ -187,7 +187,7 @@ class RequestMiddleware:
         _log.handle(log_record)
 
 
-def _headers_of(path: str) -> Headers:
+def _security_headers(path: str) -> Headers:
     """The security headers of a path that is no inference request."""
     if path == "/" or path.startswith(_PAGE):
         return _PAGE_HEADERS

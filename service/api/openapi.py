@@ -64,7 +64,7 @@ def parameters(operation: Operation, *, has_version: bool) -> list[dict[str, Any
         *(
             {"name": name, "in": "query", "schema": parameter.schema, "description": parameter.description}
             for name, parameter in PARAMETERS.items()
-            if parameter.operation in (None, operation)
+            if parameter.applies_to(operation)
         ),
         {
             "name": DEADLINE_HEADER,

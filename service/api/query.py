@@ -43,6 +43,9 @@ class Parameter:
     in_v2_body: bool = False
     v2_error: str | None = None
 
+    def applies_to(self, operation: Operation) -> bool:
+        return self.operation in (None, operation)
+
     def parse(self, text: str) -> Any:
         """The value, of the schema's type; raises InvalidInput (422) outside the schema."""
         value = _PARSERS[self.schema["type"]](text)
@@ -141,10 +144,10 @@ def parse_parameters(pairs: Iterable[tuple[str, str]], operation: Operation, def
     for name, text in pairs:
         parameter = PARAMETERS.get(name)
         if parameter is None:
-            *names, last = [field.name for field in fields(Options) if _takes(operation, PARAMETERS[field.name])]
-            allowed = f"allowed are {', '.join(names)} and {last}" if names else f"the only one is {last}"
-            raise InvalidInput(f"there is no parameter {name[:100]!r}; {allowed}")
-        if not _takes(operation, parameter):
+            *names, last = [field.name for field in fields(Options) if PARAMETERS[field.name].applies_to(operation)]
+            choice = f"allowed are {', '.join(names)} and {last}" if names else f"the only one is {last}"
+            raise InvalidInput(f"there is no parameter {name[:100]!r}; {choice}")
+        if not parameter.applies_to(operation):
             raise InvalidInput(f"{name} is for {parameter.operation}; {operation} has nothing to {parameter.verb}")
         values[name] = parameter.parse(text)
     return replace(defaults, **values)
@@ -168,7 +171,3 @@ def parse_deadline(header: str | None, maximum: float) -> float | None:
     if not 0 < seconds <= maximum:
         raise InvalidInput(f"{DEADLINE_HEADER} is {header[:100]!r}; allowed are seconds above 0, up to {maximum:g}")
     return seconds
-
-
-def _takes(operation: Operation, parameter: Parameter) -> bool:
-    return parameter.operation in (None, operation)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from service.model.graph import Port
-from service.model.manifest import Kind, Manifest, Operation
+from service.model.manifest import Operation
 from service.model.runtime import Array, Model, Reconstruction
 
 PortRole = Literal["sample", "latent"]  # `sample`: the model's image or vector
@@ -31,7 +31,6 @@ class OperationSpec:
         input: port that takes the batch.
         outputs: in order; the first is as `function` returns it.
         summary, example_model: for the documentation.
-        default_for: kinds of models that do this where /v2 names no operation.
         keeps_size: models of images of any size take whole pages, and PDFs, and return them as they came.
     """
 
@@ -40,7 +39,6 @@ class OperationSpec:
     outputs: tuple[Output, ...]
     summary: str
     example_model: str
-    default_for: tuple[Kind, ...] = ()
     keeps_size: bool = False
 
     @property
@@ -82,7 +80,6 @@ OPERATIONS: dict[Operation, OperationSpec] = {
         outputs=(Output("", "sample"), Output("reconstruction_error", None), Output("percentile", None)),
         summary="Samples to latents and back, with the reconstruction error and its percentile",
         example_model="cats-convolutional",
-        default_for=("undercomplete", "stacked"),
     ),
     "denoise": OperationSpec(
         function=Model.denoise,
@@ -90,18 +87,9 @@ OPERATIONS: dict[Operation, OperationSpec] = {
         outputs=(Output("denoised", "sample"),),
         summary="Corrupted samples to clean ones",
         example_model="cats-denoising",
-        default_for=("denoising",),
         keeps_size=True,
     ),
 }
-
-
-def default_operation(manifest: Manifest) -> Operation:
-    """The operation of a package for which none is named."""
-    for operation in manifest.operations:
-        if manifest.kind in OPERATIONS[operation].default_for:
-            return operation
-    return manifest.operations[0]
 
 
 def port_of(model: Model, role: PortRole) -> Port:

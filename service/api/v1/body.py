@@ -30,6 +30,7 @@ from service.codecs.formats import (
 from service.codecs.multipart import FormPart, parse_form
 from service.errors import InvalidInput, LatentMismatch, TooLarge, UnsupportedMediaType
 from service.inference import cost
+from service.inference.operations import OPERATIONS
 from service.inference.payload import Payload, PayloadPart
 from service.model.manifest import Operation
 from service.model.runtime import Array, Model
@@ -113,7 +114,7 @@ def parse_body(body: bytes, content_type: str | None, model: Model, operation: O
 
 def accepts_pdf(model: Model, operation: Operation) -> bool:
     """Whether the operation takes images of any size, and so the pages of a PDF."""
-    return operation == "denoise" and model.any_size
+    return OPERATIONS[operation].takes_pages(model)
 
 
 def _pdf_payload(body: bytes, model: Model, operation: Operation) -> Payload:
@@ -167,21 +168,22 @@ def _form_payload(body: bytes, content_type: str, model: Model, operation: Opera
 
 
 def _json_payload(body: bytes, model: Model, operation: Operation, max_batch: int) -> Payload:
-    key = "latents" if operation == "decode" else "inputs"
+    is_latents = OPERATIONS[operation].takes_latents
+    key = "latents" if is_latents else "inputs"
     port = model.input_port(operation).name
     numbers = arrays.read_flat(body, key)
     if numbers is not None:
         return Payload((PayloadPart(_to_port_dtype(numbers, port, key), key),), "json")
     document = arrays.parse_json(body)
-    allowed = (key, "model", "version", "operation") if operation == "decode" else (key,)
+    members = (key, "model", "version", "operation") if is_latents else (key,)
     if not isinstance(document, dict):
         raise InvalidInput(f'the body is no JSON object; send {{"{key}": ...}}')
     for name in document:
-        if name not in allowed:
-            raise InvalidInput(f"the body has a member {name[:100]!r}; allowed are {', '.join(allowed)}")
+        if name not in members:
+            raise InvalidInput(f"the body has a member {name[:100]!r}; allowed are {', '.join(members)}")
     if key not in document:
         raise InvalidInput(f"the body has no member {key!r}")
-    if operation == "decode":
+    if is_latents:
         _check_origin(document, model)
     values = document[key]
     if port == "image" and isinstance(values, str):

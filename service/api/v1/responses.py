@@ -21,6 +21,7 @@ from service.imaging.picture import Picture
 from service.inference import cost
 from service.inference.engine import Result
 from service.inference.inputs import Batch, Images
+from service.inference.operations import OPERATIONS
 from service.inference.payload import Payload
 from service.model.manifest import Operation
 from service.model.runtime import Array, Model
@@ -46,10 +47,11 @@ def negotiate(
     Raises:
         NotAcceptable: Accept covers none of the available media types (406).
     """
-    numbers: tuple[str, ...] = (NPY, JSON) if payload.format == "npy" and operation != "encode" else (JSON, NPY)
+    returns_latents = OPERATIONS[operation].returns_latents
+    numbers: tuple[str, ...] = (NPY, JSON) if payload.format == "npy" and not returns_latents else (JSON, NPY)
     if not inputs.is_uniform:
         numbers = (JSON,)
-    if operation == "encode" or model.modality == "vector":
+    if returns_latents or model.modality == "vector":
         offers: tuple[str, ...] = numbers
         reason = "numbers are no picture"
     elif inputs.count > 1 and payload.format == "image":
@@ -124,7 +126,7 @@ def _document(result: Result, model: Model, operation: Operation, *, has_images:
         "version": model.manifest.version,
         "operation": operation,
     }
-    if operation == "encode":
+    if OPERATIONS[operation].returns_latents:
         document["latents"] = result.samples
     elif result.heatmaps is not None:
         document["heatmaps"] = result.heatmaps

@@ -23,6 +23,7 @@ from service.errors import InvalidInput, MalformedBody, UnsupportedMediaType
 from service.inference import cost
 from service.inference.engine import Result
 from service.inference.inputs import Batch, Images
+from service.inference.operations import OPERATIONS, port_of
 from service.inference.options import Options
 from service.inference.payload import Payload, PayloadPart
 from service.model.graph import Port
@@ -33,7 +34,7 @@ HEADER_LENGTH = "Inference-Header-Content-Length"
 DATATYPES = {"uint8": "UINT8", "float32": "FP32", "float64": "FP64"}
 _MEMBERS = ("id", "parameters", "inputs", "outputs", "model_name", "model_version")
 _FIT_MODES = ", ".join(PARAMETERS["fit"].schema["enum"])
-_IGNORED = ("content_type",)  # a hint for MLServer's codecs; the datatype suffices here
+_IGNORED_PARAMETERS = ("content_type",)  # a hint for MLServer's codecs; the datatype suffices here
 
 
 @dataclass(frozen=True)
@@ -52,22 +53,17 @@ def input_tensor(model: Model, operation: Operation) -> Tensor:
 
 def output_tensors(model: Model, operation: Operation) -> tuple[Tensor, ...]:
     """The outputs of an operation, in the order of its responses."""
-    if operation == "encode":
-        if model.latent is None:
-            raise AssertionError("This is a bug: verified packages that encode have a latent port")
-        return (_port_tensor(model.latent),)
-    sample = _port_tensor(model.sample)
-    if operation == "denoise":
-        return (Tensor("denoised", sample.datatype, sample.shape),)
-    if operation == "decode":
-        return (sample,)
-    return sample, Tensor("reconstruction_error", "FP64", [-1]), Tensor("percentile", "FP64", [-1])
-
-
-def _port_tensor(port: Port) -> Tensor:
-    return Tensor(
-        port.name, DATATYPES[port.dtype], [-1, *(size if isinstance(size, int) else -1 for size in port.shape[1:])]
+    return tuple(
+        Tensor(output.name, "FP64", [-1])
+        if output.port is None
+        else _port_tensor(port_of(model, output.port), output.name)
+        for output in OPERATIONS[operation].outputs
     )
+
+
+def _port_tensor(port: Port, name: str = "") -> Tensor:
+    sizes = (size if isinstance(size, int) else -1 for size in port.shape[1:])
+    return Tensor(name or port.name, DATATYPES[port.dtype], [-1, *sizes])
 
 
 @dataclass(slots=True)
@@ -150,7 +146,7 @@ class V2Format:
                 self.seconds = self._parse_timeout(value)
             elif name in V2_BODY_PARAMETERS:
                 pairs.append((name, str(value)))
-            elif name not in _IGNORED:
+            elif name not in _IGNORED_PARAMETERS:
                 *names, last = sorted(("binary_data_output", "timeout", *V2_BODY_PARAMETERS))
                 raise InvalidInput(
                     f"the request has a parameter {name[:100]!r}; allowed are {', '.join(names)} and {last}"
@@ -316,7 +312,7 @@ def _objects(value: object, label: str) -> list[dict[str, Any]]:
 
 def _check_parameters(parameters: Mapping[str, Any], label: str, known_name: str) -> None:
     for name in parameters:
-        if name != known_name and name not in _IGNORED:
+        if name != known_name and name not in _IGNORED_PARAMETERS:
             raise InvalidInput(f"{label} has a parameter {name[:100]!r}; the only one is {known_name}")
 
 
