@@ -13,7 +13,7 @@ from PIL import Image
 
 from service.model import package
 from service.model.runtime import Model
-from training.evaluation.figures import rows
+from training.evaluation.figures import draw_rows
 
 ROOT = Path(__file__).parents[1]
 SIDE = 28
@@ -58,7 +58,7 @@ def kinds(samples: Images) -> bytes:
         model = _model(name)
         latents = model.encode(samples)
         lines += [(f"{name.removeprefix('cats-')}\n32 numbers", latents), ("drawn", model.decode(latents))]
-    return rows(lines)
+    return draw_rows(lines)
 
 
 def noise(samples: Images) -> bytes:
@@ -69,7 +69,7 @@ def noise(samples: Images) -> bytes:
         added = samples + 255 * level * generator.standard_normal(samples.shape)
         noisy = added.clip(0, 255).round().astype(np.uint8)
         lines += [(f"noise {level}", noisy), ("denoised", model.denoise(noisy))]
-    return rows(lines)
+    return draw_rows(lines)
 
 
 def walk(samples: Images) -> bytes:
@@ -79,7 +79,7 @@ def walk(samples: Images) -> bytes:
     start, end = model.encode(samples[[0, 4]])
     first, last = samples[[0, 4]].astype(np.float32)
     pixels = (1 - share[..., None, None]) * first + share[..., None, None] * last
-    return rows(
+    return draw_rows(
         [("latents mixed", model.decode((1 - share) * start + share * end)), ("pixels mixed", pixels.astype(np.uint8))]
     )
 

@@ -13,12 +13,12 @@ from training.recipe import Recipe
 def draw_letters(count: int, height: int = 48, width: int = 56) -> np.ndarray:
     """Clean pages of a few strokes, uint8 [N,H,W]."""
     rng = np.random.default_rng(0)
-    drawn = np.full((count, height, width), 255, np.uint8)
-    for image in drawn:
+    images = np.full((count, height, width), 255, np.uint8)
+    for image in images:
         for _ in range(4):
             x, y = (int(n) for n in rng.integers(4, 40, 2))
             cv2.putText(image, chr(int(rng.integers(97, 123))), (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.6, 0, 1)
-    return drawn
+    return images
 
 
 def add_dirt(clean: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Encoder and decoder as torch modules: dense (one layer or stacked) and convolutional, for images and vectors alike.
+"""Autoencoders as torch modules: dense (one layer or stacked) or convolutional, for images and vectors.
 
 sample (port) -> scaling -> [encoder -> latent -> decoder] -> scaling back -> sample (port)
 
@@ -35,12 +35,12 @@ class PixelScaling(nn.Module):
         return image.permute(0, 3, 1, 2).float() / 255
 
     def inverse(self, pixels: Tensor) -> Tensor:
-        """Clamps, rounds half to even, as ONNX Round does."""
+        """float [N,C,H,W] -> uint8 [N,H,W,C]; clamps to 0..1 and rounds half to even, as ONNX Round does."""
         return (pixels.float().clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
 
 
 class Standardization(nn.Module):
-    """float32 [N,D] <-> float32 [N,D] of mean 0 and standard deviation 1 per number, measured on the train split."""
+    """float32 [N,D] <-> float32 [N,D] of mean 0 and standard deviation 1 per number, as measured on the train split."""
 
     mean: Tensor
     deviation: Tensor
@@ -82,7 +82,7 @@ class Autoencoder(nn.Module):
 
 
 def build(architecture: Dense | Convolutional | Unet, train: NDArray[np.uint8] | NDArray[np.float32]) -> Autoencoder:
-    """An untrained autoencoder for samples like `train` (as stored); draws the global generator."""
+    """An untrained autoencoder for samples like `train`, as stored; weights are drawn from torch's global generator."""
     if isinstance(architecture, Unet):
         raise TypeError("This is a bug: a unet is not an autoencoder with a latent; see training.train_denoiser")
     if train.ndim == 4:
@@ -94,7 +94,7 @@ def build(architecture: Dense | Convolutional | Unet, train: NDArray[np.uint8] |
         shape = (train.shape[1],)
     if isinstance(architecture, Dense):
         mean = torch.zeros(shape)
-        if architecture.centered and train.ndim == 4:  # vectors are: they are standardised
+        if architecture.centered and train.ndim == 4:  # standardised vectors have mean 0 already
             mean = torch.from_numpy(train.mean(0, dtype=np.float64) / 255).float().permute(2, 0, 1)
         return Autoencoder(scaling, *_dense(architecture, shape, mean))
     return Autoencoder(scaling, *_convolutional(architecture, shape if len(shape) > 1 else (1, *shape), shape))
@@ -104,7 +104,7 @@ def build(architecture: Dense | Convolutional | Unet, train: NDArray[np.uint8] |
 
 
 class TiedLinear(nn.Module):
-    """A decoder layer that uses its encoder layer's weights, transposed, with a bias of its own.
+    """A decoder layer with the transposed weights of its encoder layer and a bias of its own: [N,out] -> [N,in].
 
     Vincent et al., JMLR 11 (2010), section 2.2: W' = W^T.
     """
@@ -145,16 +145,16 @@ def _dense(recipe: Dense, shape: tuple[int, ...], mean: Tensor) -> tuple[nn.Modu
     encoder, decoder = nn.Sequential(Centered(mean) if recipe.centered else nn.Flatten()), nn.Sequential()
     linears = [nn.Linear(a, b) for a, b in itertools.pairwise(widths)]
     for index, linear in enumerate(linears):
-        last = index == len(linears) - 1
-        activation = recipe.latent_activation if last else recipe.activation
-        norm = recipe.batch_norm and not last
+        is_last = index == len(linears) - 1
+        activation = recipe.latent_activation if is_last else recipe.activation
+        norm = recipe.batch_norm and not is_last
         encoder.append(DenseLayer(linear, widths[index + 1], activation, batch_norm=norm))
-    output = recipe.output_activation if len(shape) == 3 else "linear"  # a sigmoid cannot draw standardised vectors
+    output = recipe.output_activation if len(shape) == 3 else "linear"  # a sigmoid cannot output standardised vectors
     for index, linear in reversed(list(enumerate(linears))):
-        back = TiedLinear(linear) if recipe.tied else nn.Linear(widths[index + 1], widths[index])
+        mirror = TiedLinear(linear) if recipe.tied else nn.Linear(widths[index + 1], widths[index])
         activation = recipe.activation if index else output
         norm = recipe.batch_norm and index > 0
-        decoder.append(DenseLayer(back, widths[index], activation, batch_norm=norm))
+        decoder.append(DenseLayer(mirror, widths[index], activation, batch_norm=norm))
     decoder.append(nn.Unflatten(1, shape))
     return encoder, decoder
 
@@ -167,7 +167,7 @@ class Residual(nn.Module):
 
     def __init__(self, channels: int, dims: int) -> None:
         super().__init__()
-        conv, norm = _layers(dims)
+        conv, norm = _layer_types(dims)
         self.body = nn.Sequential(
             conv(channels, channels, 3, padding=1, bias=False),
             norm(channels),
@@ -194,7 +194,7 @@ class PadTo(nn.Module):
 
 
 class CropTo(nn.Module):
-    """Undoes PadTo, and gives the sample its shape: [N,C,...] -> [N, *shape]."""
+    """The inverse of PadTo, then the sample's shape: [N,C,...] -> [N, *shape]."""
 
     def __init__(self, sizes: tuple[int, ...], shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -206,21 +206,22 @@ class CropTo(nn.Module):
         return x.flatten(1) if len(self.shape) == 1 else x
 
 
-def _layers(dims: int) -> tuple[type[nn.Module], type[nn.Module]]:
+def _layer_types(dims: int) -> tuple[type[nn.Module], type[nn.Module]]:
+    """Convolution and batch norm of one or two spatial axes."""
     return (nn.Conv1d, nn.BatchNorm1d) if dims == 1 else (nn.Conv2d, nn.BatchNorm2d)
 
 
 def _convolutional(
     recipe: Convolutional, shape: tuple[int, ...], sample: tuple[int, ...]
 ) -> tuple[nn.Module, nn.Module]:
-    """`shape` is (C,H,W), or (1,D) for vectors; `sample` what the decoder gives back.
+    """Encoder and decoder of samples of `shape`, (C,H,W), or (1,D) for vectors; `sample` is the shape of the output.
 
-    encoder: per entry of `channels`: conv 4, stride 2 -> residual blocks; then dense to a flat latent, or a 1x1
-    convolution to a spatial one. decoder: the mirror image with transposed convolutions.
+    Encoder: for each entry of `channels` a 4x4 convolution of stride 2 and residual blocks; then dense layers to a flat
+    latent, or a 1x1 convolution to a spatial one. Decoder: the mirror image with transposed convolutions.
     """
     colours, sizes = shape[0], shape[1:]
     dims, stages = len(sizes), len(recipe.channels)
-    conv, norm = _layers(dims)
+    conv, norm = _layer_types(dims)
     transposed = nn.ConvTranspose1d if dims == 1 else nn.ConvTranspose2d
     stride = 2**stages
     small = tuple(math.ceil(size / stride) for size in sizes)
@@ -228,9 +229,10 @@ def _convolutional(
     features = top * math.prod(small)
 
     encoder: list[nn.Module] = [PadTo(sizes, stride)] if dims == 2 else [nn.Unflatten(1, shape), PadTo(sizes, stride)]
-    for before, after, blocks in zip((colours, *recipe.channels), recipe.channels, recipe.encoder_blocks, strict=False):
-        encoder += [conv(before, after, 4, stride=2, padding=1, bias=False), norm(after), nn.SiLU()]
-        encoder += [Residual(after, dims) for _ in range(blocks)]
+    stage_inputs = (colours, *recipe.channels)
+    for inputs, channels, blocks in zip(stage_inputs, recipe.channels, recipe.encoder_blocks, strict=False):
+        encoder += [conv(inputs, channels, 4, stride=2, padding=1, bias=False), norm(channels), nn.SiLU()]
+        encoder += [Residual(channels, dims) for _ in range(blocks)]
     decoder: list[nn.Module] = []
     if recipe.latent_channels is not None:
         encoder.append(conv(top, recipe.latent_channels, 1))
@@ -239,11 +241,11 @@ def _convolutional(
         assert recipe.latent_dim is not None  # noqa: S101  (the recipe's own check)
         encoder += [
             nn.Flatten(),
-            *_hidden(features, recipe.hidden),
+            *_hidden_layer(features, recipe.hidden),
             nn.Linear(recipe.hidden or features, recipe.latent_dim),
         ]
         decoder += [
-            *_hidden(recipe.latent_dim, recipe.hidden),
+            *_hidden_layer(recipe.latent_dim, recipe.hidden),
             nn.Linear(recipe.hidden or recipe.latent_dim, features),
         ]
         decoder.append(nn.Unflatten(1, (top, *small)))
@@ -251,10 +253,10 @@ def _convolutional(
     for index in reversed(range(stages)):
         decoder += [Residual(recipe.channels[index], dims) for _ in range(recipe.decoder_blocks[index])]
         if index:
-            after = recipe.channels[index - 1]
+            outputs = recipe.channels[index - 1]
             decoder += [
-                transposed(recipe.channels[index], after, 4, stride=2, padding=1, bias=False),
-                norm(after),
+                transposed(recipe.channels[index], outputs, 4, stride=2, padding=1, bias=False),
+                norm(outputs),
                 nn.SiLU(),
             ]
         else:
@@ -264,5 +266,6 @@ def _convolutional(
     return nn.Sequential(*encoder), nn.Sequential(*decoder)
 
 
-def _hidden(before: int, width: int) -> list[nn.Module]:
-    return [nn.Linear(before, width), nn.BatchNorm1d(width), nn.SiLU()] if width else []
+def _hidden_layer(inputs: int, width: int) -> list[nn.Module]:
+    """[N,inputs] -> [N,width]; nothing if `width` is 0."""
+    return [nn.Linear(inputs, width), nn.BatchNorm1d(width), nn.SiLU()] if width else []

@@ -1,16 +1,16 @@
-"""A denoiser with skip connections: what is left of an autoencoder that may look past its bottleneck.
+"""Denoiser with skip connections, a U-Net: an autoencoder whose decoder also sees the encoder's inner layers.
 
 image -> scaling -> [halved by pixel unshuffle] -> [blocks, halve] ... blocks ... [enlarge, + skip, blocks] -> noise
 image - noise -> scaling back -> denoised
 
 U-Net (Ronneberger et al., MICCAI 2015) of residual blocks, that predicts the noise (Zhang et al., "Beyond a Gaussian
 Denoiser", IEEE TIP 2017, section III). With `unshuffle` 2 it works at half size from its first layer on (Zhang et al.,
-"FFDNet", IEEE TIP 2018, section III-B): a quarter of the arithmetic, enough for pages; photographs lose fine texture
-by it. No normalisation: a pixel's output depends on its surroundings alone, `halo` pixels to each side, so any image
-can be cut into tiles without a seam.
+"FFDNet", IEEE TIP 2018, section III-B): a quarter of the arithmetic, enough for pages, but photographs lose fine
+texture. There is no normalisation: a pixel's output depends on `halo` pixels to each side alone, so any image can be
+cut into tiles without a seam.
 
-With `context` the lowest level also sees the maximum of each of its channels over a neighbourhood: how dark the darkest
-ink nearby is tells ink from stain, and convolutions, which add, are slow to learn it.
+With `context` the lowest level also sees the maximum of each channel over a neighbourhood. The darkest ink nearby
+distinguishes ink from stains, and convolutions, which add, are slow to learn a maximum.
 """
 
 import copy
@@ -28,22 +28,22 @@ from training.recipe import Unet
 class Conv(nn.Module):
     """A convolution whose weights are stored as the matrix [out, in * k * k] that Muon steps on."""
 
-    def __init__(self, before: int, after: int, kernel: int, stride: int = 1, *, gain: float = 1.0) -> None:
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, *, gain: float = 1.0) -> None:
         super().__init__()
-        self.shape, self.stride = (after, before, kernel, kernel), stride
+        self.shape, self.stride = (out_channels, in_channels, kernel, kernel), stride
         self.padding = kernel // 2 if stride == 1 else 0
-        features = before * kernel * kernel
-        self.weight = nn.Parameter(torch.randn(after, features) * gain * math.sqrt(2 / features))
-        self.bias = nn.Parameter(torch.zeros(after))
+        features = in_channels * kernel * kernel
+        self.weight = nn.Parameter(torch.randn(out_channels, features) * gain * math.sqrt(2 / features))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
 
     def forward(self, x: Tensor) -> Tensor:
         weight = self.weight.view(self.shape).contiguous(memory_format=torch.channels_last)
         return F.conv2d(x, weight, self.bias, self.stride, self.padding)
 
-    def plain(self) -> nn.Conv2d:
-        """The same convolution with its weights in torch's usual shape."""
-        after, before, kernel, _ = self.shape
-        conv = nn.Conv2d(before, after, kernel, self.stride, self.padding)
+    def to_conv2d(self) -> nn.Conv2d:
+        """The same convolution with its weights [out, in, k, k], as torch has them."""
+        out_channels, in_channels, kernel, _ = self.shape
+        conv = nn.Conv2d(in_channels, out_channels, kernel, self.stride, self.padding)
         conv.weight.data, conv.bias.data = self.weight.data.view(self.shape), self.bias.data  # type: ignore[union-attr]
         return conv
 
@@ -59,19 +59,19 @@ class Block(nn.Module):
         return x + self.outer(F.relu(self.inner(x)))  # type: ignore[no-any-return]
 
 
-class Enlarge(nn.Module):
+class Upsample(nn.Module):
     """[N,C,H,W] -> [N,C',2H,2W] by a 1x1 convolution and pixel shuffle (Shi et al., CVPR 2016)."""
 
-    def __init__(self, before: int, after: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.spread = Conv(before, after * 4, 1, gain=0.7)
+        self.spread = Conv(in_channels, out_channels * 4, 1, gain=0.7)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.pixel_shuffle(self.spread(x), 2)
 
 
 class Denoiser(nn.Module):
-    """`forward`: float [N,C,H,W] in 0..1 -> the same, noise removed; `denoise`: the port, uint8 [N,H,W,C].
+    """`forward`: float [N,C,H,W] in 0..1 -> the same without noise; `denoise`: the port, uint8 [N,H,W,C] -> the same.
 
     H and W must be multiples of `stride`.
     """
@@ -84,13 +84,13 @@ class Denoiser(nn.Module):
         self.first = Conv(pixels, widths[0], 3)
         self.encoder = nn.ModuleList(_blocks(w, n) for w, n in zip(widths, recipe.encoder_blocks, strict=True))
         self.halve = nn.ModuleList(Conv(a, b, 2, stride=2) for a, b in itertools.pairwise(widths))
-        self.enlarge = nn.ModuleList(Enlarge(b, a) for a, b in itertools.pairwise(widths))
+        self.enlarge = nn.ModuleList(Upsample(b, a) for a, b in itertools.pairwise(widths))
         self.decoder = nn.ModuleList(_blocks(w, n) for w, n in zip(widths, recipe.decoder_blocks, strict=False))
         self.context = Conv(widths[-1], widths[-1], 1, gain=0.5) if recipe.context else None
         self.last = Conv(widths[0], pixels, 3, gain=0.1)
 
     def forward(self, image: Tensor) -> Tensor:
-        x = self.first(self._smaller(image))
+        x = self.first(self._unshuffle(image))
         skips: list[Tensor] = []
         for level, blocks in enumerate(self.encoder):
             if self.context is not None and level == len(self.halve):
@@ -101,24 +101,25 @@ class Denoiser(nn.Module):
                 x = self.halve[level](x)
         for level in reversed(range(len(self.enlarge))):
             x = self.decoder[level](self.enlarge[level](x) + skips[level])
-        return image + self._larger(self.last(x))
+        return image + self._shuffle(self.last(x))
 
     def denoise(self, image: Tensor) -> Tensor:
         return self.scaling.inverse(self(self.scaling(image)))
 
-    def _smaller(self, image: Tensor) -> Tensor:
+    def _unshuffle(self, image: Tensor) -> Tensor:
         return image if self.recipe.unshuffle == 1 else F.pixel_unshuffle(image, self.recipe.unshuffle)
 
-    def _larger(self, x: Tensor) -> Tensor:
+    def _shuffle(self, x: Tensor) -> Tensor:
         return x if self.recipe.unshuffle == 1 else F.pixel_shuffle(x, self.recipe.unshuffle)
 
     @property
     def stride(self) -> int:
+        """Pixels: H and W must be multiples of it."""
         return int(self.recipe.unshuffle * 2 ** (len(self.recipe.widths) - 1))
 
     @property
     def halo(self) -> int:
-        """Pixels: nothing farther away reaches an output pixel. A 3x3 convolution at 1/s of the size reaches s."""
+        """Pixels: nothing farther away affects an output pixel. A 3x3 convolution at 1/s of the size reaches s."""
         scales = [self.recipe.unshuffle * 2**level for level in range(len(self.recipe.widths))]
         blocks = [
             e + d for e, d in itertools.zip_longest(self.recipe.encoder_blocks, self.recipe.decoder_blocks, fillvalue=0)
@@ -133,14 +134,14 @@ class Denoiser(nn.Module):
         return int(-(-reach // self.stride) * self.stride)
 
 
-def plain(denoiser: Denoiser) -> Denoiser:
-    """A copy with plain convolutions, for export: a runtime prepares weights once that are constants, not views."""
-    copied = copy.deepcopy(denoiser)
-    for module in list(copied.modules()):
+def with_plain_convolutions(denoiser: Denoiser) -> Denoiser:
+    """A copy of nn.Conv2d layers, for export: a runtime prepares weights once if they are constants, not views."""
+    duplicate = copy.deepcopy(denoiser)
+    for module in list(duplicate.modules()):
         for name, child in module.named_children():
             if isinstance(child, Conv):
-                setattr(module, name, child.plain())
-    return copied
+                setattr(module, name, child.to_conv2d())
+    return duplicate
 
 
 def _blocks(width: int, count: int) -> nn.Sequential:

@@ -23,7 +23,7 @@ from service.model.manifest import QUANTILES, GraphFile, Kind, Manifest, Metric,
 from service.model.runtime import Model, reconstruction_error
 from training.architectures.autoencoder import Autoencoder, PixelScaling
 from training.architectures.classifier import Classifier
-from training.architectures.unet import Denoiser, plain
+from training.architectures.unet import Denoiser, with_plain_convolutions
 from training.data.datasets import Dataset
 from training.errors import DiskError, ParityError
 from training.evaluation.autoencoders import BATCH, encode, reconstruct
@@ -84,7 +84,7 @@ def denoiser(module: Denoiser) -> bytes:
     channels, stride = module.recipe.channels, module.stride
     example = torch.zeros(2, 4 * stride, 6 * stride, channels, dtype=torch.uint8)
     axes = {0: torch.export.Dim("N"), 1: stride * torch.export.Dim("h"), 2: stride * torch.export.Dim("w")}
-    return _export(_Denoise(plain(module.cpu()).eval()), example, "image", "denoised", axes)
+    return _export(_Denoise(with_plain_convolutions(module.cpu()).eval()), example, "image", "denoised", axes)
 
 
 class _Classify(nn.Module):

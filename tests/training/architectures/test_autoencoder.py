@@ -41,10 +41,10 @@ def test_samples_go_in_and_samples_of_the_same_shape_come_out(
 def test_a_centred_encoder_sees_the_train_split_with_mean_zero(samples: np.ndarray) -> None:
     autoencoder = build(Dense(latent_dim=5, centered=True), samples)
     assert isinstance(autoencoder.encoder, torch.nn.Sequential)
-    seen = autoencoder.encoder[0](autoencoder.scaling(torch.from_numpy(samples)))
-    assert seen.shape == (len(samples), samples[0].size)
-    np.testing.assert_allclose(seen.mean(0), 0, atol=1e-5)
-    assert seen.std() > 0.1
+    features = autoencoder.encoder[0](autoencoder.scaling(torch.from_numpy(samples)))
+    assert features.shape == (len(samples), samples[0].size)
+    np.testing.assert_allclose(features.mean(0), 0, atol=1e-5)
+    assert features.std() > 0.1
 
 
 def test_a_spatial_latent_keeps_the_places() -> None:
@@ -53,11 +53,11 @@ def test_a_spatial_latent_keeps_the_places() -> None:
 
 
 def test_pixels_survive_the_scaling_there_and_back() -> None:
-    every = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16, 1)
-    scaled = PixelScaling()(every)
+    levels = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16, 1)
+    scaled = PixelScaling()(levels)
     assert scaled.shape == (1, 1, 16, 16)
     assert (scaled.min().item(), scaled.max().item()) == (0.0, 1.0)
-    assert torch.equal(PixelScaling().inverse(scaled), every)
+    assert torch.equal(PixelScaling().inverse(scaled), levels)
     assert PixelScaling().inverse(torch.tensor([[[[-3.0, 7.0]]]])).flatten().tolist() == [0, 255]
 
 
@@ -76,10 +76,10 @@ def test_tied_weights_are_the_encoders_transposed_and_counted_once() -> None:
     matrices = 144 * 20 + 20 * 5
     assert sum(p.numel() for p in free.parameters()) - sum(p.numel() for p in tied.parameters()) == matrices
     x = torch.rand(2, 1, 12, 12)
-    before = tied(x)
+    output = tied(x)
     with torch.no_grad():
         tied.encoder[1][0].weight.mul_(2)  # type: ignore[index]
-    assert not torch.allclose(tied.decoder[-2](torch.ones(2, 20)), before.flatten(1))  # type: ignore[index]
+    assert not torch.allclose(tied.decoder[-2](torch.ones(2, 20)), output.flatten(1))  # type: ignore[index]
     expected = tied.decoder[-2][0].bias + torch.ones(2, 20) @ tied.encoder[1][0].weight  # type: ignore[index]
     torch.testing.assert_close(tied.decoder[-2][0](torch.ones(2, 20)), expected)  # type: ignore[index]
 

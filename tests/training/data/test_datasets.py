@@ -19,9 +19,9 @@ def test_a_folder_of_images_becomes_three_splits_of_uint8(tmp_path: Path) -> Non
 def test_duplicates_never_stand_on_both_sides(tmp_path: Path) -> None:
     np.save(tmp_path / "twice.npy", np.concatenate([drawings(100), drawings(100)]))
     data = load_dataset(tmp_path / "twice.npy")
-    seen = [{s.tobytes() for s in part} for part in (data.train, data.validation, data.test)]
-    assert seen[0].isdisjoint(seen[1] | seen[2])
-    assert seen[1].isdisjoint(seen[2])
+    contents = [{s.tobytes() for s in part} for part in (data.train, data.validation, data.test)]
+    assert contents[0].isdisjoint(contents[1] | contents[2])
+    assert contents[1].isdisjoint(contents[2])
 
 
 def test_too_few_samples_are_refused(tmp_path: Path) -> None:

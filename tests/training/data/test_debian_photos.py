@@ -27,9 +27,9 @@ def deb(path: Path, files: dict[str, bytes]) -> Path:
 
 def test_photographs_are_taken_from_a_package_and_scaled_down(tmp_path: Path) -> None:
     _, jpeg = cv2.imencode(".jpg", np.full((900, 1600, 3), (10, 120, 200), np.uint8))
-    one, two = "usr/share/backgrounds/One.jpg", "usr/share/wallpapers/Two/contents/images/2560x1600.jpg"
-    archive = deb(tmp_path / "x.deb", {one: jpeg.tobytes(), "usr/other.jpg": b"", two: jpeg.tobytes()})
-    source = debian_photos.Source("x.deb", "", {one: ("A", "CC0"), two: ("B", "CC0")})
+    path_one, path_two = "usr/share/backgrounds/One.jpg", "usr/share/wallpapers/Two/contents/images/2560x1600.jpg"
+    archive = deb(tmp_path / "x.deb", {path_one: jpeg.tobytes(), "usr/other.jpg": b"", path_two: jpeg.tobytes()})
+    source = debian_photos.Source("x.deb", "", {path_one: ("A", "CC0"), path_two: ("B", "CC0")})
     debian_photos.unpack_photographs(archive, source, tmp_path)
     sizes = {path.name: cv2.imread(str(path)).shape for path in tmp_path.glob("*.png")}  # type: ignore[union-attr]
     assert sizes == {
@@ -48,7 +48,7 @@ def test_photographs_are_taken_from_a_package_and_scaled_down(tmp_path: Path) ->
 
 
 def test_every_photograph_has_an_author_and_a_free_licence() -> None:
-    listed = [entry for source in debian_photos.SOURCES for entry in source.photographs.values()]
-    assert len(listed) == 34
-    assert all(author and licence.startswith(("CC", "GPL", "LGPL")) for author, licence in listed)
+    entries = [entry for source in debian_photos.SOURCES for entry in source.photographs.values()]
+    assert len(entries) == 34
+    assert all(author and licence.startswith(("CC", "GPL", "LGPL")) for author, licence in entries)
     assert "Sander Klootwijk" in debian_photos.licence()

@@ -21,12 +21,16 @@ class Publisher(BaseHTTPRequestHandler):
     broken_after = 300_000
 
     def do_GET(self) -> None:
-        asked = self.headers.get("Range")
-        self.requests.append(asked)
+        requested_range = self.headers.get("Range")
+        self.requests.append(requested_range)
         if self.path == "/missing.npy":
             self.send_error(404)
             return
-        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and self.path != "/plain.npy" else 0
+        start = (
+            int(requested_range.removeprefix("bytes=").removesuffix("-"))
+            if requested_range and self.path != "/plain.npy"
+            else 0
+        )
         if start >= len(CONTENT):
             self.send_response(416)
             self._hash()
@@ -73,10 +77,10 @@ def test_a_broken_download_goes_on_where_it_stopped(url: str, tmp_path: Path) ->
     with pytest.raises(DownloadError, match="broke off"):
         download.fetch(f"{url}/breaks.npy", tmp_path / "cat.npy")
     assert not (tmp_path / "cat.npy").exists()
-    kept = (tmp_path / "cat.npy.part").stat().st_size
-    assert kept > 0
+    size = (tmp_path / "cat.npy.part").stat().st_size
+    assert size > 0
     assert download.fetch(f"{url}/breaks.npy", tmp_path / "cat.npy").read_bytes() == CONTENT
-    assert Publisher.requests[-1] == f"bytes={kept}-"
+    assert Publisher.requests[-1] == f"bytes={size}-"
 
 
 def test_a_whole_part_is_checked_and_named(url: str, tmp_path: Path) -> None:

@@ -9,11 +9,11 @@ from training.recipe import Data
 
 
 def test_few_labels_are_as_many_of_each_class() -> None:
-    known = np.array([0] * 10 + [1] * 5 + [2] * 2)
-    chosen = labels.sample_per_class(known, 4, np.random.default_rng(0))
-    assert np.bincount(known[chosen]).tolist() == [4, 4, 2]
-    assert len(set(chosen.tolist())) == len(chosen)
-    assert not np.array_equal(chosen, labels.sample_per_class(known, 4, np.random.default_rng(1)))
+    classes = np.array([0] * 10 + [1] * 5 + [2] * 2)
+    indices = labels.sample_per_class(classes, 4, np.random.default_rng(0))
+    assert np.bincount(classes[indices]).tolist() == [4, 4, 2]
+    assert len(set(indices.tolist())) == len(indices)
+    assert not np.array_equal(indices, labels.sample_per_class(classes, 4, np.random.default_rng(1)))
 
 
 def test_labels_of_idx_files_stand_by_their_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,9 +26,9 @@ def test_without_one_the_files_are_fetched_and_their_bytes_checked(
 ) -> None:
     monkeypatch.setenv("AUTOENCODER_DATA", str(tmp_path / "nothing"))
     monkeypatch.setenv("AUTOENCODER_CACHE", str(tmp_path / "cache"))
-    published = write_mnist(tmp_path / "published")
-    sums = {name: hashlib.sha256((published / name).read_bytes()).hexdigest() for name in mnist.FILES}
-    monkeypatch.setattr(mnist, "URL", published.as_uri() + "/")
-    monkeypatch.setattr(mnist, "FILES", sums)
+    folder = write_mnist(tmp_path / "published")
+    checksums = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in mnist.FILES}
+    monkeypatch.setattr(mnist, "URL", folder.as_uri() + "/")
+    monkeypatch.setattr(mnist, "FILES", checksums)
     assert mnist.fetch_folder() == tmp_path / "cache" / "mnist"
     assert idx.read_folder(mnist.fetch_folder())[0].shape == (100, 12, 12)

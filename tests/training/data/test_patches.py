@@ -64,24 +64,26 @@ def test_pages_are_made_once_and_measured_on_the_corpus_and_on_own_pages(
         ("pages/mixed", 8, {"coffee", "wrinkled", "own pages"}),
         ("pages/noisy-office", 6, {"coffee", "wrinkled"}),
     ):
-        asked = build_recipe(source, {"data.patch": 64})
-        data = patches.load(asked)
+        recipe = build_recipe(source, {"data.patch": 64})
+        data = patches.load(recipe)
         assert data.train.shape == (count, 64, 64, 2)
         assert {image.group for image in data.test} == groups
-        assert patches.load(asked).digest == data.digest
-        metrics = dict(denoisers.measure(train_denoiser.build(asked), data))
+        assert patches.load(recipe).digest == data.digest
+        metrics = dict(denoisers.measure(train_denoiser.build(recipe), data))
         assert metrics["denoising_rmse_without_wrinkled"].value == pytest.approx(metrics["denoising_rmse_coffee"].value)
         assert metrics["unharmed_psnr_worst"].value <= metrics["unharmed_psnr"].value
 
 
 def test_smooth_patches_are_left_out_where_detail_is_asked_for(tmp_path: Path) -> None:
-    busy = np.random.default_rng(0).integers(0, 256, (64, 64 * 20, 3), dtype=np.uint8)
-    for name, image in (("busy", busy), ("flat", np.full_like(busy, 90))):
+    textured = np.random.default_rng(0).integers(0, 256, (64, 64 * 20, 3), dtype=np.uint8)
+    for name, image in (("busy", textured), ("flat", np.full_like(textured, 90))):
         for split in range(40):  # so that each split gets some
             cv2.imwrite(str(tmp_path / f"{name}{split}.png"), image)
             image = image.copy()
             image[0, 0] += 1
-    every, chosen = (patches.load(build_recipe(str(tmp_path), {"data.detail": detail})).train for detail in (0, 15))
-    smooth = [np.abs(np.diff(patch.astype(int), axis=1)).mean() < 1 for patch in chosen]
-    assert 0.4 < np.mean([np.abs(np.diff(patch.astype(int), axis=1)).mean() < 1 for patch in every]) < 0.6
+    all_patches, detailed_patches = (
+        patches.load(build_recipe(str(tmp_path), {"data.detail": detail})).train for detail in (0, 15)
+    )
+    smooth = [np.abs(np.diff(patch.astype(int), axis=1)).mean() < 1 for patch in detailed_patches]
+    assert 0.4 < np.mean([np.abs(np.diff(patch.astype(int), axis=1)).mean() < 1 for patch in all_patches]) < 0.6
     assert 0 < np.mean(smooth) < 0.1

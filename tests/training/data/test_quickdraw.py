@@ -12,14 +12,14 @@ def google_file(count: int) -> np.ndarray:
 
 
 def test_the_drawings_are_the_first_4000_and_every_100th_without_empty_ones_and_duplicates() -> None:
-    everything = google_file(6000)
-    everything[5] = 0
-    everything[7] = everything[6]
-    chosen = quickdraw.select_drawings(everything)
-    assert chosen.shape == (4000 + 20 - 2, 28, 28)
-    assert np.array_equal(chosen[5].reshape(-1), everything[6])
-    assert np.array_equal(chosen[6].reshape(-1), everything[8])
-    assert np.array_equal(chosen[-1].reshape(-1), everything[5900])
+    bitmaps = google_file(6000)
+    bitmaps[5] = 0
+    bitmaps[7] = bitmaps[6]
+    drawings = quickdraw.select_drawings(bitmaps)
+    assert drawings.shape == (4000 + 20 - 2, 28, 28)
+    assert np.array_equal(drawings[5].reshape(-1), bitmaps[6])
+    assert np.array_equal(drawings[6].reshape(-1), bitmaps[8])
+    assert np.array_equal(drawings[-1].reshape(-1), bitmaps[5900])
 
 
 def test_another_file_than_googles_is_refused() -> None:
@@ -30,10 +30,10 @@ def test_another_file_than_googles_is_refused() -> None:
 def test_without_a_data_folder_the_cats_come_from_google_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AUTOENCODER_DATA", str(tmp_path / "nothing"))
     monkeypatch.setenv("AUTOENCODER_CACHE", str(tmp_path / "cache"))
-    fetched: list[str] = []
+    urls: list[str] = []
 
     def fetch(url: str, destination: Path) -> Path:
-        fetched.append(url)
+        urls.append(url)
         destination.parent.mkdir(parents=True)
         np.save(destination, google_file(4200))
         return destination
@@ -41,7 +41,7 @@ def test_without_a_data_folder_the_cats_come_from_google_once(monkeypatch: pytes
     monkeypatch.setattr(quickdraw, "fetch", fetch)
     first, second = quickdraw.fetch_cats(), quickdraw.fetch_cats()
     assert first == second
-    assert fetched == [quickdraw.URL]
+    assert urls == [quickdraw.URL]
     with np.load(first) as file:
         assert file["images"].shape == (4002, 28, 28)
 

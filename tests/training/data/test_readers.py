@@ -69,8 +69,8 @@ def test_16_bit_and_transparent_images_are_read_as_one_sees_them(tmp_path: Path)
     write_images(tmp_path, drawings(60))
     Image.fromarray(np.full((12, 12), 257 * 100, np.uint16)).save(tmp_path / "deep.png")
     data = load_dataset(tmp_path)
-    every = np.concatenate([data.train, data.validation, data.test])
-    assert any((image == 100).all() for image in every)
+    samples = np.concatenate([data.train, data.validation, data.test])
+    assert any((image == 100).all() for image in samples)
     Image.new("RGBA", (12, 12), (0, 0, 0, 0)).save(tmp_path / "clear.png")
     data = load_dataset(tmp_path)
     assert data.sample_shape == (12, 12, 3)
@@ -113,10 +113,10 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
 )
 def test_a_broken_data_file_is_refused_with_its_name(tmp_path: Path, name: str, content: bytes, sentence: str) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(DataError) as refusal:
+    with pytest.raises(DataError) as error:
         load_dataset(tmp_path / name)
-    assert name in str(refusal.value)
-    assert sentence in str(refusal.value)
+    assert name in str(error.value)
+    assert sentence in str(error.value)
 
 
 def test_half_an_idx_folder_is_refused(tmp_path: Path) -> None:

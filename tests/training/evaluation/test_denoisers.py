@@ -12,7 +12,7 @@ def test_restoring_takes_any_size_and_noise_has_its_sigma() -> None:
     for height, width in ((1, 1), (1, 37), (13, 7), (32, 32)):
         image = np.full((height, width, 1), 200, np.uint8)
         assert denoisers.restore(denoiser, image).shape == (height, width, 1)
-    even = EvaluationImage("one", "all", np.full((300, 300, 3), 128, np.uint8))
-    for sigma, noisy in zip(denoisers.SIGMAS, denoisers.noisy_versions(even), strict=True):
+    flat_image = EvaluationImage("one", "all", np.full((300, 300, 3), 128, np.uint8))
+    for sigma, noisy in zip(denoisers.SIGMAS, denoisers.noisy_versions(flat_image), strict=True):
         assert float((noisy * 255).std()) == pytest.approx(sigma, rel=0.01)
-        assert np.array_equal(noisy, denoisers.noisy_versions(even)[denoisers.SIGMAS.index(sigma)])
+        assert np.array_equal(noisy, denoisers.noisy_versions(flat_image)[denoisers.SIGMAS.index(sigma)])

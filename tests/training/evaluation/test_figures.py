@@ -10,24 +10,24 @@ from training.evaluation import figures
 IMAGES = drawings(40)[..., None]
 
 
-def opened(png: bytes) -> np.ndarray:
+def decode_png(png: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
 
 
 def test_rows_grow_with_their_entries_and_show_the_samples() -> None:
     latents = np.random.default_rng(0).normal(size=(40, 32)).astype(np.float32)
-    two = opened(figures.draw_rows([("original", IMAGES), ("reconstruction", IMAGES)]))
-    three = opened(figures.draw_rows([("original", IMAGES), ("latent", latents), ("reconstruction", IMAGES)]))
+    two = decode_png(figures.draw_rows([("original", IMAGES), ("reconstruction", IMAGES)]))
+    three = decode_png(figures.draw_rows([("original", IMAGES), ("latent", latents), ("reconstruction", IMAGES)]))
     assert three.shape[0] > two.shape[0]
     assert three.shape[1] == two.shape[1]
-    blank = opened(figures.draw_rows([("original", IMAGES * 0), ("reconstruction", IMAGES * 0)]))
+    blank = decode_png(figures.draw_rows([("original", IMAGES * 0), ("reconstruction", IMAGES * 0)]))
     assert (two != blank).any()
 
 
 def test_vectors_spatial_latents_and_colour_have_rows_too() -> None:
     spatial = np.random.default_rng(0).normal(size=(4, 5, 3, 3)).astype(np.float32)
     colour = np.repeat(IMAGES[:4], 3, axis=3)
-    picture = opened(figures.draw_rows([("wave", waves(4, 100)), ("latent", spatial), ("colour", colour)]))
+    picture = decode_png(figures.draw_rows([("wave", waves(4, 100)), ("latent", spatial), ("colour", colour)]))
     assert picture.std() > 10
 
 
@@ -40,14 +40,14 @@ def test_a_flat_latent_fills_its_grid() -> None:
 def test_curves_histogram_and_map_are_pictures() -> None:
     history = History(loss=[3.0, 2.0, 1.0], validation=[3.1, 2.5, 2.6], best=1)
     errors = np.random.default_rng(0).uniform(0.01, 0.1, 40)
-    drawn = [
+    pngs = [
         figures.draw_learning_curve([("layer", history), ("fine-tuning", history)], "error"),
         figures.draw_error_histogram(errors, [("PCA", 0.05)], "mse"),
         figures.draw_latent_map(errors[:, None], IMAGES, seed=0),
         figures.draw_latent_map(np.random.default_rng(0).normal(size=(60, 80)), waves(60), seed=0),
     ]
-    for png in drawn:
-        assert opened(png).std() > 5
+    for png in pngs:
+        assert decode_png(png).std() > 5
 
 
 def test_the_map_is_the_same_for_the_same_seed() -> None:
@@ -56,8 +56,8 @@ def test_the_map_is_the_same_for_the_same_seed() -> None:
 
 
 def test_a_loss_below_zero_is_left_out_of_the_learning_curve() -> None:
-    below = figures.draw_learning_curve([("a", History([-0.5, -0.6], [0.2, 0.1], 1))], "error")
-    other = figures.draw_learning_curve([("a", History([-0.7, -0.9], [0.2, 0.1], 1))], "error")
-    above = figures.draw_learning_curve([("a", History([0.5, 0.4], [0.2, 0.1], 1))], "error")
-    assert below == other
-    assert below != above
+    negative = figures.draw_learning_curve([("a", History([-0.5, -0.6], [0.2, 0.1], 1))], "error")
+    more_negative = figures.draw_learning_curve([("a", History([-0.7, -0.9], [0.2, 0.1], 1))], "error")
+    positive = figures.draw_learning_curve([("a", History([0.5, 0.4], [0.2, 0.1], 1))], "error")
+    assert negative == more_negative
+    assert negative != positive

@@ -16,9 +16,9 @@ def noisy_pairs(channels: int) -> list[tuple[filters.Image, filters.Image]]:
 
 def test_the_filter_of_the_least_error_is_chosen() -> None:
     pairs = noisy_pairs(1)
-    chosen = filters.choose_filter(filters.NON_LOCAL_MEANS, pairs)
+    best = filters.choose_filter(filters.NON_LOCAL_MEANS, pairs)
     errors = [np.mean([mse(f(noisy), clean) for noisy, clean in pairs]) for f in filters.NON_LOCAL_MEANS]
-    assert chosen is filters.NON_LOCAL_MEANS[int(np.argmin(errors))]
+    assert best is filters.NON_LOCAL_MEANS[int(np.argmin(errors))]
     assert min(errors) < 0.5 * np.mean([mse(noisy, clean) for noisy, clean in pairs])
     assert filters.choose_filter(filters.MEDIANS, []) is filters.MEDIANS[0]
 

@@ -6,10 +6,10 @@ from training.synthetic_pages.degradation import UNCHANGED_SHARE, Backgrounds, P
 
 def text_page(size: int = 160) -> Page:
     """Black and grey words on white."""
-    drawn = np.full((size, size), 255, np.uint8)
+    page = np.full((size, size), 255, np.uint8)
     for line, grey in zip(range(20, size, 22), [0, 30, 120, 0, 170, 60, 0, 140] * 4, strict=False):
-        cv2.putText(drawn, "Hold the ink", (6, line), cv2.FONT_HERSHEY_SIMPLEX, 0.6, grey, 1, cv2.LINE_AA)
-    return drawn
+        cv2.putText(page, "Hold the ink", (6, line), cv2.FONT_HERSHEY_SIMPLEX, 0.6, grey, 1, cv2.LINE_AA)
+    return page
 
 
 def shift_of(clean: Page, noisy: Page) -> tuple[int, int]:
@@ -36,19 +36,19 @@ def test_about_one_page_in_twelve_is_left_alone() -> None:
 
 def test_shape_and_type_stay_and_the_clean_page_is_not_written_to() -> None:
     clean = text_page()[:97, :131]
-    before = clean.copy()
+    original = clean.copy()
     for seed in range(30):
         noisy = degrade(clean, np.random.default_rng(seed))
         assert noisy.shape == clean.shape
         assert noisy.dtype == np.uint8
-    assert np.array_equal(clean, before)
+    assert np.array_equal(clean, original)
 
 
 def test_the_same_generator_state_makes_the_same_page() -> None:
     clean = text_page()
-    one, two = (degrade(clean, np.random.default_rng(8)) for _ in range(2))
-    assert np.array_equal(one, two)
-    assert not np.array_equal(one, degrade(clean, np.random.default_rng(9)))
+    first, second = (degrade(clean, np.random.default_rng(8)) for _ in range(2))
+    assert np.array_equal(first, second)
+    assert not np.array_equal(first, degrade(clean, np.random.default_rng(9)))
 
 
 def test_ink_leaves_a_trace_wherever_the_target_shows_it() -> None:
@@ -80,5 +80,5 @@ def test_a_real_background_is_laid_under_the_ink_without_moving_it() -> None:
         assert noisy.shape == clean.shape
         assert np.median(noisy[clean == 255]) < 250
         assert shift_of(clean, noisy) == (0, 0)
-    kept = Backgrounds([background]).degrade(clean, np.random.default_rng(3))
-    assert kept.shape == clean.shape
+    noisy = Backgrounds([background]).degrade(clean, np.random.default_rng(3))
+    assert noisy.shape == clean.shape

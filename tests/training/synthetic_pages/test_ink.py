@@ -39,10 +39,10 @@ def test_the_law_of_ink_is_found_whichever_it_is(noise: str, rule: Callable[[Pag
 def test_new_pairs_have_any_size_stay_aligned_and_follow_the_seed() -> None:
     compositor = Compositor(draw_corpus())
     clean = np.tile(draw_print(50), (2, 2))  # larger than the backgrounds
-    one, two = (compositor.compose(clean, np.random.default_rng(4)) for _ in range(2))
-    assert one.shape == clean.shape
-    assert one.dtype == np.uint8
-    assert np.array_equal(one, two)
+    first, second = (compositor.compose(clean, np.random.default_rng(4)) for _ in range(2))
+    assert first.shape == clean.shape
+    assert first.dtype == np.uint8
+    assert np.array_equal(first, second)
     for seed in range(10):
         noisy = compositor.compose(clean, np.random.default_rng(seed))
         assert noisy[clean < 60].mean() < noisy[clean == 255].mean() - 40

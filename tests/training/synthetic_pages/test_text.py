@@ -35,10 +35,10 @@ def test_words_of_a_manual_that_the_face_lacks_are_left_out(tmp_path: Path) -> N
 
 
 def test_a_split_never_uses_the_text_of_another() -> None:
-    seen: dict[str, str] = {}
+    splits: dict[str, str] = {}
     for number in range(3000):
-        seen[f"paragraph {number}"] = texts.split_of(f"paragraph {number}")
-    shares = [list(seen.values()).count(split) / 3000 for split in ("train", "validation", "test")]
+        splits[f"paragraph {number}"] = texts.split_of(f"paragraph {number}")
+    shares = [list(splits.values()).count(split) / 3000 for split in ("train", "validation", "test")]
     assert shares == pytest.approx([0.8, 0.1, 0.1], abs=0.03)
     face = faces.book().choose(rng(), "latin")
     words = TextCorpus("test", NOWHERE).draw_words(rng(3), "latin", face, 12)

@@ -20,10 +20,10 @@ def some_page(seed: int, height: int = 200, width: int = 260) -> np.ndarray:
 
 def test_a_page_is_dark_ink_on_white_paper_of_the_asked_shape() -> None:
     for seed in range(8):
-        drawn = some_page(seed)
-        assert drawn.dtype == np.uint8
-        assert drawn.shape == (200, 260)
-        assert np.median(drawn) == 255
+        pixels = some_page(seed)
+        assert pixels.dtype == np.uint8
+        assert pixels.shape == (200, 260)
+        assert np.median(pixels) == 255
     dark = [some_page(seed).min() for seed in range(8)]
     assert np.median(dark) < 60
 
@@ -36,11 +36,11 @@ def test_every_block_puts_ink_below_its_top_and_says_where_it_ends(block: str) -
     for seed in range(12):
         sheet = _Sheet(rng(seed), 400, 300, faces.book(), TextCorpus("train", NOWHERE))
         bottom = getattr(sheet, f"add_{block}")(10, 100, 280)
-        drawn = np.minimum(np.asarray(sheet.print), sheet.strokes)
+        pixels = np.minimum(np.asarray(sheet.print), sheet.strokes)
         assert bottom > 100
-        above = 60 if block == "form" else 90  # what is written by hand into a form may reach above its line
-        assert drawn[:above].min() == 255, "nothing stands above the block"
-        assert drawn[above:].min() < 200
+        top = 60 if block == "form" else 90  # what is written by hand into a form may reach above its line
+        assert pixels[:top].min() == 255, "nothing stands above the block"
+        assert pixels[top:].min() < 200
 
 
 def test_the_same_seed_draws_the_same_page_and_another_seed_another() -> None:
