@@ -39,11 +39,11 @@ def test_operations_want_a_key_and_health_does_not(models: Path, keys: Path, cap
             assert answer.status_code == 401
             assert answer.headers["www-authenticate"] == "Bearer"
             assert list(answer.json()) == ["error"]
-        refused = post(client)
-        assert refused.status_code == 401
-        assert refused.headers["www-authenticate"] == "Bearer"
-        assert refused.headers["content-type"] == "application/problem+json"
-        assert refused.headers["x-content-type-options"] == "nosniff"
+        response = post(client)
+        assert response.status_code == 401
+        assert response.headers["www-authenticate"] == "Bearer"
+        assert response.headers["content-type"] == "application/problem+json"
+        assert response.headers["x-content-type-options"] == "nosniff"
         assert post(client, Authorization="Bearer wrong").status_code == 401
         assert post(client, Authorization="Basic secret").status_code == 401
         assert post(client, Authorization="Bearer secret").status_code == 200
@@ -56,7 +56,7 @@ def test_operations_want_a_key_and_health_does_not(models: Path, keys: Path, cap
     assert "401" in document["paths"]["/v1/models"]["get"]["responses"]
     assert "secret" not in caplog.text
     assert "wrong" not in caplog.text
-    assert [found["key"] for found in lines(caplog) if found["status"] == 200] == ["ann"] * 3
+    assert [record["key"] for record in lines(caplog) if record["status"] == 200] == ["ann"] * 3
 
 
 def test_metrics_and_documentation_can_be_left_open(models: Path, keys: Path) -> None:
@@ -73,12 +73,12 @@ def metrics_of(client: TestClient, key: str) -> str:
 def test_a_key_has_its_own_rate(models: Path, keys: Path) -> None:
     with served(models, keys=keys) as client:
         assert [post(client, X_API_Key="other").status_code for _ in range(3)] == [200, 200, 429]
-        refused = post(client, X_API_Key="other")
-        assert refused.headers["retry-after"] == "30"
-        assert refused.json()["title"] == "Rate limited"
+        response = post(client, X_API_Key="other")
+        assert response.headers["retry-after"] == "30"
+        assert response.json()["title"] == "Rate limited"
         assert post(client, X_API_Key="secret").status_code == 200
-        found = metrics_of(client, "secret")
-        assert 'autoencoder_refused_total{reason="rate_limited"} 2.0' in found
+        metrics = metrics_of(client, "secret")
+        assert 'autoencoder_refused_total{reason="rate_limited"} 2.0' in metrics
 
 
 def test_keys_change_without_a_restart_and_a_bad_file_changes_nothing(
@@ -122,10 +122,10 @@ def test_a_bad_file_of_keys_stops_the_start(models: Path, tmp_path: Path, text: 
 
 def test_a_new_key_is_printed_once_with_its_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["key", "ann"]) == 0
-    key, made = (text.split(": ", 1)[1] for text in capsys.readouterr().out.splitlines())
+    key, line_of_key = (text.split(": ", 1)[1] for text in capsys.readouterr().out.splitlines())
     assert len(key) == 43
-    assert made + "\n" == line(key)
-    (tmp_path / "keys").write_text(made)
+    assert line_of_key + "\n" == line(key)
+    (tmp_path / "keys").write_text(line_of_key)
     assert auth.read_keys(tmp_path / "keys")[0].name == "ann"
     assert main(["key", "a b"]) == 2
     assert "is no name" in capsys.readouterr().err

@@ -17,19 +17,21 @@ def test_the_page_loads_nothing_from_elsewhere_and_nothing_inline(client: TestCl
     policy = dict(part.strip().split(" ", 1) for part in answer.headers["content-security-policy"].split(";"))
     assert policy["default-src"] == "'self'"
     assert policy["img-src"] == "'self' blob: data:"
-    found: list[tuple[str, dict[str, str | None]]] = []
+    elements: list[tuple[str, dict[str, str | None]]] = []
 
     class Reader(HTMLParser):
         def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-            found.append((tag, dict(attrs)))
+            elements.append((tag, dict(attrs)))
 
     Reader().feed(answer.text)
-    assert not [tag for tag, attributes in found if tag == "style" or "style" in attributes]
-    assert not [tag for tag, attributes in found for name in attributes if name.startswith("on")]
-    assert all(attributes.get("src") for tag, attributes in found if tag == "script")
-    used = [value for _, attributes in found for name, value in attributes.items() if name in {"src", "href"} and value]
-    assert not [address for address in used if re.match(r"[a-z]+:|/", address)]  # relative: works below a prefix too
-    for address in used:
+    assert not [tag for tag, attributes in elements if tag == "style" or "style" in attributes]
+    assert not [tag for tag, attributes in elements for name in attributes if name.startswith("on")]
+    assert all(attributes.get("src") for tag, attributes in elements if tag == "script")
+    links = [
+        value for _, attributes in elements for name, value in attributes.items() if name in {"src", "href"} and value
+    ]
+    assert not [address for address in links if re.match(r"[a-z]+:|/", address)]  # relative: works below a prefix too
+    for address in links:
         if address.startswith("page/"):
             assert client.get(f"/{address}").status_code == 200
 
@@ -37,8 +39,8 @@ def test_the_page_loads_nothing_from_elsewhere_and_nothing_inline(client: TestCl
 def test_every_file_of_the_page_is_served_and_nothing_beside(client: TestClient) -> None:
     for file in routes.STATIC_FILES.iterdir():
         assert client.get(f"/page/{file.name}").content == file.read_bytes()
-    for other in ("routes.py", "..%2Fapp.py", "%2e%2e/app.py", "", "nothing.js"):
-        answer = client.get(f"/page/{other}")
+    for name in ("routes.py", "..%2Fapp.py", "%2e%2e/app.py", "", "nothing.js"):
+        answer = client.get(f"/page/{name}")
         assert answer.status_code == 404
         assert answer.headers["content-type"] == "application/problem+json"
 

@@ -89,8 +89,8 @@ def test_what_encode_answers_is_what_decode_takes(client: TestClient) -> None:
     encoded = client.post(url("encode"), files={"image": picture()})
     decoded = client.post(url("decode"), content=encoded.content, headers={"Content-Type": "application/json"})
     assert np.array_equal(np.array(decoded.json()["outputs"])[0, :, :, 0], DRAWN)
-    drawn = client.post(url("decode"), content=npy(LATENT), headers={**NPY, "Accept": "image/png"})
-    assert np.array_equal(opened(drawn.content), DRAWN)
+    image_response = client.post(url("decode"), content=npy(LATENT), headers={**NPY, "Accept": "image/png"})
+    assert np.array_equal(opened(image_response.content), DRAWN)
 
 
 def test_latents_of_another_version_or_model_are_refused(client: TestClient) -> None:
@@ -119,17 +119,17 @@ def test_forms_with_other_fields_or_text_are_refused(client: TestClient) -> None
 
 
 def test_who_leaves_before_the_body_is_whole_is_no_error_of_ours(client: TestClient) -> None:
-    sent: list[Any] = []
+    messages: list[Any] = []
 
     async def receive() -> dict[str, str]:
         return {"type": "http.disconnect"}
 
     async def send(message: Any) -> None:
-        sent.append(message)
+        messages.append(message)
 
     scope = {
         "type": "http", "method": "POST", "path": url("encode"), "query_string": b"", "headers": [], "root_path": "",
     }  # fmt: skip
     asyncio.run(client.app(scope, receive, send))  # type: ignore[arg-type]
-    assert sent[0]["status"] == 400
+    assert messages[0]["status"] == 400
     assert client.app.state.admission.requests == 0  # type: ignore[attr-defined]

@@ -27,13 +27,13 @@ def files(count: int) -> Files:
 
 
 def lines(response: Any) -> dict[int, dict[str, Any]]:
-    found = [json.loads(line) for line in response.text.splitlines()]
-    assert len({line["index"] for line in found}) == len(found), "one line for a file"
-    return {line["index"]: line for line in found}
+    results = [json.loads(line) for line in response.text.splitlines()]
+    assert len({line["index"] for line in results}) == len(results), "one line for a file"
+    return {line["index"]: line for line in results}
 
 
 def test_each_file_is_a_line_and_a_bad_one_ends_no_other(client: TestClient) -> None:
-    sent = [
+    parts = [
         ("image", ("a.png", picture())),
         ("image", ("broken.png", picture()[:60])),
         ("image", ("two.npy", npy(np.stack([IMAGE, 255 - IMAGE])))),
@@ -41,19 +41,19 @@ def test_each_file_is_a_line_and_a_bad_one_ends_no_other(client: TestClient) -> 
         ("image", ("note.txt", b"no picture")),
         ("image", ("ü.png", picture(IMAGE[:, ::-1]))),
     ]
-    response = client.post(url("encode"), files=sent, headers=LINES)
+    response = client.post(url("encode"), files=parts, headers=LINES)
     assert response.headers["content-type"] == "application/x-ndjson"
     assert (response.headers["model-name"], response.headers["model-version"]) == ("small", "2")
     assert "content-length" not in response.headers
-    told = lines(response)
-    assert {index: line["name"] for index, line in told.items()} == {n: file[0] for n, (_, file) in enumerate(sent)}
-    np.testing.assert_array_equal(np.float32(told[0]["latents"]), LATENT[None])
-    assert np.shape(told[2]["latents"]) == (2, 32)
-    problems = {index: (line["problem"]["status"], line["problem"]["detail"]) for index, line in told.items()
+    results = lines(response)
+    assert {index: line["name"] for index, line in results.items()} == {n: file[0] for n, (_, file) in enumerate(parts)}
+    np.testing.assert_array_equal(np.float32(results[0]["latents"]), LATENT[None])
+    assert np.shape(results[2]["latents"]) == (2, 32)
+    problems = {index: (line["problem"]["status"], line["problem"]["detail"]) for index, line in results.items()
                 if "problem" in line}  # fmt: skip
     assert {index: status for index, (status, _) in problems.items()} == {1: 422, 3: 422, 4: 415}
     assert problems[3][1].startswith("the file is 28x20, small takes 28x28")
-    fitted = lines(client.post(f"{url('encode')}?fit=stretch", files=sent, headers=LINES))
+    fitted = lines(client.post(f"{url('encode')}?fit=stretch", files=parts, headers=LINES))
     assert sorted(index for index, line in fitted.items() if "problem" in line) == [1, 4]
     assert (client.app.state.admission.requests, client.app.state.admission.pixels) == (0, 0)  # type: ignore[attr-defined]
 
@@ -102,7 +102,7 @@ class Caller:
         self.takes = asyncio.Event()
         self.takes.set()
         self.leaves = asyncio.Event()
-        self.ended = False
+        self.is_complete = False
 
     async def ask(self) -> None:
         """Until the answer is over; what the request held is given back."""
@@ -119,7 +119,7 @@ class Caller:
             if message.get("body"):
                 self.lines.append(json.loads(message["body"]))
                 self.came.set()
-            self.ended |= message["type"] == "http.response.body" and not message.get("more_body", False)
+            self.is_complete |= message["type"] == "http.response.body" and not message.get("more_body", False)
             await self.takes.wait()
 
         async with app.fallback.router.lifespan_context(app.fallback), asyncio.timeout(20):
@@ -132,9 +132,9 @@ class Caller:
 def encode(monkeypatch: pytest.MonkeyPatch) -> Callable[[Encode], Encode]:
     """Puts another in place of what encodes one file; returns the real one."""
 
-    def replace(other: Encode) -> Encode:
+    def replace(replacement: Encode) -> Encode:
         real = ndjson._encode_file
-        monkeypatch.setattr(ndjson, "_encode_file", other)
+        monkeypatch.setattr(ndjson, "_encode_file", replacement)
         return real
 
     return replace
@@ -155,7 +155,7 @@ def test_a_line_goes_out_when_it_is_ready_and_not_when_all_are(
         await caller.ask()
         assert caller.lines[0]["index"] != 0
         assert sorted(line["index"] for line in caller.lines) == [0, 1, 2, 3, 4]
-        assert caller.ended
+        assert caller.is_complete
 
     asyncio.run(run())
 
@@ -174,12 +174,12 @@ def test_a_bug_with_one_file_is_its_line(
         await caller.ask()
         return caller.lines
 
-    told = {line["index"]: line for line in asyncio.run(run())}
-    assert told[1]["problem"]["status"] == 500
-    assert "secret" not in json.dumps(told)
+    results = {line["index"]: line for line in asyncio.run(run())}
+    assert results[1]["problem"]["status"] == 500
+    assert "secret" not in json.dumps(results)
     assert "the secret" in caplog.text
-    assert "latents" in told[0]
-    assert "latents" in told[2]
+    assert "latents" in results[0]
+    assert "latents" in results[2]
 
 
 def test_files_that_are_not_done_in_time_say_so(models: Path, encode: Callable[[Encode], Encode]) -> None:
@@ -197,17 +197,17 @@ def test_files_that_are_not_done_in_time_say_so(models: Path, encode: Callable[[
     caller = asyncio.run(run())
     statuses = {line["index"]: line.get("problem", {}).get("status") for line in caller.lines}
     assert statuses == {0: None, 1: None, **dict.fromkeys(range(2, 8), 504)}
-    assert caller.ended
+    assert caller.is_complete
 
 
 def test_a_slow_reader_is_waited_for_and_who_leaves_takes_the_rest_along(
     models: Path, encode: Callable[[Encode], Encode]
 ) -> None:
     async def run() -> None:
-        begun: list[int] = []
+        starts: list[int] = []
 
         async def counted(work: ndjson.EncodeStream, index: int, deadline: Any) -> Any:
-            begun.append(index)
+            starts.append(index)
             return await real(work, index, deadline)
 
         real = encode(counted)
@@ -217,12 +217,12 @@ def test_a_slow_reader_is_waited_for_and_who_leaves_takes_the_rest_along(
         caller.takes.clear()
         await asyncio.sleep(0.3)
         at_once = 1 + 2
-        assert len(begun) <= len(caller.lines) + at_once < 50
-        seen = len(begun)
+        assert len(starts) <= len(caller.lines) + at_once < 50
+        start_count = len(starts)
         caller.leaves.set()
         await asking
-        assert len(begun) == seen
-        assert not caller.ended
+        assert len(starts) == start_count
+        assert not caller.is_complete
 
     asyncio.run(run())
 
@@ -237,13 +237,13 @@ def test_the_client_iterates_over_files(models: Path, tmp_path: Path) -> None:
 
     async def all_of_them(client: AsyncClient) -> dict[str, Encoded]:
         with pytest.raises(ServiceProblem, match="no model 'nope'"):
-            _ = [one async for one in client.encode_files("nope", paths)]
-        return {one.name: one async for one in client.encode_files("small", paths)}
+            _ = [result async for result in client.encode_files("nope", paths)]
+        return {result.name: result async for result in client.encode_files("small", paths)}
 
-    found = asyncio.run(asked(models, all_of_them))
-    np.testing.assert_array_equal(found["a.png"].latents, LATENT[None])
-    assert found["bad.png"].latents is None
-    assert found["bad.png"].problem.status == 415
+    results = asyncio.run(asked(models, all_of_them))
+    np.testing.assert_array_equal(results["a.png"].latents, LATENT[None])
+    assert results["bad.png"].latents is None
+    assert results["bad.png"].problem.status == 415
 
 
 def test_the_blocking_client_tries_again_and_then_iterates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,8 +260,8 @@ def test_the_blocking_client_tries_again_and_then_iterates(tmp_path: Path, monke
 
     client = Client()
     client._http = httpx2.Client(base_url="http://here", transport=httpx2.MockTransport(handler))
-    (found,) = client.encode_files("small", [tmp_path / "a.png"], fit="contain")
-    assert found.latents is not None
-    np.testing.assert_array_equal(found.latents, [[1.5, 2]])
+    (result,) = client.encode_files("small", [tmp_path / "a.png"], fit="contain")
+    assert result.latents is not None
+    np.testing.assert_array_equal(result.latents, [[1.5, 2]])
     assert pauses == [7]
     assert all(picture() in body for body in bodies)

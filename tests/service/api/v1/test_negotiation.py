@@ -8,7 +8,7 @@ OFFERS = ("image/png", "image/jpeg", "application/json")
 
 
 @pytest.mark.parametrize(
-    ("accept", "chosen"),
+    ("accept", "expected"),
     [
         (None, "image/png"),
         ("", "image/png"),
@@ -22,5 +22,5 @@ OFFERS = ("image/png", "image/jpeg", "application/json")
         ("nonsense", "image/png"),
     ],
 )
-def test_accept_chooses_among_the_offers(accept: str | None, chosen: str | None) -> None:
-    assert choose(accept, OFFERS) == chosen
+def test_accept_chooses_among_the_offers(accept: str | None, expected: str | None) -> None:
+    assert choose(accept, OFFERS) == expected

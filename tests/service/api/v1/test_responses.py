@@ -27,17 +27,19 @@ def test_accept_chooses_the_form(client: TestClient, accept: str, media: str) ->
     [("PNG", "png"), ("JPEG", "jpeg"), ("WEBP", "webp"), ("TIFF", "tiff"), ("BMP", "png")],
 )
 def test_a_picture_comes_back_in_its_own_format(denoisers: TestClient, form: str, media: str) -> None:
-    sent = np.full((20, 30, 3), 100, np.uint8)
-    response = send(denoisers, "negative", picture(sent, form))
+    pixels = np.full((20, 30, 3), 100, np.uint8)
+    response = send(denoisers, "negative", picture(pixels, form))
     assert response.headers["content-type"] == f"image/{media}"
     np.testing.assert_allclose(decode_pages(response.content)[0].pixels, 155, atol=2)
-    assert send(denoisers, "negative", picture(sent, form), accept="image/tiff").headers["content-type"] == "image/tiff"
+    assert (
+        send(denoisers, "negative", picture(pixels, form), accept="image/tiff").headers["content-type"] == "image/tiff"
+    )
 
 
 @pytest.mark.parametrize(("dtype", "bands"), ALL_DEPTHS)
 def test_formats_of_8_bits_get_8_bits_and_jpeg_is_over_white(denoisers: TestClient, dtype: Any, bands: int) -> None:
-    sent = np.zeros((24, 24, bands), dtype)
-    data = images.encode(Picture(sent), "image/png")
+    pixels = np.zeros((24, 24, bands), dtype)
+    data = images.encode(Picture(pixels), "image/png")
     for media in ("image/jpeg", "image/webp"):
         (got,) = decode_pages(send(denoisers, "negative", data, "?strength=0", accept=media).content)
         assert got.pixels.dtype == np.uint8

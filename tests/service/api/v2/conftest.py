@@ -26,12 +26,12 @@ def address(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         if process.stdout is None:
             raise AssertionError("a pipe was asked for")
         try:
-            found = None
-            while found is None:
+            match = None
+            while match is None:
                 line = process.stdout.readline()
                 assert line, "the server ended before it was ready"
-                found = re.search(r"http://localhost:(\d+)", line)
-            yield f"127.0.0.1:{found[1]}"
+                match = re.search(r"http://localhost:(\d+)", line)
+            yield f"127.0.0.1:{match[1]}"
         finally:
             process.terminate()
 

@@ -16,7 +16,7 @@ __all__ = ["InferenceServerException", "triton"]
 
 DRAWINGS = np.random.default_rng(0).integers(0, 256, (3, 28, 28, 1), dtype=np.uint8)
 
-ONE = DRAWINGS[:1]
+ONE_DRAWING = DRAWINGS[:1]
 
 LATENTS = DRAWINGS.reshape(3, -1)[:, :32] / np.float32(255)
 
@@ -24,9 +24,9 @@ HEADER_LENGTH = "Inference-Header-Content-Length"
 
 
 def tensor(name: str, array: np.ndarray, datatype: str, *, binary: bool = True) -> Any:
-    made = triton.InferInput(name, list(array.shape), datatype)
-    made.set_data_from_numpy(array, binary_data=binary)
-    return made
+    infer_input = triton.InferInput(name, list(array.shape), datatype)
+    infer_input.set_data_from_numpy(array, binary_data=binary)
+    return infer_input
 
 
 def image(array: np.ndarray = DRAWINGS, *, binary: bool = True) -> list[Any]:
@@ -34,8 +34,8 @@ def image(array: np.ndarray = DRAWINGS, *, binary: bool = True) -> list[Any]:
 
 
 def inference_request(array: np.ndarray = DRAWINGS, **changes: Any) -> dict[str, Any]:
-    sent = {"name": "image", "shape": list(array.shape), "datatype": "UINT8", "data": array.tolist()}
-    return {"inputs": [{**sent, **changes}]}
+    infer_input = {"name": "image", "shape": list(array.shape), "datatype": "UINT8", "data": array.tolist()}
+    return {"inputs": [{**infer_input, **changes}]}
 
 
 def infer(client: TestClient, document: Any, model: str = "small.encode", **options: Any) -> Any:

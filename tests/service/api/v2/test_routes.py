@@ -15,7 +15,7 @@ from service.app import create_app
 from service.settings import Settings
 from tests.service.api.v2.protocol import (
     DRAWINGS,
-    ONE,
+    ONE_DRAWING,
     InferenceServerException,
     infer,
     inference_request,
@@ -58,23 +58,25 @@ def test_a_bare_name_does_what_the_packages_kind_says(server: Any) -> None:
 
 def test_statistics_count_what_was_asked_under_all_names_and_addresses(server: Any) -> None:
     def stats() -> dict[str, Any]:
-        (found,) = server.get_inference_statistics("signal.decode", "1")["model_stats"]
-        return dict(found)
+        (entry,) = server.get_inference_statistics("signal.decode", "1")["model_stats"]
+        return dict(entry)
 
-    before = stats()
-    given = tensor("latent", np.ones((5, 6), np.float32), "FP32")
+    initial = stats()
+    latents = tensor("latent", np.ones((5, 6), np.float32), "FP32")
     for _ in range(3):
-        server.infer("signal.decode", [given])
+        server.infer("signal.decode", [latents])
     with pytest.raises(InferenceServerException):
         server.infer("signal.decode", [tensor("latent", np.ones((5, 7), np.float32), "FP32")])
-    after = stats()
-    assert after["inference_count"] - before["inference_count"] == 15
-    assert after["execution_count"] - before["execution_count"] == 3
-    for what, count in (("success", 3), ("fail", 1), ("compute_infer", 3), ("queue", 0)):
-        assert after["inference_stats"][what]["count"] - before["inference_stats"][what]["count"] == count, what
-    assert after["inference_stats"]["success"]["ns"] > before["inference_stats"]["success"]["ns"]
-    assert after["inference_stats"]["success"]["ns"] >= after["inference_stats"]["compute_infer"]["ns"] > 0
-    assert after["last_inference"] > 1_700_000_000_000
+    final = stats()
+    assert final["inference_count"] - initial["inference_count"] == 15
+    assert final["execution_count"] - initial["execution_count"] == 3
+    for counter, count in (("success", 3), ("fail", 1), ("compute_infer", 3), ("queue", 0)):
+        assert final["inference_stats"][counter]["count"] - initial["inference_stats"][counter]["count"] == count, (
+            counter
+        )
+    assert final["inference_stats"]["success"]["ns"] > initial["inference_stats"]["success"]["ns"]
+    assert final["inference_stats"]["success"]["ns"] >= final["inference_stats"]["compute_infer"]["ns"] > 0
+    assert final["last_inference"] > 1_700_000_000_000
     every = [(m["name"], m["version"]) for m in server.get_inference_statistics()["model_stats"]]
     assert ("small", "1") in every
     assert ("signal.decode", "1") in every
@@ -95,10 +97,10 @@ def test_v1_is_counted_too(client: TestClient) -> None:
         answer = client.get("/v2/models/small.encode/versions/1/stats")
         return StatisticsList.model_validate_json(answer.content).model_stats[0].inference_count
 
-    before = count()
+    initial = count()
     headers = {"Content-Type": "application/x-npy"}
     client.post("/v1/models/small/versions/1/encode", content=npy(DRAWINGS), headers=headers)
-    assert count() == before + 3
+    assert count() == initial + 3
 
 
 def test_addresses_that_are_not_there_are_told_in_the_protocols_words(client: TestClient) -> None:
@@ -110,8 +112,8 @@ def test_addresses_that_are_not_there_are_told_in_the_protocols_words(client: Te
     refused(client.post("/v2/repository/index", content=b"[]"), 422, "ready")
     documented = client.get("/openapi.json").json()["paths"]["/v2/repository/index"]["post"]["responses"]
     assert set(documented) == {"200", "422"}
-    only = client.post("/v2/repository/index", json={"ready": True}).json()
-    assert {entry["state"] for entry in only} == {"READY"}
+    index = client.post("/v2/repository/index", json={"ready": True}).json()
+    assert {entry["state"] for entry in index} == {"READY"}
     assert client.get("/v2/").json() == client.get("/v2").json()
 
 
@@ -119,10 +121,10 @@ def test_a_full_house_and_an_empty_one_are_told_in_the_protocols_words(models: P
     with TestClient(create_app(Settings(models=models, max_requests=1))) as client:
         with client.app.state.admission.enter() as permit:  # type: ignore[attr-defined]
             permit.occupy()
-            response = infer(client, inference_request(ONE))
+            response = infer(client, inference_request(ONE_DRAWING))
         refused(response, 429, "1 requests are inside")
         assert response.headers["retry-after"] == "1"
-        assert infer(client, inference_request(ONE)).status_code == 200
+        assert infer(client, inference_request(ONE_DRAWING)).status_code == 200
     with TestClient(create_app(Settings(models=tmp_path))) as client:
         refused(client.get("/v2/health/ready"), 503, "the models folder is empty")
         assert client.get("/v2/health/live").json() == {"live": True}

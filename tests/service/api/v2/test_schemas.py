@@ -39,13 +39,15 @@ def test_kserves_openapi_and_ours_agree(client: TestClient) -> None:
         if name in document["components"]["schemas"]:
             assert document["components"]["schemas"][name]["properties"].keys() == schema["properties"].keys()
         theirs = dict(entry.split(" ") for entry in properties.split(", "))
-        asked = name in ("InferenceRequest", "RequestInput", "RequestOutput")
+        is_request = name in ("InferenceRequest", "RequestInput", "RequestOutput")
         required = {key.rstrip("!") for key in theirs if key.endswith("!")}
         for key, kind in theirs.items():
-            of = schema["properties"][key.rstrip("!")]
-            assert kind in {of.get("type"), *(choice["type"] for choice in of.get("anyOf", []))}, f"{name} {key}"
+            member = schema["properties"][key.rstrip("!")]
+            assert kind in {member.get("type"), *(choice["type"] for choice in member.get("anyOf", []))}, (
+                f"{name} {key}"
+            )
         expected = {key for key in required if f"{name} {key}" not in BEHIND_JSON}
-        if asked:
+        if is_request:
             assert set(schema.get("required", [])) <= required, f"{name}: what they may leave out, so may ours"
         else:
             assert expected <= set(schema["required"]), f"{name}: what theirs always has, so has ours"

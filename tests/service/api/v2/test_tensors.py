@@ -15,7 +15,7 @@ from tests.service.api.v2.protocol import (
     DRAWINGS,
     HEADER_LENGTH,
     LATENTS,
-    ONE,
+    ONE_DRAWING,
     InferenceServerException,
     image,
     infer,
@@ -30,8 +30,8 @@ from tests.service.http import npy
 @pytest.mark.parametrize("into", [True, False], ids=["bytes in", "JSON in"])
 @pytest.mark.parametrize("out", [True, False], ids=["bytes out", "JSON out"])
 def test_tensors_go_in_and_out_as_bytes_and_as_json(server: Any, into: bool, out: bool) -> None:
-    wanted = [triton.InferRequestedOutput("latent", binary_data=out)]
-    result = server.infer("small.encode", image(binary=into), outputs=wanted, request_id="a word")
+    outputs = [triton.InferRequestedOutput("latent", binary_data=out)]
+    result = server.infer("small.encode", image(binary=into), outputs=outputs, request_id="a word")
     assert (result.as_numpy("latent") == LATENTS).all()
     answer = result.get_response()
     assert (answer["id"], answer["model_name"], answer["model_version"]) == ("a word", "small.encode", "2")
@@ -41,17 +41,17 @@ def test_tensors_go_in_and_out_as_bytes_and_as_json(server: Any, into: bool, out
 @pytest.mark.parametrize("binary", [True, False])
 def test_latents_are_decoded_wherever_their_bytes_lie(server: Any, binary: bool) -> None:
     for length in range(4):  # so long is the JSON: numbers that begin between two multiples of four
-        given = tensor("latent", LATENTS, "FP32", binary=binary)
-        drawn = server.infer("small.decode", [given], model_version="1", request_id="x" * (1 + length)).as_numpy(
+        latents = tensor("latent", LATENTS, "FP32", binary=binary)
+        images = server.infer("small.decode", [latents], model_version="1", request_id="x" * (1 + length)).as_numpy(
             "image"
         )
-        assert (drawn.reshape(3, -1)[:, :32] == DRAWINGS.reshape(3, -1)[:, :32]).all()
-        assert drawn.shape == (3, 28, 28, 1)
+        assert (images.reshape(3, -1)[:, :32] == DRAWINGS.reshape(3, -1)[:, :32]).all()
+        assert images.shape == (3, 28, 28, 1)
 
 
 def test_only_what_is_asked_for_comes_and_in_that_order(server: Any) -> None:
-    wanted = [triton.InferRequestedOutput("percentile"), triton.InferRequestedOutput("image", binary_data=False)]
-    result = server.infer("small.reconstruct", image(), outputs=wanted)
+    outputs = [triton.InferRequestedOutput("percentile"), triton.InferRequestedOutput("image", binary_data=False)]
+    result = server.infer("small.reconstruct", image(), outputs=outputs)
     assert [output["name"] for output in result.get_response()["outputs"]] == ["percentile", "image"]
     everything = server.infer("small.reconstruct", image())
     assert [o["name"] for o in everything.get_response()["outputs"]] == ["image", "reconstruction_error", "percentile"]
@@ -61,9 +61,9 @@ def test_only_what_is_asked_for_comes_and_in_that_order(server: Any) -> None:
 
 @pytest.mark.parametrize("shape", [(1, 9, 13, 3), (2, 700, 650, 3)], ids=["a small one", "two large ones, in tiles"])
 def test_images_of_any_size_are_denoised(server: Any, shape: tuple[int, ...]) -> None:
-    given = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
-    assert (server.infer("negative", image(given)).as_numpy("denoised") == 255 - given).all()
-    half = server.infer("negative", image(given), parameters={"strength": 0.5}).as_numpy("denoised")
+    images = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
+    assert (server.infer("negative", image(images)).as_numpy("denoised") == 255 - images).all()
+    half = server.infer("negative", image(images), parameters={"strength": 0.5}).as_numpy("denoised")
     assert abs(half.astype(float) - 127.5).max() <= 1
 
 
@@ -100,9 +100,9 @@ def test_a_timeout_is_a_deadline(server: Any) -> None:
     assert server.infer("small.encode", image(), timeout=20_000_000).as_numpy("latent").shape == (3, 32)
     assert server.infer("small.encode", image(), timeout=0).as_numpy("latent").shape == (3, 32)
     page = np.zeros((1, 3000, 3000, 3), np.uint8)
-    with pytest.raises(InferenceServerException, match=r"not done after 0\.001 seconds") as late:
+    with pytest.raises(InferenceServerException, match=r"not done after 0\.001 seconds") as raised:
         server.infer("negative", image(page), timeout=1000)
-    assert late.value.status() == "504"
+    assert raised.value.status() == "504"
 
 
 @pytest.mark.parametrize("operation", ["encode", "reconstruct", "denoise"])
@@ -137,29 +137,29 @@ def test_data_may_be_flat_and_images_fitted(client: TestClient) -> None:
     [
         ([], 400, ("no JSON object",)),
         ({}, 422, ("0 inputs", "image UINT8 [-1, 28, 28, 1]")),
-        ({**inference_request(ONE), "shout": 1}, 422, ("'shout'",)),
-        ({**inference_request(ONE), "id": 7}, 422, ("id must be text",)),
-        ({**inference_request(ONE), "parameters": []}, 422, ("parameters of the request",)),
-        ({**inference_request(ONE), "parameters": {"strenght": 1}}, 422, ("'strenght'", "strength")),
-        ({**inference_request(ONE), "parameters": {"binary_data_output": 1}}, 422, ("true or false",)),
-        ({**inference_request(ONE), "parameters": {"fit": "squeeze"}}, 422, ("'contain'",)),
-        ({**inference_request(ONE), "parameters": {"timeout": 1.5}}, 422, ("whole microseconds",)),
-        ({**inference_request(ONE), "outputs": {}}, 422, ("outputs must be a list",)),
-        ({**inference_request(ONE), "outputs": [{"name": ["latent"]}]}, 422, ("it has latent",)),
-        ({**inference_request(ONE), "outputs": [{"name": "latent"}] * 2}, 422, ("twice",)),
+        ({**inference_request(ONE_DRAWING), "shout": 1}, 422, ("'shout'",)),
+        ({**inference_request(ONE_DRAWING), "id": 7}, 422, ("id must be text",)),
+        ({**inference_request(ONE_DRAWING), "parameters": []}, 422, ("parameters of the request",)),
+        ({**inference_request(ONE_DRAWING), "parameters": {"strenght": 1}}, 422, ("'strenght'", "strength")),
+        ({**inference_request(ONE_DRAWING), "parameters": {"binary_data_output": 1}}, 422, ("true or false",)),
+        ({**inference_request(ONE_DRAWING), "parameters": {"fit": "squeeze"}}, 422, ("'contain'",)),
+        ({**inference_request(ONE_DRAWING), "parameters": {"timeout": 1.5}}, 422, ("whole microseconds",)),
+        ({**inference_request(ONE_DRAWING), "outputs": {}}, 422, ("outputs must be a list",)),
+        ({**inference_request(ONE_DRAWING), "outputs": [{"name": ["latent"]}]}, 422, ("it has latent",)),
+        ({**inference_request(ONE_DRAWING), "outputs": [{"name": "latent"}] * 2}, 422, ("twice",)),
         ({"inputs": ["image"]}, 422, ("inputs must be a list of objects",)),
-        (inference_request(ONE, shape=[1, 784.0]), 422, ("whole numbers",)),
-        (inference_request(ONE, shape=[-1, 28, 28, 1]), 422, ("whole numbers",)),
-        (inference_request(ONE, shape=[0, 28, 28, 1], data=[]), 422, ("is empty",)),
-        (inference_request(ONE, shape=[2, 28, 28, 1]), 422, ("[2, 28, 28, 1]", "1568 numbers")),
-        (inference_request(ONE, data=[1, [2]]), 422, ("a list where numbers",)),
-        (inference_request(ONE, data=["1"] * 784), 422, ("text where numbers",)),
-        (inference_request(ONE, data=[True] * 784), 422, ("true or false",)),
-        (inference_request(ONE, data=[256] * 784), 422, ("256", "0 to 255")),
-        (inference_request(ONE, data=[0.5] * 784), 422, ("0.5", "0 to 255")),
-        (inference_request(ONE, data=None), 422, ("has no data",)),
-        (inference_request(ONE, parameters={"shared_memory_region": "a"}), 422, ("'shared_memory_region'",)),
-        (inference_request(ONE, parameters={"binary_data_size": 784}), 422, ("data and binary_data_size",)),
+        (inference_request(ONE_DRAWING, shape=[1, 784.0]), 422, ("whole numbers",)),
+        (inference_request(ONE_DRAWING, shape=[-1, 28, 28, 1]), 422, ("whole numbers",)),
+        (inference_request(ONE_DRAWING, shape=[0, 28, 28, 1], data=[]), 422, ("is empty",)),
+        (inference_request(ONE_DRAWING, shape=[2, 28, 28, 1]), 422, ("[2, 28, 28, 1]", "1568 numbers")),
+        (inference_request(ONE_DRAWING, data=[1, [2]]), 422, ("a list where numbers",)),
+        (inference_request(ONE_DRAWING, data=["1"] * 784), 422, ("text where numbers",)),
+        (inference_request(ONE_DRAWING, data=[True] * 784), 422, ("true or false",)),
+        (inference_request(ONE_DRAWING, data=[256] * 784), 422, ("256", "0 to 255")),
+        (inference_request(ONE_DRAWING, data=[0.5] * 784), 422, ("0.5", "0 to 255")),
+        (inference_request(ONE_DRAWING, data=None), 422, ("has no data",)),
+        (inference_request(ONE_DRAWING, parameters={"shared_memory_region": "a"}), 422, ("'shared_memory_region'",)),
+        (inference_request(ONE_DRAWING, parameters={"binary_data_size": 784}), 422, ("data and binary_data_size",)),
         (inference_request(np.zeros((201, 28, 28, 1), np.uint8)), 413, ("201 samples", "200")),
     ],
 )
@@ -183,7 +183,7 @@ def test_every_refusal_is_a_sentence(client: TestClient, document: Any, status: 
     ],
 )
 def test_lengths_must_agree(client: TestClient, length: str | None, size: Any, tail: int, words: str) -> None:
-    document = inference_request(ONE, parameters={"binary_data_size": size})
+    document = inference_request(ONE_DRAWING, parameters={"binary_data_size": size})
     del document["inputs"][0]["data"]
     head = json.dumps(document).encode()
     headers = {} if length is None else {HEADER_LENGTH: str(len(head)) if length == "right" else length}
@@ -216,7 +216,7 @@ FIELDS = st.sampled_from(["name", "shape", "datatype", "data", "parameters"])
     changes=st.dictionaries(MEMBERS, JSON_VALUES, max_size=2), fields=st.dictionaries(FIELDS, JSON_VALUES, max_size=2)
 )
 def test_no_json_is_a_server_error(client: TestClient, changes: dict[str, Any], fields: dict[str, Any]) -> None:
-    response = infer(client, {**inference_request(ONE, **fields), **changes})
+    response = infer(client, {**inference_request(ONE_DRAWING, **fields), **changes})
     assert response.status_code in (200, 400, 413, 422), response.text
     if response.status_code != 200:
         refused(response, response.status_code)
