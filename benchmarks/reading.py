@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from benchmarks.pages import edit_distance
 from service.model.package import read
 from service.model.runtime import Model
 from training.data.datasets import find_path
@@ -106,15 +107,10 @@ def engines() -> dict[str, Engine]:
     return found | {"rapidocr": rapid}
 
 
-def wrong(read_text: str, text: str) -> tuple[int, int]:
+def count_errors(read_text: str, text: str) -> tuple[int, int]:
     """(edit distance, length of the text), blanks left out."""
-    said, true = ("".join(t.split()) for t in (read_text, text))
-    row = np.arange(len(true) + 1)
-    for i, letter in enumerate(said, 1):
-        match = row[:-1] + np.array([letter != other for other in true], int)
-        best = np.concatenate([[i], np.minimum(match, row[1:] + 1)])
-        row = np.minimum.accumulate(best - np.arange(len(best))) + np.arange(len(best))
-    return int(row[-1]), len(true)
+    read_letters, letters = ("".join(t.split()) for t in (read_text, text))
+    return edit_distance(read_letters, letters), len(letters)
 
 
 def main() -> int:
@@ -135,7 +131,7 @@ def main() -> int:
             versions = (sample.noisy, cleaned(sample.noisy), sample.clean, cleaned(sample.clean))
             larger = [cv2.resize(v, None, fx=ENLARGED, fy=ENLARGED, interpolation=cv2.INTER_CUBIC) for v in versions]
             framed = [cv2.copyMakeBorder(v, 30, 30, 30, 30, cv2.BORDER_CONSTANT, value=(255,)) for v in larger]
-            return [wrong(engine(np.asarray(v, np.uint8)), sample.text) for v in framed]
+            return [count_errors(engine(np.asarray(v, np.uint8)), sample.text) for v in framed]
 
         with ThreadPoolExecutor(2) as pool:
             counts = list(pool.map(errors, samples))

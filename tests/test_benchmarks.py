@@ -3,10 +3,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from starlette.testclient import TestClient
 
-from benchmarks import anomalies, digits_map, pretraining
-from benchmarks.reading import wrong
+from benchmarks import anomalies, digits_map, pages, pretraining
+from benchmarks.reading import count_errors
 from benchmarks.serving import floor
 from benchmarks.serving.load import Wrk
 from benchmarks.serving.report import table
@@ -21,13 +22,13 @@ ENCODER = "encoder.onnx"
 
 
 def test_errors_of_reading_are_edits_without_blanks() -> None:
-    assert wrong("the cat", "the cat") == (0, 6)
-    assert wrong("thecat", "the cat") == (0, 6)
-    assert wrong("tha cat", "the cat") == (1, 6)
-    assert wrong("", "cat") == (3, 3)
-    assert wrong("a cart!", "cat") == (3, 3)
-    assert wrong("kitten", "sitting")[0] == 3
-    assert wrong("sunday", "saturday")[0] == 3
+    assert count_errors("the cat", "the cat") == (0, 6)
+    assert count_errors("thecat", "the cat") == (0, 6)
+    assert count_errors("tha cat", "the cat") == (1, 6)
+    assert count_errors("", "cat") == (3, 3)
+    assert count_errors("a cart!", "cat") == (3, 3)
+    assert count_errors("kitten", "sitting")[0] == 3
+    assert count_errors("sunday", "saturday")[0] == 3
 
 
 def test_every_request_of_the_benchmark_is_answered_as_it_asks() -> None:
@@ -136,3 +137,34 @@ def test_dividing_by_energy_finds_small_samples_that_are_drawn_badly() -> None:
     large, small = np.array([[10.0, 10.0]] * 5), np.array([[0.0, 1.0]] * 5)
     assert anomalies.against(raw, large, {"small": small}) == {"small": 0.0}
     assert anomalies.against(relative, large, {"small": small}) == {"small": 1.0}
+
+
+def test_ink_of_pages_is_measured_by_precision_and_recall() -> None:
+    truth = np.full((40, 40), 255, np.uint8)
+    truth[10:20, 10:30] = 0
+    half = truth.copy()
+    half[10:15] = 255  # half of the ink is lost
+    assert pages.measure_ink(truth, truth)["F"] == 100
+    measured = pages.measure_ink(half, truth)
+    assert (measured["precision"], measured["recall"]) == (100, 50)
+    assert measured["PSNR"] == pytest.approx(-10 * np.log10(100 / 1600))
+    assert pages.measure_psnr(truth, truth) == pages.IDENTICAL
+
+
+def test_dividing_by_the_background_removes_a_shadow(tmp_path: Path) -> None:
+    shadow = np.linspace(80, 240, 200).astype(np.uint8)
+    sheet = np.broadcast_to(shadow, (200, 200)).copy()
+    sheet[90:93, 20:180] //= 4
+    Image.fromarray(sheet).save(tmp_path / "page.png")
+    page = pages.Page("p", tmp_path / "page.png", "bin", "", None, "eng")
+    quotient = pages.divide_by_background(page)
+    assert quotient[:80].min() > 235
+    assert quotient[91, 20:180].max() < 90
+
+
+def test_words_and_fields_are_found_in_text() -> None:
+    assert pages.measure_text("the cat", "the cat") == {"CER": 0, "words": 100}
+    assert pages.measure_text("the", "the cat")["words"] == 50
+    assert pages.measure_fields("SIA BVP  Total 0.66", {"name": "sia bvp", "total": "0.66", "date": "2022"}) == {
+        "fields": pytest.approx(200 / 3)
+    }
