@@ -1,4 +1,4 @@
-"""Query parameters: PARAMETERS is the one table of them. And the header Request-Deadline.
+"""Query parameters, defined by one table, and the header Request-Deadline.
 
 ?fit=contain&strength=0.5 -> parse_query -> Options        Request-Deadline: 2.5 -> parse_deadline -> seconds
 

@@ -121,7 +121,7 @@ def _pdf_payload(body: bytes, model: Model, operation: Operation) -> Payload:
     media_types = accepted_types(model.input_port(operation).name)
     if not accepts_pdf(model, operation):
         raise UnsupportedMediaType(
-            f"a PDF is for models that denoise pictures of any size, which {model.manifest.name} {operation} does not",
+            f"a PDF is for models that denoise images of any size, which {model.manifest.name} {operation} does not",
             accepted=list(media_types),
         )
     if not pdf.IS_INSTALLED:
@@ -208,9 +208,9 @@ def _check_origin(document: dict[str, Any], model: Model) -> None:
     name, version = model.manifest.name, model.manifest.version
     origin_name, origin_version = document.get("model", name), document.get("version", version)
     if not isinstance(origin_name, str) or type(origin_version) is not int:
-        raise InvalidInput("model must be a name and version a whole number, as encode answered them")
+        raise InvalidInput("model must be a name and version a whole number, as in the response of encode")
     if document.get("operation", "encode") != "encode":
-        raise InvalidInput("operation must be 'encode', as encode answered it")
+        raise InvalidInput("operation must be 'encode', as in the response of encode")
     if (origin_name, origin_version) != (name, version):
         raise LatentMismatch(
             f"the latents are of {origin_name[:100]} version {origin_version}, this is {name} version {version}; "

@@ -53,19 +53,19 @@ def negotiate(
         numbers = (JSON,)
     if returns_latents or model.modality == "vector":
         offers: tuple[str, ...] = numbers
-        reason = "numbers are no picture"
+        reason = "the result is numbers, not an image"
     elif inputs.count > 1 and payload.format == "image":
         offers = (TIFF, *numbers)
-        reason = f"the answer has {inputs.count} pages, and of pictures only {TIFF} holds several"
+        reason = f"the result has {inputs.count} pages; of the image formats only {TIFF} holds several"
     elif inputs.count > 1:
         offers = numbers
-        reason = f"{inputs.count} pictures do not fit into one"
+        reason = f"{inputs.count} images do not fit into one file"
     else:
         request_type = _image_media_type(payload)
         preferred = (request_type,) if request_type in WRITABLE_MEDIA_TYPES and not is_heatmap else ()
         image_types = tuple(dict.fromkeys((*preferred, *WRITABLE_MEDIA_TYPES)))
         offers = (*image_types, *numbers) if payload.format == "image" else (*numbers, *image_types)
-        reason = "it cannot be had in another form"
+        reason = "no other media type is available"
     media_type = choose(accept, offers)
     if media_type is None:
         raise NotAcceptable(

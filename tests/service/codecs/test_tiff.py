@@ -94,7 +94,7 @@ def test_pages_of_any_size_and_depth_come_back_as_pages(denoisers: TestClient) -
     np.testing.assert_array_equal(decode_pages(base64.b64decode(document["images"][7]))[0].pixels, sent[7])
     for accept in ("image/png", "application/x-npy"):
         answer = denoisers.post(denoise_url("negative"), files={"image": data}, headers={"Accept": accept})
-        refused(answer, 406, "has 8 pages, and of pictures only image/tiff holds several")
+        refused(answer, 406, "has 8 pages; of the image formats only image/tiff holds several")
 
 
 def test_pages_are_readable_by_others(denoisers: TestClient) -> None:

@@ -72,7 +72,7 @@ def test_channels_are_one_error_and_signals_are_explained_sample_by_sample(clien
     accept = {**NPY, "Accept": "image/png"}
     refused(
         client.post(f"{url('reconstruct', 'signal')}?explain=heatmap", content=npy(signal[None]), headers=accept),
-        406, "numbers are no picture",
+        406, "the result is numbers, not an image",
     )  # fmt: skip
 
 

@@ -131,7 +131,7 @@ def test_locked_and_damaged_documents_are_refused_with_a_sentence(client: TestCl
 def test_a_pdf_is_for_denoisers_of_any_size_and_the_answer_is_a_pdf(client: TestClient) -> None:
     data = write_pdf((SMOOTH, (40, 60)))
     for path in ("/v1/models/small/denoise", "/v1/models/small/encode", "/v1/models/signal/denoise"):
-        refused(client.post(path, content=data, headers=PDF), 415, "a PDF is for models that denoise pictures of any")
+        refused(client.post(path, content=data, headers=PDF), 415, "a PDF is for models that denoise images of any")
     refused(
         client.post(url(), content=data, headers={**PDF, "Accept": "image/png"}), 406, "answered as application/pdf"
     )

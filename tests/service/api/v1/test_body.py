@@ -52,7 +52,7 @@ def test_several_files_are_a_batch_and_the_answer_is_json(client: TestClient) ->
     assert len(document["images"]) == len(document["percentile"]) == 3
     assert np.array_equal(opened(base64.b64decode(document["images"][0])), DRAWN)
     assert document["reconstruction_error"][0] == document["reconstruction_error"][1]
-    refused(client.post(url("denoise"), files=files, headers={"Accept": "image/png"}), 406, "3 pictures do not fit")
+    refused(client.post(url("denoise"), files=files, headers={"Accept": "image/png"}), 406, "3 images do not fit")
 
 
 @pytest.mark.parametrize("shape", [(28, 28), (28, 28, 1), (1, 28, 28), (1, 28, 28, 1)])
