@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from service.model.providers import Precision, Provider, usable_cores
+from service.model.providers import Precision, Provider, count_usable_cores
 
 PREFIX = "AUTOENCODER_"
 FILE = Path("autoencoder-service.toml")  # read if it is there; AUTOENCODER_SETTINGS names another
@@ -54,7 +54,7 @@ class Settings(BaseSettings):
         description="on the CPU, int8: quantised graphs where packages have them; auto: if it is faster with them",
     )
     workers: int = Field(
-        default_factory=usable_cores, ge=1, le=256, description="model runs side by side, one thread each"
+        default_factory=count_usable_cores, ge=1, le=256, description="model runs side by side, one thread each"
     )
     tile: int = Field(
         512, ge=64, le=4096, description="pixels along a side of the tiles that images of any size are cut into"

@@ -219,7 +219,7 @@ def _middle(image: np.ndarray) -> np.ndarray:
 
 def _parity(denoiser: Denoiser, data: RestorationData, facts: Manifest, graph: Mapping[Role, bytes]) -> str:
     """Opens the package as the service will and compares it with torch on every test image."""
-    model = Model(package.verify(facts, graph, where=f"{facts.name}/{facts.version}"), "cpu", precision="fp32")
+    model = Model(package.verify(facts, graph, label=f"{facts.name}/{facts.version}"), "cpu", precision="fp32")
     worst = 0
     for image in data.test:
         noisy = denoisers.noisy_versions(image)[0]

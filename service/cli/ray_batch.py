@@ -38,7 +38,7 @@ from service.cli.file_jobs import DENOISED_TYPES, Job, check_pdf, expand_inputs,
 from service.cli.file_options import PIPE, RAY_MISSING, FileOptions
 from service.cli.local_client import client_for, package_for
 from service.cli.progress import Progress
-from service.model.providers import usable_cores
+from service.model.providers import count_usable_cores
 from service.settings import Settings
 
 OBJECT_STORE_BYTES = 80 * 2**20  # Ray's shared memory where Ray is started here: only chunk numbers pass through it
@@ -89,7 +89,7 @@ def _run(options: FileOptions, settings: Settings) -> int:
         needs_gpu = settings.provider in ("cuda", "tensorrt")
         local_cluster = {
             "address": "local",
-            "num_cpus": usable_cores(),
+            "num_cpus": count_usable_cores(),
             "object_store_memory": OBJECT_STORE_BYTES,
             "include_dashboard": False,
         }

@@ -20,7 +20,7 @@ from service.inference.engine import Inference
 from service.inference.inputs import Images
 from service.inference.options import DEFAULT
 from service.inference.scheduler import Scheduler
-from service.model.providers import usable_cores
+from service.model.providers import count_usable_cores
 from service.model.runtime import Model
 from service.repository.loader import PackageLoader
 from service.repository.store import FolderStore
@@ -60,7 +60,7 @@ def tune(settings: Settings) -> int:
     names = [model.manifest.name for model in denoisers]
     print("megapixels per second\nworkers  tile" + "".join(f"{name:>14}" for name in names))
     shapes = []
-    for shape in benchmark(denoisers, usable_cores()):
+    for shape in benchmark(denoisers, count_usable_cores()):
         print(f"{shape.workers:7}{shape.tile:6}" + "".join(f"{rate:14.2f}" for rate in shape.rates), flush=True)
         shapes.append(shape)
     best = max(shapes, key=lambda shape: shape.mean_rate)

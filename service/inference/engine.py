@@ -107,7 +107,7 @@ class Inference:
             return await self._denoise(model, inputs, options.strength)
         samples = inputs.samples
         size = max(1, item_numbers(model) // math.prod(samples.shape[1:]))
-        if len(samples) <= size and model.one_shape(operation):
+        if len(samples) <= size and model.has_fixed_shape(operation):
             outcomes = [await self._batcher(model, operation, size).submit(samples, len(samples))]
         else:
             items = np.array_split(samples, -(-len(samples) // size))  # of equal size, but for one sample
@@ -119,7 +119,7 @@ class Inference:
         if options.explain is not None:
             result = replace(result, heatmaps=heatmap.squared_errors(samples, np.asarray(result.samples)))
         if options.false_alarm_rate is not None and result.percentile is not None:
-            result = replace(result, is_unusual=result.percentile > model.unusual_above(options.false_alarm_rate))
+            result = replace(result, is_unusual=result.percentile > model.unusual_threshold(options.false_alarm_rate))
         return result
 
     def drop_unused_batchers(self, models: Collection[Model]) -> None:

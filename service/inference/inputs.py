@@ -96,7 +96,7 @@ class Preprocessor:
             inputs: Batch | Images = Images(await self._decode_pictures(port, payload, headers))
         else:
             inputs = Batch(await self._decode_samples(model, port, payload, headers, options.fit))
-            model.check(operation, inputs.samples)
+            model.check_batch(operation, inputs.samples)
         if inputs.count > self._max_batch:
             raise TooLarge(
                 f"the batch holds {inputs.count} samples; the limit is {self._max_batch}", limit=self._max_batch
@@ -138,7 +138,7 @@ def _check_options(model: Model, operation: Operation, port: Port, options: Opti
     if options.dpi is not None:
         raise InvalidInput("dpi is for PDFs; a picture is taken with the pixels that it has")
     if options.false_alarm_rate is not None:
-        model.unusual_above(options.false_alarm_rate)  # raises if the model cannot tell so small a rate
+        model.unusual_threshold(options.false_alarm_rate)  # raises if the model cannot tell so small a rate
 
 
 def _decoding_cost(payload: Payload, headers: list[Header]) -> int:

@@ -17,7 +17,7 @@ class Options:
         strength: share of the denoiser's correction that is applied, 0 (none) to 1 (all).
         dpi: dots per inch at which a PDF's pages are rendered; None: the service's setting.
         explain: the result is a heatmap of the reconstruction error.
-        false_alarm_rate: the result has a verdict for each sample at this rate (Model.unusual_above).
+        false_alarm_rate: the result has a verdict for each sample at this rate (Model.unusual_threshold).
     """
 
     fit: Fit | None = None

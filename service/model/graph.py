@@ -26,36 +26,46 @@ class Port:
 
 @dataclass(frozen=True)
 class Ports:
+    """All inputs and outputs of a graph."""
+
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
 
 
-def verify_graph(role: Role, data: bytes, opset: int, where: str) -> Ports:
+def verify_graph(role: Role, data: bytes, opset: int, label: str) -> Ports:
+    """The ports of a graph that keeps the contract.
+
+    Args:
+        opset: the one that the manifest declares.
+        label: what errors call the graph, "<name>/<version>/<file>".
+    Raises:
+        GraphRefused, OpsetMismatch, PortsMismatch.
+    """
     try:
         model = onnx.load_model_from_string(data)
-    except (DecodeError, UnicodeDecodeError, ValueError) as broken:
-        raise GraphRefused(f"{where} is not an ONNX graph") from broken
+    except (DecodeError, UnicodeDecodeError, ValueError) as error:
+        raise GraphRefused(f"{label} is not an ONNX graph") from error
     for tensor in _tensors(model):
         if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
-            raise GraphRefused(f"{where} keeps tensor {tensor.name!r} outside the graph; graphs must be self-contained")
+            raise GraphRefused(f"{label} keeps tensor {tensor.name!r} outside the graph; graphs must be self-contained")
     opsets = {o.domain or "ai.onnx": o.version for o in model.opset_import}
-    found = opsets.get("ai.onnx")
-    if found != opset:
-        raise OpsetMismatch(f"{where} uses opset {found}, the manifest says {opset}")
+    graph_opset = opsets.get("ai.onnx")
+    if graph_opset != opset:
+        raise OpsetMismatch(f"{label} uses opset {graph_opset}, the manifest says {opset}")
     if opset not in SUPPORTED_OPSETS:
         raise OpsetMismatch(
-            f"{where} uses opset {opset}; supported are {SUPPORTED_OPSETS.start} to {SUPPORTED_OPSETS.stop - 1}"
+            f"{label} uses opset {opset}; supported are {SUPPORTED_OPSETS.start} to {SUPPORTED_OPSETS.stop - 1}"
         )
     initialized = {tensor.name for tensor in model.graph.initializer}
     ports = Ports(
         tuple(_port(value) for value in model.graph.input if value.name not in initialized),
         tuple(_port(value) for value in model.graph.output),
     )
-    _verify_ports(role, ports, where)
+    _verify_ports(role, ports, label)
     return ports
 
 
-_CONTRACT: dict[str, tuple[str, int | None]] = {  # port: dtype, rank (None: at least 2)
+_PORT_TYPES: dict[str, tuple[str, int | None]] = {  # port: dtype, rank (None: at least 2)
     "image": ("uint8", 4),
     "denoised": ("uint8", 4),
     "vector": ("float32", 2),
@@ -69,41 +79,41 @@ _ROLE_PORTS: dict[Role, tuple[tuple[str, str], ...]] = {  # role: allowed (input
 }
 
 
-def _verify_ports(role: Role, ports: Ports, where: str) -> None:
-    found = tuple(p.name for p in ports.inputs), tuple(p.name for p in ports.outputs)
-    allowed = _ROLE_PORTS[role]
-    if found not in {((i,), (o,)) for i, o in allowed}:
-        wanted = " or ".join(f"{i} -> {o}" for i, o in allowed)
+def _verify_ports(role: Role, ports: Ports, label: str) -> None:
+    names = tuple(p.name for p in ports.inputs), tuple(p.name for p in ports.outputs)
+    port_pairs = _ROLE_PORTS[role]
+    if names not in {((i,), (o,)) for i, o in port_pairs}:
+        expected = " or ".join(f"{i} -> {o}" for i, o in port_pairs)
         raise PortsMismatch(
-            f"{where} has ports {', '.join(found[0])} -> {', '.join(found[1])}; a {role}'s are {wanted}"
+            f"{label} has ports {', '.join(names[0])} -> {', '.join(names[1])}; a {role}'s are {expected}"
         )
     for port in (*ports.inputs, *ports.outputs):
-        dtype, rank = _CONTRACT[port.name]
+        dtype, rank = _PORT_TYPES[port.name]
         if port.dtype != dtype:
-            raise PortsMismatch(f"{where}: port {port.name} is {port.dtype}, must be {dtype}")
+            raise PortsMismatch(f"{label}: port {port.name} is {port.dtype}, must be {dtype}")
         if (rank is not None and len(port.shape) != rank) or len(port.shape) < 2:
-            raise PortsMismatch(f"{where}: port {port.name} has rank {len(port.shape)}, must be {rank or '2 or more'}")
+            raise PortsMismatch(f"{label}: port {port.name} has rank {len(port.shape)}, must be {rank or '2 or more'}")
         if any(isinstance(axis, int) and axis < 1 for axis in port.shape[1:]):
-            raise PortsMismatch(f"{where}: port {port.name} has an axis of less than 1: {list(port.shape)}")
+            raise PortsMismatch(f"{label}: port {port.name} has an axis of less than 1: {list(port.shape)}")
         if isinstance(port.shape[0], int):
-            raise PortsMismatch(f"{where}: port {port.name} has a fixed batch of {port.shape[0]}; N must be dynamic")
+            raise PortsMismatch(f"{label}: port {port.name} has a fixed batch of {port.shape[0]}; N must be dynamic")
         if port.name in {"image", "denoised"} and port.shape[3] not in (1, 3):
-            raise PortsMismatch(f"{where}: port {port.name} has {port.shape[3]} channels, must be 1 (grey) or 3 (RGB)")
+            raise PortsMismatch(f"{label}: port {port.name} has {port.shape[3]} channels, must be 1 (grey) or 3 (RGB)")
         if port.name == "vector" and not isinstance(port.shape[1], int):
-            raise PortsMismatch(f"{where}: port vector must have a fixed length")
+            raise PortsMismatch(f"{label}: port vector must have a fixed length")
 
 
-def verify_ports_agree(ports: Mapping[Role, Ports], where: str) -> None:
-    """Decoders take what encoders give, and give what encoders take; all graphs of a package fit together."""
-    seen: dict[str, tuple[int | None, ...]] = {}
+def verify_ports_agree(ports: Mapping[Role, Ports], label: str) -> None:
+    """Check that a decoder's input has the shape of its encoder's output, and so on; raises PortsMismatch."""
+    shapes: dict[str, tuple[int | None, ...]] = {}
     for role_ports in ports.values():
         for port in (*role_ports.inputs, *role_ports.outputs):
             name = "image" if port.name == "denoised" else port.name
             shape = tuple(d if isinstance(d, int) else None for d in port.shape)
-            if seen.setdefault(name, shape) != shape:
-                raise PortsMismatch(f"{where}: its graphs disagree on the shape of {name}: {seen[name]} and {shape}")
-    if {"image", "vector"} <= set(seen):
-        raise PortsMismatch(f"{where}: one graph has images, another vectors")
+            if shapes.setdefault(name, shape) != shape:
+                raise PortsMismatch(f"{label}: its graphs disagree on the shape of {name}: {shapes[name]} and {shape}")
+    if {"image", "vector"} <= set(shapes):
+        raise PortsMismatch(f"{label}: one graph has images, another vectors")
 
 
 def _port(value: onnx.ValueInfoProto) -> Port:

@@ -1,11 +1,11 @@
-"""The model package: what lies under models/<name>/<version>/, how it is written, read and refused.
+"""Model package: the directory models/<name>/<version>/, how it is written, read and verified.
 
 graphs + manifest -> write (whole or absent) -> directory -> read (verified) -> Package
 
 The format in MUST and MAY is models/README.md. Arithmetic is in the graphs, facts are in the manifest: the
 manifest repeats nothing that a graph already says (names, dtypes, shapes).
 
-Refusals are PackageErrors; their tree is drawn in service.model.errors.
+Errors are PackageErrors; their tree is in service.model.errors.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from service.model.kinds import KINDS
 from service.model.manifest import QUANTILES, Golden, GraphFile, Manifest, Role
 
 MANIFEST = "manifest.json"
-STALE = 3600  # seconds; to write a package takes less than one
+STALE_SECONDS = 3600  # a package is written in less than one
 _STAGING = ".writing-"
 MAX_GOLDEN = 64 * 2**20  # bytes; a few thousand for models of drawings
 
@@ -72,33 +72,38 @@ def read(directory: Path) -> Package:
     manifest = read_manifest(directory)
     if (directory.parent.name, directory.name) != (manifest.name, str(manifest.version)):
         raise ManifestError(
-            f"{folder(directory)}/{MANIFEST} is of {manifest.name} version {manifest.version}, "
+            f"{format_key(directory)}/{MANIFEST} is of {manifest.name} version {manifest.version}, "
             f"so its folder must be {manifest.name}/{manifest.version}"
         )
     graphs: dict[Role, bytes] = {}
     for role, graph in manifest.graphs.items():
         graphs[role] = _read_digested(directory, graph)
     golden = None if manifest.golden is None else _read_digested(directory, manifest.golden, MAX_GOLDEN)
-    return replace(verify(manifest, graphs, where=folder(directory)), golden=golden)
+    return replace(verify(manifest, graphs, label=format_key(directory)), golden=golden)
 
 
-def verify(manifest: Manifest, graphs: Mapping[Role, bytes], where: str) -> Package:
-    """Check graphs against the contract: self-contained, the manifest's opset, the roles' ports."""
+def verify(manifest: Manifest, graphs: Mapping[Role, bytes], label: str) -> Package:
+    """Check graphs against the contract: self-contained, the manifest's opset, the roles' ports. Raises PackageError.
+
+    `label`: what errors call the package, "<name>/<version>".
+    """
     ports: dict[Role, Ports] = {}
     for role, data in graphs.items():
-        ports[role] = verify_graph(role, data, manifest.opset, f"{where}/{manifest.graphs[role].file}")
-    verify_ports_agree(ports, where)
+        ports[role] = verify_graph(role, data, manifest.opset, f"{label}/{manifest.graphs[role].file}")
+    verify_ports_agree(ports, label)
     if "denoiser-int8" in ports and "denoiser" not in ports:
-        raise GraphMissing(f"{where} has a graph 'denoiser-int8', which stands in for 'denoiser'; that one is missing")
+        raise GraphMissing(f"{label} has a graph 'denoiser-int8', which stands in for 'denoiser'; that one is missing")
     for operation in manifest.operations:
         for role in KINDS[manifest.kind].required_graphs(operation, graphs):
             if role not in ports:
-                raise GraphMissing(f"{where} offers {operation}, which needs a graph {role!r}; it has {_names(ports)}")
+                raise GraphMissing(
+                    f"{label} offers {operation}, which needs a graph {role!r}; it has {_join_roles(ports)}"
+                )
     quantiles = manifest.reconstruction_error_quantiles
     if ("reconstruct" in manifest.operations) != (quantiles is not None):
-        raise ManifestError(f"{where}: reconstruction_error_quantiles belong to packages that reconstruct, only")
+        raise ManifestError(f"{label}: reconstruction_error_quantiles belong to packages that reconstruct, only")
     if quantiles is not None and (len(quantiles) != QUANTILES or list(quantiles) != sorted(quantiles)):
-        raise ManifestError(f"{where}: reconstruction_error_quantiles must be {QUANTILES} rising numbers")
+        raise ManifestError(f"{label}: reconstruction_error_quantiles must be {QUANTILES} rising numbers")
     return Package(manifest, dict(graphs), ports)
 
 
@@ -107,45 +112,45 @@ def sha256(data: bytes) -> str:
 
 
 def modality(ports: Mapping[Role, Ports]) -> Modality:
-    """Images or vectors: the graphs' own port names say it."""
+    """Images or vectors, by the names of the graphs' ports."""
     names = {port.name for p in ports.values() for port in (*p.inputs, *p.outputs)}
     return "image" if "image" in names else "vector"
 
 
 def read_manifest(directory: Path) -> Manifest:
-    """The manifest alone, of models/<name>/<version>/: no graph is looked at. Raises ManifestError, OSError."""
+    """The manifest of models/<name>/<version>/; no graph is read. Raises ManifestError, OSError."""
     try:
         return Manifest.model_validate_json(_read_file(directory, MANIFEST))
-    except GraphMissing as missing:
-        raise ManifestError(f"{folder(directory)} has no {MANIFEST}") from missing
-    except ValidationError as invalid:
-        first = invalid.errors()[0]
+    except GraphMissing as error:
+        raise ManifestError(f"{format_key(directory)} has no {MANIFEST}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise ManifestError(f"{folder(directory)}/{MANIFEST}: {key or 'document'}: {first['msg']}") from invalid
+        raise ManifestError(f"{format_key(directory)}/{MANIFEST}: {key or 'document'}: {first['msg']}") from error
 
 
-def _read_digested(directory: Path, listed: GraphFile | Golden, most: int | None = None) -> bytes:
-    """Bytes of a file that the manifest lists, if they have the digest that it says and are at most `most`."""
-    data = _read_file(directory, listed.file, most)
-    if (digest := sha256(data)) != listed.sha256:
+def _read_digested(directory: Path, entry: GraphFile | Golden, max_bytes: int | None = None) -> bytes:
+    """Bytes of a file that the manifest lists, at most `max_bytes`; raises DigestMismatch, ManifestError."""
+    data = _read_file(directory, entry.file, max_bytes)
+    if (digest := sha256(data)) != entry.sha256:
         raise DigestMismatch(
-            f"{folder(directory)}/{listed.file} has SHA-256 {digest[:12]}..., the manifest says "
-            f"{listed.sha256[:12]}...: the file is not the one that was exported"
+            f"{format_key(directory)}/{entry.file} has SHA-256 {digest[:12]}..., the manifest says "
+            f"{entry.sha256[:12]}...: the file is not the one that was exported"
         )
     return data
 
 
-def _read_file(directory: Path, name: str, most: int | None = None) -> bytes:
+def _read_file(directory: Path, name: str, max_bytes: int | None = None) -> bytes:
     """Bytes of a plain file of the package; never follows a link, never leaves the folder."""
     if name != Path(name).name or name in {"", ".", ".."} or "\\" in name or "\0" in name:
-        raise PathRefused(f"{folder(directory)}: {name!r} is not a plain file name inside the package")
+        raise PathRefused(f"{format_key(directory)}: {name!r} is not a plain file name inside the package")
     path = directory / name
     if path.is_symlink():
-        raise PathRefused(f"{folder(directory)}/{name} is a link; a package holds its own files")
+        raise PathRefused(f"{format_key(directory)}/{name} is a link; a package holds its own files")
     if not path.is_file():
-        raise GraphMissing(f"{folder(directory)} has no file {name}")
-    if most is not None and (size := path.stat().st_size) > most:
-        raise ManifestError(f"{folder(directory)}/{name} has {size} bytes; the limit is {most}")
+        raise GraphMissing(f"{format_key(directory)} has no file {name}")
+    if max_bytes is not None and (size := path.stat().st_size) > max_bytes:
+        raise ManifestError(f"{format_key(directory)}/{name} has {size} bytes; the limit is {max_bytes}")
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
     with os.fdopen(descriptor, "rb") as file:
         return file.read()
@@ -155,7 +160,7 @@ def _read_file(directory: Path, name: str, most: int | None = None) -> bytes:
 
 
 def write(models: Path, manifest: Manifest, graphs: Mapping[Role, bytes], files: Mapping[str, bytes]) -> Path:
-    """Write models/<name>/<version>/ atomically: a temporary sibling, synced, verified by read, then renamed.
+    """Write models/<name>/<version>/ atomically: a temporary sibling, synced, verified by `read`, then renamed.
 
     Args:
         models: the folder that holds all packages.
@@ -165,18 +170,19 @@ def write(models: Path, manifest: Manifest, graphs: Mapping[Role, bytes], files:
     Returns:
         The directory of the package.
     Raises:
-        PackageError: what `read` would refuse is not written; PackageExists if the version is there already.
-        OSError: the disk's own errors. In every case nothing half-written remains.
+        PackageError: `read` would reject the package, or (PackageExists) the version is there already.
+        OSError: of the disk. In every case no part of a package remains.
     """
-    final = models / manifest.name / str(manifest.version)
-    if final.exists():
-        raise PackageExists(f"{folder(final)} exists already; a version is never overwritten")
+    destination = models / manifest.name / str(manifest.version)
+    if destination.exists():
+        raise PackageExists(f"{format_key(destination)} exists already; a version is never overwritten")
     if set(graphs) != set(manifest.graphs):
         raise GraphMissing(
-            f"{folder(final)}: the manifest names graphs {_names(manifest.graphs)}, given are {_names(graphs)}"
+            f"{format_key(destination)}: the manifest names graphs {_join_roles(manifest.graphs)}, "
+            f"given are {_join_roles(graphs)}"
         )
     models.mkdir(parents=True, exist_ok=True)
-    _sweep(models)
+    _remove_stale_staging(models)
     staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=models))
     try:
         directory = staging / manifest.name / str(manifest.version)
@@ -189,25 +195,25 @@ def write(models: Path, manifest: Manifest, graphs: Mapping[Role, bytes], files:
         _write_file(directory, MANIFEST, (text + "\n").encode())
         read(directory)
         _sync(directory)
-        _rename(directory, final)
+        _rename(directory, destination)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return final
+    return destination
 
 
-def _sweep(models: Path) -> None:
-    """Remove what writers that were killed have left; one that is older than STALE seconds is nobody's any more."""
-    for left in models.glob(f"{_STAGING}*"):
-        with contextlib.suppress(OSError):  # somebody else was quicker
-            if time.time() - left.stat().st_mtime > STALE:
-                shutil.rmtree(left, ignore_errors=True)
+def _remove_stale_staging(models: Path) -> None:
+    """Remove staging folders of writers that were killed: those that are older than STALE_SECONDS."""
+    for staging in models.glob(f"{_STAGING}*"):
+        with contextlib.suppress(OSError):  # another writer removed it
+            if time.time() - staging.stat().st_mtime > STALE_SECONDS:
+                shutil.rmtree(staging, ignore_errors=True)
 
 
 def next_version(models: Path, name: str) -> int:
     """The whole number after the highest version of `name` under `models`; 1 for a new name."""
-    folder = models / name
-    taken = [int(p.name) for p in folder.iterdir() if p.name.isdecimal()] if folder.is_dir() else []
-    return max(taken, default=0) + 1
+    directory = models / name
+    versions = [int(p.name) for p in directory.iterdir() if p.name.isdecimal()] if directory.is_dir() else []
+    return max(versions, default=0) + 1
 
 
 def _write_file(directory: Path, name: str, data: bytes) -> None:
@@ -219,33 +225,33 @@ def _write_file(directory: Path, name: str, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _rename(directory: Path, final: Path) -> None:
-    """The package appears: renaming onto a folder that is not empty fails, so of two writers one wins."""
-    final.parent.mkdir(exist_ok=True)
+def _rename(directory: Path, destination: Path) -> None:
+    """Rename atomically: renaming onto a folder that is not empty fails, so of two writers one succeeds."""
+    destination.parent.mkdir(exist_ok=True)
     try:
-        directory.rename(final)
+        directory.rename(destination)
     except OSError as error:
-        if final.exists():
-            raise PackageExists(f"{folder(final)} was written by somebody else meanwhile") from error
+        if destination.exists():
+            raise PackageExists(f"{format_key(destination)} was written by another process meanwhile") from error
         with contextlib.suppress(OSError):  # the name's folder, if this was to be its first version
-            final.parent.rmdir()
+            destination.parent.rmdir()
         raise
-    _sync(final.parent)
+    _sync(destination.parent)
 
 
-def _sync(folder: Path) -> None:
-    """A folder's entries reach the disk; without it a file may be there and its name not."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(directory: Path) -> None:
+    """Write the entries of a directory to the disk; without it, a file may survive a crash and its name not."""
+    descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
-def folder(directory: Path) -> str:
-    """models/<name>/<version> -> "<name>/<version>", as sentences and listings call it."""
+def format_key(directory: Path) -> str:
+    """models/<name>/<version> -> "<name>/<version>", as messages and listings call a package."""
     return f"{directory.parent.name}/{directory.name}"
 
 
-def _names(roles: Iterable[Role]) -> str:
+def _join_roles(roles: Iterable[Role]) -> str:
     return ", ".join(sorted(roles)) or "none"

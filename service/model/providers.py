@@ -1,8 +1,10 @@
-"""Which execution provider runs a graph: asked for, and really obtained.
+"""Execution providers of onnxruntime: the requested one, and the one that a session really uses.
 
-`onnxruntime.get_available_providers()` lists what was compiled in, even without a driver, and a session asked for
-CUDA silently becomes a CPU session. What counts is what the session says after it was made. Telemetry is off:
-service/__init__.py says so before onnxruntime is imported, and so does this file after it.
+graph, requested provider -> open_session -> session -> actual_provider -> describe_fallback, where they differ
+
+`onnxruntime.get_available_providers()` lists the providers that were compiled in, even without a driver, and a session
+that requests CUDA silently becomes a CPU session. Only the session itself knows what it uses. Telemetry is disabled:
+by service/__init__.py before onnxruntime is imported, and here after it.
 """
 
 import contextlib
@@ -28,39 +30,39 @@ PROVIDERS: dict[str, str] = {
     "openvino": "OpenVINOExecutionProvider",
     "cpu": "CPUExecutionProvider",
 }
-_OPTIONS: dict[str, dict[str, str]] = {  # DEFAULT, which is the default, is 4 to 50 times slower on new shapes
+_OPTIONS: dict[str, dict[str, str]] = {  # the default, DEFAULT, is 4 to 50 times slower on new shapes
     "cuda": {"cudnn_conv_algo_search": "HEURISTIC"},
 }
-_GET: dict[str, str] = {  # what brings a provider here
+_INSTALL_HINTS: dict[str, str] = {  # for a provider that is not compiled in
     "cuda": "install onnxruntime-gpu in place of onnxruntime",
     "tensorrt": "install onnxruntime-gpu in place of onnxruntime, and TensorRT",
     "openvino": "install onnxruntime-openvino in place of onnxruntime",
     "cpu": "install onnxruntime",
 }
-_MEND: dict[str, str] = {  # compiled in, and yet it does not run
+_REPAIR_HINTS: dict[str, str] = {  # for a provider that is compiled in and does not run
     "cuda": "install its CUDA and cuDNN libraries (pip install 'onnxruntime-gpu[cuda,cudnn]') and the NVIDIA driver, "
     "and give the container the GPU (docker run --gpus all)",
     "tensorrt": "install the TensorRT, CUDA and cuDNN that this onnxruntime-gpu wants, and the NVIDIA driver",
     "openvino": "install the openvino version that this onnxruntime-openvino wants",
     "cpu": "reinstall onnxruntime",
 }
-_LIBRARY = {
+_LIBRARIES = {
     "cuda": "libonnxruntime_providers_cuda.so",
     "tensorrt": "libonnxruntime_providers_tensorrt.so",
     "openvino": "libonnxruntime_providers_openvino.so",
 }
-_AUTO = ("cuda", "openvino", "cpu")  # TensorRT builds engines for minutes: only when asked for by name
+_AUTO_ORDER = ("cuda", "openvino", "cpu")  # TensorRT builds engines for minutes: only when requested by name
 
 
 onnxruntime.disable_telemetry_events()
 
 
 class ProviderMissing(Exception):
-    """The provider that was asked for does not run here; the message says what does, and the remedy."""
+    """The requested provider does not run here; the message names the one that does, and the remedy."""
 
 
 class SessionFailed(Exception):
-    """The runtime refused a graph; the message is the first line of what it said."""
+    """onnxruntime rejected a graph; the message is the first line of its own."""
 
 
 def open_session(graph: bytes, provider: Provider, threads: int, *, required: bool) -> onnxruntime.InferenceSession:
@@ -68,90 +70,90 @@ def open_session(graph: bytes, provider: Provider, threads: int, *, required: bo
 
     Args:
         graph: ONNX bytes, already verified.
-        provider: what to ask for; `auto` takes the best that is compiled in.
+        provider: the requested one; `auto` is the best that is compiled in.
         threads: threads inside one run, at least 1.
-        required: refuse a session that fell back to another provider.
+        required: reject a session that fell back to another provider.
     Raises:
         ProviderMissing: `required` and the session does not run on `provider` (`auto`: on the best compiled in).
-        SessionFailed: the runtime does not take the graph.
+        SessionFailed: onnxruntime rejects the graph.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.enable_mem_pattern = False  # batch sizes vary: best memory and speed, FINDINGS "varying shapes"
-    options.log_severity_level = 3  # a fallback is reported below, by name, not as a line on stderr
-    here = compiled_in()
-    wanted = _AUTO if provider == "auto" else dict.fromkeys((provider, "cpu"))
-    asked = [(PROVIDERS[p], _OPTIONS.get(p, {})) for p in wanted if p in here]
+    options.enable_mem_pattern = False  # batch sizes vary: without it, memory and time are lower
+    options.log_severity_level = 3  # a fallback is reported below, by name, and not on stderr
+    compiled = compiled_providers()
+    candidates = _AUTO_ORDER if provider == "auto" else dict.fromkeys((provider, "cpu"))
+    providers = [(PROVIDERS[p], _OPTIONS.get(p, {})) for p in candidates if p in compiled]
     _preload()
     try:
-        # it prints its fallback, which `fallback` says better
-        with contextlib.redirect_stdout(io.StringIO()) if len(asked) > 1 else contextlib.nullcontext():
-            session = onnxruntime.InferenceSession(graph, options, providers=asked)
+        # onnxruntime prints its fallback, which `describe_fallback` reports
+        with contextlib.redirect_stdout(io.StringIO()) if len(providers) > 1 else contextlib.nullcontext():
+            session = onnxruntime.InferenceSession(graph, options, providers=providers)
     except Exception as failure:  # onnxruntime's exceptions share no other base class
         raise SessionFailed((str(failure).splitlines() or [""])[0][:300]) from failure
-    missed = fallback(provider, obtained(session))
-    if required and missed is not None:
-        raise ProviderMissing(f"{missed}, or set AUTOENCODER_REQUIRE_PROVIDER=false to do without")
+    fallback_sentence = describe_fallback(provider, actual_provider(session))
+    if required and fallback_sentence is not None:
+        raise ProviderMissing(f"{fallback_sentence}, or set AUTOENCODER_REQUIRE_PROVIDER=false to do without")
     return session
 
 
-def compiled_in() -> tuple[str, ...]:
+def compiled_providers() -> tuple[str, ...]:
     """Short names of the providers that this onnxruntime was built with, best first; they need not run here."""
     available = onnxruntime.get_available_providers()
-    return tuple(short for short, full in PROVIDERS.items() if full in available)
+    return tuple(name for name, full_name in PROVIDERS.items() if full_name in available)
 
 
-def fallback(provider: Provider, got: str) -> str | None:
-    """One sentence with the remedy, if what runs is not what was asked for; None if it is.
+def describe_fallback(provider: Provider, actual: str) -> str | None:
+    """One sentence with the remedy if the actual provider is not the requested one; None if it is.
 
     Args:
-        provider: asked for; `auto` asks for the best that is compiled in.
-        got: what a model says it runs on (`obtained`, of all its sessions).
+        provider: the requested one; `auto` is the best that is compiled in.
+        actual: `actual_provider` of all sessions of a model.
     """
-    here = compiled_in()
-    wanted = next((p for p in _AUTO if p in here), "cpu") if provider == "auto" else provider
-    if got == wanted:
+    compiled = compiled_providers()
+    requested = next((p for p in _AUTO_ORDER if p in compiled), "cpu") if provider == "auto" else provider
+    if actual == requested:
         return None
-    if wanted not in here:
-        why = f"this onnxruntime has {', '.join(here) or 'none'}"
-        remedy = _GET[wanted]
+    if requested not in compiled:
+        cause = f"this onnxruntime has {', '.join(compiled) or 'none'}"
+        remedy = _INSTALL_HINTS[requested]
     else:
-        library = _missing_library(wanted)
-        why = f"it is compiled in, but {library} is missing" if library else "it is compiled in, but did not start"
-        remedy = _MEND[wanted]
-    return f"provider {wanted} was asked for and does not run here ({why}; {got} runs): {remedy}"
+        library = _missing_library(requested)
+        cause = f"it is compiled in, but {library} is missing" if library else "it is compiled in, but did not start"
+        remedy = _REPAIR_HINTS[requested]
+    return f"provider {requested} was asked for and does not run here ({cause}; {actual} runs): {remedy}"
 
 
 @functools.cache
 def _preload() -> None:
-    """CUDA's and cuDNN's libraries from their wheels, if there are any: before the first session, once."""
-    if "cuda" in compiled_in() and hasattr(onnxruntime, "preload_dlls"):
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it lacks, and never raises
+    """Load the libraries of CUDA and cuDNN from their wheels, if installed: once, before the first session."""
+    if "cuda" in compiled_providers() and hasattr(onnxruntime, "preload_dlls"):
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints which ones are missing, and never raises
             onnxruntime.preload_dlls()
 
 
 @functools.cache
 def _missing_library(provider: str) -> str | None:
-    """The first shared library that the provider's own needs and the system does not find."""
-    path = Path(onnxruntime.__file__).parent / "capi" / _LIBRARY.get(provider, "")
+    """The first shared library that the provider's library needs and the system does not have."""
+    path = Path(onnxruntime.__file__).parent / "capi" / _LIBRARIES.get(provider, "")
     if not path.is_file():
         return None
     try:
         ctypes.CDLL(str(path))
     except OSError as error:
-        found = re.match(r"(lib[\w.+-]+): cannot open shared object file", str(error))
-        return found[1] if found else None
+        missing = re.match(r"(lib[\w.+-]+): cannot open shared object file", str(error))
+        return missing[1] if missing else None
     return None
 
 
-def eight_bit_instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+def has_int8_instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     """Whether this processor multiplies eight-bit numbers faster than floats: VNNI (x86), dot product (Arm).
 
     Without them quantised graphs are slower, and on older x86 their sums may saturate.
 
     Args:
-        cpuinfo: Linux's list of what each core can do; where there is none the answer is no.
+        cpuinfo: Linux's list of the features of each core; without it the result is False.
     """
     try:
         lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -161,14 +163,14 @@ def eight_bit_instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     return bool(words & {"avx512_vnni", "avx_vnni", "asimddp"})
 
 
-def obtained(session: onnxruntime.InferenceSession) -> str:
+def actual_provider(session: onnxruntime.InferenceSession) -> str:
     """The short name of the provider that the session really uses first: cpu, cuda, tensorrt, openvino."""
     first = session.get_providers()[0]
-    return next((short for short, full in PROVIDERS.items() if full == first), first)
+    return next((name for name, full_name in PROVIDERS.items() if full_name == first), first)
 
 
-def usable_cores(cpu_max: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """Cores that this process may use: affinity and the container's quota; onnxruntime itself looks at neither.
+def count_usable_cores(cpu_max: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Cores that this process may use, by affinity and the container's quota; onnxruntime itself considers neither.
 
     Args:
         cpu_max: the cgroup v2 file "QUOTA PERIOD" in microseconds, or "max PERIOD".
@@ -178,6 +180,6 @@ def usable_cores(cpu_max: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
         quota, period = cpu_max.read_text().split()
         if quota != "max":
             cores = min(cores, math.ceil(int(quota) / int(period)))
-    except (OSError, ValueError):  # no cgroup v2: nothing to respect
+    except (OSError, ValueError):  # no cgroup v2: no quota
         pass
     return max(1, cores)

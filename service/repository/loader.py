@@ -13,7 +13,7 @@ from service.errors import ModelFailed
 from service.model import golden
 from service.model.errors import PackageError
 from service.model.package import Package
-from service.model.providers import Precision, Provider, SessionFailed, fallback
+from service.model.providers import Precision, Provider, SessionFailed, describe_fallback
 from service.model.runtime import Model, rejection_reason
 from service.repository.registry import Registry, RejectedPackage
 from service.repository.store import ModelStore
@@ -61,7 +61,7 @@ class PackageLoader:
         except (PackageError, SessionFailed, ModelFailed, OSError) as error:
             return _reject(key, rejection_reason(key, error))
         _log.info("%s is open on %s, %s (requested: %s)", key, model.provider, model.precision, self.provider)
-        fallback_sentence = fallback(self.provider, model.provider)
+        fallback_sentence = describe_fallback(self.provider, model.provider)
         if fallback_sentence is not None:
             _log.warning("%s: %s", key, fallback_sentence)
         return model

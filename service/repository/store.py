@@ -57,12 +57,12 @@ class FolderStore:
         self._models = models
 
     def list_packages(self) -> list[str]:
-        return [package.folder(directory) for directory in layout.list_packages(self._models)]
+        return [package.format_key(directory) for directory in layout.list_packages(self._models)]
 
     def snapshot(self) -> dict[str, FileSnapshot]:
         """See ModelStore."""
         snapshots = {
-            package.folder(directory): layout.snapshot_files(directory)
+            package.format_key(directory): layout.snapshot_files(directory)
             for directory in layout.list_packages(self._models)
         }
         return {key: snapshot for key, snapshot in snapshots.items() if snapshot is not None}

@@ -44,7 +44,7 @@ class Verifier:
 
     def verify(self, directory: Path) -> str:
         """models/<name>/<version>/ -> the fingerprint of the manifest that passed; raises VerificationFailed."""
-        folder = package.folder(directory)
+        folder = package.format_key(directory)
         with self._lock:
             try:
                 answer = self._request({"directory": str(directory.absolute()), **self._limits})

@@ -39,7 +39,7 @@ def _preload() -> None:
 
 def _verify_in_fork(directory: Path, memory: int, seconds: float) -> dict[str, str]:
     """The answer of a fork that tries the package, or what became of the fork."""
-    folder = package.folder(directory)
+    folder = package.format_key(directory)
     read_end, write_end = os.pipe()
     child = os.fork()
     if child == 0:
@@ -84,7 +84,7 @@ def _run_fork(directory: Path, memory: int, seconds: float, write_end: int) -> N
     except MemoryError:
         answer = _out_of_memory(directory, memory)
     except BaseException as failure:  # noqa: BLE001  (nothing that a package does may go unanswered)
-        answer = {"refused": f"{package.folder(directory)} is not usable: {_first_line(failure)}"}
+        answer = {"refused": f"{package.format_key(directory)} is not usable: {_first_line(failure)}"}
     if "bad_alloc" in answer.get("refused", "") or "allocate memory" in answer.get("refused", ""):
         answer = _out_of_memory(directory, memory)
     with contextlib.suppress(OSError):
@@ -96,13 +96,13 @@ def _verify(directory: Path) -> dict[str, str]:
     from service.errors import ModelFailed
     from service.model import golden
     from service.model.errors import PackageError
-    from service.model.providers import SessionFailed, eight_bit_instructions
+    from service.model.providers import SessionFailed, has_int8_instructions
     from service.model.runtime import Model, rejection_reason
 
-    folder = package.folder(directory)
+    folder = package.format_key(directory)
     try:
         content = package.read(directory)
-        has_int8 = "denoiser-int8" in content.graphs and eight_bit_instructions()
+        has_int8 = "denoiser-int8" in content.graphs and has_int8_instructions()
         for precision in ("fp32", "int8") if has_int8 else ("fp32",):
             model = Model(content, "cpu", precision=precision)
             model.warm_up()
@@ -115,7 +115,7 @@ def _verify(directory: Path) -> dict[str, str]:
 
 
 def _out_of_memory(directory: Path, memory: int) -> dict[str, str]:
-    folder = package.folder(directory)
+    folder = package.format_key(directory)
     return {"refused": f"{folder} needs more memory than a package may have while it is verified, {memory // MIB} MiB"}
 
 

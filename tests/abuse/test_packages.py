@@ -21,20 +21,20 @@ def test_no_mutant_of_a_package_is_served(tmp_path: Path) -> None:
     verifier = Verifier(512 * MIB, 10)
     loader = PackageLoader(FolderStore(tmp_path / "models"), "cpu", verifier=verifier)
     generator = np.random.default_rng(1)
-    assert not isinstance(loader.load(package.folder(good)), RejectedPackage)
+    assert not isinstance(loader.load(package.format_key(good)), RejectedPackage)
     refused: Counter[str] = Counter()
     kinds: Counter[str] = Counter()
     for version in range(2, 62):
         spoilt = tmp_path / "models" / "signal" / str(version)
         kind = mutants.mutant(tmp_path / "elsewhere", tmp_path / "models", version, generator)
         kinds[kind] += 1
-        outcome = loader.load(package.folder(spoilt))
+        outcome = loader.load(package.format_key(spoilt))
         if isinstance(outcome, RejectedPackage):
             refused[kind] += 1
             assert len(outcome.reason.splitlines()) == 1
         else:
             assert mutants.same_function(good, spoilt), kind
-    assert not isinstance(loader.load(package.folder(good)), RejectedPackage)  # the verifier is well
+    assert not isinstance(loader.load(package.format_key(good)), RejectedPackage)  # the verifier is well
     verifier.close()
     for kind in ("flip", "cut", "fact", "allocates"):
         assert refused[kind] == kinds[kind] > 0

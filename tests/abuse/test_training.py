@@ -137,9 +137,9 @@ def test_what_a_killed_export_left_is_swept_away_later(tmp_path: Path) -> None:
     (left,) = (tmp_path / "models").glob(".writing-*")
     assert attempt(write, tmp_path)[0] == 0
     assert left.exists()  # it might have been somebody at work
-    past = time.time() - package.STALE - 1
+    past = time.time() - package.STALE_SECONDS - 1
     os.utime(left, (past, past))
-    package._sweep(tmp_path / "models")
+    package._remove_stale_staging(tmp_path / "models")
     assert [path.name for path in (tmp_path / "models").iterdir()] == ["killed"]
 
 

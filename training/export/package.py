@@ -168,7 +168,7 @@ def open_checked(
     Raises:
         ParityError: outputs differ by more than one grey level (vectors: 0.1 % of their largest magnitude).
     """
-    model = Model(package.verify(manifest, onnx_graphs, where=f"{manifest.name}/{manifest.version}"), "cpu")
+    model = Model(package.verify(manifest, onnx_graphs, label=f"{manifest.name}/{manifest.version}"), "cpu")
     latent = encode(autoencoder, data.test)
     latent_difference = float(np.abs(model.encode(data.test) - latent).max())
     expected = reconstruct(autoencoder, data.test)
@@ -242,7 +242,7 @@ def held_out_errors(autoencoder: Autoencoder, data: Dataset) -> np.ndarray:
 
 def write(models: Path, facts: Manifest, onnx_graphs: Mapping[Role, bytes], files: Mapping[str, bytes]) -> Path:
     """models/<name>/<version>/ with its golden pair, whole or absent; DiskError if it cannot be written."""
-    listed, data = golden.create(package.verify(facts, onnx_graphs, where=f"{facts.name}/{facts.version}"))
+    listed, data = golden.create(package.verify(facts, onnx_graphs, label=f"{facts.name}/{facts.version}"))
     facts = facts.model_copy(update={"golden": listed})
     try:
         return package.write(models, facts, onnx_graphs, {**files, listed.file: data})

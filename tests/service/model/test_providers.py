@@ -7,7 +7,7 @@ import pytest
 
 from service.model import providers
 from service.model.package import read
-from service.model.providers import ProviderMissing, fallback, open_session, usable_cores
+from service.model.providers import ProviderMissing, count_usable_cores, describe_fallback, open_session
 from service.model.runtime import Model
 
 
@@ -22,16 +22,16 @@ def test_a_processor_says_whether_it_multiplies_eight_bit_numbers(tmp_path: Path
     listed = tmp_path / "cpuinfo"
     for line, has in (("flags : fpu avx512_vnni", True), ("flags : fpu avx2", False), ("Features : fp asimddp", True)):
         listed.write_text(f"processor : 0\n{line}\nbugs : avx_vnni\n")
-        assert providers.eight_bit_instructions(listed) is has
-    assert not providers.eight_bit_instructions(tmp_path / "none")
+        assert providers.has_int8_instructions(listed) is has
+    assert not providers.has_int8_instructions(tmp_path / "none")
 
 
 def test_cores_follow_the_containers_quota(tmp_path: Path) -> None:
     quota = tmp_path / "cpu.max"
     quota.write_text("100000 100000\n")
-    assert usable_cores(quota) == 1
+    assert count_usable_cores(quota) == 1
     quota.write_text("max 100000\n")
-    assert usable_cores(quota) == usable_cores(tmp_path / "none") >= 1
+    assert count_usable_cores(quota) == count_usable_cores(tmp_path / "none") >= 1
     assert providers.PROVIDERS["cpu"] == "CPUExecutionProvider"
 
 
@@ -70,13 +70,15 @@ def test_a_missing_library_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPa
     )
     monkeypatch.setattr("service.model.providers.ctypes.CDLL", load)
     providers._missing_library.cache_clear()
-    said = fallback("cuda", "cpu") or ""
+    said = describe_fallback("cuda", "cpu") or ""
     providers._missing_library.cache_clear()
     assert "libcublasLt.so.13 is missing; cpu runs): install its CUDA and cuDNN libraries" in said
     assert len(said.splitlines()) == 1
 
 
 def test_what_was_obtained_needs_no_sentence() -> None:
-    assert fallback("cpu", "cpu") is None
-    assert fallback("auto", "cpu") is None  # this onnxruntime has nothing better
-    assert "this onnxruntime has cpu; cpu runs): install onnxruntime-openvino" in (fallback("openvino", "cpu") or "")
+    assert describe_fallback("cpu", "cpu") is None
+    assert describe_fallback("auto", "cpu") is None  # this onnxruntime has nothing better
+    assert "this onnxruntime has cpu; cpu runs): install onnxruntime-openvino" in (
+        describe_fallback("openvino", "cpu") or ""
+    )

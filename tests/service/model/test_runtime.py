@@ -54,7 +54,7 @@ def test_a_quantised_graph_runs_where_the_cpu_is_faster_with_it(
         (True, "auto", "int8", 244), (False, "auto", "fp32", 245),
         (True, "fp32", "fp32", 245), (False, "int8", "int8", 244),
     ):  # fmt: skip
-        monkeypatch.setattr("service.model.runtime.eight_bit_instructions", lambda has=has: has)
+        monkeypatch.setattr("service.model.runtime.has_int8_instructions", lambda has=has: has)
         model = Model(opened, precision=precision)  # type: ignore[arg-type]
         assert model.precision == runs
         assert (model.denoise(image) == answer).all()
@@ -64,7 +64,7 @@ def test_a_gpu_is_not_left_for_a_quantised_graph(tmp_path: Path, monkeypatch: py
     facts: Any = {"kind": "denoising", "operations": ("denoise",), "reconstruction_error_quantiles": None}
     (whole,) = doubles.denoiser_graphs(1).values()
     opened = read(doubles.write(tmp_path, "small", {"denoiser": whole, "denoiser-int8": whole}, **facts))
-    monkeypatch.setattr("service.model.runtime.obtained", lambda session: "cuda")
+    monkeypatch.setattr("service.model.runtime.actual_provider", lambda session: "cuda")
     for precision in ("auto", "int8"):
         model = Model(opened, precision=precision)
         assert (model.provider, model.precision) == ("cuda", "fp32")

@@ -49,7 +49,7 @@ def test_a_package_in_float16_is_half_as_large_and_answers_the_same() -> None:
     for graphs in (whole, small):
         errors = export.held_out_errors(made, dataset(IMAGES))
         facts = export.manifest("small", 1, "stacked", "Small.", graphs, TRAINING, METRICS, errors, None)
-        answers.append(Model(package.verify(facts, graphs, where="small/1"), "cpu").encode(IMAGES))
+        answers.append(Model(package.verify(facts, graphs, label="small/1"), "cpu").encode(IMAGES))
     np.testing.assert_array_equal(answers[0], answers[1])
 
 
