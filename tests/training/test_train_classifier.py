@@ -127,25 +127,6 @@ def test_an_encoder_goes_along_as_safetensors_or_as_a_package(here: Path, capsys
     assert not (here / "classifiers" / "small" / "classifier.onnx").exists()  # --tune leaves the test split alone
 
 
-def test_masking_keeps_the_sum_of_the_inputs_and_noise_has_its_deviation() -> None:
-    seen: list[torch.Tensor] = []
-    images = strokes(40)[0][..., None]
-    for changes in ({}, {"masking": 0.4}, {"noise": 0.5}):
-        plan = Classification.model_validate({"optimization": {"epochs": 1}, **changes})
-        module = Classifier(build(Dense(latent_dim=4), images), 4, 4, plan, frozen=False).eval()
-        assert isinstance(module.encoder, torch.nn.Sequential)
-        module.encoder[0].register_forward_hook(lambda _module, _given, flat: seen.append(flat))
-        scaled = torch.full((40, 1, 12, 12), 0.5)
-        with torch.inference_mode():
-            module(scaled, torch.Generator().manual_seed(0))
-            module(scaled)
-    plain, _, masked, _, noisy, after = seen
-    assert torch.equal(plain, after)
-    assert masked.mean().item() == pytest.approx(0.5, rel=0.03)
-    assert (masked == 0).float().mean().item() == pytest.approx(0.4, abs=0.02)
-    assert (noisy - plain).std().item() == pytest.approx(0.5, rel=0.03)
-
-
 def test_a_frozen_encoder_stays_as_it_is_and_others_learn() -> None:
     images, sides = strokes(80)
     plan = Classification(optimization=Optimization(epochs=1, batch_size=16), dropout=0.2)

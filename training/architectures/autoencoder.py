@@ -75,9 +75,11 @@ class Autoencoder(nn.Module):
         return self.decoder(self.encoder(scaled))  # type: ignore[no-any-return]
 
     def encode(self, sample: Tensor) -> Tensor:
+        """uint8 [N,H,W,C] or float32 [N,D] -> latent float32 [N,...]."""
         return self.encoder(self.scaling(sample)).float()  # type: ignore[no-any-return]
 
     def decode(self, latent: Tensor) -> Tensor:
+        """Latent float32 [N,...] -> uint8 [N,H,W,C] or float32 [N,D]."""
         return self.scaling.inverse(self.decoder(latent))
 
 

@@ -104,6 +104,7 @@ class Denoiser(nn.Module):
         return image + self._shuffle(self.last(x))
 
     def denoise(self, image: Tensor) -> Tensor:
+        """uint8 [N,H,W,C] -> uint8 [N,H,W,C]."""
         return self.scaling.inverse(self(self.scaling(image)))
 
     def _unshuffle(self, image: Tensor) -> Tensor:

@@ -132,6 +132,7 @@ def read_numpy(path: Path) -> tuple[Array, Array | None]:
 
 
 def is_idx_folder(path: Path) -> bool:
+    """Whether `path` is a folder with images in IDX files, as MNIST has them."""
     return path.is_dir() and any(path.glob("*images*idx3*"))
 
 

@@ -117,6 +117,7 @@ def _measure_reconstruction(
 
 
 def first_of_each_kind(corruptions: Sequence[Corruption]) -> list[Corruption]:
+    """The first corruption of each kind, in their order."""
     by_kind: dict[CorruptionKind, Corruption] = {}
     for corruption in corruptions:
         by_kind.setdefault(corruption.kind, corruption)

@@ -64,6 +64,8 @@ def _thinness(face: Face, script: str, pixels: int) -> float:
 
 @dataclass
 class _Style:
+    """Face, script, size and grey of a text."""
+
     face: Face
     script: str
     pixels: int  # em
@@ -75,6 +77,7 @@ class _Style:
 
     @property
     def blank(self) -> str:
+        """What stands between two words."""
         return "" if self.script in UNSPACED else " "
 
 
@@ -90,6 +93,7 @@ class _Sheet:
         self.body = self.choose_style()
 
     def chance(self, share: float) -> bool:
+        """True with probability `share`."""
         return bool(self.rng.random() < share)
 
     def choose_grey(self) -> int:
@@ -99,6 +103,7 @@ class _Sheet:
         return int(self.rng.integers(0, 25)) if self.chance(0.85) else int(self.rng.integers(25, 80))
 
     def choose_style(self) -> _Style:
+        """A random script by SCRIPT_WEIGHTS, a face of it, and a size at which its strokes are dark enough."""
         rng, fonts = self.rng, self.fonts
         weights = np.array([SCRIPT_WEIGHTS.get(script, 0.3) for script in fonts.scripts])
         script = fonts.scripts[rng.choice(len(weights), p=weights / weights.sum())]
@@ -110,6 +115,7 @@ class _Sheet:
         return _Style(face, script, pixels, grey if pixels <= MAX_GREY_SIZE else min(grey, 60))
 
     def fill(self) -> None:
+        """Columns of random blocks from top to bottom; sometimes a scribble over them."""
         rng = self.rng
         margin = int(rng.uniform(-0.03, 0.08) * self.width)  # below 0: a crop from the middle of a larger page
         columns = 1 if self.body.pixels > 30 else int(rng.choice([1, 1, 1, 2, 2, 3]))
@@ -139,7 +145,7 @@ class _Sheet:
             box = self._random_box()
             strokes.draw_scribble(self.strokes, rng, box, int(rng.integers(20, 190)), int(rng.integers(1, 3)))
 
-    # --- blocks: (left edge, top, width) -> bottom ---------------------------------------------------------------
+    # --- blocks: draw below `y`, from `x`, `span` pixels wide; return the bottom ---------------------------------
 
     def add_paragraph(self, x: int, y: int, span: int) -> int:
         rng, style = self.rng, self.body
