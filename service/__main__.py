@@ -1,7 +1,7 @@
-"""The console script `autoencoder-service`: SIGTERM is heard from the first moment on, then service.cli.main runs.
+"""Console script `autoencoder-service`: installs a SIGTERM handler, then runs service.cli.main.
 
-Importing the service and opening its models take seconds. As process 1 of a container it would lose a SIGTERM that
-comes meanwhile, since the kernel does nothing by default to process 1, and be killed when its time to leave is over.
+Importing the service and opening its models take seconds. As process 1 of a container it would ignore a SIGTERM in
+that time, since the kernel has no default action for process 1, and be killed at the end of the grace period.
 """
 
 import signal
@@ -10,15 +10,15 @@ from types import FrameType
 
 
 def main() -> int:
-    """The exit code; 0 if `serve` is told to leave before it serves. `serve` takes over the signal later."""
+    """The exit code; 0 if SIGTERM arrives before `serve` has installed its own handlers."""
     if sys.argv[1:2] == ["serve"]:
-        signal.signal(signal.SIGTERM, _leave)
-    from service.cli.main import main as run  # not above: this import is what takes long
+        signal.signal(signal.SIGTERM, _exit)
+    from service.cli.main import main as run  # not at the top: this import takes long
 
     return run()
 
 
-def _leave(_signal: int, _frame: FrameType | None) -> None:
+def _exit(_signal: int, _frame: FrameType | None) -> None:
     raise SystemExit(0)
 
 

@@ -1,30 +1,29 @@
-"""Everything that can be wrong with a request: a type, a status, and a sentence for the person who sent it.
+"""Errors of requests: each is a type with a status, a title and one public sentence.
 
 ServiceError
-├── MalformedBody          400  not the JSON, .npy or form it says it is
+├── MalformedBody          400  not the JSON, .npy or form that its media type declares
 ├── MalformedRequest       400  not HTTP
-├── Unauthorized           401  no key, or one that is not known
+├── Unauthorized           401  no key, or an unknown one
 ├── UnknownModel           404
 ├── UnknownVersion         404
 ├── UnknownOperation       404
-├── NotAcceptable          406  none of the answer's forms is in Accept
-├── TooSlow                408  headers or body did not come in their time
+├── NotAcceptable          406  no media type of the response is in Accept
+├── TooSlow                408  headers or body were not received in time
 ├── OperationMissing       409  the package has other operations
 ├── LatentMismatch         409  latents of another model or version
 ├── TooLarge               413  body, pixels, batch: over a limit
 ├── UnsupportedMediaType   415
-├── InvalidInput           422  shape, dtype, values, picture: understood but not usable
-├── Overloaded             429  full; comes with Retry-After
+├── InvalidInput           422  shape, dtype, values, picture: well-formed but not usable
+├── Overloaded             429  too many requests in progress; has Retry-After
 ├── HeadersTooLarge        431
-├── RateLimited            429  the key was used more often than it may be; comes with Retry-After
-├── ModelFailed            500  the runtime failed on an input that fits the model's ports: ours, not the sender's
-├── TooManyConnections     503  all have requests in hand; comes with Retry-After
-├── NotReady               503  models are still being opened, none is usable, or the service is stopping
-└── DeadlineExceeded       504  the request took longer than it was given
+├── RateLimited            429  the key's rate limit is reached; has Retry-After
+├── ModelFailed            500  the runtime failed on a valid input: a fault of the service, not of the request
+├── TooManyConnections     503  all connections have requests in progress; has Retry-After
+├── NotReady               503  no model is usable, or the service is stopping
+└── DeadlineExceeded       504  the request took longer than its deadline
 
 ServiceError -> `problem` (RFC 9457) -> service.api.error_handlers, or service.server.connection before a request is
-read. The sentence is public: it names what was wrong and what is allowed, and never a path, a trace or another
-caller's data.
+read. The sentence is public: it names the fault and what is allowed, never a path, a trace or another caller's data.
 """
 
 from collections.abc import Sequence
@@ -37,7 +36,7 @@ class ServiceError(Exception):
     """Root of all errors that a request can cause.
 
     Args:
-        detail: one public sentence (two at most): what was wrong, what is allowed.
+        detail: one public sentence, two at most: the fault, and what is allowed.
         facts: further members of the problem document, JSON values, for programs.
     """
 
@@ -131,18 +130,23 @@ class TooLarge(ServiceError):
 
 
 class UnsupportedMediaType(ServiceError):
-    """Args: detail; accepted: media types that are taken, also told in the header Accept-Post (W3C LDP 7.1)."""
+    """The request's media type is not supported.
+
+    Args:
+        detail: one public sentence.
+        media_types: those that are supported, for the member `accepted` and the header Accept-Post (W3C LDP 7.1).
+    """
 
     status = 415
     title = "Unsupported media type"
 
-    def __init__(self, detail: str, accepted: Sequence[str]) -> None:
-        super().__init__(detail, accepted=list(accepted))
-        self.accepted = accepted
+    def __init__(self, detail: str, media_types: Sequence[str]) -> None:
+        super().__init__(detail, accepted=list(media_types))
+        self.media_types = media_types
 
     @property
     def headers(self) -> dict[str, str]:
-        return {"Accept-Post": ", ".join(self.accepted)}
+        return {"Accept-Post": ", ".join(self.media_types)}
 
 
 class InvalidInput(ServiceError):

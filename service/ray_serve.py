@@ -1,9 +1,9 @@
-"""The service on a Ray cluster: the same application, as many replicas as there is work (`deploy/ray/serve.yaml`).
+"""Ray Serve deployment: the same application, with a number of replicas that follows the load (deploy/ray/serve.yaml).
 
-request -> Ray Serve's proxy -> the replica with fewer requests inside -> service.app
+request -> Ray Serve's proxy -> the replica with fewer requests in progress -> service.app
 
-Ray Serve starts, checks, replaces and counts the replicas; each is the application that `serve` runs, too. In front
-stands Ray's proxy and not `service.server.connection`: slow senders are the load balancer's business there.
+Ray Serve starts, checks, replaces and scales the replicas; each is the application that `serve` runs. Ray's proxy takes
+the place of service.server.connection, so a load balancer has to limit slow clients.
 """
 
 from typing import Any
@@ -17,21 +17,21 @@ from service.settings import Settings, SettingsError
 
 
 class Replica:
-    """One of them; it is ready when its models are open."""
+    """One replica; it is ready when its models are open."""
 
 
 def build(arguments: dict[str, Any]) -> serve.Application:
-    """What `serve.yaml` names. `args` are settings by name, before those of the environment.
+    """The application that `serve.yaml` names; `arguments` are settings, which override the environment.
 
-    Raises SettingsError for one that there is not, before a replica is started.
+    Raises SettingsError for an unknown setting, before a replica is started.
     """
     for name in arguments:
         if name not in Settings.model_fields:
             raise SettingsError(f"args: {name} is not a setting; autoencoder-service settings lists all")
     settings.load(**arguments)
 
-    def application() -> ASGIApp:
+    def create_application() -> ASGIApp:
         return create_app(settings.load(**arguments))
 
-    replicas: Any = serve.deployment(name="Autoencoders")(serve.ingress(application)(Replica))
-    return replicas.bind()
+    deployment: Any = serve.deployment(name="Autoencoders")(serve.ingress(create_application)(Replica))
+    return deployment.bind()

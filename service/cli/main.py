@@ -68,7 +68,7 @@ def run_tune(options: argparse.Namespace) -> int:
 
 def run_settings(options: argparse.Namespace) -> int:
     arguments = _settings_arguments(options)
-    rows = settings_table.setting_rows(settings.load(**arguments), settings.origins(**arguments))
+    rows = settings_table.setting_rows(settings.load(**arguments), settings.find_origins(**arguments))
     print(settings_table.format_json(rows) if options.json else settings_table.format_text(rows))
     return 0
 

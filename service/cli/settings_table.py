@@ -30,7 +30,7 @@ class SettingRow:
 
 
 def setting_rows(settings: Settings, origins: Mapping[str, str]) -> list[SettingRow]:
-    """A row for each setting, in the order of Settings; `origins` as service.settings.origins returns them."""
+    """A row for each setting, in the order of Settings; `origins` as service.settings.find_origins returns them."""
     return [
         SettingRow(
             name,

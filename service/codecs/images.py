@@ -96,7 +96,7 @@ def inspect(data: bytes, max_pixels: int, label: str, max_pages: int = 1, max_si
     """
     image_format = detect_image_format(data)
     if image_format is None:
-        raise UnsupportedMediaType(f"{label} is not a picture in {ANY_IMAGE_NAME}", accepted=READABLE_MEDIA_TYPES)
+        raise UnsupportedMediaType(f"{label} is not a picture in {ANY_IMAGE_NAME}", media_types=READABLE_MEDIA_TYPES)
     media_type = image_format.media_type
     try:
         small_size = _small_png_size(data)

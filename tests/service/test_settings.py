@@ -45,7 +45,7 @@ def test_the_settings_file_is_below_the_environment_and_the_command_line(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models").mkdir()
     assert settings.load().tile == 512
-    settings.FILE.write_text("tile = 256\nport = 9\nmax_batch = 7\n")
+    settings.DEFAULT_FILE.write_text("tile = 256\nport = 9\nmax_batch = 7\n")
     monkeypatch.setenv("AUTOENCODER_PORT", "10")
     chosen = settings.load(max_batch=8)
     assert (chosen.tile, chosen.port, chosen.max_batch) == (256, 10, 8)
@@ -76,7 +76,7 @@ def test_a_wrong_settings_file_is_one_sentence(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models").mkdir()
-    settings.FILE.write_text(text)
+    settings.DEFAULT_FILE.write_text(text)
     with pytest.raises(SettingsError, match=sentence):
         settings.load()
     monkeypatch.setenv("AUTOENCODER_SETTINGS", "nowhere.toml")
@@ -88,7 +88,7 @@ def test_a_settings_file_that_cannot_be_written_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    settings.FILE.with_name(settings.FILE.name + ".part").mkdir()
+    settings.DEFAULT_FILE.with_name(settings.DEFAULT_FILE.name + ".part").mkdir()
     with pytest.raises(SettingsError, match="cannot be written"):
         settings.write_file({"tile": 256})
 

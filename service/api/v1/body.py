@@ -122,11 +122,11 @@ def _pdf_payload(body: bytes, model: Model, operation: Operation) -> Payload:
     if not accepts_pdf(model, operation):
         raise UnsupportedMediaType(
             f"a PDF is for models that denoise images of any size, which {model.manifest.name} {operation} does not",
-            accepted=list(media_types),
+            media_types=list(media_types),
         )
     if not pdf.IS_INSTALLED:
         raise UnsupportedMediaType(
-            f"a PDF needs an extra that is not installed here: {pdf.INSTALL_COMMAND}", accepted=list(media_types)
+            f"a PDF needs an extra that is not installed here: {pdf.INSTALL_COMMAND}", media_types=list(media_types)
         )
     return Payload((PayloadPart(body, "the PDF"),), "pdf")
 
@@ -237,4 +237,4 @@ def _unsupported(media_type: str, port: str, types: Sequence[str]) -> Unsupporte
         problem = "the body has no Content-Type, and its first bytes do not identify its format"
     else:
         problem = f"{media_type[:100]} is not accepted"
-    return UnsupportedMediaType(f"{problem}; accepted: {', '.join(types)}", accepted=list(types))
+    return UnsupportedMediaType(f"{problem}; accepted: {', '.join(types)}", media_types=list(types))

@@ -15,7 +15,7 @@ def test_every_setting_is_listed_with_what_is_in_force_and_from_where(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models").mkdir()
-    settings.FILE.write_text("tile = 256\nport = 9\n")
+    settings.DEFAULT_FILE.write_text("tile = 256\nport = 9\n")
     monkeypatch.setenv("AUTOENCODER_PORT", "10")
     assert main(["settings", "--host", "0.0.0.0", "--json"]) == 0
     knobs = {knob["name"]: knob for knob in json.loads(capsys.readouterr().out)}

@@ -20,7 +20,7 @@ def test_tune_measures_and_writes_what_serve_reads(
     assert main(["tune"]) == 2
     assert "holds no model of images of any size" in capsys.readouterr().err
     doubles.write_denoisers(tmp_path / "models")
-    settings.FILE.write_text('host = "0.0.0.0"\ntile = 4096\n')
+    settings.DEFAULT_FILE.write_text('host = "0.0.0.0"\ntile = 4096\n')
     assert main(["tune"]) == 0
     written = settings.load()
     assert written.host == "0.0.0.0"  # what tune does not measure stays
