@@ -7,14 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from starlette.responses import Response, StreamingResponse
 from starlette.testclient import TestClient
-from starlette.types import Scope
 
 from benchmarks.abuse.bodies import npy
 from benchmarks.abuse.serving import HOST, Serving
 from service.app import create_app
-from service.server.raw_response import RAW_RESPONSE, SendAtOnce, send_at_once
 from service.settings import Settings
 
 ENCODE = "/v1/models/small/encode"
@@ -73,22 +70,3 @@ def test_a_connection_serves_many_one_after_the_other(served: Serving) -> None:
             assert status == b"HTTP/1.1 200 OK"
             assert b"connection" not in headers
             assert len(content) == int(headers[b"content-length"])
-
-
-def written(response: Response) -> list[bytes]:
-    heads: list[bytes] = []
-
-    def take(_scope: Scope, _status: int, head: bytes, _body: bytes) -> bool:
-        heads.append(head)
-        return True
-
-    extension: dict[str, SendAtOnce] = {"send": take}
-    send_at_once({"type": "http", "extensions": {RAW_RESPONSE: extension}}, response, b"a: b\r\n")
-    return heads
-
-
-def test_only_what_is_whole_and_well_formed_goes_out_in_one_piece() -> None:
-    assert written(Response(b"x")) == [b"content-length: 1\r\na: b\r\n"]
-    assert not written(StreamingResponse(iter([b"x"])))
-    assert not written(Response(b"x", headers={"Model-Name": "a\r\nSet-Cookie: b"}))
-    assert not written(Response(b"x", headers={"Model-Name": "a\nb"}))

@@ -32,3 +32,16 @@ def test_the_documentation_needs_nothing_from_outside(client: TestClient) -> Non
     assert "https://" not in page
     script = page.split('<script src="')[1].split('"')[0]
     assert len(client.get(script).content) > 100_000
+
+
+def test_refusals_are_documented_as_problem_documents(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    refusals = [
+        (address, status, tuple(response["content"]))
+        for address, path in document["paths"].items()
+        for operation in path.values()
+        for status, response in operation["responses"].items()
+        if int(status) >= 400 and "Problem" in str(response)
+    ]
+    assert len(refusals) > 20
+    assert {media for _, _, media in refusals} == {("application/problem+json",)}
