@@ -39,7 +39,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.client import Client
-from training.data.datasets import find
+from training.data.datasets import find_path
 from training.synthetic_pages import noisyoffice
 
 Image = NDArray[np.uint8]  # [H,W] grey, or [H,W,3] in OpenCV's order BGR
@@ -267,7 +267,7 @@ def print_table(title: str, by_page: dict[str, dict[str, dict[str, float]]], met
 
 def measure_office(denoise: Callable[[Image], Image]) -> float:
     """Root mean squared error on NoisyOffice's validation split, pixels in 0..1; root of the mean over pages."""
-    pairs = noisyoffice.load(find("noisy-office"), "val")
+    pairs = noisyoffice.load(find_path("noisy-office"), "val")
     errors = [np.mean((denoise(pair.noisy).astype(np.float64) - pair.clean) ** 2) / 255**2 for pair in pairs]
     return float(np.sqrt(np.mean(errors)))
 
@@ -312,7 +312,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="also write all numbers here, page by page")
     options = parser.parse_args()
     tasks = options.tasks.split(",")
-    pages = read_pages(options.data or find("pages-wild"))
+    pages = read_pages(options.data or find_path("pages-wild"))
     report: dict[str, Any] = {}
     if shutil.which("tesseract") is None and {"text", "fields"} & set(tasks):
         print("tesseract is not installed: text and fields are left out")
