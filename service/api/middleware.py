@@ -20,12 +20,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.api import error_handlers
 from service.api.auth import ApiKeys
 from service.api.router import HEALTH, METRICS, OperationRouter
+from service.api.services import Services
 from service.errors import ServiceError
-from service.observability.metrics import Metrics
 from service.observability.request_record import RECORD_KEY, RequestRecord
 from service.observability.tracing import Tracing
 from service.server.raw_response import header_lines
-from service.settings import Settings
 
 _DOCUMENTATION = ("/docs", "/static-offline-docs")
 _PAGE = "/page/"  # and "/": service.web.routes
@@ -63,8 +62,8 @@ class RequestMiddleware:
     """An ASGI application.
 
     Args:
-        router: handles the requests; its `state` is this application's too.
-        metrics: counts every request but health checks.
+        router: handles the requests.
+        services: its `settings`; its `metrics` count every request but health checks.
         keys: None: no request needs a key.
         tracing: None: no spans.
     """
@@ -72,15 +71,14 @@ class RequestMiddleware:
     def __init__(
         self,
         router: OperationRouter,
-        settings: Settings,
-        metrics: Metrics,
+        services: Services,
         keys: ApiKeys | None,
         tracing: Tracing | None,
     ) -> None:
         self.router, self.fallback = router, router.fallback
-        self.state = router.state
+        self.services, settings = services, services.settings
         self._id_prefix, self._counter = os.urandom(10).hex().encode(), count()
-        self._metrics, self._keys, self._tracing = metrics, keys, tracing
+        self._metrics, self._keys, self._tracing = services.metrics, keys, tracing
         self._logs_requests, self._logs_errors_only = settings.log_requests != "off", settings.log_requests == "errors"
         self._public_paths = HEALTH
         if settings.metrics_without_key:
@@ -131,7 +129,6 @@ class RequestMiddleware:
                 try:
                     record.key = await self._keys.authenticate(headers)
                 except ServiceError as error:
-                    scope["app"] = self
                     request = Request(scope, receive)
                     response = await error_handlers.error_response(request, error)
                     await response(scope, receive, send_with_headers)

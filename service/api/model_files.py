@@ -15,6 +15,7 @@ from fastapi import Path as PathParameter
 from starlette.exceptions import HTTPException
 
 from service.api.schemas import CardFiles, Problem
+from service.repository.registry import Registry
 from service.repository.store import ModelStore
 from service.web.routes import file_response
 
@@ -26,11 +27,11 @@ _not_found: dict[int | str, dict[str, Any]] = {404: {"description": "no such mod
 _png_content: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}, "description": "the picture"}}
 
 
-def add_file_routes(app: FastAPI, store: ModelStore) -> None:
-    """Add the routes; names and versions are those of app.state.registry, the packages lie in `store`."""
+def add_file_routes(app: FastAPI, registry: Registry, store: ModelStore) -> None:
+    """Add the routes; names and versions are those of `registry`, the packages lie in `store`."""
 
     def package_key(name: str, version: str) -> str:
-        manifest = app.state.registry.get(name, version).manifest
+        manifest = registry.get(name, version).manifest
         return f"{manifest.name}/{manifest.version}"
 
     @app.get(

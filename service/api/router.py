@@ -43,7 +43,7 @@ class OperationRouter:
     """An ASGI application.
 
     Args:
-        fallback: handles all other requests; its `state` is this application's too.
+        fallback: handles all other requests.
         handle_v1: (request, name, version or None, operation) -> response; may raise anything.
         handle_v2: (request, name, version or None) -> response; may raise anything.
     """
@@ -55,7 +55,6 @@ class OperationRouter:
         handle_v2: Callable[[Request, str, str | None], Awaitable[Response]],
     ) -> None:
         self.fallback, self._handle_v1, self._handle_v2 = fallback, handle_v1, handle_v2
-        self.state = fallback.state
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         match = None
@@ -67,7 +66,6 @@ class OperationRouter:
         if match is None:
             await self.fallback(scope, receive, send)
             return
-        scope["app"] = self
         request = Request(scope, receive)
         record = request_record(scope)
         record.operation = match[3] if handle is self._handle_v1 else "infer"  # until the model is known

@@ -46,8 +46,8 @@ async def client_for(options: FileOptions, settings: Settings) -> AsyncIterator[
         "deadline": LOCAL_DEADLINE, "max_deadline": LOCAL_DEADLINE, "watch": 0, "keys": None, "log_requests": "off",
     }  # fmt: skip
     app = create_app(settings.model_copy(update=overrides), trusted=True, only=[key])
-    if app.state.registry.rejected_packages:
-        raise FilesError(app.state.registry.rejected_packages[0].reason)
+    if app.services.registry.rejected_packages:
+        raise FilesError(app.services.registry.rejected_packages[0].reason)
     async with app.fallback.router.lifespan_context(app.fallback):
         transport = httpx2.ASGITransport(app)
         async with AsyncClient("http://this-process", timeout=LOCAL_DEADLINE, retries=0, transport=transport) as client:

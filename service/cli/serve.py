@@ -41,7 +41,7 @@ def serve(settings: Settings) -> int:
         ) from error
     host, port = listener.getsockname()[:2]
     public_host = "localhost" if host in ("127.0.0.1", "0.0.0.0") else host  # noqa: S104
-    _print_welcome(app.state.registry, f"http://{public_host}:{port}")
+    _print_welcome(app.services.registry, f"http://{public_host}:{port}")
     config = uvicorn.Config(
         app,
         loop="uvloop" if sys.platform != "win32" else "asyncio",
@@ -58,7 +58,7 @@ def serve(settings: Settings) -> int:
     gc.collect()
     gc.freeze()  # else every full collection walks all imported objects, for 30 ms, and requests wait for it
     gc.set_threshold(50_000, 50, 1000)
-    GracefulServer(config, monitor, app.state, settings.drain).run(sockets=[listener])
+    GracefulServer(config, monitor, app.services.lifecycle, settings.drain).run(sockets=[listener])
     return 0
 
 

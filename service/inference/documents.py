@@ -44,13 +44,13 @@ class Documents:
         self._slots = asyncio.Semaphore(settings.workers)
 
     async def denoise(
-        self, model: Model, data: bytes, options: Options, permit: Permit, extend: Callable[[int], None]
+        self, model: Model, data: bytes, options: Options, permit: Permit, on_pixels: Callable[[int], None]
     ) -> CleanedDocument:
         """The cleaned document.
 
         Args:
             permit: the largest page's pixels and the written bytes are reserved in it.
-            extend: called with the pixels of all pages, which the request's time depends on.
+            on_pixels: called with the pixels of all pages before the first is drawn.
         Raises:
             InvalidInput, TooLarge, Overloaded, ModelFailed.
         """
@@ -62,7 +62,7 @@ class Documents:
                 sizes = await asyncio.to_thread(reader.open, data, dpi)
                 pixels = [round(width * height * (dpi / POINTS_PER_INCH) ** 2) for width, height in sizes]
                 permit.reserve_pixels(max(pixels))
-                extend(sum(pixels))
+                on_pixels(sum(pixels))
                 writer, total_bytes = Writer(), 0
                 for number, size in enumerate(sizes, 1):
                     picture = await asyncio.to_thread(reader.render_page, number, dpi)

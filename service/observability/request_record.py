@@ -4,7 +4,6 @@ middleware -> scope[RECORD_KEY] -> router (operation), operations (model, stages
 """
 
 from time import perf_counter
-from types import TracebackType
 from typing import Literal
 
 from starlette.types import Scope
@@ -37,35 +36,24 @@ class RequestRecord:
     extra_headers = b""
 
     def __init__(self) -> None:
-        self.start_time = perf_counter()
+        self.start_time = self._stage_start = perf_counter()
         self.stages: list[tuple[Stage, float, float]] = []  # stage, start, end
+
+    def start_stage(self) -> None:
+        """The next stage begins now, not where the last one ended."""
+        self._stage_start = perf_counter()
+
+    def end_stage(self, stage: Stage, end: float | None = None) -> None:
+        """Record a stage until `end`, by default now; the next one begins there."""
+        if end is None:
+            end = perf_counter()
+        self.stages.append((stage, self._stage_start, end))
+        self._stage_start = end
 
     @property
     def trace_id(self) -> str:
         """Of the caller's traceparent (W3C Trace Context), "" without one."""
         return self.traceparent[3:35]
-
-    def stage(self, stage: Stage) -> "StageTimer":
-        """`with record.stage("decode"):` adds the stage with its times, unless the block raises."""
-        return StageTimer(self.stages, stage)
-
-
-class StageTimer:
-    """Context manager that adds one stage to a record's `stages`; cheap, since every request has several."""
-
-    __slots__ = ("_stage", "_stages", "_start")
-
-    def __init__(self, stages: list[tuple[Stage, float, float]], stage: Stage) -> None:
-        self._stages, self._stage = stages, stage
-
-    def __enter__(self) -> None:
-        self._start = perf_counter()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self._stages.append((self._stage, self._start, perf_counter()))
 
 
 def request_record(scope: Scope) -> RequestRecord:

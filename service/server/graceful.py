@@ -15,9 +15,9 @@ import time
 from types import FrameType
 
 import uvicorn
-from starlette.datastructures import State
 
 from service.server.connection import ConnectionMonitor
+from service.server.lifecycle import Lifecycle
 
 CANCEL_TIMEOUT = 2.0  # seconds for cancelled requests to end
 _log = logging.getLogger("service.ending")
@@ -28,20 +28,20 @@ class GracefulServer(uvicorn.Server):
 
     Args:
         config: its `http` is `monitor.create_connection`.
-        state: the application's; its `stopping` becomes True.
+        lifecycle: its `is_stopping` becomes True.
         drain: seconds from SIGTERM until no connection is accepted, 0 or more.
     """
 
-    def __init__(self, config: uvicorn.Config, monitor: ConnectionMonitor, state: State, drain: float) -> None:
+    def __init__(self, config: uvicorn.Config, monitor: ConnectionMonitor, lifecycle: Lifecycle, drain: float) -> None:
         super().__init__(config)
-        self._monitor, self._state, self._drain = monitor, state, drain
+        self._monitor, self._lifecycle, self._drain = monitor, lifecycle, drain
         self._drain_until = float("inf")
         self._is_drain_logged = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """Signal handler: it only sets flags. The signal is not raised again, so the exit code is 0."""
-        is_first = not self._state.stopping
-        self._state.stopping = self._monitor.draining = True
+        is_first = not self._lifecycle.is_stopping
+        self._lifecycle.is_stopping = self._monitor.draining = True
         if is_first and sig == signal.SIGTERM and self._drain:
             self._drain_until = time.monotonic() + self._drain
         elif not self.should_exit:
@@ -50,7 +50,7 @@ class GracefulServer(uvicorn.Server):
             self.force_exit = True
 
     async def on_tick(self, counter: int) -> bool:
-        if self._state.stopping and not self._is_drain_logged:
+        if self._lifecycle.is_stopping and not self._is_drain_logged:
             self._is_drain_logged = True
             _log.info("stopping: not ready from now on, serving for %.1f more seconds", self._remaining_seconds())
         if not self._remaining_seconds():

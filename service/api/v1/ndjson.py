@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from time import perf_counter
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
@@ -88,7 +87,8 @@ class NdjsonResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         stream, request, record = self._stream, Request(scope, receive), request_record(scope)
-        path, start = scope["path"], perf_counter()
+        path = scope["path"]
+        record.start_stage()
         with self._resources:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             try:
@@ -102,7 +102,7 @@ class NdjsonResponse(Response):
                     await _send(stream, send, index, problem=error.problem(path))
             finally:
                 record.pixels = stream.pixels
-                record.stages.append(("run", start, perf_counter()))
+                record.end_stage("run")
             await send({"type": "http.response.body", "body": b""})
 
 

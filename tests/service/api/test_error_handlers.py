@@ -52,7 +52,7 @@ def test_a_bug_is_a_500_that_tells_nothing_and_a_trace_in_the_log(
     def broken(*_: object) -> None:
         raise RuntimeError("a secret")
 
-    monkeypatch.setattr(client.app.state.registry, "get", broken)  # type: ignore[attr-defined]
+    monkeypatch.setattr(client.app.services.registry, "get", broken)  # type: ignore[attr-defined]
     answer = client.post(url("encode"), content=npy(IMAGE), headers=NPY)
     refused(answer, 500, "this is a bug of the service")
     assert "a secret" not in answer.text

@@ -35,6 +35,6 @@ def test_a_request_that_is_not_done_in_its_time_is_504_and_leaves(client: TestCl
     headers = {"Content-Type": "image/png", "Request-Deadline": "0.001"}
     document = refused(client.post(url("encode") + "?fit=cover", content=large, headers=headers), 504, "0.001 seconds")
     assert document["title"] == "Deadline exceeded"
-    assert client.app.state.admission.requests == 0  # type: ignore[attr-defined]
+    assert client.app.services.admission.requests == 0  # type: ignore[attr-defined]
     headers["Request-Deadline"] = "60"
     assert client.post(url("encode") + "?fit=cover", content=large, headers=headers).status_code == 200

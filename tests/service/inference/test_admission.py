@@ -51,13 +51,13 @@ def test_bytes_that_do_not_fit_now_are_429_and_fit_when_others_left() -> None:
 
 def test_a_full_service_answers_429_with_retry_after_and_health_still_answers(models: Path) -> None:
     app = create_app(Settings(models=models, max_requests=1))
-    with TestClient(app) as client, app.state.admission.enter() as permit:
+    with TestClient(app) as client, app.services.admission.enter() as permit:
         permit.occupy()
         response = client.post("/v1/models/signal/encode", json={"inputs": [1, 2, 3, 4, 5, 6]})
         assert response.status_code == 429
         assert response.headers["retry-after"] == "1"
         assert client.get("/livez").status_code == 200
-    assert app.state.admission.requests == 0
+    assert app.services.admission.requests == 0
 
 
 def test_a_body_over_the_limit_is_413(models: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image as Pillow
 from starlette.testclient import TestClient
 
+from service.api.services import Services
 from service.app import create_app
 from service.cli.main import main
 from service.client import AsyncClient
@@ -108,7 +109,7 @@ def test_the_answer_has_a_limit_too(models: Path) -> None:
     with TestClient(create_app(settings, trusted=True)) as client:
         answer = client.post(url(query="?dpi=144"), content=data, headers=PDF)
         refused(answer, 413, "the first 1 of 1 pages have")
-        assert client.app.state.admission.bytes == 0  # type: ignore[attr-defined]
+        assert client.app.services.admission.bytes == 0  # type: ignore[attr-defined]
 
 
 def test_locked_and_damaged_documents_are_refused_with_a_sentence(client: TestClient) -> None:
@@ -171,7 +172,7 @@ def test_a_client_that_disconnects_ends_the_reader_and_a_hanging_reader_delays_n
 
     monkeypatch.setattr(Reader, "render_page", slow)
 
-    async def disconnect(client: AsyncClient, state: Any) -> None:
+    async def disconnect(client: AsyncClient, services: Services) -> None:
         request = asyncio.create_task(client.denoise("grey-negative", write_pdf((SMOOTH, (40, 60)))))
         assert await asyncio.to_thread(has_started.wait, 10)
         (other,) = await client.denoise("grey-negative", SMOOTH[None])
@@ -180,7 +181,7 @@ def test_a_client_that_disconnects_ends_the_reader_and_a_hanging_reader_delays_n
         with contextlib.suppress(asyncio.CancelledError):
             await request
         assert readers[0]._process.poll() is not None
-        assert (state.admission.requests, state.admission.bytes, state.admission.pixels) == (0, 0, 0)
+        assert (services.admission.requests, services.admission.bytes, services.admission.pixels) == (0, 0, 0)
 
     _run_in_process(models, disconnect)
 
@@ -192,7 +193,7 @@ def _run_in_process(models: Path, work: Callable[[AsyncClient, Any], Any]) -> No
             app.fallback.router.lifespan_context(app.fallback),
             AsyncClient("http://here", transport=httpx2.ASGITransport(app), retries=0) as client,
         ):
-            await work(client, app.state)
+            await work(client, app.services)
 
     asyncio.run(run())
 

@@ -145,7 +145,7 @@ def test_retired_models_leave_no_batcher_behind(signal_models: Path) -> None:
     write_signal(signal_models, 2, times=3)
     with TestClient(create_app(Settings(models=signal_models, watch=0.05))) as client:
         assert client.post("/v1/models/signal/encode", json=ROW).json()["version"] == 2
-        inference = client.app.state.inference  # type: ignore[attr-defined]
+        inference = client.app.services.inference  # type: ignore[attr-defined]
         assert {model.manifest.version for model, _ in inference._batchers} == {2}
         shutil.rmtree(signal_models / "signal" / "2")
         until(lambda: not inference._batchers)

@@ -12,7 +12,7 @@ def test_who_is_told_to_stop_is_not_ready(models: Path) -> None:
     app = create_app(Settings(models=models))
     with TestClient(app) as client:
         assert client.get("/readyz").status_code == 200
-        app.state.stopping = True
+        app.services.lifecycle.is_stopping = True
         answer = client.get("/readyz")
         assert answer.status_code == 503
         assert "the service is stopping" in answer.json()["detail"]

@@ -132,4 +132,4 @@ def test_who_leaves_before_the_body_is_whole_is_no_error_of_ours(client: TestCli
     }  # fmt: skip
     asyncio.run(client.app(scope, receive, send))  # type: ignore[arg-type]
     assert messages[0]["status"] == 400
-    assert client.app.state.admission.requests == 0  # type: ignore[attr-defined]
+    assert client.app.services.admission.requests == 0  # type: ignore[attr-defined]

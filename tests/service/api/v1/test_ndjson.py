@@ -55,7 +55,7 @@ def test_each_file_is_a_line_and_a_bad_one_ends_no_other(client: TestClient) -> 
     assert problems[3][1].startswith("the file is 28x20, small takes 28x28")
     fitted = lines(client.post(f"{url('encode')}?fit=stretch", files=parts, headers=LINES))
     assert sorted(index for index, line in fitted.items() if "problem" in line) == [1, 4]
-    assert (client.app.state.admission.requests, client.app.state.admission.pixels) == (0, 0)  # type: ignore[attr-defined]
+    assert (client.app.services.admission.requests, client.app.services.admission.pixels) == (0, 0)  # type: ignore[attr-defined]
 
 
 def test_what_is_wrong_with_the_whole_is_a_refusal(client: TestClient) -> None:
@@ -68,7 +68,7 @@ def test_what_is_wrong_with_the_whole_is_a_refusal(client: TestClient) -> None:
         url("encode"), files=files(2), headers={"Accept": "application/json, application/x-ndjson;q=0.5"}
     )
     assert np.shape(plain.json()["latents"]) == (2, 32)
-    admission = client.app.state.admission  # type: ignore[attr-defined]
+    admission = client.app.services.admission  # type: ignore[attr-defined]
     admission.requests += admission.max_requests
     refused(client.post(url("encode"), files=files(2), headers=LINES), 429, "requests are inside")
     admission.requests -= admission.max_requests
@@ -124,7 +124,7 @@ class Caller:
 
         async with app.fallback.router.lifespan_context(app.fallback), asyncio.timeout(20):
             await app(self._scope, receive, send)
-            admission = app.state.admission
+            admission = app.services.admission
             assert (admission.requests, admission.bytes, admission.pixels) == (0, 0, 0)
 
 

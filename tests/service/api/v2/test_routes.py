@@ -119,7 +119,7 @@ def test_addresses_that_are_not_there_are_told_in_the_protocols_words(client: Te
 
 def test_a_full_house_and_an_empty_one_are_told_in_the_protocols_words(models: Path, tmp_path: Path) -> None:
     with TestClient(create_app(Settings(models=models, max_requests=1))) as client:
-        with client.app.state.admission.enter() as permit:  # type: ignore[attr-defined]
+        with client.app.services.admission.enter() as permit:  # type: ignore[attr-defined]
             permit.occupy()
             response = infer(client, inference_request(ONE_DRAWING))
         refused(response, 429, "1 requests are inside")

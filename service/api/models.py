@@ -1,0 +1,60 @@
+"""Routes of the models: GET /v1/models, /v1/models/<name>, /v1/models/<name>/versions/<version>.
+
+Registry -> ModelList | ModelFacts
+"""
+
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Path
+
+from service.api.schemas import ModelFacts, ModelList, ModelSummary, PortFacts, Problem, RefusedPackage
+from service.model.runtime import Model
+from service.repository.registry import Registry
+
+Name = Annotated[str, Path(description="a model of /v1/models", examples=["cats-stacked"])]
+Version = Annotated[str, Path(description="a version of that model", examples=["1"])]
+
+
+def add_model_routes(app: FastAPI, registry: Registry) -> None:
+    unknown: dict[int | str, dict[str, Any]] = {404: {"description": "no such model or version", "model": Problem}}
+
+    @app.get("/v1/models", tags=["models"], summary="All models, and what was refused")
+    async def models() -> ModelList:
+        return ModelList(
+            models=[_summary(registry, registry.get(name)) for name in registry.names],
+            refused=[RefusedPackage(folder=r.key, reason=r.reason) for r in registry.rejected_packages],
+        )
+
+    @app.get("/v1/models/{name}", tags=["models"], summary="The card's facts", responses=unknown)
+    async def model(name: Name) -> ModelFacts:
+        return _facts(registry, registry.get(name))
+
+    @app.get("/v1/models/{name}/versions/{version}", tags=["models"], summary="Of one version", responses=unknown)
+    async def version(name: Name, version: Version) -> ModelFacts:
+        return _facts(registry, registry.get(name, version))
+
+
+def _summary(registry: Registry, model: Model) -> ModelSummary:
+    manifest = model.manifest
+    return ModelSummary(
+        name=manifest.name,
+        version=manifest.version,
+        versions=list(registry.versions(manifest.name)),
+        pinned=registry.is_pinned(manifest.name),
+        kind=manifest.kind,
+        description=manifest.description,
+        operations=list(manifest.operations),
+        provider=model.provider,
+        precision=model.precision,
+    )
+
+
+def _facts(registry: Registry, model: Model) -> ModelFacts:
+    ports = [port for port in (model.sample, model.latent) if port is not None]
+    return ModelFacts(
+        **_summary(registry, model).model_dump(),
+        providers=dict(model.providers),
+        ports={port.name: PortFacts(dtype=port.dtype, shape=["N", *port.shape[1:]]) for port in ports},
+        training=model.manifest.training,
+        evaluation=model.manifest.evaluation,
+    )

@@ -1,0 +1,54 @@
+"""Routes of /v1's operations, for OpenAPI and for addresses that are not operations.
+
+service.api.router passes the requests themselves to service.api.operations.
+"""
+
+from fastapi import FastAPI, Response
+
+from service.api import openapi
+from service.api.router import DocumentationRoute, schema_only
+from service.api.schemas import Answer
+from service.errors import UnknownOperation
+from service.inference.operations import OPERATIONS
+from service.model.manifest import Operation
+
+
+def add_operation_routes(app: FastAPI) -> None:
+    """The operations, for OpenAPI."""
+    for operation in OPERATIONS:
+        _document_operation(app, operation)
+
+
+def add_unknown_operation_routes(app: FastAPI) -> None:
+    """Addresses like those of operations: UnknownOperation (404)."""
+
+    @app.post("/v1/models/{name}/{operation}", include_in_schema=False)
+    @app.post("/v1/models/{name}/versions/{version}/{operation}", include_in_schema=False)
+    async def unknown(operation: str) -> Response:
+        raise UnknownOperation(
+            f"there is no operation {operation[:100]!r}; there are {', '.join(OPERATIONS)}", operations=list(OPERATIONS)
+        )
+
+
+def _document_operation(app: FastAPI, operation: Operation) -> None:
+    for path, identifier in (
+        (f"/v1/models/{{name}}/{operation}", operation),
+        (f"/v1/models/{{name}}/versions/{{version}}/{operation}", f"{operation}_version"),
+    ):
+        app.router.routes.append(
+            DocumentationRoute(
+                path,
+                schema_only,
+                methods=["POST"],
+                tags=["operations"],
+                summary=OPERATIONS[operation].summary,
+                description=f"Try it with `{OPERATIONS[operation].example_model}`.",
+                operation_id=identifier,
+                response_model=Answer,
+                responses=openapi.responses(operation),
+                openapi_extra={
+                    "parameters": openapi.parameters(operation, has_version="versions" in path),
+                    "requestBody": openapi.request_body(operation),
+                },
+            )
+        )
