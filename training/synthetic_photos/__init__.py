@@ -1,0 +1,1 @@
+"""Photographs with the noise of cameras, film and compression, made from clean ones."""
