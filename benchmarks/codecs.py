@@ -9,7 +9,7 @@ import io
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import cv2
 import numpy as np
@@ -58,12 +58,12 @@ def readers(data: bytes) -> dict[str, Callable[[], Array]]:
     header = images.inspect(data, 10**9, "it")
     return {
         "ours": lambda: np.asarray(images.decode(data, header, "it")[0].pixels),
-        "OpenCV": lambda: cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED),
+        "OpenCV": lambda: np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)),
         "Pillow": lambda: np.asarray(Pillow.open(io.BytesIO(data))),
     }
 
 
-def milliseconds(methods: dict[str, Callable[[], object]]) -> dict[str, float]:
+def milliseconds(methods: Mapping[str, Callable[[], object]]) -> dict[str, float]:
     times: dict[str, list[float]] = {name: [] for name in methods}
     for _ in range(ROUNDS):
         for name, method in methods.items():

@@ -61,8 +61,8 @@ def both(package: Path, pool: ThreadPoolExecutor, tile: int) -> dict[str, Callab
 
 def non_local_means(image: Image) -> Image:
     if image.shape[2] == 1:
-        return np.asarray(cv2.fastNlMeansDenoising(image[..., 0], None, SIGMA * 0.8, 7, 21))[..., None]
-    return np.asarray(cv2.fastNlMeansDenoisingColored(image, None, SIGMA * 0.8, SIGMA * 0.8, 7, 21))
+        return np.asarray(cv2.fastNlMeansDenoising(image[..., 0], None, SIGMA * 0.8, 7, 21), np.uint8)[..., None]
+    return np.asarray(cv2.fastNlMeansDenoisingColored(image, None, SIGMA * 0.8, SIGMA * 0.8, 7, 21), np.uint8)
 
 
 def bm3d() -> Callable[[Image], Image] | None:
@@ -78,7 +78,7 @@ def bm3d() -> Callable[[Image], Image] | None:
             clean = bm3d.bm3d(pixels[..., 0], SIGMA / 255)[..., None]
         else:
             clean = bm3d.bm3d_rgb(pixels, SIGMA / 255)
-        return np.rint(np.clip(clean, 0, 1) * 255).astype(np.uint8)
+        return np.asarray(np.rint(np.clip(clean, 0, 1) * 255), np.uint8)
 
     return denoise
 

@@ -4,19 +4,18 @@ import os
 import sys
 from typing import Any
 
-from service import app
-from service.api.v1 import body
+from service.api import operations
+from service.api.v1.body import receive_body
 from service.cli.main import main
 
-_kept: list[bytes] = []
-_receive = body.receive_body
+_leaked: list[bytes] = []
 
 
-async def _leaking(*arguments: Any, **options: Any) -> bytes:
-    _kept.append(bytes(int(os.environ.get("LEAK", "1024"))))
-    return await _receive(*arguments, **options)
+async def receive_and_leak(*arguments: Any, **options: Any) -> bytes:
+    _leaked.append(bytes(int(os.environ.get("LEAK", "1024"))))
+    return await receive_body(*arguments, **options)
 
 
 if __name__ == "__main__":
-    app.receive_body = _leaking
+    vars(operations)["receive_body"] = receive_and_leak
     sys.exit(main())
