@@ -53,3 +53,7 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) install --upgrade 'pip>=25.1'   # a virtual environment that was there before may have an older one
 	$(PIP) install --constraint constraints.txt --editable '.[training]' --group dev
 	@touch $@ $(VENV)/.training $(VENV)/.service
+
+$(VENV)/.ray: $(VENV)/.dev   # the extra `ray`, for its tests
+	$(PIP) install --constraint constraints.txt --editable '.[training,ray]'
+	@touch $@
