@@ -86,7 +86,7 @@ def drawings(folder: Path, models: Path) -> Found:
 
     scores: dict[str, Score] = {}
     for name in CATS:
-        opened = Model(package.read(compare.find(models / name)), "cpu")
+        opened = Model(package.read(compare.find_package(models / name)), "cpu")
         scores |= both(name, lambda x, m=opened: _flat(m.reconstruct(_drawn(x)).output))  # type: ignore[misc]
     fitted = [both(f"PCA {n}", _pca(cats[0], n)) for n in COMPONENTS]
     for kind in ("raw", "relative"):
@@ -196,7 +196,7 @@ def _autoencoder(normal: Array, latent: int, epochs: int) -> Callable[[Array], A
         "optimization": {"epochs": epochs, "batch_size": 32, "learning_rate": 2e-3, "schedule": "cosine"},
     }
     with tempfile.TemporaryDirectory() as folder:
-        trained = train(recipe.build(document, {}, "small"), data, Path(folder), torch.device("cpu")).autoencoder
+        trained = train(recipe.build(document, {}, "small"), data, Path(folder), torch.device("cpu")).network
     return lambda x: reconstruct(trained, x.astype(np.float32)).astype(float)
 
 

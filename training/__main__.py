@@ -1,4 +1,6 @@
-"""`autoencoder-train RECIPE`: from a recipe, or from a folder of data and three words, to a model package.
+"""Command line `autoencoder-train`: from a recipe, or from a folder of data and three options, to a model package.
+
+arguments -> recipe -> data -> train_denoiser | train_autoencoder | train_classifier | compare -> files, a report
 
 autoencoder-train cats-stacked
 autoencoder-train my-recipe.toml --set optimization.epochs=50
@@ -18,7 +20,8 @@ from typing import Any
 import torch
 
 from service.model.errors import PackageError
-from training import __version__, compare, recipe, train_autoencoder, train_classifier, train_denoiser
+from training import __version__, compare, train_autoencoder, train_classifier, train_denoiser
+from training import recipe as recipes
 from training.data import datasets, patches
 from training.engine import distributed
 from training.errors import RecipeError, TrainingError
@@ -26,21 +29,21 @@ from training.recipe import Recipe, Unet
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code 0; 2 with one line on stderr for what a user can put right; 130 when interrupted."""
-    given = sys.argv[1:] if arguments is None else arguments
+    """Exit code 0; 2 with one line on stderr for an error that the user can correct; 130 when interrupted."""
+    words = sys.argv[1:] if arguments is None else arguments
     try:
-        if given[:1] == ["compare"]:
-            compare.main(given[1:])
-        elif given[:1] == ["classify"]:
-            _classify(_classify_parser().parse_args(given[1:]))
+        if words[:1] == ["compare"]:
+            compare.main(words[1:])
+        elif words[:1] == ["classify"]:
+            _classify(_classify_parser().parse_args(words[1:]))
         else:
             with distributed.process_group():
-                _train(_parser().parse_args(given))
+                _train(_parser().parse_args(words))
     except (TrainingError, PackageError) as error:
         if distributed.is_main_process() or not isinstance(error, RecipeError):
             print(f"autoencoder-train: {error}", file=sys.stderr)
         return 2
-    except OSError as error:  # of a disk or a pipe, where nobody had more to say
+    except OSError as error:  # of a disk or a pipe, where no error of training.errors says more
         where = f"{error.filename}: " if error.filename else ""
         print(f"autoencoder-train: {where}{error.strerror or error}; no package was written", file=sys.stderr)
         return 2
@@ -50,37 +53,41 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _train(asked: argparse.Namespace) -> None:
-    """Do what the options say: list the recipes, or train and report."""
-    if asked.list:
-        _list()
+def _train(options: argparse.Namespace) -> None:
+    """List the recipes, or train and report."""
+    if options.list:
+        _list_recipes()
         return
-    chosen = _recipe(asked)
-    out = Path(asked.out or Path("models") / chosen.name)
-    chosen = recipe.with_changes(chosen, {"name": out.name})
-    distributed.check_batch_sizes(chosen)
-    device = _device(asked.device)
-    if asked.fresh and distributed.is_main_process():
-        for checkpoint in (Path(asked.runs) / out.name).rglob("*.pt"):
+    recipe = _load_recipe(options)
+    out = Path(options.out or Path("models") / recipe.name)
+    recipe = recipes.with_changes(recipe, {"name": out.name})
+    distributed.check_batch_sizes(recipe)
+    device = _select_device(options.device)
+    if options.fresh and distributed.is_main_process():
+        for checkpoint in (Path(options.runs) / out.name).rglob("*.pt"):
             checkpoint.unlink()
-    _report(_run(chosen, out, Path(asked.runs), device))
+    _report(_run(recipe, out, Path(options.runs), device))
 
 
-def _classify(asked: argparse.Namespace) -> None:
+def _classify(options: argparse.Namespace) -> None:
     distributed.refuse_torchrun("classify")
-    chosen = recipe.load(asked.recipe, dict(_assignment(text) for text in asked.set))
-    train_classifier.main(asked, chosen, _device(asked.device))
+    recipe = recipes.load(options.recipe, dict(_parse_assignment(text) for text in options.set))
+    out = Path(options.out or Path("classifiers") / recipe.name)
+    train_classifier.run(
+        recipe, out, Path(options.runs), _select_device(options.device),
+        encoder=options.encoder, use_test=not options.tune,
+    )  # fmt: skip
 
 
-def _run(chosen: Recipe, out: Path, runs: Path, device: torch.device) -> Path:
+def _run(recipe: Recipe, out: Path, runs: Path, device: torch.device) -> Path:
     """Load the recipe's data, train; the directory of the new package."""
-    if isinstance(chosen.architecture, Unet):
+    if isinstance(recipe.architecture, Unet):
         with distributed.main_process_first():
-            pairs = patches.load(chosen)
-        return train_denoiser.run(chosen, pairs, out, runs, device)
+            patches_data = patches.load(recipe)
+        return train_denoiser.run(recipe, patches_data, out, runs, device)
     with distributed.main_process_first():
-        data = datasets.load(chosen.data)
-    return train_autoencoder.run(chosen, data, out, runs, device)
+        data = datasets.load(recipe.data)
+    return train_autoencoder.run(recipe, data, out, runs, device)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -124,40 +131,40 @@ def _classify_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _recipe(asked: argparse.Namespace) -> Recipe:
-    """The recipe that was asked for, with all changes applied."""
-    changes = dict(_assignment(text) for text in asked.set)
-    if asked.data is not None:
-        changes = {"data": {"source": asked.data}, **changes}
-    if asked.recipe is None:
-        if asked.data is None or asked.kind is None:
+def _load_recipe(options: argparse.Namespace) -> Recipe:
+    """The recipe that the options name, with all changes applied."""
+    changes = dict(_parse_assignment(text) for text in options.set)
+    if options.data is not None:
+        changes = {"data": {"source": options.data}, **changes}
+    if options.recipe is None:
+        if options.data is None or options.kind is None:
             raise RecipeError("give a recipe, or --data and --kind; autoencoder-train --list shows the shipped recipes")
-        if asked.out is None:
+        if options.out is None:
             raise RecipeError("give --out models/NAME: where the package goes, and what the model is called")
         changes = {
-            "description": f"{asked.kind.capitalize()} autoencoder of {Path(asked.data).name}.",
+            "description": f"{options.kind.capitalize()} autoencoder of {Path(options.data).name}.",
             "notes": "none",
             **changes,
         }
-    elif asked.kind is not None:
+    elif options.kind is not None:
         raise RecipeError("--kind is for a run without a recipe; a recipe says its own kind")
-    if asked.latent_dim is not None:
-        changes |= {"architecture.latent_dim": asked.latent_dim, "architecture.latent_channels": "none"}
-    return recipe.load(asked.recipe or f"cats-{asked.kind}", changes)
+    if options.latent_dim is not None:
+        changes |= {"architecture.latent_dim": options.latent_dim, "architecture.latent_channels": "none"}
+    return recipes.load(options.recipe or f"cats-{options.kind}", changes)
 
 
-def _device(name: str | None) -> torch.device:
-    """The device by name, else the GPU if there is one."""
+def _select_device(name: str | None) -> torch.device:
+    """The device by name, else the GPU if there is one; RecipeError if torch cannot use it."""
     try:
         name = name or ("cuda" if torch.cuda.is_available() else "cpu")
         device = torch.device(distributed.local_gpu() if name == "cuda" else name)
         torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch's own words for an unknown or absent device
+    except (RuntimeError, AssertionError) as error:  # what torch raises for an unknown or absent device
         raise RecipeError(f"device {name} is not here: {str(error).splitlines()[0]}") from error
     return device
 
 
-def _assignment(text: str) -> tuple[str, Any]:
+def _parse_assignment(text: str) -> tuple[str, Any]:
     """`optimization.epochs=3` -> (key, value); the value is TOML, or else a plain word."""
     key, equals, value = text.partition("=")
     if not equals:
@@ -168,16 +175,17 @@ def _assignment(text: str) -> tuple[str, Any]:
         return key, value
 
 
-def _list() -> None:
-    for name in recipe.builtin_recipes():
-        print(f"{name:24}{recipe.load(name).description}")
+def _list_recipes() -> None:
+    for name in recipes.builtin_recipes():
+        print(f"{name:24}{recipes.load(name).description}")
 
 
 def _report(directory: Path) -> None:
+    """Print the package's metrics beside their baselines, and the command that serves it."""
     manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
     for name, metric in manifest["evaluation"].items():
-        beside = "  ".join(f"{n} {v:.4g}" for n, v in metric["baselines"].items())
-        print(f"{name:34}{metric['value']:<10.4g}{beside}")
+        baselines = "  ".join(f"{baseline} {value:.4g}" for baseline, value in metric["baselines"].items())
+        print(f"{name:34}{metric['value']:<10.4g}{baselines}")
     print(f"\n{directory}: written; its README.md shows the pictures. Serve it with:")
     print(f"autoencoder-service serve --models {directory.parents[1]}")
 

@@ -1,4 +1,4 @@
-"""`autoencoder-train compare A B C`: which kind, and how large a latent? One table and one figure.
+"""Comparison of packages, `autoencoder-train compare A B C`: which kind, and how large a latent? A table and a figure.
 
 folders -> package.read -> Row: held-out error beside PCA's, and cost -> table | figure
 
@@ -21,8 +21,7 @@ from service.model.package import Package
 from training.engine import checkpoint
 from training.errors import ComparisonError
 from training.evaluation import figures
-from training.export import costs
-from training.export.costs import Cost
+from training.export.costs import Cost, count_costs
 
 FORMATS = (".png", ".svg", ".pdf")
 METRIC = "reconstruction_mse"
@@ -46,7 +45,7 @@ def main(arguments: Sequence[str]) -> None:
     """Print the table, write the figure.
 
     Raises:
-        ComparisonError: no package there, none that reconstructs, other data than the first, or no such format.
+        ComparisonError: no package in a folder, none that reconstructs, other data than the first, or no such format.
         PackageError: a package that cannot be read.
         DiskError: the figure cannot be written.
     """
@@ -58,28 +57,33 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--figure", type=Path, default=Path("comparison.png"), help="default: %(default)s; or .svg, .pdf"
     )
-    asked = parser.parse_args(arguments)
-    if asked.figure.suffix.lower() not in FORMATS:
-        raise ComparisonError(f"--figure {asked.figure}: its name must end with {', '.join(FORMATS)}")
-    packages = [package.read(find(folder)) for folder in asked.folders]
-    _agree(packages)
-    curve, rows = pca_curve(packages), [row(each) for each in packages]
+    options = parser.parse_args(arguments)
+    suffix = options.figure.suffix.lower()
+    if suffix not in FORMATS:
+        raise ComparisonError(f"--figure {options.figure}: its name must end with {', '.join(FORMATS)}")
+    packages = [package.read(find_package(folder)) for folder in options.folders]
+    _check_comparable(packages)
+    curve, rows = pca_curve(packages), [make_row(entry) for entry in packages]
     unit = packages[0].manifest.evaluation[METRIC].unit
-    sys.stdout.write(table(rows))
-    drawn = figures.encode_figure(figure(rows, curve, unit), asked.figure.suffix.lower()[1:])
-    checkpoint.write(asked.figure, drawn, "the figure")
-    sys.stdout.write(f"\n{asked.figure}: written\n")
+    sys.stdout.write(format_table(rows))
+    image = figures.encode_figure(draw_figure(rows, curve, unit), suffix[1:])
+    checkpoint.write(options.figure, image, "the figure")
+    sys.stdout.write(f"\n{options.figure}: written\n")
 
 
-def find(folder: Path) -> Path:
-    """models/NAME/VERSION itself, the highest version of models/NAME, or the package that the run runs/NAME left."""
+def find_package(folder: Path) -> Path:
+    """The directory of a package: models/NAME/VERSION itself, the highest version of models/NAME, or runs/NAME's.
+
+    Raises:
+        ComparisonError: there is none.
+    """
     folder = folder.absolute()
     if (folder / package.MANIFEST).is_file():
         return folder
     if (history := folder / "history.json").is_file():
-        left = json.loads(history.read_text(encoding="utf-8")).get("package")
-        if left is not None:
-            return Path(left)
+        directory = json.loads(history.read_text(encoding="utf-8")).get("package")
+        if directory is not None:
+            return Path(directory)
         raise ComparisonError(f"{folder} is a run that left no package; start it again with the same command")
     versions = [int(p.name) for p in folder.glob("*") if p.name.isdecimal() and (p / package.MANIFEST).is_file()]
     if not versions:
@@ -87,97 +91,101 @@ def find(folder: Path) -> Path:
     return folder / str(max(versions))
 
 
-def row(opened: Package) -> Row:
-    facts, latent = opened.manifest, _latent(opened)
+def make_row(entry: Package) -> Row:
+    """The row of one package."""
+    facts, latent = entry.manifest, _latent_size(entry)
     return Row(
         f"{facts.name}/{facts.version}",
         facts.kind,
         latent,
         facts.evaluation[METRIC].value,
-        pca_curve([opened]).get(latent),
-        costs.count_costs([opened.graphs["encoder"], opened.graphs["decoder"]]),
+        pca_curve([entry]).get(latent),
+        count_costs([entry.graphs["encoder"], entry.graphs["decoder"]]),
     )
 
 
 def pca_curve(packages: Sequence[Package]) -> dict[int, float]:
     """Components -> held-out error, rising in components, from all that the manifests say."""
-    known: dict[int, float] = {}
-    for opened in packages:
-        for name, value in opened.manifest.evaluation[METRIC].baselines.items():
-            if named := re.fullmatch(r"PCA (\d+)", name):
-                known[int(named[1])] = value
-        known |= dict(opened.manifest.pca_error or ())
-    return dict(sorted(known.items()))
+    errors: dict[int, float] = {}
+    for entry in packages:
+        for name, value in entry.manifest.evaluation[METRIC].baselines.items():
+            if match := re.fullmatch(r"PCA (\d+)", name):
+                errors[int(match[1])] = value
+        errors |= dict(entry.manifest.pca_error or ())
+    return dict(sorted(errors.items()))
 
 
-def _latent(opened: Package) -> int:
-    if opened.latent is None:
+def _latent_size(entry: Package) -> int:
+    """How many numbers the latent holds."""
+    if entry.latent is None:
         raise AssertionError("This is a bug: only packages with a latent are compared")
-    return int(np.prod([axis for axis in opened.latent.shape[1:] if isinstance(axis, int)]))
+    return int(np.prod([axis for axis in entry.latent.shape[1:] if isinstance(axis, int)]))
 
 
-def _agree(packages: Sequence[Package]) -> None:
-    """All reconstruct, and were trained and tested on the same samples."""
-    first = packages[0].manifest
-    for facts in (opened.manifest for opened in packages):
+def _check_comparable(packages: Sequence[Package]) -> None:
+    """ComparisonError unless all reconstruct, and were trained and tested on the same samples."""
+    reference = packages[0].manifest
+    reference_data = reference.training.data.model_dump(exclude={"licence"})
+    for facts in (entry.manifest for entry in packages):
         if METRIC not in facts.evaluation:
             raise ComparisonError(f"{facts.name} does not reconstruct: it has no latent to compare")
-        ours, theirs = (f.training.data.model_dump(exclude={"licence"}) for f in (facts, first))
-        if ours != theirs:
+        data = facts.training.data.model_dump(exclude={"licence"})
+        if data != reference_data:
             raise ComparisonError(
-                f"{facts.name} was trained on other data than {first.name} "
-                f"({_data(ours)}; {_data(theirs)}): their errors cannot be compared"
+                f"{facts.name} was trained on other data than {reference.name} "
+                f"({_describe_data(data)}; {_describe_data(reference_data)}): their errors cannot be compared"
             )
 
 
-def _data(facts: dict[str, object]) -> str:
-    return "{source}, {train}/{validation}/{test} samples".format(**facts)
+def _describe_data(data: dict[str, object]) -> str:
+    return "{source}, {train}/{validation}/{test} samples".format(**data)
 
 
-def table(rows: Sequence[Row]) -> str:
+def format_table(rows: Sequence[Row]) -> str:
     """Lines for a terminal, best first."""
     cells = [("package", "kind", "latent", "error", "PCA", "of PCA's", "parameters", "MB", "multiply-adds")]
-    for each in sorted(rows, key=lambda r: r.error):
-        pca, share = ("", "") if each.pca is None else (f"{each.pca:.4g}", f"{each.error / each.pca:.0%}")
-        cost = each.cost
+    for row in sorted(rows, key=lambda row: row.error):
+        pca, share = ("", "") if row.pca is None else (f"{row.pca:.4g}", f"{row.error / row.pca:.0%}")
+        cost = row.cost
         cells.append(
-            (each.name, each.kind, str(each.latent), f"{each.error:.4g}", pca, share, f"{cost.parameters:,}",
+            (row.name, row.kind, str(row.latent), f"{row.error:.4g}", pca, share, f"{cost.parameters:,}",
              f"{cost.bytes / 1e6:.2f}", f"{cost.multiply_adds:,}")
         )  # fmt: skip
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = []
     for line in cells:
-        words = [c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))]
-        lines.append("  ".join(words).rstrip() + "\n")
+        padded = [c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))]
+        lines.append("  ".join(padded).rstrip() + "\n")
     return "".join(lines)
 
 
-def figure(rows: Sequence[Row], curve: dict[int, float], unit: str) -> Figure:
+def draw_figure(rows: Sequence[Row], curve: dict[int, float], unit: str) -> Figure:
     """Held-out error against the latent's size, with PCA's curve, and against multiply-adds and bytes."""
-    drawn = Figure(figsize=(12, 4.2), dpi=100, facecolor="white", layout="constrained")
-    by_latent, by_work, by_size = drawn.subplots(1, 3, sharey=True)
+    figure = Figure(figsize=(12, 4.2), dpi=100, facecolor="white", layout="constrained")
+    latent_axis, work_axis, size_axis = figure.subplots(1, 3, sharey=True)
     if curve:
-        by_latent.plot([*curve], [*curve.values()], "-", color=figures.FAINT, label="PCA")
+        latent_axis.plot([*curve], [*curve.values()], "-", color=figures.FAINT, label="PCA")
         if len(curve) < 3:
-            by_latent.plot([*curve], [*curve.values()], ".", color=figures.FAINT)
-    for index, each in enumerate(rows):
-        look = {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index // len(COLOURS) % len(MARKERS)]}
-        by_latent.plot(each.latent, each.error, linestyle="none", label=each.name, **look)
-        by_work.plot(each.cost.multiply_adds, each.error, linestyle="none", **look)
-        by_size.plot(each.cost.bytes / 1e6, each.error, linestyle="none", **look)
-    figures.style_axis(by_latent, "Size of the latent", "numbers in the latent", unit)
-    figures.style_axis(by_work, "Work of one sample", "multiply-adds", "")
-    figures.style_axis(by_size, "Size of the package", "MB of graphs", "")
-    for axis in (by_latent, by_work, by_size):
+            latent_axis.plot([*curve], [*curve.values()], ".", color=figures.FAINT)
+    for index, row in enumerate(rows):
+        style = {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index // len(COLOURS) % len(MARKERS)]}
+        latent_axis.plot(row.latent, row.error, linestyle="none", label=row.name, **style)
+        work_axis.plot(row.cost.multiply_adds, row.error, linestyle="none", **style)
+        size_axis.plot(row.cost.bytes / 1e6, row.error, linestyle="none", **style)
+    figures.style_axis(latent_axis, "Size of the latent", "numbers in the latent", unit)
+    figures.style_axis(work_axis, "Work of one sample", "multiply-adds", "")
+    figures.style_axis(size_axis, "Size of the package", "MB of graphs", "")
+    for axis in (latent_axis, work_axis, size_axis):
         axis.set_xscale("log")
-    by_latent.set_xticks(ticks := _ticks([*curve, *(r.latent for r in rows)]), [str(t) for t in ticks])
-    by_latent.minorticks_off()
-    by_latent.set_ylim(bottom=0)
-    drawn.legend(loc="outside lower center", ncols=min(len(rows) + bool(curve), 6), frameon=False, fontsize=8)
-    return drawn
+    ticks = _powers_of_two([*curve, *(row.latent for row in rows)])
+    latent_axis.set_xticks(ticks, [str(tick) for tick in ticks])
+    latent_axis.minorticks_off()
+    latent_axis.set_ylim(bottom=0)
+    figure.legend(loc="outside lower center", ncols=min(len(rows) + bool(curve), 6), frameon=False, fontsize=8)
+    return figure
 
 
-def _ticks(sizes: Sequence[int]) -> list[int]:
+def _powers_of_two(sizes: Sequence[int]) -> list[int]:
     """Powers of two that span `sizes`."""
     low, high = np.floor(np.log2(min(sizes))), np.ceil(np.log2(max(sizes)))
     return [int(2**n) for n in np.arange(low, high + 1)]

@@ -16,6 +16,7 @@ from service.model.manifest import Kind, ModelName
 from training.errors import RecipeError
 
 CorruptionKind = Literal["gaussian", "masking", "salt-and-pepper", "camera"]
+LossName = Literal["mse", "l1", "psnr", "bce"]
 Weights = Literal["float32", "float16"]
 Start = Literal["random", "frozen", "fine-tuned"]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -158,7 +159,7 @@ class Optimization(_Section):
     learning_rate: float = Field(1e-3, gt=0, le=10)
     adamw_learning_rate: float = Field(2e-3, gt=0, le=10, description="of what Muon leaves to AdamW")
     weight_decay: float = Field(0, ge=0, le=1)
-    loss: Literal["mse", "l1", "psnr", "bce"] = "mse"
+    loss: LossName = "mse"
     emphasis: Share = Field(
         0,
         description="numbers that the corruption left alone count 1 - emphasis in the error; with 1, only those that "

@@ -1,11 +1,10 @@
-"""`autoencoder-train classify RECIPE`: is a trained encoder a better start of a classifier than random weights?
+"""Training of classifiers, `autoencoder-train classify`: do trained encoders start better than random weights?
 
 recipe -> autoencoder (trained, or resumed from its checkpoint) -> encoder.safetensors
        -> labels x {random, frozen, fine-tuned} x seeds -> error on test -> table, report.json, [curve.png]
-       -> the one of least validation error -> classifier.onnx, in parity with torch
+       -> the classifier of least validation error -> parity with torch -> classifier.onnx
 """
 
-import argparse
 import copy
 import itertools
 import json
@@ -33,18 +32,21 @@ from training.architectures import autoencoder as architectures
 from training.architectures.autoencoder import Autoencoder
 from training.architectures.classifier import Classifier
 from training.data import labels
-from training.data.labels import LabelledDataset
+from training.data.labels import LabelledDataset, Labels
 from training.engine import checkpoint
 from training.engine.loop import History, count_steps, fit
 from training.errors import DataError, RecipeError
 from training.evaluation import autoencoders, figures
-from training.export import package as export
+from training.export import graphs, parity
 from training.recipe import Classification, Recipe, Start
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One classifier: how it started, and the share of wrong answers. `labels` of each class; 0: all there are."""
+    """One classifier: its start, labels of each class (0: all there are), seed, and shares of wrong answers.
+
+    `validation` includes the tie-breaking term of `fit_classifier`; `test` is None where the test split is not used.
+    """
 
     start: Start
     labels: int
@@ -53,95 +55,108 @@ class Outcome:
     test: float | None
 
 
-def main(asked: argparse.Namespace, recipe: Recipe, device: torch.device) -> None:
-    """Train, print the table, leave report.json, encoder.safetensors, classifier.onnx in the folder --out.
+def run(
+    recipe: Recipe, out: Path, runs: Path, device: torch.device, *, encoder: str | None = None, use_test: bool = True
+) -> None:
+    """Train, print the table, write report.json, encoder.safetensors and classifier.onnx to `out`.
 
+    Args:
+        runs: folder of the checkpoints.
+        encoder: encoder.safetensors or a package's folder; without it the recipe's autoencoder is trained.
+        use_test: False shows errors on the validation split, and writes neither classifier nor curve.
     Raises:
-        RecipeError: the recipe has no section [classification], or --encoder does not fit it.
+        RecipeError: the recipe has no section [classification], or `encoder` does not fit it.
         DataError: the data has no labels.
         ParityError: the exported classifier does not answer as torch does; it is not written.
         DiskError: a file could not be written.
     """
-    plan = recipe.classification
-    if plan is None:
-        raise RecipeError(f"recipe {recipe.name} has no section [classification]: it says nothing of classifiers")
+    classification = recipe.classification
+    if classification is None:
+        raise RecipeError(f"recipe {recipe.name} has no section [classification], which describes the classifiers")
     data = labels.load(recipe.data)
-    folder = Path(asked.runs) / recipe.name
-    autoencoder = (
-        train_autoencoder.train(recipe, data.dataset, folder, device).autoencoder
-        if asked.encoder is None
-        else read(recipe, data, asked.encoder)
-    )
-    out = Path(asked.out or Path("classifiers") / recipe.name)
-    weights = stored(autoencoder, recipe)
+    folder = runs / recipe.name
+    if encoder is None:
+        autoencoder = train_autoencoder.train(recipe, data.dataset, folder, device).network
+    else:
+        autoencoder = load_encoder(recipe, data, encoder)
+    weights = serialize_encoder(autoencoder, recipe)
     checkpoint.write(out / "encoder.safetensors", weights, "the encoder's weights")
-    fingerprint = f"{recipe.digest} {plan.model_dump_json()} {data.dataset.digest} {package.sha256(weights)}"
+    fingerprint = f"{recipe.digest} {classification.model_dump_json()} {data.dataset.digest} {package.sha256(weights)}"
     outcomes: list[Outcome] = []
     best: tuple[float, Classifier] | None = None
-    for each, start, seed in itertools.product(plan.labels or (0,), plan.starts, range(plan.seeds)):
-        trained, outcome = fit_one(
-            recipe, plan, data, autoencoder, start, each, seed, folder, fingerprint, device, test=not asked.tune
-        )
-        outcomes.append(outcome)
-        if best is None or outcome.validation < best[0]:
-            best = (outcome.validation, trained)
-        report = {"recipe": recipe.name, "classes": data.names, "outcomes": [vars(o) for o in outcomes]}
+    for label_count, start, seed in itertools.product(
+        classification.labels or (0,), classification.starts, range(classification.seeds)
+    ):
+        classifier, history = fit_one(
+            recipe, classification, data, autoencoder, start, label_count, seed,
+            folder=folder, fingerprint=fingerprint, device=device,
+        )  # fmt: skip
+        error = history.validation[history.best]
+        test = error_rate(classifier, data.dataset.test, data.test) if use_test else None
+        outcomes.append(Outcome(start, label_count, seed, error, test))
+        if best is None or error < best[0]:
+            best = (error, classifier)
+        report = {"recipe": recipe.name, "classes": data.names, "outcomes": [vars(outcome) for outcome in outcomes]}
         checkpoint.write(out / "report.json", json.dumps(report, indent=1).encode(), "the report")
-    sys.stdout.write(table(outcomes, len(data.test)))
-    if best is not None and not asked.tune:
-        graph, difference = export.classifier(
-            best[1].cpu(), data.dataset.test, predict_probabilities(best[1], data.dataset.test)
-        )
+    sys.stdout.write(format_table(outcomes, len(data.test)))
+    if best is not None and use_test:
+        classifier, samples = best[1].cpu(), data.dataset.test
+        expected = predict_probabilities(classifier, samples)
+        graph = graphs.export_classifier(classifier, samples)
+        difference = parity.verify_classifier(classifier, graph, samples, expected)
         checkpoint.write(out / "classifier.onnx", graph, "the classifier")
-        if len(plan.labels) > 1:
-            drawn = figures.encode_figure(figure(outcomes), "png")
-            checkpoint.write(out / "curve.png", drawn, "the curve")
+        if len(classification.labels) > 1:
+            png = figures.encode_figure(draw_curve(outcomes), "png")
+            checkpoint.write(out / "curve.png", png, "the curve")
         sys.stdout.write(
             f"\n{out}: written; onnxruntime and torch differ by at most {difference:.2g} on the test split\n"
         )
 
 
 def fit_one(
-    recipe: Recipe, plan: Classification, data: LabelledDataset, autoencoder: Autoencoder, start: Start, each: int,
-    seed: int, folder: Path, fingerprint: str, device: torch.device, *, test: bool,
-) -> tuple[Classifier, Outcome]:  # fmt: skip
-    """Fit and measure one classifier; `seed` decides its initial weights, which labels it has, and their order."""
+    recipe: Recipe, classification: Classification, data: LabelledDataset, autoencoder: Autoencoder, start: Start,
+    label_count: int, seed: int, *, folder: Path, fingerprint: str, device: torch.device,
+) -> tuple[Classifier, History]:  # fmt: skip
+    """Fit one classifier; `seed` decides its initial weights, which labels it gets, and the order of its samples."""
     generator = np.random.default_rng(seed)
-    sets = data.dataset
+    samples = data.dataset
     train, held_out = np.arange(len(data.train)), np.arange(len(data.validation))
-    if each:  # who has few labels has few to choose by, too
-        train, held_out = (labels.sample_per_class(known, each, generator) for known in (data.train, data.validation))
+    if label_count:  # with few labels there are few for validation, too
+        train, held_out = (
+            labels.sample_per_class(classes, label_count, generator) for classes in (data.train, data.validation)
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        first = (
-            architectures.build(recipe.architecture, sets.train) if start == "random" else copy.deepcopy(autoencoder)
-        )
-        latent = autoencoders.latent_size(first, sets)
-        module = Classifier(first, latent, len(data.names), plan, frozen=start == "frozen").to(device)
-    name = f"{start}, {each or 'all'} labels, seed {seed}"
+        if start == "random":
+            network = architectures.build(recipe.architecture, samples.train)
+        else:
+            network = copy.deepcopy(autoencoder)
+        latent_size = autoencoders.latent_size(network, samples)
+        classifier = Classifier(network, latent_size, len(data.names), classification, frozen=start == "frozen")
+        classifier = classifier.to(device)
     history = fit_classifier(
-        module,
-        (sets.train[train], data.train[train]),
-        (sets.validation[held_out], data.validation[held_out]),
-        plan,
+        classifier,
+        (samples.train[train], data.train[train]),
+        (samples.validation[held_out], data.validation[held_out]),
+        classification,
         seed=seed,
-        file=folder / "classifier" / f"{start}-{each}-{seed}.pt",
-        fingerprint=f"{fingerprint} {start} {each} {seed}",
-        title=name,
+        file=folder / "classifier" / f"{start}-{label_count}-{seed}.pt",
+        fingerprint=f"{fingerprint} {start} {label_count} {seed}",
+        title=f"{start}, {label_count or 'all'} labels, seed {seed}",
     )
-    wrong = wrong_share(module, sets.test, data.test) if test else None
-    return module, Outcome(start, each, seed, history.validation[history.best], wrong)
+    return classifier, history
 
 
-def wrong_share(module: Classifier, samples: np.ndarray, truth: labels.Labels) -> float:
-    return float((predict_probabilities(module, samples).argmax(1) != truth).mean())
+def error_rate(classifier: Classifier, samples: NDArray[np.generic], classes: Labels) -> float:
+    """Share of wrong answers on samples as stored; `classes` int64 [N] are the right ones."""
+    return float((predict_probabilities(classifier, samples).argmax(1) != classes).mean())
 
 
 def fit_classifier(
     classifier: Classifier,
-    train: tuple[NDArray[np.generic], labels.Labels],
-    validation: tuple[NDArray[np.generic], labels.Labels],
-    plan: Classification,
+    train: tuple[NDArray[np.generic], Labels],
+    validation: tuple[NDArray[np.generic], Labels],
+    classification: Classification,
     *,
     seed: int,
     file: Path,
@@ -150,26 +165,27 @@ def fit_classifier(
 ) -> History:
     """Fit in place on samples as stored and their labels; the kept epoch is the one of least validation error.
 
-    The error is the share of wrong answers and, smaller than any such, the cross-entropy, which decides between equals.
+    The error is the share of wrong answers plus a term smaller than one wrong answer, from the cross-entropy, which
+    decides between epochs of equal shares.
     """
     device = next(classifier.parameters()).device
-    samples, classes = (torch.from_numpy(part).to(device) for part in train)
-    held_out, truth = (torch.from_numpy(part).to(device) for part in validation)
+    samples, classes = (torch.from_numpy(array).to(device) for array in train)
+    held_out, held_out_classes = (torch.from_numpy(array).to(device) for array in validation)
 
     def objective(module: nn.Module, indices: Tensor, _progress: float, generator: torch.Generator) -> Tensor:
         scores = module(classifier.scaling(samples[indices]), generator)
         return F.cross_entropy(scores.float(), classes[indices])
 
     def validate(module: nn.Module) -> float:
-        parts = [module(classifier.scaling(part)).float() for part in torch.split(held_out, autoencoders.BATCH)]
-        scores = torch.cat(parts)
-        wrong = float((scores.argmax(1) != truth).float().mean())
-        tie = float(F.cross_entropy(scores, truth))
-        return wrong + tie / (1 + tie) / (10 * len(truth))
+        batches = torch.split(held_out, autoencoders.BATCH)
+        scores = torch.cat([module(classifier.scaling(batch)).float() for batch in batches])
+        errors = float((scores.argmax(1) != held_out_classes).float().mean())
+        entropy = float(F.cross_entropy(scores, held_out_classes))
+        return errors + entropy / (1 + entropy) / (10 * len(held_out_classes))
 
-    steps = count_steps(len(samples), plan.optimization.batch_size)
-    epochs = max(plan.optimization.epochs, math.ceil(plan.steps / steps))
-    optimization = plan.optimization.model_copy(update={"epochs": epochs})
+    steps = count_steps(len(samples), classification.optimization.batch_size)
+    epochs = max(classification.optimization.epochs, math.ceil(classification.steps / steps))
+    optimization = classification.optimization.model_copy(update={"epochs": epochs})
     return fit(
         classifier, torch.arange(len(samples), device=device), objective, validate, optimization,
         generator=torch.Generator(device).manual_seed(seed), file=file, fingerprint=fingerprint, title=title,
@@ -180,24 +196,23 @@ def predict_probabilities(classifier: Classifier, samples: NDArray[np.generic]) 
     """Probabilities float32 [N,classes] of samples as stored."""
     device = next(classifier.parameters()).device
     with torch.inference_mode():
-        parts = [
-            classifier.probabilities(part.to(device)).cpu()
-            for part in torch.split(torch.from_numpy(samples), autoencoders.BATCH)
-        ]
-    return torch.cat(parts).numpy()
+        batches = torch.split(torch.from_numpy(samples), autoencoders.BATCH)
+        outputs = [classifier.probabilities(batch.to(device)).cpu() for batch in batches]
+    return torch.cat(outputs).numpy()
 
 
-def stored(autoencoder: Autoencoder, recipe: Recipe) -> bytes:
+def serialize_encoder(autoencoder: Autoencoder, recipe: Recipe) -> bytes:
     """The encoder's weights as safetensors: names as in torch, the recipe's architecture in the metadata."""
-    facts = {"recipe": recipe.name, "architecture": recipe.architecture.model_dump_json(exclude_none=True)}
+    metadata = {"recipe": recipe.name, "architecture": recipe.architecture.model_dump_json(exclude_none=True)}
     weights = {name: tensor.contiguous() for name, tensor in autoencoder.encoder.state_dict().items()}
-    return safetensors.torch.save(weights, facts)
+    return safetensors.torch.save(weights, metadata)
 
 
-def read(recipe: Recipe, data: LabelledDataset, source: str) -> Autoencoder:
-    """The recipe's autoencoder, its encoder from `source`, a .safetensors file or a package's folder; its decoder new.
+def load_encoder(recipe: Recipe, data: LabelledDataset, source: str) -> Autoencoder:
+    """The recipe's autoencoder with the encoder of `source`, a .safetensors file or a package's folder.
 
-    A package has batch norm folded into its weights, so the recipe must be of the dense architecture without it.
+    The decoder has new weights. A package has batch norm folded into its weights, so for a package the recipe must be
+    of the dense architecture without batch norm.
 
     Raises:
         RecipeError: the encoder is of another architecture.
@@ -208,75 +223,78 @@ def read(recipe: Recipe, data: LabelledDataset, source: str) -> Autoencoder:
         autoencoder = architectures.build(recipe.architecture, data.dataset.train)
     path = Path(source)
     try:
-        weights = _of_package(path) if path.is_dir() else safetensors.torch.load(path.read_bytes())
-    except (OSError, safetensors.SafetensorError) as broken:
-        raise DataError(f"--encoder {source} cannot be read as safetensors: {broken}") from broken
+        weights = _read_package_weights(path) if path.is_dir() else safetensors.torch.load(path.read_bytes())
+    except (OSError, safetensors.SafetensorError) as error:
+        raise DataError(f"--encoder {source} cannot be read as safetensors: {error}") from error
     try:
         autoencoder.encoder.load_state_dict(weights)
-    except RuntimeError as different:
+    except RuntimeError as error:
         raise RecipeError(
             f"--encoder {source} is not an encoder of the architecture of recipe {recipe.name}"
             + (" (of a package: dense, batch_norm = false)" if path.is_dir() else "")
-        ) from different
+        ) from error
     return autoencoder.eval()
 
 
-def _of_package(folder: Path) -> dict[str, Tensor]:
+def _read_package_weights(folder: Path) -> dict[str, Tensor]:
     """The encoder's parameters by their names in torch, float32."""
-    graph = onnx.load_model_from_string(package.read(compare.find(folder)).graphs["encoder"]).graph
-    named = {tensor.name.removesuffix(".float16"): tensor for tensor in graph.initializer}
+    graph = onnx.load_model_from_string(package.read(compare.find_package(folder)).graphs["encoder"]).graph
+    tensors = {tensor.name.removesuffix(".float16"): tensor for tensor in graph.initializer}
     prefix = "autoencoder.encoder."
     return {
         name.removeprefix(prefix): torch.from_numpy(numpy_helper.to_array(tensor).astype(np.float32))
-        for name, tensor in named.items()
+        for name, tensor in tensors.items()
         if name.startswith(prefix)
     }
 
 
-def table(outcomes: Sequence[Outcome], samples: int) -> str:
+def format_table(outcomes: Sequence[Outcome], samples: int) -> str:
     """Markdown: a row for each number of labels; wrong answers in percent, mean and standard deviation over seeds."""
-    tested = outcomes[0].test is not None
-    starts = list(dict.fromkeys(o.start for o in outcomes))
-    seeds = len({o.seed for o in outcomes})
-    measured = f"{samples} test samples" if tested else "validation"
+    split = "validation" if outcomes[0].test is None else f"{samples} test samples"
+    starts = list(dict.fromkeys(outcome.start for outcome in outcomes))
+    seeds = len({outcome.seed for outcome in outcomes})
     lines = [
-        f"wrong answers, % of {measured}, {seeds} seeds: mean ± standard deviation",
+        f"wrong answers, % of {split}, {seeds} seeds: mean ± standard deviation",
         "",
         "| labels of each class | " + " | ".join(starts) + " |",
         "|---|" + "---|" * len(starts),
     ]
-    for each, row in _rows(outcomes).items():
+    for label_count, row in _summarize(outcomes).items():
         cells = [f"{mean:.2f} ± {deviation:.2f}" for mean, deviation in (row[start] for start in starts)]
-        lines.append(f"| {each or 'all'} | " + " | ".join(cells) + " |")
+        lines.append(f"| {label_count or 'all'} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
-def figure(outcomes: Sequence[Outcome]) -> Figure:
+def draw_curve(outcomes: Sequence[Outcome]) -> Figure:
     """Error on test over labels of each class, a curve for each start, with bars of a standard deviation."""
-    drawn = Figure(figsize=(6, 4), dpi=100, facecolor="white", layout="constrained")
-    axis = drawn.subplots()
-    rows = _rows(outcomes)
-    for start, colour in zip(dict.fromkeys(o.start for o in outcomes), compare.COLOURS, strict=False):
+    figure = Figure(figsize=(6, 4), dpi=100, facecolor="white", layout="constrained")
+    axis = figure.subplots()
+    rows = _summarize(outcomes)
+    starts = dict.fromkeys(outcome.start for outcome in outcomes)
+    for start, colour in zip(starts, compare.COLOURS, strict=False):
         means, deviations = zip(*(row[start] for row in rows.values()), strict=True)
         axis.errorbar([*rows], means, deviations, marker="o", capsize=3, color=colour, label=start)
     figures.style_axis(
         axis, "A classifier by how its encoder started", "labels of each class", "wrong answers, % of test"
     )
     axis.set_xscale("log")
-    axis.set_xticks([*rows], [str(each) for each in rows])
+    axis.set_xticks([*rows], [str(label_count) for label_count in rows])
     axis.minorticks_off()
     axis.set_ylim(bottom=0)
     axis.legend(frameon=False, fontsize=8)
-    return drawn
+    return figure
 
 
-def _rows(outcomes: Sequence[Outcome]) -> dict[int, dict[Start, tuple[float, float]]]:
-    """Labels -> start -> mean and standard deviation over seeds of the errors, in percent."""
-    found: dict[int, dict[Start, list[float]]] = {}
-    for o in outcomes:
-        error = o.validation if o.test is None else o.test
-        found.setdefault(o.labels, {}).setdefault(o.start, []).append(100 * error)
+def _summarize(outcomes: Sequence[Outcome]) -> dict[int, dict[Start, tuple[float, float]]]:
+    """Labels of each class -> start -> mean and standard deviation over seeds of the errors, in percent."""
+    groups: dict[int, dict[Start, list[float]]] = {}
+    for outcome in outcomes:
+        error = outcome.validation if outcome.test is None else outcome.test
+        groups.setdefault(outcome.labels, {}).setdefault(outcome.start, []).append(100 * error)
     return {
-        each: {start: (statistics.mean(e), statistics.stdev(e) if len(e) > 1 else 0.0) for start, e in row.items()}
-        for each, row in found.items()
+        label_count: {
+            start: (statistics.mean(errors), statistics.stdev(errors) if len(errors) > 1 else 0.0)
+            for start, errors in row.items()
+        }
+        for label_count, row in groups.items()
     }

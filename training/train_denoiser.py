@@ -1,12 +1,11 @@
-"""One training run of a denoiser for images of any size, top to bottom.
+"""Training of a denoiser for images of any size: one run, top to bottom.
 
-recipe -> patches -> U-net -> loop -> one graph `image` -> `denoised` [-> a second one in eight bits]
-  -> measured on whole images -> package
+recipe -> patches -> U-net -> loop -> one graph `image` -> `denoised` [-> a second one in 8-bit integers]
+  -> measured on whole images -> parity -> package
 """
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,107 +13,50 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from service.model import package
-from service.model.manifest import Manifest, Role
-from service.model.runtime import Model
+from service.model.manifest import Role
+from service.model.package import next_version
 from training.architectures.unet import Denoiser
 from training.data.patches import EvaluationImage, RestorationData
 from training.engine import distributed
-from training.engine.corruption import Corruptor
-from training.engine.loop import History, autocast, fit
-from training.errors import ParityError
+from training.engine.crops import RandomCrops
+from training.engine.loop import TrainingResult, autocast, fit
+from training.engine.losses import LOSSES, exempt_clamped
 from training.evaluation import denoisers, figures
+from training.evaluation.denoisers import to_uint8
 from training.evaluation.metrics import mse, psnr
-from training.export import card, provenance, quantization
-from training.export import package as export
+from training.export import graphs, package, parity, provenance, quantization
 from training.recipe import Recipe, Unet
 
-VALIDATED = 2_500_000  # pixels of noisy images, about, after every epoch
-QUANTIZED = 12  # validation images that quantisation is judged by, of each their middle
-MIDDLE = 192  # pixels a side
-FAILURES = 4  # groups whose worst image is shown
-PART = (160, 420)  # height and width of what is shown of it
+VALIDATION_PIXELS = 2_500_000  # of noisy images, about, restored after every epoch
+QUANTIZATION_IMAGES = 12  # of the validation split, by whose centres the quantised graph is judged
+CENTRE_SIZE = 192  # pixels a side
+FAILURE_COUNT = 4  # groups whose worst image is shown
+FAILURE_SIZE = (160, 420)  # height and width of the part that is shown
 
-Eight = NDArray[np.uint8]  # [H,W,C]
-
-
-@dataclass
-class Trained:
-    """A denoiser with the weights of its best epoch, on the CPU, and how it got there."""
-
-    denoiser: Denoiser
-    history: History
+Image = NDArray[np.uint8]  # [H,W,C]
 
 
-class RandomCrops:
-    """(patches uint8 [B,P,P,C or 2C], generator) -> (clean, noisy) float [B,C,p,p]: crops, turned, with noise."""
-
-    def __init__(self, recipe: Recipe, *, paired: bool) -> None:
-        self.crop, self.augmentation, self.paired = recipe.data.crop, recipe.augmentation, paired
-        self.corrupt = Corruptor(recipe.corruption, pixels=False)
-
-    def __call__(self, batch: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        height, width = batch.shape[1:3]
-        y, x, mirror, turns = (
-            torch.randint(most, (len(batch),), generator=generator, device=batch.device).tolist()
-            for most in (height - self.crop + 1, width - self.crop + 1, 2, 4)
-        )
-        views = []
-        for sample, top, left, flipped, turned in zip(batch, y, x, mirror, turns, strict=True):
-            view = sample[top : top + self.crop, left : left + self.crop]
-            if self.augmentation.flip and flipped:
-                view = view.flip(1)
-            views.append(view.rot90(turned) if self.augmentation.quarter_turns else view)
-        pixels = torch.stack(views).permute(0, 3, 1, 2).float() / 255
-        if self.paired:
-            clean, noisy = pixels.chunk(2, dim=1)
-        else:
-            clean = self._some_grey(pixels, generator)
-            noisy = self._as_files(self.corrupt(clean, generator), clean, generator)
-        unharmed = self._random_mask(len(batch), self.augmentation.clean, pixels, generator)
-        noisy = torch.where(unharmed, clean, noisy)
-        return tuple(part.contiguous(memory_format=torch.channels_last) for part in (clean, noisy))  # type: ignore[return-value]
-
-    def _as_files(self, noisy: Tensor, clean: Tensor, generator: torch.Generator) -> Tensor:
-        """Half of them clipped and rounded to 8 bits; where all colours are equal, their noise is equal too."""
-        if clean.shape[1] == 3:
-            grey = (clean[:, :1] == clean).all(dim=(1, 2, 3), keepdim=True)
-            noisy = torch.where(grey, noisy[:, :1], noisy)
-        files = self._random_mask(len(noisy), 0.5, noisy, generator)
-        return torch.where(files, (noisy.clamp(0, 1) * 255).round() / 255, noisy)
-
-    def _some_grey(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
-        if not self.augmentation.grey:
-            return pixels
-        chosen = self._random_mask(len(pixels), self.augmentation.grey, pixels, generator)
-        return torch.where(chosen, pixels.mean(1, keepdim=True), pixels)
-
-    @staticmethod
-    def _random_mask(count: int, share: float, pixels: Tensor, generator: torch.Generator) -> Tensor:
-        return torch.rand(count, 1, 1, 1, generator=generator, device=pixels.device) < share
-
-
-def train(recipe: Recipe, data: RestorationData, folder: Path, device: torch.device) -> Trained:
-    """Fit the recipe's denoiser; checkpoints lie in `folder`, and a run that was killed goes on from them."""
+def train(recipe: Recipe, data: RestorationData, folder: Path, device: torch.device) -> TrainingResult[Denoiser]:
+    """Fit the recipe's denoiser; a run that was interrupted resumes from the checkpoint in `folder`."""
     denoiser = build(recipe).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     generator = torch.Generator(device).manual_seed(recipe.seed)
-    views = RandomCrops(recipe, paired=data.is_paired)
-    measure = LOSSES[recipe.optimization.loss]
+    crops = RandomCrops(recipe, paired=data.is_paired)
+    loss = LOSSES[recipe.optimization.loss]
 
-    def objective(module: nn.Module, batch: Tensor, _: float, generator: torch.Generator) -> Tensor:
-        clean, noisy = views(batch, generator)
-        return measure(excess(module(noisy).float(), clean))
+    def objective(module: nn.Module, batch: Tensor, _progress: float, generator: torch.Generator) -> Tensor:
+        clean, noisy = crops(batch, generator)
+        return loss(exempt_clamped(module(noisy).float(), clean), clean)
 
-    held_out = [[(image.clean, noisy) for noisy in denoisers.noisy_versions(image)] for image in data.validation]
-    pixels = sum(clean.shape[0] * clean.shape[1] for versions in held_out for clean, _ in versions)
-    some = [version for versions in held_out[:: -(-pixels // VALIDATED)] for version in versions]
+    versions = [[(image.clean, noisy) for noisy in denoisers.noisy_versions(image)] for image in data.validation]
+    pixels = sum(clean.shape[0] * clean.shape[1] for pairs in versions for clean, _ in pairs)
+    held_out = [pair for pairs in versions[:: -(-pixels // VALIDATION_PIXELS)] for pair in pairs]
 
     def validate(module: nn.Module) -> float:
         """Root mean squared error of each image, mean over images."""
         if not isinstance(module, Denoiser):
             raise TypeError("This is a bug: only denoisers are trained here")
         with autocast(device, "fp32"):
-            errors = [mse(denoisers.restore(module, noisy), clean) for clean, noisy in some]
+            errors = [mse(denoisers.restore(module, noisy), clean) for clean, noisy in held_out]
         return float(np.mean(np.sqrt(errors)))
 
     history = fit(
@@ -122,36 +64,11 @@ def train(recipe: Recipe, data: RestorationData, folder: Path, device: torch.dev
         generator=generator, file=folder / "checkpoint.pt",
         fingerprint=f"{recipe.digest} {data.digest}", title=recipe.name,
     )  # fmt: skip
-    return Trained(denoiser.cpu().eval(), history)
-
-
-def negative_psnr(error: Tensor) -> Tensor:
-    """Of an error [B,C,H,W], pixels in 0..1: a tenth of ln(MSE), averaged over images as PSNR is; 0.023 are 1 dB.
-
-    So faint noise counts as much as strong noise (Chen et al., "Simple Baselines for Image Restoration", ECCV 2022, use
-    it too); errors below 1.5 of 255 count little.
-    """
-    return 0.1 * (error.square().mean((1, 2, 3)) + (1.5 / 255) ** 2).log().mean()
-
-
-LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
-    "l1": lambda error: error.abs().mean(),
-    "mse": lambda error: error.square().mean(),
-    "psnr": negative_psnr,
-}
-
-
-def excess(output: Tensor, clean: Tensor) -> Tensor:
-    """output - clean, but 0 where the port's clamp puts it right: above white paper, below black.
-
-    The denoiser need not cancel a paper's texture to the last digit. Where the clamp is wrong the error stays whole.
-    """
-    harmless = ((clean >= 1) & (output > 1)) | ((clean <= 0) & (output < 0))
-    return torch.where(harmless, 0.0, output - clean)
+    return TrainingResult(denoiser.cpu().eval(), history)
 
 
 def build(recipe: Recipe) -> Denoiser:
-    """The recipe's architecture with its first weights."""
+    """The recipe's architecture with its initial weights, which depend on the recipe's seed alone."""
     if not isinstance(recipe.architecture, Unet):
         raise TypeError("This is a bug: restoration is for the unet architecture")
     with torch.random.fork_rng(devices=[]):
@@ -162,86 +79,75 @@ def build(recipe: Recipe) -> Denoiser:
 def run(recipe: Recipe, data: RestorationData, out: Path, runs: Path, device: torch.device) -> Path:
     """Train, measure, export; returns the directory of the new package, <out>/<version>/.
 
-    Of several processes the first alone measures and exports; the others end when all is trained.
+    Of several processes the main one alone measures and exports; the others exit after training.
+
+    Args:
+        out: the model's folder: its name is the model's name, the version is the next free one.
+        runs: folder of the checkpoints.
+    Raises:
+        NotFinite, DiskError, ParityError: see training.errors; no package is written.
     """
     models, name = out.parent, out.name
-    trained = train(recipe, data, runs / name, device)
+    result = train(recipe, data, runs / name, device)
     distributed.exit_unless_main()
-    denoiser = trained.denoiser
-    graph: dict[Role, bytes] = {"denoiser": export.denoiser(denoiser)}
-    eight_bits = _quantize(recipe, data, graph["denoiser"])
-    if eight_bits is not None:
-        graph["denoiser-int8"] = eight_bits
-    metrics = dict(
-        denoisers.measure(denoiser, data, None if eight_bits is None else quantization.onnx_denoiser(eight_bits))
+    denoiser = result.network
+    onnx_graphs: dict[Role, bytes] = {"denoiser": graphs.export_denoiser(denoiser)}
+    int8_graph = _quantize(recipe, data, onnx_graphs["denoiser"])
+    if int8_graph is not None:
+        onnx_graphs["denoiser-int8"] = int8_graph
+    int8 = None if int8_graph is None else quantization.onnx_denoiser(int8_graph)
+    metrics = dict(denoisers.measure(denoiser, data, int8))
+    facts = package.build_manifest(
+        name, next_version(models, name), recipe.kind, recipe.description, onnx_graphs,
+        provenance.training_facts(recipe, data), metrics, halo=denoiser.halo,
+    )  # fmt: skip
+    difference = parity.verify_denoiser(denoiser, data, facts, onnx_graphs)
+    sentence = (
+        f"onnxruntime and torch differ on all test images by at most {difference} grey level{'s' * (difference != 1)}."
     )
-    version = package.next_version(models, name)
-    facts = export.denoiser_manifest(
-        name, version, recipe.description, graph, provenance.training_facts(recipe, data), metrics, denoiser.halo
-    )
-    sentence = _parity(denoiser, data, facts, graph)
-    drawn = draw(trained, data)
-    text = card.render(facts, {file: caption for file, (caption, _) in drawn.items()}, recipe.notes, sentence)
-    files = {"README.md": text.encode(), **{file: png for file, (_, png) in drawn.items()}}
-    return export.write(models, facts, graph, files)
+    return package.publish(models, facts, onnx_graphs, draw_figures(result, data), recipe.notes, sentence)
 
 
 def _quantize(recipe: Recipe, data: RestorationData, graph: bytes) -> bytes | None:
-    """The graph in eight-bit whole numbers, if the recipe asks for one and it loses as little as allowed."""
-    if recipe.quantization is None:
+    """The graph in 8-bit integers; None if the recipe asks for none, or if it loses more than the recipe allows."""
+    section = recipe.quantization
+    if section is None:
         return None
     generator = torch.Generator().manual_seed(recipe.seed)
-    order = torch.randperm(len(data.train), generator=generator)[: recipe.quantization.calibration]
+    order = torch.randperm(len(data.train), generator=generator)[: section.calibration]
     _, noisy = RandomCrops(recipe, paired=data.is_paired)(torch.from_numpy(data.train[order.numpy()]), generator)
-    calibration = [_eight_bits(image) for image in noisy.permute(0, 2, 3, 1).numpy()]
+    calibration = [to_uint8(image) for image in noisy.permute(0, 2, 3, 1).numpy()]
     held_out = [
-        (_eight_bits(_middle(noisy)), _middle(image.clean))
-        for image in data.validation[:: -(-len(data.validation) // QUANTIZED)]
+        (to_uint8(_crop_centre(noisy)), _crop_centre(image.clean))
+        for image in data.validation[:: -(-len(data.validation) // QUANTIZATION_IMAGES)]
         for noisy in denoisers.noisy_versions(image)
     ]
 
     def error(candidate: bytes) -> float:
-        served = quantization.onnx_denoiser(candidate)
-        return -psnr([mse(served(noisy), clean) for noisy, clean in held_out], denoisers.MAX_PSNR)
+        denoise = quantization.onnx_denoiser(candidate)
+        return -psnr([mse(denoise(noisy), clean) for noisy, clean in held_out], denoisers.MAX_PSNR)
 
-    asked = recipe.quantization
-    found = quantization.quantize(graph, calibration, error, error(graph) + asked.loss, asked.percentiles)
-    if found is None:
-        print(f"{recipe.name}: not quantised, it would lose more than {recipe.quantization.loss} dB", file=sys.stderr)  # noqa: T201
-    return found
-
-
-def _middle(image: np.ndarray) -> np.ndarray:
-    """[H,W,C] -> at most [MIDDLE,MIDDLE,C] of it."""
-    top, left = (max(0, (there - MIDDLE) // 2) for there in image.shape[:2])
-    return image[top : top + MIDDLE, left : left + MIDDLE]
+    int8_graph = quantization.quantize(graph, calibration, error, error(graph) + section.loss, section.percentiles)
+    if int8_graph is None:
+        print(f"{recipe.name}: not quantised, it would lose more than {section.loss} dB", file=sys.stderr)  # noqa: T201
+    return int8_graph
 
 
-def _parity(denoiser: Denoiser, data: RestorationData, facts: Manifest, graph: Mapping[Role, bytes]) -> str:
-    """Opens the package as the service will and compares it with torch on every test image."""
-    model = Model(package.verify(facts, graph, label=f"{facts.name}/{facts.version}"), "cpu", precision="fp32")
-    worst = 0
-    for image in data.test:
-        noisy = denoisers.noisy_versions(image)[0]
-        served, expected = model.denoise(_eight_bits(noisy)[None])[0], denoisers.restore(denoiser, _eight_bits(noisy))
-        worst = max(worst, int(np.abs(served.astype(int) - np.rint(expected * 255).astype(int)).max()))
-    if worst > export.GREY_LEVELS:
-        raise ParityError(
-            f"onnxruntime and torch differ by {worst} grey levels on the test images, at most {export.GREY_LEVELS} is "
-            f"allowed; no package was written"
-        )
-    return f"onnxruntime and torch differ on all test images by at most {worst} grey level{'s' * (worst != 1)}."
+def _crop_centre(image: np.ndarray) -> np.ndarray:
+    """[H,W,C] -> at most [CENTRE_SIZE,CENTRE_SIZE,C] from its centre."""
+    top, left = (max(0, (size - CENTRE_SIZE) // 2) for size in image.shape[:2])
+    return image[top : top + CENTRE_SIZE, left : left + CENTRE_SIZE]
 
 
-def draw(trained: Trained, data: RestorationData) -> dict[str, tuple[str, bytes]]:
-    """The report's pictures: file name -> (caption, PNG)."""
+def draw_figures(result: TrainingResult[Denoiser], data: RestorationData) -> dict[str, tuple[str, bytes]]:
+    """The model card's figures: file name -> (caption, PNG)."""
     images = data.examples or data.test
-    groups: dict[str, EvaluationImage] = {}
+    first_of_groups: dict[str, EvaluationImage] = {}
     for image in images:
-        groups.setdefault(image.group, image)
-    chosen = list(groups.values()) if len(groups) > 1 else list(images[:4])
-    rows = [_shown(trained.denoiser, image) for image in chosen]
-    failures = [_worst_part(*row) for row in _worst(trained.denoiser, images)]
+        first_of_groups.setdefault(image.group, image)
+    examples = list(first_of_groups.values()) if len(first_of_groups) > 1 else list(images[:4])
+    rows = [_restore_row(result.network, image) for image in examples]
+    failures = [_crop_worst_part(*row) for row in _worst_rows(result.network, images)]
     return {
         "before-after.png": (
             "Held-out images: noisy, denoised, and the clean original",
@@ -253,44 +159,40 @@ def draw(trained: Trained, data: RestorationData) -> dict[str, tuple[str, bytes]
         ),
         "learning_curve.png": (
             "Learning curve; the marked epoch was kept",
-            figures.draw_learning_curve([("training", trained.history)], "error"),
+            figures.draw_learning_curve([("training", result.history)], "error"),
         ),
     }
 
 
-Row = tuple[str, Eight, Eight, Eight]
+Row = tuple[str, Image, Image, Image]
 """Group, then noisy, denoised, clean: uint8 [H,W,C]."""
 
 
-def _shown(denoiser: Denoiser, image: EvaluationImage) -> Row:
+def _restore_row(denoiser: Denoiser, image: EvaluationImage) -> Row:
+    """The image with its noisy version, the middle one if there are several, and what the denoiser makes of it."""
     versions = denoisers.noisy_versions(image)
     noisy = versions[len(versions) // 2]
     restored = denoisers.restore(denoiser, noisy)
-    return image.group, _eight_bits(noisy), _eight_bits(restored), image.clean
+    return image.group, to_uint8(noisy), to_uint8(restored), image.clean
 
 
-def _worst(denoiser: Denoiser, images: Sequence[EvaluationImage]) -> list[Row]:
-    """The image of largest error of each group, at most FAILURES, the worst first."""
+def _worst_rows(denoiser: Denoiser, images: Sequence[EvaluationImage]) -> list[Row]:
+    """The image of largest error of each group, at most FAILURE_COUNT of them, the worst first."""
     worst: dict[str, tuple[float, Row]] = {}
     for image in images:
-        row = _shown(denoiser, image)
+        row = _restore_row(denoiser, image)
         error = mse(row[2], row[3])
         if error > worst.get(image.group, (-1.0, row))[0]:
             worst[image.group] = error, row
-    return [row for _, row in sorted(worst.values(), key=lambda found: -found[0])[:FAILURES]]
+    return [row for _, row in sorted(worst.values(), key=lambda entry: -entry[0])[:FAILURE_COUNT]]
 
 
-def _worst_part(group: str, noisy: Eight, restored: Eight, clean: Eight) -> Row:
-    """The piece of PART (height, width) with the largest error."""
-    wrong = np.square(restored.astype(np.float32) - clean).mean(-1)
-    height, width = (min(most, there) for most, there in zip(PART, wrong.shape, strict=True))
-    total = np.pad(wrong.astype(np.float64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
-    inside = total[height:, width:] - total[:-height, width:] - total[height:, :-width] + total[:-height, :-width]
-    y, x = (int(at) for at in np.unravel_index(inside.argmax(), inside.shape))
+def _crop_worst_part(group: str, noisy: Image, restored: Image, clean: Image) -> Row:
+    """The part of FAILURE_SIZE (height, width) with the largest error, found by a summed-area table."""
+    errors = np.square(restored.astype(np.float32) - clean).mean(-1)  # [H,W]
+    height, width = (min(limit, size) for limit, size in zip(FAILURE_SIZE, errors.shape, strict=True))
+    table = np.pad(errors.astype(np.float64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    sums = table[height:, width:] - table[:-height, width:] - table[height:, :-width] + table[:-height, :-width]
+    y, x = (int(index) for index in np.unravel_index(sums.argmax(), sums.shape))
     noisy, restored, clean = (image[y : y + height, x : x + width] for image in (noisy, restored, clean))
     return group, noisy, restored, clean
-
-
-def _eight_bits(pixels: np.ndarray) -> Eight:
-    """As a file holds it: uint8 stays, float in 0..1 is clipped and rounded."""
-    return pixels if pixels.dtype == np.uint8 else np.rint(pixels.clip(0, 1) * 255).astype(np.uint8)

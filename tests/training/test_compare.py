@@ -15,7 +15,7 @@ from training import compare
 from training.__main__ import main
 from training.architectures.autoencoder import build
 from training.export import costs
-from training.export import package as export
+from training.export.graphs import export_autoencoder
 from training.recipe import Convolutional, Dense
 
 
@@ -64,9 +64,9 @@ def test_the_figure_is_of_the_kind_that_its_name_says(name: str, start: bytes) -
 
 
 def test_the_figure_shows_each_package_and_pca(tmp_path: Path) -> None:
-    packages = [package.read(compare.find(Path(f"models/small/{n}"))) for n in (1, 2)]
-    rows, curve = [compare.row(each) for each in packages], compare.pca_curve(packages)
-    axes = compare.figure(rows, curve, "error").axes
+    packages = [package.read(compare.find_package(Path(f"models/small/{n}"))) for n in (1, 2)]
+    rows, curve = [compare.make_row(each) for each in packages], compare.pca_curve(packages)
+    axes = compare.draw_figure(rows, curve, "error").axes
     pca, *points = axes[0].lines
     components, errors = np.asarray(pca.get_xdata()), np.asarray(pca.get_ydata())
     assert components.tolist() == list(range(1, 13))
@@ -80,12 +80,12 @@ def test_the_figure_shows_each_package_and_pca(tmp_path: Path) -> None:
 
 def test_a_model_stands_for_its_highest_version_and_a_run_for_what_it_left() -> None:
     models = Path("models").resolve()
-    assert compare.find(Path("models/small")).resolve() == models / "small" / "2"
-    assert compare.find(Path("runs/small")).resolve() == models / "small" / "2"
+    assert compare.find_package(Path("models/small")).resolve() == models / "small" / "2"
+    assert compare.find_package(Path("runs/small")).resolve() == models / "small" / "2"
 
 
 def test_packages_from_before_know_one_size_of_pca() -> None:
-    opened = package.read(compare.find(Path("models/small")))
+    opened = package.read(compare.find_package(Path("models/small")))
     facts = opened.manifest.model_dump(mode="json", exclude_none=True, exclude={"pca_error"})
     old = package.Package(Manifest.model_validate(facts), opened.graphs, opened.ports)
     assert list(compare.pca_curve([old])) == [12]
@@ -126,7 +126,7 @@ def test_a_denoiser_without_a_latent_is_refused(capsys: pytest.CaptureFixture[st
 def test_multiply_adds_are_those_that_torch_counts(architecture: Dense | Convolutional) -> None:
     images = drawings(4)[..., None]
     autoencoder = build(architecture, images).eval()
-    graphs = export.graphs(autoencoder, images).values()
+    graphs = export_autoencoder(autoencoder, images).values()
     with FlopCounterMode(display=False) as counted, torch.no_grad():
         autoencoder.decode(autoencoder.encode(torch.from_numpy(images[:1])))
     cost = costs.count_costs(graphs)

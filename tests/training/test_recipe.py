@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from tests.drawings import small_recipe
+from tests.training import restoration
 from training import recipe
 from training.errors import RecipeError
 
@@ -71,6 +72,20 @@ def test_a_wrong_recipe_is_refused_with_the_key(changes: dict[str, object], sent
         recipe.build(small_recipe("x"), changes, "mine.toml")
     assert "mine.toml" in str(refusal.value)
     assert sentence in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"kind": "stacked"}, "unet architecture is for kind denoising"),
+        ({"augmentation": {"elastic": 0.1}}, "augmentation.elastic is not for the unet"),
+        ({"data.crop": 64}, "must not be larger than data.patch"),
+        ({"architecture.decoder_blocks": [1, 1]}, "decoder_blocks one shorter"),
+    ],
+)
+def test_a_wrong_recipe_of_a_denoiser_is_refused(changes: dict[str, object], words: str) -> None:
+    with pytest.raises(RecipeError, match=words):
+        restoration.build_recipe("x", changes)
 
 
 def test_a_missing_recipe_names_those_that_there_are() -> None:

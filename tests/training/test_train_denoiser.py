@@ -16,12 +16,9 @@ from tests.training.restoration import add_dirt, build_recipe, draw_letters, rec
 from training import train_denoiser
 from training.__main__ import main
 from training.data import debian_photos, patches
-from training.engine.loop import History
-from training.errors import ParityError, RecipeError
+from training.engine.loop import History, TrainingResult
+from training.errors import ParityError
 from training.evaluation import denoisers
-from training.export import package as export
-from training.export import quantization
-from training.train_denoiser import RandomCrops
 
 
 @pytest.fixture
@@ -101,7 +98,7 @@ def test_a_denoiser_that_answers_otherwise_than_torch_is_not_written(
 def test_a_run_that_was_broken_off_ends_with_the_same_weights(pairs: Path, tmp_path: Path) -> None:
     asked = build_recipe(str(pairs), {"optimization.epochs": 4, "optimization.ema": 0.9})
     data, cpu = patches.load(asked), torch.device("cpu")
-    straight = train_denoiser.train(asked, data, tmp_path / "a", cpu).denoiser.state_dict()
+    straight = train_denoiser.train(asked, data, tmp_path / "a", cpu).network.state_dict()
 
     class Broken(Exception):
         pass
@@ -122,72 +119,8 @@ def test_a_run_that_was_broken_off_ends_with_the_same_weights(pairs: Path, tmp_p
         patch.setattr(denoisers, "restore", counted)
         with pytest.raises(Broken):
             train_denoiser.train(asked, data, tmp_path / "b", cpu)
-    resumed = train_denoiser.train(asked, data, tmp_path / "b", cpu).denoiser.state_dict()
+    resumed = train_denoiser.train(asked, data, tmp_path / "b", cpu).network.state_dict()
     assert all(torch.equal(straight[name], resumed[name]) for name in straight)
-
-
-# --- views -----------------------------------------------------------------------------------------------
-
-
-def test_only_what_the_clamp_puts_right_is_free() -> None:
-    output, clean = torch.tensor([1.5, 1.5, 0.4, -0.5, -0.5]), torch.tensor([1.0, 0.0, 0.5, 0.0, 1.0])
-    assert train_denoiser.excess(output, clean).tolist() == pytest.approx([0, 1.5, -0.1, 0, -1.5])
-
-
-def test_views_crop_clean_and_noisy_alike() -> None:
-    position = np.arange(40 * 40, dtype=np.uint32).reshape(40, 40)
-    sample = np.stack([position % 251, position % 251], -1).astype(np.uint8)
-    asked = build_recipe("x", {"data.patch": 40, "augmentation": {"flip": True, "quarter_turns": True}})
-    views = RandomCrops(asked, paired=True)
-    generator = torch.Generator().manual_seed(0)
-    clean, noisy = views(torch.from_numpy(np.stack([sample] * 8)), generator)
-    assert clean.shape == (8, 1, 32, 32)
-    assert torch.equal(clean, noisy)
-    assert len({tuple(view.flatten().tolist()) for view in clean}) > 4, "each is turned and cropped on its own"
-
-
-def test_some_views_are_given_clean_and_some_grey() -> None:
-    rng = np.random.default_rng(0)
-    batch = torch.from_numpy(rng.integers(60, 200, (200, 32, 32, 3), dtype=np.uint8))
-    asked = build_recipe(
-        "x",
-        {"augmentation": {"clean": 0.25, "grey": 0.5}, "architecture.channels": 3},
-        corruption=[{"kind": "gaussian", "level": [0.1, 0.1]}],
-    )
-    clean, noisy = RandomCrops(asked, paired=False)(batch, torch.Generator().manual_seed(0))
-    same = (clean == noisy).flatten(1).all(1)
-    grey = (clean[:, :1] == clean).flatten(1).all(1)
-    assert same.float().mean().item() == pytest.approx(0.25, abs=0.1)
-    assert grey.float().mean().item() == pytest.approx(0.5, abs=0.12)
-    assert (noisy[:, :1] == noisy).flatten(1).all(1)[grey].all(), "grey noise on grey"
-    files = ((noisy * 255).round() / 255 == noisy).flatten(1).all(1)[~same]
-    assert 0.3 < files.float().mean().item() < 0.7, "half of them as a file holds them"
-
-
-# --- data that cannot be used ----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"kind": "stacked"}, "unet architecture is for kind denoising"),
-        ({"augmentation": {"elastic": 0.1}}, "augmentation.elastic is not for the unet"),
-        ({"data.crop": 64}, "must not be larger than data.patch"),
-        ({"architecture.decoder_blocks": [1, 1]}, "decoder_blocks one shorter"),
-    ],
-)
-def test_a_recipe_that_makes_no_sense_is_refused(changes: dict[str, Any], words: str) -> None:
-    with pytest.raises(RecipeError, match=words):
-        build_recipe("x", changes)
-
-
-# --- pages -----------------------------------------------------------------------------------------------
-
-
-# --- measures --------------------------------------------------------------------------------------------
-
-
-# --- photographs from packages ---------------------------------------------------------------------------
 
 
 def test_photographs_that_may_be_shown_stand_in_for_test_images(
@@ -204,47 +137,11 @@ def test_photographs_that_may_be_shown_stand_in_for_test_images(
     data = patches.load(build_recipe("photos/debian", held_out, architecture=architecture))
     assert [image.group for image in data.examples] == ["a by b"]
     assert "a by b" not in {image.group for image in data.test}
-    trained = train_denoiser.Trained(
+    trained = TrainingResult(
         train_denoiser.build(build_recipe("x", architecture=architecture)), History([1.0], [1.0], 0)
     )
-    drawn = train_denoiser.draw(trained, data)
+    drawn = train_denoiser.draw_figures(trained, data)
     assert drawn["before-after.png"][1].startswith(b"\x89PNG")
-
-
-def test_the_losses_are_what_they_say() -> None:
-    error = torch.full((2, 1, 4, 4), 0.1)
-    error[1] = 0.01
-    assert train_denoiser.LOSSES["l1"](error).item() == pytest.approx(0.055)
-    assert train_denoiser.LOSSES["mse"](error).item() == pytest.approx(0.00505)
-    fainter = error.clone()
-    fainter[1] /= 10**0.5  # 10 dB better, of one of two images
-    gained = train_denoiser.LOSSES["psnr"](error) - train_denoiser.LOSSES["psnr"](error * 10**-0.5)
-    assert gained.item() > (train_denoiser.LOSSES["psnr"](error) - train_denoiser.LOSSES["psnr"](fainter)).item() > 0.05
-
-
-def test_a_denoiser_is_quantised_as_far_as_the_loss_allows() -> None:
-    asked = build_recipe(
-        "x", architecture={"type": "unet", "widths": [16, 32], "encoder_blocks": [1, 1], "decoder_blocks": [1]}
-    )
-    graph = export.denoiser(train_denoiser.build(asked))
-    images = [*add_dirt(draw_letters(8, 64, 64))[..., None]]
-    exact = quantization.onnx_denoiser(graph)
-
-    def difference(candidate: bytes) -> float:
-        served = quantization.onnx_denoiser(candidate)
-        return float(np.mean([np.abs(served(image).astype(int) - exact(image)).mean() for image in images]))
-
-    free = quantization.quantize(graph, images, difference, 100.0)
-    assert free is not None
-    assert b"QuantizeLinear" in free
-    assert len(free) < 0.8 * len(graph), "weights take a quarter, at this size the nodes take the rest"
-    assert 0 < difference(free) < 2
-    strict = quantization.quantize(graph, images, difference, difference(free) * 0.7)
-    assert strict is not None
-    assert difference(strict) <= difference(free) * 0.7
-    assert quantization.quantize(graph, images, difference, -1.0) is None
-    odd = images[0][:37, :50]
-    assert quantization.onnx_denoiser(free)(odd).shape == odd.shape
 
 
 def test_a_quantised_package_holds_both_graphs_and_the_numbers_of_both(pairs: Path, tmp_path: Path) -> None:
@@ -263,10 +160,10 @@ def test_of_a_failure_the_part_with_the_largest_error_is_shown() -> None:
     restored = clean.copy()
     restored[400:420, 300:330] = 0  # ink that is not there
     restored[10:12, 10:12] = 0
-    group, noisy, shown, expected = train_denoiser._worst_part("all", restored, restored, clean)
+    group, noisy, shown, expected = train_denoiser._crop_worst_part("all", restored, restored, clean)
     assert group == "all"
-    assert noisy.shape == shown.shape == expected.shape == (*train_denoiser.PART, 1)
+    assert noisy.shape == shown.shape == expected.shape == (*train_denoiser.FAILURE_SIZE, 1)
     assert (shown == 0).sum() == 20 * 30
     assert (expected == 255).all()
-    small = train_denoiser._worst_part("all", *(image[:30, :40] for image in (restored, restored, clean)))
+    small = train_denoiser._crop_worst_part("all", *(image[:30, :40] for image in (restored, restored, clean)))
     assert small[1].shape == (30, 40, 1)

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,7 @@ from training.engine.muon import Muon
 from training.errors import NotFinite, TrainingError
 from training.recipe import Optimization
 
+Network = TypeVar("Network", bound=nn.Module)
 Objective = Callable[[nn.Module, Tensor, float, torch.Generator], Tensor]
 """(module, samples [B,...] as stored, progress of the run 0..1, generator) -> scalar loss"""
 Validation = Callable[[nn.Module], float]
@@ -39,6 +41,18 @@ class History:
     loss: list[float] = field(default_factory=list)
     validation: list[float] = field(default_factory=list)
     best: int = -1
+
+
+@dataclass
+class TrainingResult(Generic[Network]):
+    """A network with the weights of its best epoch, on the CPU, in eval mode, and its learning curves.
+
+    `layer_histories`: one for each layer that was pretrained by itself.
+    """
+
+    network: Network
+    history: History
+    layer_histories: list[History] = field(default_factory=list)
 
 
 def fit(

@@ -17,7 +17,7 @@ from service.model.manifest import Metric
 from service.model.runtime import reconstruction_error
 from training.architectures.autoencoder import Autoencoder
 from training.data.datasets import Dataset
-from training.engine.corruption import Corruptor
+from training.engine.corruption import CORRUPTIONS, Corruptor
 from training.evaluation import filters, pca
 from training.evaluation.metrics import make_metric, psnr
 from training.evaluation.pca import Components
@@ -27,8 +27,6 @@ Array = NDArray[Any]
 Errors = NDArray[np.float64]
 
 BATCH = 512
-GAUSSIAN_LEVELS = (0.1, 0.25, 0.5)
-OTHER_LEVELS = (0.1, 0.25)
 FILTERS = {"median filter": filters.MEDIANS, "non-local means": filters.NON_LOCAL_MEANS}
 
 
@@ -40,6 +38,11 @@ def encode(autoencoder: Autoencoder, samples: Array) -> NDArray[np.float32]:
 def reconstruct(autoencoder: Autoencoder, samples: Array) -> Array:
     """decode(encode(x)) of samples as stored: uint8 [N,H,W,C] or float32 [N,D]."""
     return _run_batches(autoencoder, lambda x: autoencoder.decode(autoencoder.encode(x)), samples)
+
+
+def reconstruction_errors(autoencoder: Autoencoder, data: Dataset) -> Errors:
+    """Mean squared error of each test sample, float64 [N]."""
+    return reconstruction_error(data.test, reconstruct(autoencoder, data.test))
 
 
 def mean_sample(corruptions: Sequence[Corruption], autoencoder: Autoencoder, data: Dataset) -> torch.Tensor | None:
@@ -78,10 +81,9 @@ def measure(
     Args:
         components: as many of the train split as the latent has numbers; None where PCA has no meaning.
     """
-    output = reconstruct(autoencoder, data.test)
-    yield from _measure_reconstruction(reconstruction_error(data.test, output), data, components)
+    yield from _measure_reconstruction(reconstruction_errors(autoencoder, data), data, components)
     for corruption in first_of_each_kind(corruptions):
-        for level in GAUSSIAN_LEVELS if corruption.kind == "gaussian" else OTHER_LEVELS:
+        for level in CORRUPTIONS[corruption.kind].evaluation_levels:
             yield from _measure_denoising(autoencoder, data, corruption, level)
 
 

@@ -46,6 +46,11 @@ def restore(denoiser: Denoiser, noisy: Array) -> NDArray[np.float32]:
     return np.asarray(restored.clamp(0, 1).permute(1, 2, 0).cpu().numpy())
 
 
+def to_uint8(pixels: Array) -> NDArray[np.uint8]:
+    """[H,W,C] as a file holds it: uint8 stays as it is, float in 0..1 is clipped, scaled to 255 and rounded."""
+    return pixels if pixels.dtype == np.uint8 else np.rint(pixels.clip(0, 1) * 255).astype(np.uint8)
+
+
 def noisy_versions(image: EvaluationImage) -> list[Array]:
     """Its own noisy version uint8, or one of each sigma, float32 and unclipped; the same each time."""
     if image.noisy is not None:
@@ -93,7 +98,7 @@ def _measure_pairs(denoiser: Denoiser, data: RestorationData, int8: Filter | Non
         if image.noisy is None:
             raise TypeError("This is a bug: paired data have noisy versions")
         group_errors = errors.setdefault(image.group, {})
-        restored = _to_uint8(restore(denoiser, image.noisy))
+        restored = to_uint8(restore(denoiser, image.noisy))
         group_errors.setdefault("this model", []).append(mse(restored, image.clean))
         group_errors.setdefault("noisy", []).append(mse(image.noisy, image.clean))
         for name, baseline in baselines.items():
@@ -112,7 +117,7 @@ def _measure_pairs(denoiser: Denoiser, data: RestorationData, int8: Filter | Non
     if len(subsets[""]) > 1:
         for group in errors:
             yield f"denoising_rmse_{_metric_suffix(group)}", rmse([group])
-    versions: dict[str, Filter] = {"this model": lambda image: _to_uint8(restore(denoiser, image)), **quantized}
+    versions: dict[str, Filter] = {"this model": lambda image: to_uint8(restore(denoiser, image)), **quantized}
     quality = {
         name: [psnr([mse(version(image.clean), image.clean)], MAX_PSNR) for image in data.test]
         for name, version in versions.items()
@@ -145,15 +150,15 @@ def _measure_gaussian(
     sigma: int,
 ) -> Metric:
     """PSNR over `images` with gaussian noise of `sigma`; the filter is chosen on up to 8 validation images."""
-    pairs = [(_to_uint8(_add_gaussian(image, sigma).clip(0, 1)), image.clean) for image in validation[:8]]
+    pairs = [(to_uint8(_add_gaussian(image, sigma)), image.clean) for image in validation[:8]]
     non_local_means = filters.choose_filter(filters.non_local_means_candidates(sigma), pairs)
     errors: dict[str, list[float]] = {}
     for image in images:
         noisy = _add_gaussian(image, sigma)
-        file = _to_uint8(noisy.clip(0, 1))
+        file = to_uint8(noisy)
         outputs: dict[str, Array] = {
             "this model": restore(denoiser, noisy),
-            "8 bits": _to_uint8(restore(denoiser, file)),
+            "8 bits": to_uint8(restore(denoiser, file)),
             **({} if int8 is None else {"int8": int8(file)}),
             "noisy": noisy,
             "non-local means": non_local_means(file),
@@ -164,10 +169,6 @@ def _measure_gaussian(
 
 
 # --- entries of the manifest -----------------------------------------------------------------------------
-
-
-def _to_uint8(pixels: Array) -> NDArray[np.uint8]:
-    return np.asarray(np.rint(pixels * 255), np.uint8)
 
 
 def _metric_suffix(group: str) -> str:

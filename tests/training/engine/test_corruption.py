@@ -1,8 +1,10 @@
+from typing import get_args
+
 import pytest
 import torch
 from torch import Tensor
 
-from training.engine.corruption import Corruptor
+from training.engine.corruption import CORRUPTIONS, Corruptor
 from training.recipe import Corruption, CorruptionKind
 
 
@@ -84,3 +86,12 @@ def test_of_several_corruptions_each_sample_gets_one() -> None:
 
 def test_no_corruption_gives_the_clean_samples_back() -> None:
     assert Corruptor([], pixels=True)(GREY, torch.Generator()) is GREY
+
+
+def test_every_kind_of_a_recipe_has_its_function_which_keeps_the_shape() -> None:
+    assert set(CORRUPTIONS) == set(get_args(CorruptionKind))
+    images = torch.rand(5, 3, 16, 12, generator=torch.Generator().manual_seed(0))
+    for kind in CORRUPTIONS:
+        noisy = corrupt(kind, 0.2, images)
+        assert noisy.shape == images.shape
+        assert not torch.equal(noisy, images)

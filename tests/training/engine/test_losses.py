@@ -1,6 +1,5 @@
-"""What counts in the error of a denoising autoencoder: all numbers, or those that the corruption hid."""
-
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -8,8 +7,11 @@ import torch
 
 from tests.drawings import drawings, small_recipe
 from training import recipe, train_autoencoder
+from training.architectures.autoencoder import Autoencoder
 from training.data.datasets import Dataset
 from training.engine.corruption import Corruptor
+from training.engine.loop import TrainingResult
+from training.engine.losses import LOSSES, exempt_clamped
 from training.evaluation import autoencoders
 
 IMAGES = drawings(600, size=12)[..., None]
@@ -17,12 +19,12 @@ DATA = Dataset("drawn", "ours", IMAGES[:450], IMAGES[450:], IMAGES[450:])
 HIDDEN = {"kind": "masking", "level": (0.5, 0.5), "fill": "mean"}
 
 
-def trained(tmp_path: Path, emphasis: float) -> tuple[train_autoencoder.Trained, float, float]:
+def trained(tmp_path: Path, emphasis: float) -> tuple[TrainingResult[Autoencoder], float, float]:
     """A run, and its mean squared errors on validation of the hidden numbers and of those that were seen."""
     changes = {"optimization.emphasis": emphasis, "optimization.epochs": 40, "architecture.latent_dim": 32}
     chosen = recipe.build(small_recipe("x", kind="denoising", corruption=[HIDDEN]), changes, "x")
     made = train_autoencoder.train(chosen, DATA, tmp_path / str(emphasis), torch.device("cpu"))
-    model = made.autoencoder
+    model = made.network
     clean = model.scaling(torch.from_numpy(DATA.validation))
     corrupt = Corruptor(chosen.corruption, pixels=True, mean=autoencoders.mean_sample(chosen.corruption, model, DATA))
     noisy, marked = corrupt.corrupt_with_mask(clean, torch.Generator().manual_seed(chosen.seed))
@@ -49,8 +51,34 @@ def test_between_the_two_what_was_seen_counts_less(tmp_path: Path) -> None:
 def test_the_mean_of_vectors_and_images_is_that_of_the_scaled_train_split(tmp_path: Path) -> None:
     made, _, _ = trained(tmp_path, 1)
     chosen = recipe.build(small_recipe("x", kind="denoising", corruption=[HIDDEN]), {}, "x").corruption
-    mean = autoencoders.mean_sample(chosen, made.autoencoder, DATA)
+    mean = autoencoders.mean_sample(chosen, made.network, DATA)
     assert mean is not None
     assert np.allclose(mean.numpy()[0], DATA.train.mean(0)[..., 0] / 255, atol=1e-6)
     plain = [corruption.model_copy(update={"fill": "zero"}) for corruption in chosen]
-    assert autoencoders.mean_sample(plain, made.autoencoder, DATA) is None
+    assert autoencoders.mean_sample(plain, made.network, DATA) is None
+
+
+def test_the_losses_are_what_they_say() -> None:
+    error = torch.full((2, 1, 4, 4), 0.1)
+    error[1] = 0.01
+    zeros = torch.zeros_like(error)
+    assert LOSSES["l1"](error, zeros).item() == pytest.approx(0.055)
+    assert LOSSES["mse"](error, zeros).item() == pytest.approx(0.00505)
+    fainter = error.clone()
+    fainter[1] /= 10**0.5  # 10 dB better, of one of two images
+    gain = LOSSES["psnr"](error, zeros) - LOSSES["psnr"](error * 10**-0.5, zeros)
+    assert gain.item() > (LOSSES["psnr"](error, zeros) - LOSSES["psnr"](fainter, zeros)).item() > 0.05
+
+
+def test_every_loss_of_a_recipe_has_its_function_which_can_be_reduced_to_none_or_its_mean() -> None:
+    output, target = torch.rand(2, 3, 4, 5, 6, generator=torch.Generator().manual_seed(0))
+    assert set(LOSSES) == set(get_args(recipe.LossName))
+    for loss in LOSSES.values():
+        values = loss(output, target, reduction="none")
+        assert len(values) == 3
+        assert loss(output, target).item() == pytest.approx(values.mean().item(), rel=1e-6)
+
+
+def test_only_what_the_clamp_puts_right_is_free() -> None:
+    output, clean = torch.tensor([1.5, 1.5, 0.4, -0.5, -0.5]), torch.tensor([1.0, 0.0, 0.5, 0.0, 1.0])
+    assert (exempt_clamped(output, clean) - clean).tolist() == pytest.approx([0, 1.5, -0.1, 0, -1.5])

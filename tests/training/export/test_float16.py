@@ -5,10 +5,10 @@ import torch
 from service.model import package
 from service.model.runtime import Model
 from tests.drawings import drawings
-from tests.training.export.test_package import METRICS, TRAINING, dataset
+from tests.training.export import packages
 from training.architectures.autoencoder import Autoencoder, build
 from training.export import float16
-from training.export import package as export
+from training.export.graphs import export_autoencoder
 from training.recipe import Dense
 
 IMAGES = drawings(100)[..., None]
@@ -37,7 +37,7 @@ def test_batch_norm_is_folded_in_and_large_matrices_are_rounded() -> None:
 
 def test_a_package_in_float16_is_half_as_large_and_answers_the_same() -> None:
     made = autoencoder(rounded=True)
-    whole, small = export.graphs(made, IMAGES), export.graphs(made, IMAGES, "float16")
+    whole, small = export_autoencoder(made, IMAGES), export_autoencoder(made, IMAGES, "float16")
     for role, graph in small.items():
         assert len(graph) < 0.6 * len(whole[role])
         model = onnx.load_model_from_string(graph)
@@ -47,14 +47,13 @@ def test_a_package_in_float16_is_half_as_large_and_answers_the_same() -> None:
         assert all(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in large)
     answers = []
     for graphs in (whole, small):
-        errors = export.held_out_errors(made, dataset(IMAGES))
-        facts = export.manifest("small", 1, "stacked", "Small.", graphs, TRAINING, METRICS, errors, None)
+        facts = packages.describe(made, graphs, IMAGES)
         answers.append(Model(package.verify(facts, graphs, label="small/1"), "cpu").encode(IMAGES))
     np.testing.assert_array_equal(answers[0], answers[1])
 
 
 def test_what_float16_would_change_is_left_alone() -> None:
-    graph = export.graphs(autoencoder(rounded=False), IMAGES)["encoder"]
+    graph = export_autoencoder(autoencoder(rounded=False), IMAGES)["encoder"]
     assert {t.data_type for t in onnx.load_model_from_string(float16.store_as_float16(graph)).graph.initializer} & {
         onnx.TensorProto.FLOAT16
     } == set()
@@ -64,5 +63,5 @@ def test_numbers_beyond_float16_are_left_alone() -> None:
     made = autoencoder(rounded=False)
     with torch.no_grad():
         made.encoder[1][0].weight.fill_(1e6)  # type: ignore[index]
-    graph = onnx.load_model_from_string(float16.store_as_float16(export.graphs(made, IMAGES)["encoder"]))
+    graph = onnx.load_model_from_string(float16.store_as_float16(export_autoencoder(made, IMAGES)["encoder"]))
     assert all(tensor.data_type != onnx.TensorProto.FLOAT16 for tensor in graph.graph.initializer)

@@ -1,0 +1,65 @@
+"""Random crops of training patches, with their noise: what one training step of a denoiser gets.
+
+patches -> random crop -> [flip] -> [quarter turns] -> clean -> [grey] -> corruption -> [8 bits] -> (clean, noisy)
+"""
+
+import torch
+from torch import Tensor
+
+from training.engine.corruption import Corruptor
+from training.recipe import Recipe
+
+
+class RandomCrops:
+    """(patches uint8 [B,P,P,C], generator) -> (clean, noisy) float [B,C,p,p] in 0..1, channels last.
+
+    Args:
+        recipe: its `data.crop` is p; `augmentation` and `corruption` say what is done to a crop.
+        paired: patches are [B,P,P,2C], the noisy image behind the clean one; no noise is added.
+    """
+
+    def __init__(self, recipe: Recipe, *, paired: bool) -> None:
+        self.crop, self.augmentation, self.paired = recipe.data.crop, recipe.augmentation, paired
+        self.corrupt = Corruptor(recipe.corruption, pixels=False)
+
+    def __call__(self, patches: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        height, width = patches.shape[1:3]
+        tops, lefts, flips, turns = (
+            torch.randint(bound, (len(patches),), generator=generator, device=patches.device).tolist()
+            for bound in (height - self.crop + 1, width - self.crop + 1, 2, 4)
+        )
+        crops = []
+        for patch, top, left, flip, turn in zip(patches, tops, lefts, flips, turns, strict=True):
+            crop = patch[top : top + self.crop, left : left + self.crop]  # [p,p,C]
+            if self.augmentation.flip and flip:
+                crop = crop.flip(1)
+            crops.append(crop.rot90(turn) if self.augmentation.quarter_turns else crop)
+        pixels = torch.stack(crops).permute(0, 3, 1, 2).float() / 255  # [B,C,p,p]
+        if self.paired:
+            clean, noisy = pixels.chunk(2, dim=1)
+        else:
+            clean = self._make_some_grey(pixels, generator)
+            noisy = self._round_half_of(self.corrupt(clean, generator), clean, generator)
+        is_clean = self._random_mask(len(patches), self.augmentation.clean, pixels, generator)
+        noisy = torch.where(is_clean, clean, noisy)
+        return tuple(part.contiguous(memory_format=torch.channels_last) for part in (clean, noisy))  # type: ignore[return-value]
+
+    def _round_half_of(self, noisy: Tensor, clean: Tensor, generator: torch.Generator) -> Tensor:
+        """Half of the images clipped and rounded to 8 bits, as files are; grey images get grey noise."""
+        if clean.shape[1] == 3:
+            is_grey = (clean[:, :1] == clean).all(dim=(1, 2, 3), keepdim=True)
+            noisy = torch.where(is_grey, noisy[:, :1], noisy)
+        is_file = self._random_mask(len(noisy), 0.5, noisy, generator)
+        return torch.where(is_file, (noisy.clamp(0, 1) * 255).round() / 255, noisy)
+
+    def _make_some_grey(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
+        """A share `augmentation.grey` of the images with the mean of their channels in each channel."""
+        if not self.augmentation.grey:
+            return pixels
+        is_grey = self._random_mask(len(pixels), self.augmentation.grey, pixels, generator)
+        return torch.where(is_grey, pixels.mean(1, keepdim=True), pixels)
+
+    @staticmethod
+    def _random_mask(count: int, share: float, pixels: Tensor, generator: torch.Generator) -> Tensor:
+        """bool [count,1,1,1], true with probability `share`, on the device of `pixels`."""
+        return torch.rand(count, 1, 1, 1, generator=generator, device=pixels.device) < share
