@@ -26,10 +26,11 @@ from sklearn.svm import OneClassSVM
 
 from service.model import package
 from service.model.runtime import Model
-from training import compare, recipe
+from training import compare
 from training.data.datasets import Dataset
 from training.data.download import data_folders
 from training.evaluation.autoencoders import reconstruct
+from training.recipe import AutoencoderRecipe
 from training.train_autoencoder import train
 
 Array = NDArray[Any]
@@ -196,7 +197,7 @@ def _autoencoder(normal: Array, latent: int, epochs: int) -> Callable[[Array], A
         "optimization": {"epochs": epochs, "batch_size": 32, "learning_rate": 2e-3, "schedule": "cosine"},
     }
     with tempfile.TemporaryDirectory() as folder:
-        trained = train(recipe.build(document, {}, "small"), data, Path(folder), torch.device("cpu")).network
+        trained = train(AutoencoderRecipe.model_validate(document), data, Path(folder), torch.device("cpu")).network
     return lambda x: reconstruct(trained, x.astype(np.float32)).astype(float)
 
 

@@ -21,7 +21,7 @@ from service.model.package import read
 from service.model.runtime import Model
 from training.data import datasets, mnist
 from training.evaluation import figures, pca
-from training.recipe import Data
+from training.recipe import AutoencoderData
 
 SHOWN = 5000  # of the 10,000 test digits, the first
 
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     if opened.latent is None or opened.latent.shape[1:] != (2,):
         sys.stderr.write("benchmarks.digits_map: the package's latent must be 2 numbers\n")
         return 2
-    data, labels = datasets.load(Data(source="mnist")), mnist.read_labels()[1]
+    data, labels = datasets.load(AutoencoderData(source="mnist")), mnist.read_labels()[1]
     components = pca.fit(data.train, 2)
     if components is None:
         raise AssertionError("This is a bug: digits have more than two numbers")

@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--units", nargs="+", choices=[*UNITS], default=[*UNITS])
     parser.add_argument("--out", type=Path, default=Path("build/pretraining.json"), help="(default: %(default)s)")
     asked = parser.parse_args(arguments)
-    whole = datasets.load(recipe.load("digits-deep").data)
+    whole = datasets.load(recipe.load_autoencoder("digits-deep").data)
     data = replace(whole, train=whole.train[: asked.samples])
     found: Found = json.loads(asked.out.read_text()) if asked.out.is_file() else {}
     asked.out.parent.mkdir(parents=True, exist_ok=True)
@@ -73,7 +73,9 @@ def error(data: Dataset, units: str, passes: int, pretraining: int, rate: float,
     if pretraining:
         changes["pretraining"] = {"epochs": pretraining, "batch_size": 128, "learning_rate": 1e-3}
     with tempfile.TemporaryDirectory() as folder:
-        history = train(recipe.load("digits-deep", changes), data, Path(folder), torch.device("cpu")).history
+        history = train(
+            recipe.load_autoencoder("digits-deep", changes), data, Path(folder), torch.device("cpu")
+        ).history
     return float(history.validation[history.best]) * int(data.train[0].size)
 
 

@@ -1,11 +1,15 @@
 """Small drawings made on the spot: white strokes on black, like the real ones, without any data set."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+
+from training import recipe
+from training.recipe import AutoencoderRecipe
 
 
 def drawings(count: int, size: int = 12, seed: int = 0) -> NDArray[np.uint8]:
@@ -26,6 +30,15 @@ def waves(count: int, length: int = 30, seed: int = 0) -> NDArray[np.float32]:
     generator = np.random.default_rng(seed)
     phase, height = generator.uniform(0, 6.28, (count, 1)), generator.uniform(1, 3, (count, 1))
     return (5 + height * np.sin(np.linspace(0, 6.28, length) + phase)).astype(np.float32)
+
+
+def build_small_recipe(
+    source: Path | str, changes: Mapping[str, Any] | None = None, **sections: Any
+) -> AutoencoderRecipe:
+    """`small_recipe`, validated; `changes`: dotted key -> value."""
+    built = recipe.build(small_recipe(source, **sections), changes or {}, "small")
+    assert isinstance(built, AutoencoderRecipe)
+    return built
 
 
 def small_recipe(source: Path | str, **changes: Any) -> dict[str, Any]:

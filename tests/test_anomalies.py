@@ -16,11 +16,11 @@ from service.app import create_app
 from service.cli.main import main
 from service.client import AsyncClient
 from service.settings import Settings
-from tests.drawings import small_recipe, waves
+from tests.drawings import build_small_recipe, waves
 from tests.service import packages as doubles
 from tests.service.http import IMAGE, NPY, npy, picture, refused, url
 from tests.service.test_client import asked
-from training import recipe, train_autoencoder
+from training import train_autoencoder
 from training.data import datasets
 
 FRESH = 4000
@@ -32,9 +32,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`small`, which knows waves."""
     folder = tmp_path_factory.mktemp("trained")
     np.save(folder / "waves.npy", waves(12_000))
-    chosen = recipe.build(small_recipe(folder / "waves.npy"), {"optimization.epochs": 2}, "small")
+    recipe = build_small_recipe(folder / "waves.npy", {"optimization.epochs": 2})
     train_autoencoder.run(
-        chosen, datasets.load(chosen.data), folder / "models" / "small", folder / "runs", torch.device("cpu")
+        recipe, datasets.load(recipe.data), folder / "models" / "small", folder / "runs", torch.device("cpu")
     )  # fmt: skip
     return folder / "models"
 

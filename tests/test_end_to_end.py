@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from tests.drawings import drawings, small_recipe
-from training import recipe, train_autoencoder
+from tests.drawings import build_small_recipe, drawings
+from training import train_autoencoder
 from training.architectures import autoencoder
 from training.data import datasets
 from training.engine import checkpoint
@@ -23,12 +23,12 @@ AT_ONCE = {**os.environ, "AUTOENCODER_DRAIN": "0"}  # it leaves as soon as it is
 
 def test_what_comes_back_over_http_is_what_torch_says(tmp_path: Path) -> None:
     np.save(tmp_path / "drawings.npy", drawings(150))
-    chosen = recipe.build(small_recipe(tmp_path / "drawings.npy"), {"optimization.epochs": 6}, "small")
-    data = datasets.load(chosen.data)
-    train_autoencoder.run(chosen, data, tmp_path / "models" / "small", tmp_path / "runs", torch.device("cpu"))
+    recipe = build_small_recipe(tmp_path / "drawings.npy", {"optimization.epochs": 6})
+    data = datasets.load(recipe.data)
+    train_autoencoder.run(recipe, data, tmp_path / "models" / "small", tmp_path / "runs", torch.device("cpu"))
 
-    torch_side = autoencoder.build(chosen.architecture, data.train).eval()
-    state = checkpoint.load(tmp_path / "runs" / "small" / "checkpoint.pt", f"{chosen.digest} {data.digest}")
+    torch_side = autoencoder.build(recipe.architecture, data.train).eval()
+    state = checkpoint.load(tmp_path / "runs" / "small" / "checkpoint.pt", f"{recipe.digest} {data.digest}")
     assert state is not None
     torch_side.load_state_dict(state["best"])
     with torch.inference_mode():

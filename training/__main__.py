@@ -25,7 +25,7 @@ from training import recipe as recipes
 from training.data import datasets, patches
 from training.engine import distributed
 from training.errors import RecipeError, TrainingError
-from training.recipe import Recipe, Unet
+from training.recipe import DenoiserRecipe, Recipe
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -71,7 +71,7 @@ def _train(options: argparse.Namespace) -> None:
 
 def _classify(options: argparse.Namespace) -> None:
     distributed.refuse_torchrun("classify")
-    recipe = recipes.load(options.recipe, dict(_parse_assignment(text) for text in options.set))
+    recipe = recipes.load_autoencoder(options.recipe, dict(_parse_assignment(text) for text in options.set))
     out = Path(options.out or Path("classifiers") / recipe.name)
     train_classifier.run(
         recipe, out, Path(options.runs), _select_device(options.device),
@@ -81,7 +81,7 @@ def _classify(options: argparse.Namespace) -> None:
 
 def _run(recipe: Recipe, out: Path, runs: Path, device: torch.device) -> Path:
     """Load the recipe's data, train; the directory of the new package."""
-    if isinstance(recipe.architecture, Unet):
+    if isinstance(recipe, DenoiserRecipe):
         with distributed.main_process_first():
             patches_data = patches.load(recipe)
         return train_denoiser.run(recipe, patches_data, out, runs, device)

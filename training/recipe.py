@@ -1,6 +1,9 @@
-"""The recipe: one TOML document that says all that a training run does. Frozen, validated, unknown keys refused.
+"""Recipes: a TOML document describes a whole training run. Validated and frozen; unknown keys are errors.
 
-TOML -> Recipe; Recipe.digest names it, so that a checkpoint of another recipe is never resumed by mistake.
+TOML -> changes applied -> architecture.type -> AutoencoderRecipe | DenoiserRecipe
+
+There are two schemas: an autoencoder has a latent and samples of one size; a denoiser (the unet architecture) takes
+images of any size. `digest` identifies a recipe, so that a checkpoint of another recipe is never resumed by mistake.
 """
 
 import hashlib
@@ -8,7 +11,7 @@ import tomllib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -27,11 +30,16 @@ class _Section(BaseModel):
 
 
 class Data(_Section):
-    """The data line. `source`: `quickdraw/cats`, `mnist`, a set of data.mnist_variations (`mnist-rot`), or a path: a
-    folder of images, .npy, .npz, IDX, CSV."""
+    """Where the data lies, and under which licence it may be used."""
 
     source: str
     licence: str = "not stated"
+
+
+class AutoencoderData(Data):
+    """Samples of one size. `source`: `quickdraw/cats`, `mnist`, a set of training.data.mnist_variations (`mnist-rot`),
+    or a path: a folder of images, .npy, .npz, IDX, CSV."""
+
     size: int | None = Field(None, ge=4, le=1024, description="resize images to size x size pixels")
     validation_samples: int | None = Field(
         None,
@@ -40,6 +48,12 @@ class Data(_Section):
         "SHA-256, are validation; without it a fifth",
     )
     label_column: int | None = Field(None, ge=0, description="CSV column to leave out, counted from 0")
+
+
+class DenoiserData(Data):
+    """Images of any size. `source`: `pages/mixed`, `pages/noisy-office`, `photos/debian`, or a path: a folder of clean
+    images, or .npz of clean and noisy ones."""
+
     noisy: str | None = Field(None, description="folder of noisy images, named as the clean ones of `source`")
     validation: str | None = Field(None, description="where the validation images lie, if not a part of `source`")
     test: str | None = Field(None, description="where the test images lie, if not a part of `source`")
@@ -51,16 +65,24 @@ class Data(_Section):
         description="photographs: mean |Laplacian| (of 255) at which a patch is kept "
         "for sure; smoother ones are kept in proportion; 0: all are kept",
     )
-    crop: int = Field(96, ge=16, le=1024, description="what one training step sees of a patch, at a random place")
+    crop: int = Field(96, ge=16, le=1024, description="side of the part of a patch that one training step uses")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.crop > self.patch:
+            raise ValueError(f"data.crop ({self.crop}) must not be larger than data.patch ({self.patch})")
+        return self
 
 
 class Augmentation(_Section):
-    """Random, label-free changes of a clean image, each drawn anew per sample; see training.engine.augmentation."""
+    """Random changes of a clean image that leave its content as it is, drawn anew for every sample and epoch."""
 
-    flip: bool = False
-    quarter_turns: bool = Field(False, description="unet only: turned by 0, 90, 180 or 270 degrees")
-    clean: Share = Field(0, description="unet only: share of samples given clean, which must come through unharmed")
-    grey: Share = Field(0, description="unet of 3 channels only: share of samples whose colours are made equal")
+    flip: bool = Field(False, description="mirrored left to right, half of the samples")
+
+
+class AutoencoderAugmentation(Augmentation):
+    """Of images: one affine map and one displacement field for each sample; see training.engine.augmentation."""
+
     shift: float = Field(0, ge=0, le=16, description="pixels, up to, each direction")
     rotate: float = Field(0, ge=0, le=180, description="degrees, up to, each direction")
     scale: Share = 0
@@ -69,13 +91,19 @@ class Augmentation(_Section):
     fade: tuple[Share, Share] = Field((1, 1), description="parts of the run between which it fades to none")
 
 
-UNET_ONLY = {"quarter_turns", "clean", "grey"}
+class DenoiserAugmentation(Augmentation):
+    """Of crops of training patches; see training.engine.crops."""
+
+    quarter_turns: bool = Field(False, description="turned by 0, 90, 180 or 270 degrees")
+    clean: Share = Field(0, description="share of samples given clean, which must come through unharmed")
+    grey: Share = Field(0, description="of 3 channels: share of samples whose colours are made equal")
 
 
 class Corruption(_Section):
-    """Noise on the input; the target stays clean (Vincent et al. 2008). `level` is drawn per sample between two.
+    """Noise on the input; the target stays clean (Vincent et al. 2008). See training.engine.corruption.
 
-    A corruption of `weight` 2 is drawn twice as often as one of weight 1.
+    `level` is drawn for each sample uniformly between two bounds. A corruption of `weight` 2 is drawn twice as often as
+    one of weight 1.
     """
 
     kind: CorruptionKind
@@ -148,9 +176,9 @@ class Unet(_Section):
 
 
 class Optimization(_Section):
-    """AdamW, or Muon (Jordan et al. 2024) for the weights and AdamW for the rest.
+    """AdamW, or Muon (Jordan et al. 2024) for the hidden layers' matrices and AdamW for the rest.
 
-    The error is the mean squared or mean absolute error, or binary cross-entropy where the output is a sigmoid.
+    `loss` is a name in training.engine.losses; "bce" needs an output that is a sigmoid.
     """
 
     epochs: int = Field(ge=1, le=100_000)
@@ -174,13 +202,12 @@ class Optimization(_Section):
 
 
 class Quantization(_Section):
-    """Beside the graph in floats a second one in eight-bit whole numbers, if it loses little; see
-    training.export.quantization."""
+    """A graph in 8-bit integers beside the one in floats, if it loses little; see training.export.quantization."""
 
     loss: float = Field(0.05, gt=0, le=3, description="dB of PSNR on validation that it may lose, at most")
-    calibration: int = Field(64, ge=1, le=4096, description="training patches that give the ranges")
+    calibration: int = Field(64, ge=1, le=4096, description="training patches that determine the ranges")
     percentiles: list[float] = Field(
-        [99.99, 99.999], min_length=1, description="where ranges may end; validation takes the best"
+        [99.99, 99.999], min_length=1, description="candidates for the end of a range; the best on validation is used"
     )
 
 
@@ -220,7 +247,7 @@ class Ablation(_Section):
     set: dict[str, Any]
 
 
-class Recipe(_Section):
+class _Recipe(_Section):
     name: ModelName
     kind: Kind
     description: str = Field(min_length=1, max_length=500)
@@ -228,67 +255,93 @@ class Recipe(_Section):
     data: Data
     augmentation: Augmentation = Augmentation()
     corruption: tuple[Corruption, ...] = ()
-    architecture: Annotated[Dense | Convolutional | Unet, Field(discriminator="type")]
-    pretraining: Pretraining | None = None
-    optimization: Optimization
-    weights: Weights = Field("float32", description="how a package keeps its large matrices")
-    quantization: Quantization | None = None
-    classification: Classification | None = None
-    ablation: tuple[Ablation, ...] = ()
-    notes: str = Field("", description="paragraphs for the model card, Markdown")
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        unet = isinstance(self.architecture, Unet)
-        if unet and self.kind != "denoising":
-            raise ValueError("the unet architecture is for kind denoising: it has no bottleneck to encode into")
-        if not unet and (self.kind == "denoising") != bool(self.corruption):
-            raise ValueError("kind denoising needs a corruption, other kinds must not have one")
-        if not unet and (self.data.noisy or self.data.validation or self.data.test):
-            raise ValueError("data.noisy, data.validation and data.test are for the unet architecture")
-        if self.weights != "float32" and not (isinstance(self.architecture, Dense) and not self.architecture.tied):
-            raise ValueError('weights "float16" is for the dense architecture without tied weights')
-        if unet and self.classification is not None:
-            raise ValueError("classification needs a latent, which the unet architecture has not")
-        if not unet and self.quantization is not None:
-            raise ValueError("quantization is for the unet architecture")
-        if self.optimization.emphasis and (unet or not self.corruption):
-            raise ValueError("optimization.emphasis needs a corruption, and is not for the unet architecture")
-        if unet and any(corruption.fill != "zero" for corruption in self.corruption):
-            raise ValueError('corruption.fill "mean" is not for the unet architecture, whose images have no fixed size')
-        if not unet and self.optimization.loss in ("l1", "psnr"):
-            raise ValueError(f'loss "{self.optimization.loss}" is for the unet architecture')
-        usual = Augmentation()
-        changes = {key for key, value in self.augmentation if value != getattr(usual, key)}
-        if not unet and changes & UNET_ONLY:
-            raise ValueError(f"augmentation.{min(changes & UNET_ONLY)} is for the unet architecture")
-        if unet and changes - UNET_ONLY - {"flip"}:
-            raise ValueError(f"augmentation.{min(changes - UNET_ONLY - {'flip'})} is not for the unet architecture")
-        if self.data.crop > self.data.patch:
-            raise ValueError(f"data.crop ({self.data.crop}) must not be larger than data.patch ({self.data.patch})")
-        if self.pretraining is not None and not isinstance(self.architecture, Dense):
-            raise ValueError("greedy layer-wise pretraining is for the dense architecture")
-        if self.optimization.loss == "bce" and getattr(self.architecture, "output_activation", "") != "sigmoid":
-            raise ValueError('loss "bce" needs output_activation "sigmoid"')
-        return self
 
     @property
     def digest(self) -> str:
-        """SHA-256 (hex) of everything that decides the weights; a key left at its default counts as left out."""
+        """SHA-256 (hex) of everything that decides the weights; a key left at its default counts as left out.
+
+        It is over JSON in the order of the fields, which therefore must not change.
+        """
         decisive = self.model_dump_json(
             exclude={"description", "ablation", "notes", "quantization", "classification"}, exclude_defaults=True
         )
         return hashlib.sha256(decisive.encode()).hexdigest()
 
 
+class AutoencoderRecipe(_Recipe):
+    """An encoder and a decoder with a latent between them, for samples of one size: images or vectors."""
+
+    data: AutoencoderData
+    augmentation: AutoencoderAugmentation = AutoencoderAugmentation()
+    architecture: Annotated[Dense | Convolutional, Field(discriminator="type")]
+    pretraining: Pretraining | None = None
+    optimization: Optimization
+    weights: Weights = Field("float32", description="how a package stores its large matrices")
+    classification: Classification | None = None
+    ablation: tuple[Ablation, ...] = ()
+    notes: str = Field("", description="paragraphs for the model card, Markdown")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        dense = self.architecture if isinstance(self.architecture, Dense) else None
+        loss = self.optimization.loss
+        if (self.kind == "denoising") != bool(self.corruption):
+            raise ValueError("kind denoising needs a corruption, other kinds must not have one")
+        if self.weights != "float32" and (dense is None or dense.tied):
+            raise ValueError('weights "float16" is for the dense architecture without tied weights')
+        if self.optimization.emphasis and not self.corruption:
+            raise ValueError("optimization.emphasis needs a corruption")
+        if loss in ("l1", "psnr"):
+            raise ValueError(f'loss "{loss}" is for the unet architecture')
+        if loss == "bce" and (dense is None or dense.output_activation != "sigmoid"):
+            raise ValueError('loss "bce" needs output_activation "sigmoid"')
+        if self.pretraining is not None and dense is None:
+            raise ValueError("greedy layer-wise pretraining is for the dense architecture")
+        return self
+
+
+class DenoiserRecipe(_Recipe):
+    """A U-net from noisy to clean images of any size, without a latent."""
+
+    data: DenoiserData
+    augmentation: DenoiserAugmentation = DenoiserAugmentation()
+    architecture: Unet
+    optimization: Optimization
+    quantization: Quantization | None = None
+    notes: str = Field("", description="paragraphs for the model card, Markdown")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.kind != "denoising":
+            raise ValueError("the unet architecture is for kind denoising: it has no bottleneck to encode into")
+        if self.optimization.emphasis:
+            raise ValueError("optimization.emphasis is not for the unet architecture")
+        if self.optimization.loss == "bce":
+            raise ValueError('loss "bce" needs output_activation "sigmoid", which the unet architecture has not')
+        if any(corruption.fill != "zero" for corruption in self.corruption):
+            raise ValueError('corruption.fill "mean" is not for the unet architecture, whose images have no fixed size')
+        return self
+
+
+Recipe = AutoencoderRecipe | DenoiserRecipe
+R = TypeVar("R", bound=_Recipe)
+
+SCHEMAS: dict[str, type[AutoencoderRecipe] | type[DenoiserRecipe]] = {
+    "dense": AutoencoderRecipe,
+    "convolutional": AutoencoderRecipe,
+    "unet": DenoiserRecipe,
+}
+"""`architecture.type` -> schema."""
+
+
 def builtin_recipes() -> dict[str, Path]:
-    """The recipes of the published models: name -> file."""
+    """The recipes that come with this package: name -> file."""
     folder = Path(str(resources.files("training"))) / "recipes"
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
 
 def load(source: str, changes: Mapping[str, Any] | None = None) -> Recipe:
-    """Read a recipe by file path or by the name of a shipped one.
+    """Read a recipe by file path or by the name of a built-in one.
 
     Args:
         source: "my-recipe.toml" or "cats-stacked".
@@ -306,24 +359,63 @@ def load(source: str, changes: Mapping[str, Any] | None = None) -> Recipe:
     return build(document, changes or {}, path.name)
 
 
+def load_autoencoder(source: str, changes: Mapping[str, Any] | None = None) -> AutoencoderRecipe:
+    """As `load`; RecipeError if the recipe is a denoiser's."""
+    recipe = load(source, changes)
+    if not isinstance(recipe, AutoencoderRecipe):
+        raise RecipeError(f"recipe {recipe.name} is of the unet architecture, which has no latent")
+    return recipe
+
+
 def build(document: dict[str, Any], changes: Mapping[str, Any], where: str) -> Recipe:
-    """Validate a recipe's document with changes applied; `where` names it in errors."""
+    """Validate a recipe's document with changes applied to it; `where` names it in errors.
+
+    Raises:
+        RecipeError: the first error, with the key.
+    """
     for key, value in changes.items():
         _assign(document, key, value, where)
-    try:
-        return Recipe.model_validate(document)
-    except ValidationError as invalid:
-        first = invalid.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "recipe"
-        raise RecipeError(f"{where}: {key}: {first['msg']}") from invalid
+    architecture = document.get("architecture")
+    name = architecture.get("type", "") if isinstance(architecture, dict) else ""
+    if name and name not in SCHEMAS:
+        raise RecipeError(f"{where}: architecture.type is {name!r}; it must be one of {', '.join(SCHEMAS)}")
+    if SCHEMAS.get(name) is DenoiserRecipe:
+        return _validate(DenoiserRecipe, document, where)
+    return _validate(AutoencoderRecipe, document, where)
 
 
-def with_changes(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+def with_changes(recipe: R, changes: Mapping[str, Any]) -> R:
     """The recipe with dotted keys set to other values; a value of "none" removes the key."""
-    return build(recipe.model_dump(mode="json", exclude_none=True), changes, recipe.name)
+    document = recipe.model_dump(mode="json", exclude_none=True)
+    for key, value in changes.items():
+        _assign(document, key, value, recipe.name)
+    return _validate(type(recipe), document, recipe.name)
+
+
+def _validate(schema: type[R], document: dict[str, Any], where: str) -> R:
+    try:
+        return schema.model_validate(document)
+    except ValidationError as invalid:
+        error = invalid.errors()[0]
+        key = ".".join(str(part) for part in error["loc"]) or "recipe"
+        if error["type"] == "extra_forbidden" and schema is AutoencoderRecipe and key in _keys(DenoiserRecipe):
+            sentence = f"{key} is for the unet architecture"
+        elif error["type"] == "extra_forbidden" and schema is DenoiserRecipe and key in _keys(AutoencoderRecipe):
+            sentence = f"{key} is not for the unet architecture, which has no latent and takes images of any size"
+        else:
+            sentence = f"{key}: {error['msg']}"
+        raise RecipeError(f"{where}: {sentence}") from invalid
+
+
+def _keys(schema: type[_Recipe]) -> set[str]:
+    """The dotted keys in which the two schemas differ: sections, and those of [data] and [augmentation]."""
+    fields = schema.model_fields
+    sections = {name: fields[name].annotation for name in ("data", "augmentation")}
+    return {*fields, *(f"{name}.{key}" for name, section in sections.items() for key in section.model_fields)}  # type: ignore[union-attr]
 
 
 def _assign(document: dict[str, Any], key: str, value: Any, where: str) -> None:
+    """Set a dotted key of a TOML document in place; "none" removes it."""
     *parents, last = key.split(".")
     table: Any = document
     for parent in parents:

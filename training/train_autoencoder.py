@@ -23,10 +23,10 @@ from training.engine.losses import LOSSES, emphasized
 from training.engine.pretraining import pretrain
 from training.evaluation import autoencoders, figures, pca
 from training.export import float16, graphs, package, parity, provenance
-from training.recipe import Recipe, with_changes
+from training.recipe import AutoencoderRecipe, with_changes
 
 
-def train(recipe: Recipe, data: Dataset, folder: Path, device: torch.device) -> TrainingResult[Autoencoder]:
+def train(recipe: AutoencoderRecipe, data: Dataset, folder: Path, device: torch.device) -> TrainingResult[Autoencoder]:
     """Fit the recipe's autoencoder; a run that was interrupted resumes from the checkpoints in `folder`."""
     is_image = data.modality == "image"
     with torch.random.fork_rng(devices=[]):  # torch's initialisers of weights know only the global generator
@@ -78,7 +78,7 @@ def train(recipe: Recipe, data: Dataset, folder: Path, device: torch.device) -> 
     return TrainingResult(autoencoder.cpu().eval(), history, layer_histories)
 
 
-def run(recipe: Recipe, data: Dataset, out: Path, runs: Path, device: torch.device) -> Path:
+def run(recipe: AutoencoderRecipe, data: Dataset, out: Path, runs: Path, device: torch.device) -> Path:
     """Train, measure, export; returns the directory of the new package, <out>/<version>/.
 
     Of several processes the main one alone measures and exports; the others exit after training.
@@ -131,7 +131,7 @@ def run(recipe: Recipe, data: Dataset, out: Path, runs: Path, device: torch.devi
 
 def draw_figures(
     result: TrainingResult[Autoencoder],
-    recipe: Recipe,
+    recipe: AutoencoderRecipe,
     data: Dataset,
     errors: np.ndarray,
     metrics: dict[str, Metric],

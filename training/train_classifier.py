@@ -38,7 +38,7 @@ from training.engine.loop import History, count_steps, fit
 from training.errors import DataError, RecipeError
 from training.evaluation import autoencoders, figures
 from training.export import graphs, parity
-from training.recipe import Classification, Recipe, Start
+from training.recipe import AutoencoderRecipe, Classification, Start
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,13 @@ class Outcome:
 
 
 def run(
-    recipe: Recipe, out: Path, runs: Path, device: torch.device, *, encoder: str | None = None, use_test: bool = True
+    recipe: AutoencoderRecipe,
+    out: Path,
+    runs: Path,
+    device: torch.device,
+    *,
+    encoder: str | None = None,
+    use_test: bool = True,
 ) -> None:
     """Train, print the table, write report.json, encoder.safetensors and classifier.onnx to `out`.
 
@@ -114,8 +120,8 @@ def run(
 
 
 def fit_one(
-    recipe: Recipe, classification: Classification, data: LabelledDataset, autoencoder: Autoencoder, start: Start,
-    label_count: int, seed: int, *, folder: Path, fingerprint: str, device: torch.device,
+    recipe: AutoencoderRecipe, classification: Classification, data: LabelledDataset, autoencoder: Autoencoder,
+    start: Start, label_count: int, seed: int, *, folder: Path, fingerprint: str, device: torch.device,
 ) -> tuple[Classifier, History]:  # fmt: skip
     """Fit one classifier; `seed` decides its initial weights, which labels it gets, and the order of its samples."""
     generator = np.random.default_rng(seed)
@@ -201,14 +207,14 @@ def predict_probabilities(classifier: Classifier, samples: NDArray[np.generic]) 
     return torch.cat(outputs).numpy()
 
 
-def serialize_encoder(autoencoder: Autoencoder, recipe: Recipe) -> bytes:
+def serialize_encoder(autoencoder: Autoencoder, recipe: AutoencoderRecipe) -> bytes:
     """The encoder's weights as safetensors: names as in torch, the recipe's architecture in the metadata."""
     metadata = {"recipe": recipe.name, "architecture": recipe.architecture.model_dump_json(exclude_none=True)}
     weights = {name: tensor.contiguous() for name, tensor in autoencoder.encoder.state_dict().items()}
     return safetensors.torch.save(weights, metadata)
 
 
-def load_encoder(recipe: Recipe, data: LabelledDataset, source: str) -> Autoencoder:
+def load_encoder(recipe: AutoencoderRecipe, data: LabelledDataset, source: str) -> Autoencoder:
     """The recipe's autoencoder with the encoder of `source`, a .safetensors file or a package's folder.
 
     The decoder has new weights. A package has batch norm folded into its weights, so for a package the recipe must be

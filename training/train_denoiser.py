@@ -25,7 +25,7 @@ from training.evaluation import denoisers, figures
 from training.evaluation.denoisers import to_uint8
 from training.evaluation.metrics import mse, psnr
 from training.export import graphs, package, parity, provenance, quantization
-from training.recipe import Recipe, Unet
+from training.recipe import DenoiserRecipe
 
 VALIDATION_PIXELS = 2_500_000  # of noisy images, about, restored after every epoch
 QUANTIZATION_IMAGES = 12  # of the validation split, by whose centres the quantised graph is judged
@@ -36,7 +36,9 @@ FAILURE_SIZE = (160, 420)  # height and width of the part that is shown
 Image = NDArray[np.uint8]  # [H,W,C]
 
 
-def train(recipe: Recipe, data: RestorationData, folder: Path, device: torch.device) -> TrainingResult[Denoiser]:
+def train(
+    recipe: DenoiserRecipe, data: RestorationData, folder: Path, device: torch.device
+) -> TrainingResult[Denoiser]:
     """Fit the recipe's denoiser; a run that was interrupted resumes from the checkpoint in `folder`."""
     denoiser = build(recipe).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     generator = torch.Generator(device).manual_seed(recipe.seed)
@@ -67,16 +69,14 @@ def train(recipe: Recipe, data: RestorationData, folder: Path, device: torch.dev
     return TrainingResult(denoiser.cpu().eval(), history)
 
 
-def build(recipe: Recipe) -> Denoiser:
+def build(recipe: DenoiserRecipe) -> Denoiser:
     """The recipe's architecture with its initial weights, which depend on the recipe's seed alone."""
-    if not isinstance(recipe.architecture, Unet):
-        raise TypeError("This is a bug: restoration is for the unet architecture")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         return Denoiser(recipe.architecture)
 
 
-def run(recipe: Recipe, data: RestorationData, out: Path, runs: Path, device: torch.device) -> Path:
+def run(recipe: DenoiserRecipe, data: RestorationData, out: Path, runs: Path, device: torch.device) -> Path:
     """Train, measure, export; returns the directory of the new package, <out>/<version>/.
 
     Of several processes the main one alone measures and exports; the others exit after training.
@@ -108,7 +108,7 @@ def run(recipe: Recipe, data: RestorationData, out: Path, runs: Path, device: to
     return package.publish(models, facts, onnx_graphs, draw_figures(result, data), recipe.notes, sentence)
 
 
-def _quantize(recipe: Recipe, data: RestorationData, graph: bytes) -> bytes | None:
+def _quantize(recipe: DenoiserRecipe, data: RestorationData, graph: bytes) -> bytes | None:
     """The graph in 8-bit integers; None if the recipe asks for none, or if it loses more than the recipe allows."""
     section = recipe.quantization
     if section is None:

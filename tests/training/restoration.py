@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from training import recipe
-from training.recipe import Recipe
+from training.recipe import DenoiserRecipe
 
 
 def draw_letters(count: int, height: int = 48, width: int = 56) -> np.ndarray:
@@ -49,5 +49,7 @@ def recipe_document(source: str, **changes: Any) -> dict[str, Any]:
     }
 
 
-def build_recipe(source: str, changes: dict[str, Any] | None = None, **sections: Any) -> Recipe:
-    return recipe.build(recipe_document(source, **sections), changes or {}, "small")
+def build_recipe(source: str, changes: dict[str, Any] | None = None, **sections: Any) -> DenoiserRecipe:
+    built = recipe.build(recipe_document(source, **sections), changes or {}, "small")
+    assert isinstance(built, DenoiserRecipe)
+    return built

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,22 @@ from tests.drawings import small_recipe
 from tests.training import restoration
 from training import recipe
 from training.errors import RecipeError
+
+DIGESTS = {
+    "cats-convolutional": "3d8962bb11f27698208679395ffd54de223c31e776f1fdab0378b3c92894d402",
+    "cats-denoising": "accf10fb6b6ddd60b1264e0a2805243844ba00847119760208e0620285426acf",
+    "cats-stacked": "3e06c68f5414d0c63870c8ebfa3561feb9139a8576b0d2ad60642cc0137e9e3e",
+    "cats-undercomplete": "ac45f8a3186f13201dd170a3c2fedd5847c581ddd5fa70521d7cd1068e10782b",
+    "digits-basic": "9ac13de22a7bceed6263bd7b3436c720c79dd725a4f67a1749b8f7040d3921d1",
+    "digits-bg-rand": "50b5dee8fcffb37065b0c81c754de3cddfaae7b771964f4e8fe167c03f86313b",
+    "digits-deep": "121277c0c12efc7b26ea5b691c416de1becda974e597369e69529e5e053c1357",
+    "digits-rot": "611ace7f9e6badb66673e247c68cbd0189c4bf1bcad1aea2810066343434048a",
+    "drawings-classified": "d0bdcb2e678b01f1fa0aae564e074bd2ddf71519d1aedb7c8e509aa5ad7661eb",
+    "pages-noisy-office": "941f423cf7b95f406308c54e283ad2fad128d26efa5d18f5f30275c1d5c1ac98",
+    "pages": "9a850e488b57ade40e09e1037768bfa8d18236792f9c0599e7cc09762bf64587",
+    "photos-bsds": "3a5f7be1aba556184433cc4e5dcc35bdd6e202c966a3be4404297b9e496cf009",
+    "photos": "ba16353d6d8aaecd2dce7272cbe9395c0d6f33519b69056b8baa2b9fd0b6280a",
+}
 
 
 def test_every_shipped_recipe_is_valid_and_says_in_its_header_how_to_run_it() -> None:
@@ -17,6 +34,14 @@ def test_every_shipped_recipe_is_valid_and_says_in_its_header_how_to_run_it() ->
         commands = f"autoencoder-train {name}", f"autoencoder-train classify {name}"
         assert any(command in line for line in header for command in commands), f"{name} has no command in its header"
         assert len(path.read_text().splitlines()) <= 70, f"{name} is longer than a page"
+
+
+@pytest.mark.parametrize("name", recipe.builtin_recipes())
+def test_digests_of_builtin_recipes_do_not_change(name: str) -> None:
+    digest = recipe.load(name).digest
+    assert digest == DIGESTS[name]
+    for manifest in (Path(__file__).parents[2] / "models").glob(f"{name}/*/manifest.json"):
+        assert json.loads(manifest.read_text())["training"]["recipe_sha256"] == digest
 
 
 def test_a_file_is_read_like_a_shipped_recipe(tmp_path: Path) -> None:
@@ -63,6 +88,12 @@ def test_none_removes_a_key() -> None:
         ({"optimization.loss": "bce"}, 'needs output_activation "sigmoid"'),
         ({"optimization.loss": "psnr"}, 'loss "psnr" is for the unet architecture'),
         ({"quantization": {}}, "quantization is for the unet architecture"),
+        ({"data.noisy": "x"}, "data.noisy is for the unet architecture"),
+        ({"augmentation": {"grey": 0.5}}, "augmentation.grey is for the unet architecture"),
+        ({"architecture.type": "transformer"}, "it must be one of dense, convolutional, unet"),
+        ({"architecture": {"latent_dim": 4}}, "architecture: Unable to extract tag"),
+        ({"weights": "float16", "architecture.tied": True}, "for the dense architecture without tied weights"),
+        ({"corruption": [{"kind": "rain", "level": [0, 1]}]}, "corruption.0.kind: Input should be 'gaussian'"),
         ({"name.first": "x"}, "name.first is not a key of a table"),
         ({"name": "Not A Name"}, "name: String should match pattern"),
     ],
@@ -79,6 +110,15 @@ def test_a_wrong_recipe_is_refused_with_the_key(changes: dict[str, object], sent
     [
         ({"kind": "stacked"}, "unet architecture is for kind denoising"),
         ({"augmentation": {"elastic": 0.1}}, "augmentation.elastic is not for the unet"),
+        ({"data.label_column": 1}, "data.label_column is not for the unet"),
+        ({"classification": {"optimization": {"epochs": 1}}}, "classification is not for the unet .* no latent"),
+        ({"surprise": 1}, "surprise: Extra inputs are not permitted"),
+        ({"optimization.emphasis": 1}, "optimization.emphasis is not for the unet"),
+        ({"optimization.loss": "bce"}, 'loss "bce" needs output_activation "sigmoid"'),
+        (
+            {"corruption": [{"kind": "masking", "level": [0, 1], "fill": "mean"}]},
+            'corruption.fill "mean" is not for the unet',
+        ),
         ({"data.crop": 64}, "must not be larger than data.patch"),
         ({"architecture.decoder_blocks": [1, 1]}, "decoder_blocks one shorter"),
     ],
@@ -86,6 +126,13 @@ def test_a_wrong_recipe_is_refused_with_the_key(changes: dict[str, object], sent
 def test_a_wrong_recipe_of_a_denoiser_is_refused(changes: dict[str, object], words: str) -> None:
     with pytest.raises(RecipeError, match=words):
         restoration.build_recipe("x", changes)
+
+
+def test_the_type_of_the_architecture_decides_the_schema() -> None:
+    assert isinstance(recipe.load("photos"), recipe.DenoiserRecipe)
+    assert recipe.load_autoencoder("cats-stacked") == recipe.load("cats-stacked")
+    with pytest.raises(RecipeError, match="photos is of the unet architecture, which has no latent"):
+        recipe.load_autoencoder("photos")
 
 
 def test_a_missing_recipe_names_those_that_there_are() -> None:

@@ -18,7 +18,7 @@ from training.__main__ import main
 from training.architectures.autoencoder import build
 from training.architectures.classifier import Classifier
 from training.data import labels
-from training.recipe import Classification, Data, Dense, Optimization
+from training.recipe import AutoencoderData, Classification, Dense, Optimization
 from training.recipe import build as recipe_of
 from training.train_classifier import Outcome
 
@@ -87,7 +87,7 @@ def test_it_learns_reports_every_start_and_exports_what_torch_answers(
     test = [o.test for o in outcomes if o.labels == 40 and o.start == "random" and o.test is not None]
     assert rows[40][0] == pytest.approx(100 * np.mean(test), abs=0.006)
 
-    data = labels.load(Data(source="strokes.npz"))
+    data = labels.load(AutoencoderData(source="strokes.npz"))
     session = onnxruntime.InferenceSession(out / "classifier.onnx")
     probabilities = session.run(["probabilities"], {"image": data.dataset.test})[0]
     assert probabilities.shape == (len(data.test), 4)

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training.recipe import Convolutional, Dense, Unet
+from training.recipe import Convolutional, Dense
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "linear": nn.Identity,
@@ -83,10 +83,8 @@ class Autoencoder(nn.Module):
         return self.scaling.inverse(self.decoder(latent))
 
 
-def build(architecture: Dense | Convolutional | Unet, train: NDArray[np.uint8] | NDArray[np.float32]) -> Autoencoder:
+def build(architecture: Dense | Convolutional, train: NDArray[np.uint8] | NDArray[np.float32]) -> Autoencoder:
     """An untrained autoencoder for samples like `train`, as stored; weights are drawn from torch's global generator."""
-    if isinstance(architecture, Unet):
-        raise TypeError("This is a bug: a unet is not an autoencoder with a latent; see training.train_denoiser")
     if train.ndim == 4:
         height, width, channels = train.shape[1:]
         scaling: PixelScaling | Standardization = PixelScaling()

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from training.data import download, mnist, mnist_variations, quickdraw, readers
 from training.data.splits import split_by_content
 from training.errors import DataError
-from training.recipe import Data
+from training.recipe import AutoencoderData
 
 Array = NDArray[Any]
 Modality = Literal["image", "vector"]
@@ -57,7 +57,7 @@ class Dataset:
         return sha256.hexdigest()
 
 
-def load(data: Data) -> Dataset:
+def load(data: AutoencoderData) -> Dataset:
     """The samples of a recipe's section [data].
 
     Raises:
@@ -92,7 +92,7 @@ def find_path(source: str) -> Path:
     )
 
 
-def read_split_samples(data: Data, path: Path) -> tuple[Array, NDArray[np.uint8]]:
+def read_split_samples(data: AutoencoderData, path: Path) -> tuple[Array, NDArray[np.uint8]]:
     """All samples of the section [data], whose files lie at `path`, and their split.
 
     Returns:

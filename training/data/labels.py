@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from training.data import datasets, idx, mnist_variations
 from training.data.datasets import Dataset
 from training.errors import DataError
-from training.recipe import Data
+from training.recipe import AutoencoderData
 
 Labels = NDArray[np.int64]
 
@@ -31,7 +31,7 @@ class LabelledDataset:
     names: tuple[str, ...]
 
 
-def load(data: Data) -> LabelledDataset:
+def load(data: AutoencoderData) -> LabelledDataset:
     """The samples of a recipe's section [data] with their labels.
 
     Raises:

@@ -24,7 +24,7 @@ from training.data.download import cache
 from training.data.readers import list_images, open_image
 from training.data.splits import split_by_content
 from training.errors import DataError
-from training.recipe import Recipe, Unet
+from training.recipe import DenoiserRecipe
 from training.synthetic_pages import generate, noisyoffice
 from training.synthetic_pages.fonts import FontBook
 from training.synthetic_pages.text import TextCorpus
@@ -76,7 +76,7 @@ class RestorationData:
         return sha256.hexdigest()
 
 
-def load(recipe: Recipe) -> RestorationData:
+def load(recipe: DenoiserRecipe) -> RestorationData:
     """The data of a recipe whose architecture is a unet.
 
     Raises:
@@ -84,8 +84,6 @@ def load(recipe: Recipe) -> RestorationData:
         DownloadError, DiskError: photographs could not be fetched.
     """
     architecture, data = recipe.architecture, recipe.data
-    if not isinstance(architecture, Unet):
-        raise TypeError("This is a bug: patches are for denoisers of any size")
     if data.source in PAGE_COUNTS:
         return _load_pages(data.source, recipe)
     licence, path = data.licence, None
@@ -113,7 +111,7 @@ def load(recipe: Recipe) -> RestorationData:
 # --- pages -----------------------------------------------------------------------------------------------
 
 
-def _load_pages(source: str, recipe: Recipe) -> RestorationData:
+def _load_pages(source: str, recipe: DenoiserRecipe) -> RestorationData:
     """NoisyOffice's own splits, its train pages recombined; for pages/mixed also pages typeset and degraded here."""
     office = find_path("noisy-office")
     train = _load_generated(source, recipe.data.patch, recipe.seed, office)
@@ -230,7 +228,7 @@ def _split(
     return train, validation, test
 
 
-def _cut_patches(images: Sequence[EvaluationImage], recipe: Recipe) -> NDArray[np.uint8]:
+def _cut_patches(images: Sequence[EvaluationImage], recipe: DenoiserRecipe) -> NDArray[np.uint8]:
     """Patches that cover the images, the last of each row and column shifted back; smooth ones only by chance.
 
     With data.detail a patch is kept with probability SMOOTH_SHARE + its detail / data.detail.

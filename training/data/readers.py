@@ -17,7 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from training.data import idx
 from training.data.splits import split_by_content, split_by_rank
 from training.errors import DataError
-from training.recipe import Data
+from training.recipe import AutoencoderData
 
 Array = NDArray[Any]
 
@@ -25,7 +25,7 @@ IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"}
 SPLIT_FOLDERS = {"train": 0, "val": 1, "valid": 1, "validation": 1, "test": 2}
 
 
-def read_samples(path: Path, data: Data) -> tuple[Array, Array | None]:
+def read_samples(path: Path, data: AutoencoderData) -> tuple[Array, Array | None]:
     """All samples of a file or folder, and their split, if the data bring one.
 
     Args:

@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.recipe import Augmentation
+from training.recipe import AutoencoderAugmentation
 
 
 class Augmenter:
     """(clean [N,C,H,W] in 0..1, progress of the run 0..1, generator) -> clean [N,C,H,W] in 0..1."""
 
-    def __init__(self, recipe: Augmentation) -> None:
+    def __init__(self, recipe: AutoencoderAugmentation) -> None:
         self.recipe = recipe
 
     def __call__(self, clean: Tensor, progress: float, generator: torch.Generator) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from training.engine.corruption import Corruptor
-from training.recipe import Recipe
+from training.recipe import DenoiserRecipe
 
 
 class RandomCrops:
@@ -18,7 +18,7 @@ class RandomCrops:
         paired: patches are [B,P,P,2C], the noisy image behind the clean one; no noise is added.
     """
 
-    def __init__(self, recipe: Recipe, *, paired: bool) -> None:
+    def __init__(self, recipe: DenoiserRecipe, *, paired: bool) -> None:
         self.crop, self.augmentation, self.paired = recipe.data.crop, recipe.augmentation, paired
         self.corrupt = Corruptor(recipe.corruption, pixels=False)
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from training.errors import RecipeError
-from training.recipe import Recipe
+from training.recipe import AutoencoderRecipe, Recipe
 
 T = TypeVar("T")
 
@@ -74,13 +74,14 @@ def refuse_torchrun(what: str) -> None:
 
 def check_batch_sizes(recipe: Recipe) -> None:
     """RecipeError if a batch of the recipe cannot be shared out evenly."""
-    plans = {"optimization": recipe.optimization, "pretraining": recipe.pretraining}
-    for name, plan in plans.items():
-        if plan is not None and plan.batch_size % world_size():
+    sizes = {"optimization": recipe.optimization.batch_size}
+    if isinstance(recipe, AutoencoderRecipe) and recipe.pretraining is not None:
+        sizes["pretraining"] = recipe.pretraining.batch_size
+    for section, size in sizes.items():
+        if size % world_size():
             raise RecipeError(
-                f"{name}.batch_size is {plan.batch_size}, which {world_size()} processes cannot share evenly; "
-                f"choose another --nproc-per-node, or --set {name}.batch_size="
-                f"{plan.batch_size + -plan.batch_size % world_size()}"
+                f"{section}.batch_size is {size}, which {world_size()} processes cannot share evenly; "
+                f"choose another --nproc-per-node, or --set {section}.batch_size={size + -size % world_size()}"
             )
 
 

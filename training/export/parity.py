@@ -67,7 +67,7 @@ def verify_denoiser(denoiser: Denoiser, data: RestorationData, manifest: Manifes
         PackageError: the graphs and the manifest are no valid package.
     """
     label = f"{manifest.name}/{manifest.version}"
-    model = Model(package.verify(manifest, graphs, label=where), "cpu", precision="fp32")
+    model = Model(package.verify(manifest, graphs, label=label), "cpu", precision="fp32")
     difference = 0
     for image in data.test:
         noisy = denoisers.to_uint8(denoisers.noisy_versions(image)[0])

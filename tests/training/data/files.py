@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from training.data import datasets
-from training.recipe import Data
+from training.recipe import AutoencoderData
 
 
 def write_images(folder: Path, images: np.ndarray, suffix: str = "png") -> Path:
@@ -22,4 +22,4 @@ def encode_idx(images: np.ndarray) -> bytes:
 
 
 def load_dataset(source: Path, **options: int) -> datasets.Dataset:
-    return datasets.load(Data(source=str(source), licence="drawn by the tests", **options))
+    return datasets.load(AutoencoderData(source=str(source), licence="drawn by the tests", **options))

@@ -5,7 +5,7 @@ import pytest
 
 from tests.training.data.mnist_files import write_mnist
 from training.data import datasets, labels
-from training.recipe import Data
+from training.recipe import AutoencoderData
 
 
 def test_few_labels_are_as_many_of_each_class() -> None:
@@ -19,8 +19,8 @@ def test_few_labels_are_as_many_of_each_class() -> None:
 def test_labels_of_idx_files_stand_by_their_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUTOENCODER_DATA", str(tmp_path))
     write_mnist(tmp_path / "mnist")
-    data = labels.load(Data(source="mnist", validation_samples=15))
-    images = datasets.load(Data(source="mnist")).train
+    data = labels.load(AutoencoderData(source="mnist", validation_samples=15))
+    images = datasets.load(AutoencoderData(source="mnist")).train
     by_image = {image.tobytes(): int(label) for image, label in zip(data.dataset.train, data.train, strict=True)}
     assert len(data.train) == 85
     assert data.test.tolist() == [i % 10 for i in range(100, 120)]

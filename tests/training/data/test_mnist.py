@@ -7,13 +7,13 @@ import pytest
 
 from tests.training.data.mnist_files import write_mnist
 from training.data import datasets, idx, mnist
-from training.recipe import Data
+from training.recipe import AutoencoderData
 
 
 def test_a_data_folder_is_used_where_it_has_all_four_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUTOENCODER_DATA", str(tmp_path))
     write_mnist(tmp_path / "mnist")
-    data = datasets.load(Data(source="mnist", validation_samples=15))
+    data = datasets.load(AutoencoderData(source="mnist", validation_samples=15))
     assert (len(data.train), len(data.validation), len(data.test)) == (85, 15, 20)
     assert data.licence == mnist.LICENCE
     train, test = mnist.read_labels()

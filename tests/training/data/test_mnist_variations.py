@@ -6,14 +6,14 @@ import pytest
 from tests.training.data.mnist_files import write_mnist
 from training.data import datasets, labels, mnist_variations
 from training.errors import DataError
-from training.recipe import Data
+from training.recipe import AutoencoderData
 
 
 def test_sets_of_larochelle_are_turned_or_on_noise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUTOENCODER_DATA", str(tmp_path))
     monkeypatch.setattr(mnist_variations, "SIZES", (60, 20, 40))
     write_mnist(tmp_path / "mnist")
-    basic, rotated, noisy = (labels.load(Data(source=source)) for source in mnist_variations.SETS)
+    basic, rotated, noisy = (labels.load(AutoencoderData(source=source)) for source in mnist_variations.SETS)
     for dataset in (basic, rotated, noisy):
         assert [len(part) for part in (dataset.train, dataset.validation, dataset.test)] == [60, 20, 40]
         assert np.array_equal(dataset.train, basic.train)
@@ -26,4 +26,4 @@ def test_sets_of_larochelle_are_turned_or_on_noise(tmp_path: Path, monkeypatch: 
     )
     assert rotated_square[0, 5:7, 5:7].min() > 150
     with pytest.raises(DataError, match="validation_samples is for mnist"):
-        datasets.load(Data(source="mnist-rot", validation_samples=5))
+        datasets.load(AutoencoderData(source="mnist-rot", validation_samples=5))

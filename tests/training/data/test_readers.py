@@ -11,7 +11,7 @@ from tests.training.data.files import encode_idx, load_dataset, write_images
 from tests.training.data.mnist_files import write_mnist
 from training.data import datasets
 from training.errors import DataError
-from training.recipe import Data
+from training.recipe import AutoencoderData
 
 
 def test_colour_images_give_three_channels(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_half_an_idx_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_validation_samples_are_those_of_the_smallest_digest(tmp_path: Path) -> None:
-    data = datasets.load(Data(source=str(write_mnist(tmp_path / "set")), validation_samples=10))
+    data = datasets.load(AutoencoderData(source=str(write_mnist(tmp_path / "set")), validation_samples=10))
     digests = [hashlib.sha256(image.tobytes()).hexdigest() for image in data.train]
     assert max(hashlib.sha256(image.tobytes()).hexdigest() for image in data.validation) < min(digests)
 
@@ -134,7 +134,7 @@ def test_the_validation_samples_are_those_of_the_smallest_digest(tmp_path: Path)
 def test_too_many_validation_samples_and_those_of_other_data_are_refused(tmp_path: Path) -> None:
     folder = str(write_mnist(tmp_path / "set"))
     with pytest.raises(DataError, match="validation_samples is 100, of 100 training samples"):
-        datasets.load(Data(source=folder, validation_samples=100))
+        datasets.load(AutoencoderData(source=folder, validation_samples=100))
     np.save(tmp_path / "drawings.npy", drawings(100))
     with pytest.raises(DataError, match="validation_samples is for mnist"):
-        datasets.load(Data(source=str(tmp_path / "drawings.npy"), validation_samples=10))
+        datasets.load(AutoencoderData(source=str(tmp_path / "drawings.npy"), validation_samples=10))

@@ -3,17 +3,17 @@ import torch
 
 from tests.drawings import drawings
 from training.engine.augmentation import Augmenter
-from training.recipe import Augmentation
+from training.recipe import AutoencoderAugmentation
 
 CLEAN = torch.from_numpy(drawings(32)).unsqueeze(1).float() / 255
 
 
 def test_without_any_change_the_images_come_back_as_they_are() -> None:
-    assert torch.equal(Augmenter(Augmentation())(CLEAN, 0.0, torch.Generator()), CLEAN)
+    assert torch.equal(Augmenter(AutoencoderAugmentation())(CLEAN, 0.0, torch.Generator()), CLEAN)
 
 
 def test_flip_mirrors_about_half_of_the_images_and_leaves_the_others() -> None:
-    flipped = Augmenter(Augmentation(flip=True))(CLEAN, 0.0, torch.Generator().manual_seed(0))
+    flipped = Augmenter(AutoencoderAugmentation(flip=True))(CLEAN, 0.0, torch.Generator().manual_seed(0))
     mirrored = [torch.equal(a, b.flip(2)) for a, b in zip(flipped, CLEAN, strict=True)]
     same = [torch.equal(a, b) for a, b in zip(flipped, CLEAN, strict=True)]
     assert all(m or s for m, s in zip(mirrored, same, strict=True))
@@ -23,14 +23,14 @@ def test_flip_mirrors_about_half_of_the_images_and_leaves_the_others() -> None:
 def test_a_shift_moves_by_at_most_so_many_pixels() -> None:
     dot = torch.zeros(64, 1, 21, 21)
     dot[:, :, 10, 10] = 1
-    moved = Augmenter(Augmentation(shift=2))(dot, 0.0, torch.Generator().manual_seed(0))
+    moved = Augmenter(AutoencoderAugmentation(shift=2))(dot, 0.0, torch.Generator().manual_seed(0))
     where = moved.flatten(1).argmax(1)
     offsets = torch.stack([where // 21 - 10, where % 21 - 10]).abs()
     assert 1 <= offsets.max() <= 2
 
 
 def test_it_fades_between_its_two_bounds() -> None:
-    augment = Augmenter(Augmentation(shift=2, fade=(0.5, 0.9)))
+    augment = Augmenter(AutoencoderAugmentation(shift=2, fade=(0.5, 0.9)))
     assert augment.strength(0.2) == 1
     assert augment.strength(0.7) == pytest.approx(0.5)
     assert augment.strength(0.9) == 0
@@ -38,7 +38,7 @@ def test_it_fades_between_its_two_bounds() -> None:
 
 
 def test_bent_images_stay_in_range_and_near_their_originals() -> None:
-    recipe = Augmentation(rotate=6, scale=0.08, shear=0.1, elastic=0.06, shift=1)
+    recipe = AutoencoderAugmentation(rotate=6, scale=0.08, shear=0.1, elastic=0.06, shift=1)
     bent = Augmenter(recipe)(CLEAN, 0.0, torch.Generator().manual_seed(0))
     assert bent.min() >= 0
     assert bent.max() <= 1
@@ -48,6 +48,6 @@ def test_bent_images_stay_in_range_and_near_their_originals() -> None:
 
 
 def test_the_same_generator_state_gives_the_same_images() -> None:
-    augment = Augmenter(Augmentation(flip=True, elastic=0.1))
+    augment = Augmenter(AutoencoderAugmentation(flip=True, elastic=0.1))
     first, second = (augment(CLEAN, 0.0, torch.Generator().manual_seed(3)) for _ in range(2))
     assert torch.equal(first, second)

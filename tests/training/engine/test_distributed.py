@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from tests.drawings import drawings, small_recipe
 from tests.training.test_main import toml
-from training import recipe, train_autoencoder
+from training import train_autoencoder
 from training.__main__ import main
 from training.data import datasets
 from training.engine import distributed
+from training.recipe import load_autoencoder
 
 TOLERANCE = 1e-4  # of an epoch's error: sums in another order
 
@@ -38,8 +39,8 @@ def torchrun(*command: str) -> subprocess.CompletedProcess[str]:
 
 def learned(folder: str, seed: int = 0) -> NDArray[np.float64]:
     """[2, epochs]: loss and validation error of noisy.toml, trained in this process from the checkpoint in `folder`."""
-    chosen = recipe.load("noisy.toml", {"seed": seed})
-    history = train_autoencoder.train(chosen, datasets.load(chosen.data), Path(folder), torch.device("cpu")).history
+    recipe = load_autoencoder("noisy.toml", {"seed": seed})
+    history = train_autoencoder.train(recipe, datasets.load(recipe.data), Path(folder), torch.device("cpu")).history
     return np.array([history.loss, history.validation])
 
 

@@ -5,14 +5,15 @@ import numpy as np
 import pytest
 import torch
 
-from tests.drawings import drawings, small_recipe
-from training import recipe, train_autoencoder
+from tests.drawings import build_small_recipe, drawings
+from training import train_autoencoder
 from training.architectures.autoencoder import Autoencoder
 from training.data.datasets import Dataset
 from training.engine.corruption import Corruptor
 from training.engine.loop import TrainingResult
 from training.engine.losses import LOSSES, exempt_clamped
 from training.evaluation import autoencoders
+from training.recipe import LossName
 
 IMAGES = drawings(600, size=12)[..., None]
 DATA = Dataset("drawn", "ours", IMAGES[:450], IMAGES[450:], IMAGES[450:])
@@ -22,12 +23,12 @@ HIDDEN = {"kind": "masking", "level": (0.5, 0.5), "fill": "mean"}
 def trained(tmp_path: Path, emphasis: float) -> tuple[TrainingResult[Autoencoder], float, float]:
     """A run, and its mean squared errors on validation of the hidden numbers and of those that were seen."""
     changes = {"optimization.emphasis": emphasis, "optimization.epochs": 40, "architecture.latent_dim": 32}
-    chosen = recipe.build(small_recipe("x", kind="denoising", corruption=[HIDDEN]), changes, "x")
-    made = train_autoencoder.train(chosen, DATA, tmp_path / str(emphasis), torch.device("cpu"))
+    recipe = build_small_recipe("x", changes, kind="denoising", corruption=[HIDDEN])
+    made = train_autoencoder.train(recipe, DATA, tmp_path / str(emphasis), torch.device("cpu"))
     model = made.network
     clean = model.scaling(torch.from_numpy(DATA.validation))
-    corrupt = Corruptor(chosen.corruption, pixels=True, mean=autoencoders.mean_sample(chosen.corruption, model, DATA))
-    noisy, marked = corrupt.corrupt_with_mask(clean, torch.Generator().manual_seed(chosen.seed))
+    corrupt = Corruptor(recipe.corruption, pixels=True, mean=autoencoders.mean_sample(recipe.corruption, model, DATA))
+    noisy, marked = corrupt.corrupt_with_mask(clean, torch.Generator().manual_seed(recipe.seed))
     with torch.inference_mode():
         errors = (model(noisy).clamp(0, 1) - clean) ** 2
     return made, float(errors[marked].mean()), float(errors[~marked].mean())
@@ -50,11 +51,11 @@ def test_between_the_two_what_was_seen_counts_less(tmp_path: Path) -> None:
 
 def test_the_mean_of_vectors_and_images_is_that_of_the_scaled_train_split(tmp_path: Path) -> None:
     made, _, _ = trained(tmp_path, 1)
-    chosen = recipe.build(small_recipe("x", kind="denoising", corruption=[HIDDEN]), {}, "x").corruption
-    mean = autoencoders.mean_sample(chosen, made.network, DATA)
+    corruptions = build_small_recipe("x", kind="denoising", corruption=[HIDDEN]).corruption
+    mean = autoencoders.mean_sample(corruptions, made.network, DATA)
     assert mean is not None
     assert np.allclose(mean.numpy()[0], DATA.train.mean(0)[..., 0] / 255, atol=1e-6)
-    plain = [corruption.model_copy(update={"fill": "zero"}) for corruption in chosen]
+    plain = [corruption.model_copy(update={"fill": "zero"}) for corruption in corruptions]
     assert autoencoders.mean_sample(plain, made.network, DATA) is None
 
 
@@ -72,7 +73,7 @@ def test_the_losses_are_what_they_say() -> None:
 
 def test_every_loss_of_a_recipe_has_its_function_which_can_be_reduced_to_none_or_its_mean() -> None:
     output, target = torch.rand(2, 3, 4, 5, 6, generator=torch.Generator().manual_seed(0))
-    assert set(LOSSES) == set(get_args(recipe.LossName))
+    assert set(LOSSES) == set(get_args(LossName))
     for loss in LOSSES.values():
         values = loss(output, target, reduction="none")
         assert len(values) == 3

@@ -6,7 +6,7 @@ from tests.drawings import drawings
 from training.architectures.autoencoder import build
 from training.engine.augmentation import Augmenter
 from training.engine.pretraining import pretrain
-from training.recipe import Augmentation, Dense, Pretraining
+from training.recipe import AutoencoderAugmentation, Dense, Pretraining
 
 IMAGES = torch.from_numpy(drawings(200))[..., None]
 
@@ -20,7 +20,7 @@ def test_each_layer_learns_to_reconstruct_the_one_before(tmp_path: Path) -> None
         IMAGES[:160],
         IMAGES[160:],
         Pretraining(epochs=15, batch_size=16, learning_rate=3e-3, masking=0.1),
-        Augmenter(Augmentation(flip=True)),
+        Augmenter(AutoencoderAugmentation(flip=True)),
         generator=torch.Generator().manual_seed(0),
         folder=tmp_path,
         fingerprint="this",
