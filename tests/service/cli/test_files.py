@@ -26,8 +26,8 @@ def test_a_list_of_files_is_cleaned_by_their_names_below_what_they_share(
 ) -> None:
     (tmp_path / "list.txt").write_text(f"{scans}/a.png\n\n{scans}/old/b.jpg\n{scans}/gone.png\n")
     assert run(file_models, "denoise", f"@{tmp_path}/list.txt", "-o", tmp_path / "clean") == 1
-    made = sorted(p.relative_to(tmp_path / "clean").as_posix() for p in (tmp_path / "clean").rglob("*.*"))
-    assert made == ["a.png", "old/b.jpg"]
+    names = sorted(p.relative_to(tmp_path / "clean").as_posix() for p in (tmp_path / "clean").rglob("*.*"))
+    assert names == ["a.png", "old/b.jpg"]
     assert "gone.png: No such file" in capfd.readouterr().err
 
 
@@ -52,24 +52,24 @@ def test_a_folder_is_cleaned_with_its_names_and_an_up_to_date_result_is_not_comp
     assert "3 cleaned, in" in capfd.readouterr().err
 
 
-def test_a_bad_file_is_told_and_does_not_stop_the_others(
+def test_a_bad_file_is_reported_and_does_not_stop_the_others(
     file_models: Path, scans: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (scans / "bad.png").write_bytes(b"no picture at all")
     (scans / "cut.png").write_bytes((scans / "a.png").read_bytes()[:60])
     assert run(file_models, "denoise", scans, "-o", tmp_path / "clean", "--json") == 1
-    told = capfd.readouterr()
-    assert "bad.png: not an image that can be read (PNG, JPEG" in told.err
-    assert "cut.png: " in told.err
-    assert "3 cleaned, 2 failed" in told.err
-    lines = {line["input"]: line for line in map(json.loads, told.out.splitlines())}
+    output = capfd.readouterr()
+    assert "bad.png: not an image that can be read (PNG, JPEG" in output.err
+    assert "cut.png: " in output.err
+    assert "3 cleaned, 2 failed" in output.err
+    lines = {line["input"]: line for line in map(json.loads, output.out.splitlines())}
     assert set(lines) == {"a.png", "old/b.jpg", "c.bmp", "bad.png", "cut.png"}
     assert lines["c.bmp"]["output"] == str(tmp_path / "clean/c.png")
     assert "error" in lines["bad.png"]
     assert not list((tmp_path / "clean").rglob("*.part"))
 
 
-def test_one_file_goes_where_it_is_told_in_the_format_of_its_name(
+def test_one_file_goes_to_the_output_path_in_the_format_of_its_suffix(
     file_models: Path, scans: Path, tmp_path: Path
 ) -> None:
     assert run(file_models, "denoise", scans / "a.png", "-o", tmp_path / "x.webp", "--model", "negative") == 0
@@ -162,9 +162,9 @@ def test_what_cannot_be_begun_is_one_line(
     (tmp_path / "empty").mkdir()
     np.save(tmp_path / "none.npy", np.zeros((0, 32), np.float32))
     np.save(tmp_path / "one.npy", np.float32(1))
-    before = sorted(tmp_path.rglob("*"))
+    paths = sorted(tmp_path.rglob("*"))
     assert run(file_models, *(text.format(scans=scans, empty=tmp_path / "empty") for text in arguments)) == 2
-    told = capfd.readouterr().err
-    assert sentence in told
-    assert told.count("\n") == 1
-    assert sorted(tmp_path.rglob("*")) == before, "nothing was written"
+    output = capfd.readouterr().err
+    assert sentence in output
+    assert output.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == paths, "nothing was written"

@@ -22,9 +22,9 @@ package_read = package.read
 def test_several_models_are_named_with_what_they_do(
     file_models: Path, scans: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    both = tmp_path / "models"
-    doubles.write_denoisers(both)
-    assert run(both, "denoise", scans / "a.png", "-o", tmp_path / "x.png") == 2
+    denoisers = tmp_path / "models"
+    doubles.write_denoisers(denoisers)
+    assert run(denoisers, "denoise", scans / "a.png", "-o", tmp_path / "x.png") == 2
     assert "name a model with --model; there are: grey-negative (A double.); negative" in capfd.readouterr().err
 
 
@@ -34,15 +34,15 @@ def test_only_the_model_that_is_asked_for_is_opened(
     folder = shutil.copytree(file_models, tmp_path / "models")
     graph = next((folder / "small/1").glob("*.onnx"))
     graph.write_bytes(graph.read_bytes()[:-1])  # its digest is not the manifest's any more
-    opened: list[Path] = []
+    directories: list[Path] = []
 
     def read(directory: Path) -> package.Package:
-        opened.append(directory)
+        directories.append(directory)
         return package_read(directory)
 
     monkeypatch.setattr(package, "read", read)
     assert run(folder, "denoise", scans / "a.png", "-o", tmp_path / "a.png") == 0
-    assert opened == [folder / "negative/1"]
+    assert directories == [folder / "negative/1"]
     assert run(folder, "encode", scans, "-o", tmp_path / "a.npy") == 2
     assert "autoencoder-service: small/1" in capfd.readouterr().err
     assert run(folder, "denoise", scans, "-o", tmp_path / "b", "--model-version", "2") == 2

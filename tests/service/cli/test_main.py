@@ -53,7 +53,7 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"{__version__}\n"
 
 
-def test_who_has_read_enough_of_a_list_is_no_error(models: Path) -> None:
+def test_a_reader_that_closes_standard_output_is_no_error(models: Path) -> None:
     command = [sys.executable, "-m", "service", "settings", "--models", str(models)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None

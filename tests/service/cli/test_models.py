@@ -9,7 +9,9 @@ from tests.service import packages as doubles
 from tests.service.signals import write_signal
 
 
-def test_models_are_listed_and_refusals_told(tmp_path: Path, models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_models_are_listed_and_rejected_packages_reported(
+    tmp_path: Path, models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["models", "--models", str(models)]) == 0
     assert "signal" in capsys.readouterr().out
     (doubles.write(tmp_path, "bad", doubles.vector_graphs()) / "manifest.json").unlink()
@@ -30,5 +32,5 @@ def test_models_from_the_command_line(
 ) -> None:
     (write_signal(signal_models, 2) / "decoder.onnx").write_bytes(b"")
     assert main(["models", *arguments, "--models", str(signal_models)]) == code
-    said = "".join(capsys.readouterr())
-    assert all(word in said for word in words), said
+    output = "".join(capsys.readouterr())
+    assert all(word in output for word in words), output

@@ -9,7 +9,7 @@ from service.cli.file_jobs import Job
 from service.cli.progress import Progress
 
 
-def test_progress_is_told_to_a_terminal_only(
+def test_the_status_line_is_for_terminals_only(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     progress = Progress("cleaned", 2, as_json=False)

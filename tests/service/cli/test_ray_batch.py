@@ -45,8 +45,8 @@ def options(operation: FileOperation, *arguments: str | Path) -> FileOptions:
 
 
 def records(out: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = ds.dataset([str(p) for p in (out / "records").iterdir()]).to_table().to_pylist()
-    return sorted(found, key=lambda row: str(row["file"]))
+    rows: list[dict[str, Any]] = ds.dataset([str(p) for p in (out / "records").iterdir()]).to_table().to_pylist()
+    return sorted(rows, key=lambda row: str(row["file"]))
 
 
 def test_each_file_is_in_one_record_with_its_result_or_what_was_wrong(file_models: Path, scans: Path) -> None:
@@ -85,6 +85,29 @@ def test_a_chunk_without_a_record_is_all_that_is_done_again(file_models: Path, s
     assert ray_batch.pending_chunks(out) == [1]
 
 
+@pytest.mark.parametrize(
+    ("operation", "model", "expected"),
+    [
+        (
+            "denoise", "negative",
+            '{"operation": "denoise", "chunk": 4, "dpi": null, "inputs": ["scans"], "model": "negative", '
+            '"model_version": 1, "strength": 1}',
+        ),
+        (
+            "encode", "small",
+            '{"operation": "encode", "chunk": 4, "fit": null, "inputs": ["scans"], "model": "small", '
+            '"model_version": 1}',
+        ),
+    ],
+)  # fmt: skip
+def test_a_plan_holds_its_command_in_a_form_that_never_changes(
+    scans: Path, monkeypatch: pytest.MonkeyPatch, operation: FileOperation, model: str, expected: str
+) -> None:
+    monkeypatch.chdir(scans.parent)
+    plan = ray_batch.open_plan(options(operation, "scans", "-o", "out", "--model", model, "--chunk", "4"), Path("out"))
+    assert plan.metadata[b"command"].decode() == expected, "else a command begun before could not be continued"
+
+
 def test_another_command_does_not_go_on_with_this_ones_plan(file_models: Path, scans: Path) -> None:
     out = scans.parent / "out"
     ray_batch.open_plan(options("encode", scans, "-o", out, "--model", "small"), out)
@@ -114,9 +137,9 @@ def test_what_cannot_be_begun_is_one_line(
     monkeypatch.chdir(scans.parent)
     Path("empty.txt").write_text("\n")
     assert main(["encode", *arguments, "--engine", "ray", "--models", str(file_models)]) == 2
-    said = capsys.readouterr().err
-    assert sentence in said
-    assert said.count("\n") == 1
+    stderr = capsys.readouterr().err
+    assert sentence in stderr
+    assert stderr.count("\n") == 1
     assert not Path("out").exists()
 
 
@@ -142,7 +165,7 @@ def test_a_command_killed_with_9_goes_on_and_no_file_is_twice_in_the_records(fil
         killed.send_signal(signal.SIGKILL)
     assert killed.returncode == -signal.SIGKILL
     assert 5 <= len(list(out.glob("records/[0-9]*.parquet"))) < 60
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
-    assert ended.returncode == 0, ended.stderr
-    assert "up to date" in ended.stderr
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
+    assert process.returncode == 0, process.stderr
+    assert "up to date" in process.stderr
     assert len(records(out)) == 60

@@ -22,7 +22,7 @@ def test_tune_measures_and_writes_what_serve_reads(
     doubles.write_denoisers(tmp_path / "models")
     settings.DEFAULT_FILE.write_text('host = "0.0.0.0"\ntile = 4096\n')
     assert main(["tune"]) == 0
-    written = settings.load()
-    assert written.host == "0.0.0.0"  # what tune does not measure stays
-    assert written.tile in (64, 96)
-    assert f"best: workers = {written.workers}, tile = {written.tile}" in capsys.readouterr().out
+    loaded = settings.load()
+    assert loaded.host == "0.0.0.0"  # what tune does not measure stays
+    assert loaded.tile in (64, 96)
+    assert f"best: workers = {loaded.workers}, tile = {loaded.tile}" in capsys.readouterr().out
