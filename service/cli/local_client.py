@@ -41,11 +41,11 @@ async def client_for(options: FileOptions, settings: Settings) -> AsyncIterator[
             descriptions = {m["name"]: m["description"] for m in models if operation in m["operations"]}
             yield client, _select_model(descriptions, options)
         return
-    model, key = package_for(options, settings)
+    model, package_key = package_for(options, settings)
     overrides = {
         "deadline": LOCAL_DEADLINE, "max_deadline": LOCAL_DEADLINE, "watch": 0, "keys": None, "log_requests": "off",
     }  # fmt: skip
-    app = create_app(settings.model_copy(update=overrides), trusted=True, only=[key])
+    app = create_app(settings.model_copy(update=overrides), trusted=True, only=[package_key])
     if app.services.registry.rejected_packages:
         raise FilesError(app.services.registry.rejected_packages[0].reason)
     async with app.fallback.router.lifespan_context(app.fallback):

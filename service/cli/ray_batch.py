@@ -77,8 +77,8 @@ def _run(options: FileOptions, settings: Settings) -> int:
     if options.chunk < 1:
         raise FilesError(f"--chunk is {options.chunk}; a record holds at least one file")
     directory = Path(options.output).absolute()
-    model, key = package_for(options, settings)
-    options = replace(options, model=model, model_version=int(key.rpartition("/")[2]))
+    model, package_key = package_for(options, settings)
+    options = replace(options, model=model, model_version=int(package_key.rpartition("/")[2]))
     settings = settings.model_copy(update={"models": settings.models.absolute()})
     plan = open_plan(options, directory)
     chunks = pending_chunks(directory)
