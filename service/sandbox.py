@@ -16,9 +16,9 @@ def spawn(module: str, *arguments: str) -> subprocess.Popen[bytes]:
     """`python -m module`, with pipes for requests and answers."""
     root = str(Path(__file__).resolve().parent.parent)
     path = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH")) if p)
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(_SECRETS)}
+    inherited_variables = {name: value for name, value in os.environ.items() if not name.startswith(_SECRETS)}
     # numpy's BLAS would start threads, and a process with threads is not to be forked
-    environment = {**inherited, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    environment = {**inherited_variables, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(  # noqa: S603  (this program itself)
         [sys.executable, "-m", module, *arguments],
         stdin=subprocess.PIPE,

@@ -270,16 +270,16 @@ def _check_type(path: Path, name: str, value: object) -> None:
 
 
 def _describe_error(error: ValidationError, origins: Mapping[str, str]) -> str:
-    first = error.errors()[0]
-    reason = first["msg"].removeprefix("Value error, ")
-    if not first["loc"]:
+    first_error = error.errors()[0]
+    reason = first_error["msg"].removeprefix("Value error, ")
+    if not first_error["loc"]:
         return reason
-    name = str(first["loc"][0])
+    name = str(first_error["loc"][0])
     description = Settings.model_fields[name].description
     origin = origins.get(name, "environment")
     assignments = {
-        "environment": f"{PREFIX}{name.upper()}={first['input']}",
-        "command line": f"--{name} {first['input']}",
+        "environment": f"{PREFIX}{name.upper()}={first_error['input']}",
+        "command line": f"--{name} {first_error['input']}",
     }
-    assignment = assignments.get(origin, f"{origin}: {name} = {first['input']}")
+    assignment = assignments.get(origin, f"{origin}: {name} = {first_error['input']}")
     return f"{assignment} is refused ({description}): {reason[0].lower()}{reason[1:]}"

@@ -66,21 +66,21 @@ def verify(package: Package, model: Model) -> None:
     arrays = _read(package.golden, label)
     factor = 1 if model.provider == "cpu" else NON_CPU_FACTOR
     for role in model.providers:
-        stored: Role = "denoiser-int8" if role == "denoiser" and model.precision == "int8" else role
+        stored_role: Role = "denoiser-int8" if role == "denoiser" and model.precision == "int8" else role
         try:
-            graph_input, expected = arrays[f"{stored}.input"], arrays[f"{stored}.output"]
+            graph_input, expected = arrays[f"{stored_role}.input"], arrays[f"{stored_role}.output"]
         except KeyError as error:
-            raise GoldenMismatch(f"{label} holds nothing for the graph {stored}") from error
+            raise GoldenMismatch(f"{label} holds nothing for the graph {stored_role}") from error
         template = model.make_input(role, SIDE)
         if graph_input.dtype != template.dtype or graph_input.ndim != template.ndim:
             raise GoldenMismatch(
-                f"{label}: {stored}.input is {graph_input.dtype} of rank {graph_input.ndim}, not as its port is"
+                f"{label}: {stored_role}.input is {graph_input.dtype} of rank {graph_input.ndim}, not as its port is"
             )
         difference = _describe_difference(model.run_graph(role, graph_input), expected, golden, factor)
         if difference is not None:
             raise GoldenMismatch(
-                f"{package.manifest.name}/{package.manifest.version}: its {stored} on {model.provider} does not answer "
-                f"its golden input as it did when it was exported: {difference}"
+                f"{package.manifest.name}/{package.manifest.version}: its {stored_role} on {model.provider} does not "
+                f"answer its golden input as it did when it was exported: {difference}"
             )
 
 

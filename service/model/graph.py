@@ -56,9 +56,9 @@ def verify_graph(role: Role, data: bytes, opset: int, label: str) -> Ports:
         raise OpsetMismatch(
             f"{label} uses opset {opset}; supported are {SUPPORTED_OPSETS.start} to {SUPPORTED_OPSETS.stop - 1}"
         )
-    initialized = {tensor.name for tensor in model.graph.initializer}
+    initializer_names = {tensor.name for tensor in model.graph.initializer}
     ports = Ports(
-        tuple(_port(value) for value in model.graph.input if value.name not in initialized),
+        tuple(_port(value) for value in model.graph.input if value.name not in initializer_names),
         tuple(_port(value) for value in model.graph.output),
     )
     _verify_ports(role, ports, label)

@@ -124,9 +124,9 @@ def read_manifest(directory: Path) -> Manifest:
     except GraphMissing as error:
         raise ManifestError(f"{format_key(directory)} has no {MANIFEST}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise ManifestError(f"{format_key(directory)}/{MANIFEST}: {key or 'document'}: {first['msg']}") from error
+        first_error = error.errors()[0]
+        key = ".".join(str(part) for part in first_error["loc"])
+        raise ManifestError(f"{format_key(directory)}/{MANIFEST}: {key or 'document'}: {first_error['msg']}") from error
 
 
 def _read_digested(directory: Path, entry: GraphFile | Golden, max_bytes: int | None = None) -> bytes:

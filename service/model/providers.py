@@ -82,9 +82,9 @@ def open_session(graph: bytes, provider: Provider, threads: int, *, required: bo
     options.inter_op_num_threads = 1
     options.enable_mem_pattern = False  # batch sizes vary: without it, memory and time are lower
     options.log_severity_level = 3  # a fallback is reported below, by name, and not on stderr
-    compiled = compiled_providers()
+    compiled_names = compiled_providers()
     candidates = _AUTO_ORDER if provider == "auto" else dict.fromkeys((provider, "cpu"))
-    providers = [(PROVIDERS[p], _OPTIONS.get(p, {})) for p in candidates if p in compiled]
+    providers = [(PROVIDERS[p], _OPTIONS.get(p, {})) for p in candidates if p in compiled_names]
     _preload()
     try:
         # onnxruntime prints its fallback, which `describe_fallback` reports
@@ -111,18 +111,18 @@ def describe_fallback(provider: Provider, actual: str) -> str | None:
         provider: the requested one; `auto` is the best that is compiled in.
         actual: `actual_provider` of all sessions of a model.
     """
-    compiled = compiled_providers()
-    requested = next((p for p in _AUTO_ORDER if p in compiled), "cpu") if provider == "auto" else provider
-    if actual == requested:
+    compiled_names = compiled_providers()
+    requested_name = next((p for p in _AUTO_ORDER if p in compiled_names), "cpu") if provider == "auto" else provider
+    if actual == requested_name:
         return None
-    if requested not in compiled:
-        cause = f"this onnxruntime has {', '.join(compiled) or 'none'}"
-        remedy = _INSTALL_HINTS[requested]
+    if requested_name not in compiled_names:
+        cause = f"this onnxruntime has {', '.join(compiled_names) or 'none'}"
+        remedy = _INSTALL_HINTS[requested_name]
     else:
-        library = _missing_library(requested)
+        library = _missing_library(requested_name)
         cause = f"it is compiled in, but {library} is missing" if library else "it is compiled in, but did not start"
-        remedy = _REPAIR_HINTS[requested]
-    return f"provider {requested} was asked for and does not run here ({cause}; {actual} runs): {remedy}"
+        remedy = _REPAIR_HINTS[requested_name]
+    return f"provider {requested_name} was asked for and does not run here ({cause}; {actual} runs): {remedy}"
 
 
 @functools.cache

@@ -69,18 +69,18 @@ class Model:
         self.latent: Port | None = package.latent
         self.modality: Modality = package.modality
         graphs = dict(package.graphs)
-        quantized = graphs.pop("denoiser-int8", None)
+        int8_graph = graphs.pop("denoiser-int8", None)
         self._sessions = {role: open_session(graph, provider, 1, required=required) for role, graph in graphs.items()}
         self.provider = " and ".join(sorted({actual_provider(session) for session in self._sessions.values()}))
         self.precision: Literal["fp32", "int8"] = "fp32"
-        if quantized is not None and self.on_cpu and _uses_int8(precision):
+        if int8_graph is not None and self.on_cpu and _uses_int8(precision):
             self.precision = "int8"
-            self._sessions["denoiser"] = open_session(quantized, "cpu", 1, required=False)
+            self._sessions["denoiser"] = open_session(int8_graph, "cpu", 1, required=False)
         height_stride, width_stride = (_parse_stride(axis) for axis in (*self.sample.shape[1:3], 1, 1)[:2])
         self.strides = (height_stride, width_stride)
         self._wide_session: onnxruntime.InferenceSession | None = None
         if self.any_size and cores > 1 and self.on_cpu and "denoiser" in graphs:
-            graph = quantized if quantized is not None and self.precision == "int8" else graphs["denoiser"]
+            graph = int8_graph if int8_graph is not None and self.precision == "int8" else graphs["denoiser"]
             self._wide_session = open_session(graph, "cpu", cores, required=False)
 
     @property
@@ -155,14 +155,14 @@ class Model:
         it is the held-out error of rank (n + 1)(1 - rate) (split conformal prediction,
         Vovk et al. 2005; Lei et al., JASA 113 (2018), section 2.2). n samples allow no rate below 1 / (n + 1).
         """
-        held_out = self.manifest.training.data.test
-        if false_alarm_rate * (held_out + 1) < 1:
+        sample_count = self.manifest.training.data.test
+        if false_alarm_rate * (sample_count + 1) < 1:
             raise InvalidInput(
-                f"false_alarm_rate is {false_alarm_rate:g}; {self.manifest.name} was tested on {held_out} samples, "
-                f"which tell rates from {1 / (held_out + 1):.2g}"
+                f"false_alarm_rate is {false_alarm_rate:g}; {self.manifest.name} was tested on {sample_count} samples, "
+                f"which tell rates from {1 / (sample_count + 1):.2g}"
             )
-        rank = (held_out + 1) * (1 - false_alarm_rate)  # 1 is the least error, held_out the largest
-        return 100 * (rank - 1) / max(1, held_out - 1)
+        rank = (sample_count + 1) * (1 - false_alarm_rate)  # 1 is the least error, sample_count the largest
+        return 100 * (rank - 1) / max(1, sample_count - 1)
 
     def denoise(self, batch: Array, *, wide: bool = False) -> Array:
         """Corrupted `image` uint8 [N,H,W,C] or `vector` float32 [N,D] -> clean, same shape and dtype.
@@ -170,10 +170,10 @@ class Model:
         `wide`: use all cores for this run, for images of any size on the CPU: faster if no other request runs.
         """
         self.check_batch("denoise", batch)
-        padded = self._pad_to_stride(batch)
+        padded_batch = self._pad_to_stride(batch)
         if "denoiser" in self._sessions:
-            return _crop_to(self.run_graph("denoiser", padded, wide=wide), batch)
-        return _crop_to(self.run_graph("decoder", self.run_graph("encoder", padded)), batch)
+            return _crop_to(self.run_graph("denoiser", padded_batch, wide=wide), batch)
+        return _crop_to(self.run_graph("decoder", self.run_graph("encoder", padded_batch)), batch)
 
     @property
     def providers(self) -> dict[Role, str]:

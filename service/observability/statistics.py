@@ -71,12 +71,12 @@ class RequestTimer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        counts, elapsed = self._counts, time.perf_counter_ns() - self._start
+        counts, elapsed_ns = self._counts, time.perf_counter_ns() - self._start
         if kind is None:
             counts.successes += 1
-            counts.success_ns += elapsed
+            counts.success_ns += elapsed_ns
             counts.samples += self.samples
         else:
             counts.failures += 1
-            counts.failure_ns += elapsed
+            counts.failure_ns += elapsed_ns
         counts.last_request_ms = time.time_ns() // 1_000_000

@@ -50,9 +50,9 @@ class PackageLoader:
             ProviderMissing: `required`, and a session does not run on `provider`; the package is not at fault.
         """
         try:
-            passed = None if self.verifier is None else self.verifier.verify(self.store.directory(key))
+            verified_fingerprint = None if self.verifier is None else self.verifier.verify(self.store.directory(key))
             package = self.store.read(key)
-            _check_unchanged(package, passed, key)
+            _check_unchanged(package, verified_fingerprint, key)
             model = Model(package, self.provider, self.cores, required=self.required, precision=self.precision)
             model.warm_up(self.warm_up_side)
             golden.verify(package, model)
@@ -85,9 +85,9 @@ class PackageLoader:
         return Registry(models, tuple(rejected_packages), self.store.default_versions())
 
 
-def _check_unchanged(package: Package, passed: str | None, key: str) -> None:
-    """Raise VerificationFailed if the package is not the one with the fingerprint that `passed` verification."""
-    if passed not in (None, fingerprint(package.manifest)):
+def _check_unchanged(package: Package, verified_fingerprint: str | None, key: str) -> None:
+    """Raise VerificationFailed if the package has another fingerprint than the one that was verified (None: any)."""
+    if verified_fingerprint not in (None, fingerprint(package.manifest)):
         raise VerificationFailed(f"{key} was changed while it was verified")
 
 

@@ -37,7 +37,7 @@ class Registry:
         default_versions: Mapping[str, int | RejectedPackage] | None = None,
     ) -> None:
         self._models = {name: dict(versions) for name, versions in models.items()}
-        self._rejected = {package.key: package for package in rejected_packages}
+        self._rejected_packages = {package.key: package for package in rejected_packages}
         self._default_versions = dict(default_versions or {})
         self._index: dict[tuple[str, str | None], Model] = {}
         self._rebuild_index()
@@ -55,7 +55,7 @@ class Registry:
     def rejected_packages(self) -> tuple[RejectedPackage, ...]:
         """Packages that are not served, and files `default` that are not followed; sorted by key."""
         defaults = [self._check_default(name) for name in self._default_versions]
-        by_key = {**self._rejected, **{package.key: package for package in defaults if package is not None}}
+        by_key = {**self._rejected_packages, **{package.key: package for package in defaults if package is not None}}
         return tuple(by_key[key] for key in sorted(by_key))
 
     def versions(self, name: str) -> tuple[int, ...]:
@@ -88,25 +88,25 @@ class Registry:
         """Serve the model from the next request on; requests under way keep the one that it replaces."""
         name, version = model.manifest.name, model.manifest.version
         self._models.setdefault(name, {})[version] = model
-        self._rejected.pop(f"{name}/{version}", None)
+        self._rejected_packages.pop(f"{name}/{version}", None)
         self._rebuild_index()
 
     def reject(self, package: RejectedPackage) -> None:
         """List a package as rejected; what is served under its key is served on."""
-        self._rejected[package.key] = package
+        self._rejected_packages[package.key] = package
 
     def remove(self, key: str) -> bool:
         """Retire "<name>/<version>", which was removed from the store; whether it was served."""
-        self._rejected.pop(key, None)
+        self._rejected_packages.pop(key, None)
         name, _, version = key.rpartition("/")
         versions = self._models.get(name, {})
-        retired = [number for number in versions if str(number) == version]
-        for number in retired:
+        retired_versions = [number for number in versions if str(number) == version]
+        for number in retired_versions:
             del versions[number]
         if not versions:
             self._models.pop(name, None)
         self._rebuild_index()
-        return bool(retired)
+        return bool(retired_versions)
 
     def set_default_versions(self, default_versions: Mapping[str, int | RejectedPackage]) -> bool:
         """Follow what the store declares now; whether that is a change."""
@@ -136,6 +136,6 @@ class Registry:
         return RejectedPackage(key, f"{key} says {default}, which is not served; {consequence}")
 
 
-def select_default(declared: int | RejectedPackage | None, versions: Collection[int]) -> int:
-    """Of at least one version, the one that is served when none is named: `declared` by the store, or the highest."""
-    return declared if isinstance(declared, int) and declared in versions else max(versions)
+def select_default(declared_default: int | RejectedPackage | None, versions: Collection[int]) -> int:
+    """Of at least one version, the one that is served when none is named: the declared default, or the highest."""
+    return declared_default if isinstance(declared_default, int) and declared_default in versions else max(versions)

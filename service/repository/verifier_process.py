@@ -16,8 +16,7 @@ from pathlib import Path
 from service.model import package
 from service.repository.verifier import fingerprint, read_line
 from service.sandbox import set_limits
-
-MIB = 2**20
+from service.settings import MIB
 
 
 def main() -> int:

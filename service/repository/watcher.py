@@ -40,8 +40,8 @@ class Watcher:
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self._registry, self._loader, self._store = registry, loader, loader.store
-        self._loaded = dict(snapshot)  # the state in which each package was last loaded
-        self._previous = dict(snapshot)  # the state at the last poll
+        self._loaded_snapshots = dict(snapshot)  # the state in which each package was last loaded
+        self._previous_snapshots = dict(snapshot)  # the state at the last poll
         self._interval, self._on_change = interval, on_change
         self._quiet_seconds = 0.0  # without a change
         self._is_store_missing = False
@@ -59,37 +59,37 @@ class Watcher:
         """Compare once. A change is acted on when it has stayed the same for two polls, so that copies are complete."""
         store = self._store
         try:
-            current, defaults = await asyncio.to_thread(lambda: (store.snapshot(), store.default_versions()))
+            snapshots, defaults = await asyncio.to_thread(lambda: (store.snapshot(), store.default_versions()))
         except OSError as error:
             if not self._is_store_missing:
                 _log.error("the models folder cannot be read (%s); what was served is served on", error.strerror)
             self._is_store_missing = True
             return
         self._is_store_missing = False
-        previous, self._previous = self._previous, current
-        changed = self._registry.set_default_versions(defaults)
-        if changed:
+        previous_snapshots, self._previous_snapshots = self._previous_snapshots, snapshots
+        has_changed = self._registry.set_default_versions(defaults)
+        if has_changed:
             self._log_default_versions()
-        for key in sorted(set(self._loaded) - set(current) - set(previous)):
-            del self._loaded[key]
+        for key in sorted(set(self._loaded_snapshots) - set(snapshots) - set(previous_snapshots)):
+            del self._loaded_snapshots[key]
             if self._registry.remove(key):
                 _log.info("%s is retired: its folder was removed", key)
-            changed = True
-        for key in sorted(current):
-            if current[key] != self._loaded.get(key) and current[key] == previous.get(key):
+            has_changed = True
+        for key in sorted(snapshots):
+            if snapshots[key] != self._loaded_snapshots.get(key) and snapshots[key] == previous_snapshots.get(key):
                 await self._load(key)
-                self._loaded[key] = current[key]
-                changed = True
-        if changed:
+                self._loaded_snapshots[key] = snapshots[key]
+                has_changed = True
+        if has_changed:
             self._on_change()
-        self._end_idle_verifier(changed)
+        self._end_idle_verifier(has_changed)
 
     async def _load(self, key: str) -> None:
         try:
             outcome = await asyncio.to_thread(self._loader.load, key)
-        except ProviderMissing as missing:
-            outcome = RejectedPackage(key, f"{key}: {missing}")
-            _log.error("%s is not served: %s", key, missing)
+        except ProviderMissing as error:
+            outcome = RejectedPackage(key, f"{key}: {error}")
+            _log.error("%s is not served: %s", key, error)
         if isinstance(outcome, RejectedPackage):
             self._registry.reject(outcome)
         else:
@@ -106,8 +106,8 @@ class Watcher:
             if package.key.endswith(f"/{DEFAULT}"):
                 _log.error("%s", package.reason)
 
-    def _end_idle_verifier(self, changed: bool) -> None:
-        self._quiet_seconds = 0.0 if changed else self._quiet_seconds + self._interval
+    def _end_idle_verifier(self, has_changed: bool) -> None:
+        self._quiet_seconds = 0.0 if has_changed else self._quiet_seconds + self._interval
         if self._quiet_seconds > LINGER and self._loader.verifier is not None:
             self._loader.verifier.close()
             self._quiet_seconds = 0.0

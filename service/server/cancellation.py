@@ -24,7 +24,7 @@ class Deadline:
         seconds: above 0.
     """
 
-    __slots__ = ("_cancelling", "_is_expired", "_loop", "_start_time", "_task", "_timer", "seconds")
+    __slots__ = ("_is_expired", "_loop", "_prior_cancellations", "_start_time", "_task", "_timer", "seconds")
 
     _timer: asyncio.TimerHandle
 
@@ -42,7 +42,7 @@ class Deadline:
         task = asyncio.current_task()
         if task is None:
             raise AssertionError("This is a bug: coroutines run in tasks")
-        self._task, self._cancelling, self._is_expired = task, task.cancelling(), False
+        self._task, self._prior_cancellations, self._is_expired = task, task.cancelling(), False
         self._loop = asyncio.get_running_loop()
         self._start_time = self._loop.time()
         self._timer = self._loop.call_at(self._start_time + self.seconds, self._expire)
@@ -53,7 +53,7 @@ class Deadline:
     ) -> None:
         self._timer.cancel()
         # if somebody else cancelled as well (the client, the server), the cancellation is theirs
-        if self._is_expired and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
+        if self._is_expired and self._task.uncancel() <= self._prior_cancellations and kind is asyncio.CancelledError:
             raise DeadlineExceeded(
                 f"the request was not done after {self.seconds:g} seconds, which is its deadline; send less, or ask "
                 f"for more in the header Request-Deadline",

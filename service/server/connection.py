@@ -54,7 +54,7 @@ class ConnectionMonitor:
 
     def __init__(self, limits: ConnectionLimits) -> None:
         self.limits = limits
-        self.draining = False  # each response closes its connection
+        self.is_draining = False  # each response closes its connection
         self.idle: dict[Connection, None] = {}  # no request in progress; the longest idle first
         self._is_check_scheduled = False
         self._defaults: tuple[Sequence[tuple[bytes, bytes]], bytes] = ((), b"")
@@ -174,7 +174,7 @@ class Connection(HttpToolsProtocol):
         self._read_state = _BODY
         self.read_deadline = _NO_DEADLINE
         self.scope["extensions"] = {RAW_RESPONSE: {"send": self._send_at_once}}
-        if self.monitor.draining:
+        if self.monitor.is_draining:
             self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
@@ -209,7 +209,7 @@ class Connection(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """The server stops: a request in progress is answered; an idle connection stays open for LINGER seconds."""
-        self.monitor.draining = True
+        self.monitor.is_draining = True
         if self.is_busy:
             super().shutdown()
         else:

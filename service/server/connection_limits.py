@@ -72,12 +72,13 @@ def allow_files(max_connections: int) -> None:
     """
     if os.name != "posix":
         return
-    required = max_connections + OTHER_FILES
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and required > hard:
+    required_files = max_connections + OTHER_FILES
+    soft_limit, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard_limit != resource.RLIM_INFINITY and required_files > hard_limit:
         raise SettingsError(
-            f"max_connections={max_connections} needs {required} open files, the system allows {hard} (ulimit -Hn): "
-            f"set AUTOENCODER_MAX_CONNECTIONS to at most {max(1, hard - OTHER_FILES)}, or raise that limit"
+            f"max_connections={max_connections} needs {required_files} open files, "
+            f"the system allows {hard_limit} (ulimit -Hn): "
+            f"set AUTOENCODER_MAX_CONNECTIONS to at most {max(1, hard_limit - OTHER_FILES)}, or raise that limit"
         )
-    if soft != resource.RLIM_INFINITY and soft < required:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (required, hard))
+    if soft_limit != resource.RLIM_INFINITY and soft_limit < required_files:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (required_files, hard_limit))

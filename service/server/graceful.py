@@ -41,7 +41,7 @@ class GracefulServer(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """Signal handler: it only sets flags. The signal is not raised again, so the exit code is 0."""
         is_first = not self._lifecycle.is_stopping
-        self._lifecycle.is_stopping = self._monitor.draining = True
+        self._lifecycle.is_stopping = self._monitor.is_draining = True
         if is_first and sig == signal.SIGTERM and self._drain:
             self._drain_until = time.monotonic() + self._drain
         elif not self.should_exit:

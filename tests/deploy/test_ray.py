@@ -23,11 +23,11 @@ DEPLOYMENT: dict[str, Any] = APPLICATION["deployments"][0]
 
 
 def test_a_replica_has_a_core_for_each_thread_and_takes_what_ray_gives_it() -> None:
-    chosen = Settings(**ARGUMENTS)
-    assert chosen.workers == DEPLOYMENT["ray_actor_options"]["num_cpus"]
-    assert DEPLOYMENT["max_ongoing_requests"] <= chosen.max_requests
+    settings = Settings(**ARGUMENTS)
+    assert settings.workers == DEPLOYMENT["ray_actor_options"]["num_cpus"]
+    assert DEPLOYMENT["max_ongoing_requests"] <= settings.max_requests
     assert DEPLOYMENT["autoscaling_config"]["target_ongoing_requests"] <= DEPLOYMENT["max_ongoing_requests"]
-    assert DEPLOYMENT["graceful_shutdown_timeout_s"] >= chosen.drain
+    assert DEPLOYMENT["graceful_shutdown_timeout_s"] >= settings.drain
     module, _ = APPLICATION["import_path"].split(":")
     assert find_spec(module) is not None
 
@@ -76,11 +76,11 @@ def test_a_replica_answers_as_the_service_does_and_is_replaced_when_it_is_killed
     answer = httpx2.post(served, json={"inputs": images}, timeout=30)
     assert answer.status_code == 200, answer.text
     assert np.asarray(answer.json()["latents"]).shape == (1, 32)
-    refused = httpx2.post(served, content=b"no picture", headers={"Content-Type": "image/png"})
-    assert (refused.status_code, refused.headers["content-type"]) == (415, "application/problem+json")
+    refusal = httpx2.post(served, content=b"no picture", headers={"Content-Type": "image/png"})
+    assert (refusal.status_code, refusal.headers["content-type"]) == (415, "application/problem+json")
     os.kill(replica(), signal.SIGKILL)
-    ends = time.monotonic() + 60
-    while time.monotonic() < ends:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
         try:
             again = httpx2.post(served, json={"inputs": images}, timeout=30)
         except httpx2.TransportError:

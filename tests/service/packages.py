@@ -27,14 +27,14 @@ def graph(
     opset: int = OPSET,
 ) -> onnx.ModelProto:
     """An ONNX model of one input and one output: (name, dtype, shape)."""
-    made = helper.make_graph(
+    onnx_graph = helper.make_graph(
         list(nodes),
         "double",
         [helper.make_tensor_value_info(source[0], source[1], source[2])],
         [helper.make_tensor_value_info(target[0], target[1], target[2])],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
-    return helper.make_model(made, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
+    return helper.make_model(onnx_graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
 
 
 def image_graphs(height: int = 28, width: int = 28, channels: int = 1, latent: int = 32) -> dict[Role, onnx.ModelProto]:
@@ -120,8 +120,8 @@ def convolutional_graphs(channels: int = 1, features: int = 4) -> dict[Role, onn
     weights = np.random.default_rng(0)
 
     def kernel(outputs: int, inputs: int) -> np.ndarray:
-        drawn = weights.normal(0, 1, (outputs, inputs, 3, 3)) / np.sqrt(2 * inputs)
-        return np.asarray(drawn, np.float32)
+        kernel = weights.normal(0, 1, (outputs, inputs, 3, 3)) / np.sqrt(2 * inputs)
+        return np.asarray(kernel, np.float32)
 
     shape = ["N", "2*h", "2*w", channels]
     pads = [1, 1, 1, 1]

@@ -54,8 +54,8 @@ class Live:
         return float(self.registry.get("signal", version).encode(np.ones((1, 6), np.float32))[0, 0])
 
 
-def until(what: Callable[[], bool], seconds: float = 20) -> None:
+def until(condition: Callable[[], bool], seconds: float = 20) -> None:
     end = time.monotonic() + seconds
-    while not what():
+    while not condition():
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.02)

@@ -39,5 +39,5 @@ def test_telemetry_is_off_before_the_runtime_is_imported() -> None:
         "import service, os, sys; assert 'onnxruntime' not in sys.modules; print(os.environ['ORT_DISABLE_TELEMETRY'])"
     )
     plain = {key: value for key, value in os.environ.items() if not key.startswith(("ORT_", "COV"))}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=plain, check=True)
-    assert done.stdout.strip() == "1"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=plain, check=True)
+    assert process.stdout.strip() == "1"

@@ -47,11 +47,11 @@ def test_the_settings_file_is_below_the_environment_and_the_command_line(
     assert settings.load().tile == 512
     settings.DEFAULT_FILE.write_text("tile = 256\nport = 9\nmax_batch = 7\n")
     monkeypatch.setenv("AUTOENCODER_PORT", "10")
-    chosen = settings.load(max_batch=8)
-    assert (chosen.tile, chosen.port, chosen.max_batch) == (256, 10, 8)
-    other = tmp_path / "other.toml"
-    other.write_text("tile = 128\n")
-    monkeypatch.setenv("AUTOENCODER_SETTINGS", str(other))
+    loaded_settings = settings.load(max_batch=8)
+    assert (loaded_settings.tile, loaded_settings.port, loaded_settings.max_batch) == (256, 10, 8)
+    other_file = tmp_path / "other.toml"
+    other_file.write_text("tile = 128\n")
+    monkeypatch.setenv("AUTOENCODER_SETTINGS", str(other_file))
     assert settings.load().tile == 128
 
 

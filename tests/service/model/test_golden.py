@@ -20,9 +20,9 @@ from tests.service.signals import write_with_golden
 
 def test_a_graph_that_answers_otherwise_is_refused_by_its_golden_pair(signal_models: Path, verifier: Verifier) -> None:
     directory = signal_models / "signal" / "1"
-    other = doubles.vector_graphs()["encoder"]
-    other.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(np.array(2.1, np.float32), "two"))
-    data = other.SerializeToString()
+    encoder = doubles.vector_graphs()["encoder"]
+    encoder.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(np.array(2.1, np.float32), "two"))
+    data = encoder.SerializeToString()
     (directory / "encoder.onnx").write_bytes(data)
     facts = json.loads((directory / "manifest.json").read_text())
     facts["graphs"]["encoder"]["sha256"] = package.sha256(data)
@@ -50,9 +50,9 @@ def test_every_kind_of_package_has_a_golden_pair(tmp_path: Path, verifier: Verif
         assert all(stored[name].any() for name in stored.files)
 
 
-def saved(how: Any, arrays: dict[str, np.ndarray], folder: Path) -> bytes:
+def save_bytes(save: Any, arrays: dict[str, np.ndarray], folder: Path) -> bytes:
     path = folder / "x.npz"
-    how(path, **arrays)
+    save(path, **arrays)
     data = path.read_bytes()
     path.unlink()
     return data
@@ -60,17 +60,18 @@ def saved(how: Any, arrays: dict[str, np.ndarray], folder: Path) -> bytes:
 
 def test_a_golden_file_that_is_none_is_refused(signal_models: Path) -> None:
     directory = signal_models / "signal" / "1"
-    opened = package.read(directory)
-    model = Model(opened)
+    content = package.read(directory)
+    model = Model(content)
     with np.load(directory / "golden.npz") as stored:
         arrays = dict(stored)
-    for made in (
-        b"", b"PK\x03\x04", opened.golden[:-30] if opened.golden else b"",
-        saved(np.savez_compressed, arrays, directory), saved(np.savez, {"encoder.input": np.zeros(3)}, directory),
-        saved(np.savez, {**arrays, "encoder.input": np.array([None])}, directory),
-        saved(np.savez, {**arrays, "encoder.output": np.full((2, 6), np.nan, np.float32)}, directory),
-        saved(np.savez, {**arrays, "encoder.output": np.zeros((1, 6), np.float32)}, directory),
+    for golden_bytes in (
+        b"", b"PK\x03\x04", content.golden[:-30] if content.golden else b"",
+        save_bytes(np.savez_compressed, arrays, directory),
+        save_bytes(np.savez, {"encoder.input": np.zeros(3)}, directory),
+        save_bytes(np.savez, {**arrays, "encoder.input": np.array([None])}, directory),
+        save_bytes(np.savez, {**arrays, "encoder.output": np.full((2, 6), np.nan, np.float32)}, directory),
+        save_bytes(np.savez, {**arrays, "encoder.output": np.zeros((1, 6), np.float32)}, directory),
     ):  # fmt: skip
-        spoilt = package.Package(opened.manifest, opened.graphs, opened.ports, made)
+        spoilt_package = package.Package(content.manifest, content.graphs, content.ports, golden_bytes)
         with pytest.raises(GoldenMismatch, match=r"golden"):
-            golden.verify(spoilt, model)
+            golden.verify(spoilt_package, model)

@@ -81,8 +81,8 @@ def test_a_missing_graph_is_refused(directory: Path) -> None:
 
 def test_a_quantised_denoiser_alone_is_refused(tmp_path: Path) -> None:
     facts: Any = {"kind": "denoising", "operations": ("denoise",), "reconstruction_error_quantiles": None}
-    (whole,) = doubles.denoiser_graphs().values()
-    directory = doubles.write(tmp_path / "models", "small", {"denoiser": whole, "denoiser-int8": whole}, **facts)
+    (denoiser,) = doubles.denoiser_graphs().values()
+    directory = doubles.write(tmp_path / "models", "small", {"denoiser": denoiser, "denoiser-int8": denoiser}, **facts)
     assert set(package.read(directory).graphs) == {"denoiser", "denoiser-int8"}
     manifest = json.loads((directory / "manifest.json").read_text())
     del manifest["graphs"]["denoiser"]
@@ -92,9 +92,9 @@ def test_a_quantised_denoiser_alone_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_operation_without_its_graph_is_refused(tmp_path: Path) -> None:
-    only = {"encoder": doubles.image_graphs()["encoder"]}
+    graphs_without_decoder = {"encoder": doubles.image_graphs()["encoder"]}
     with pytest.raises(errors.GraphMissing, match="offers decode, which needs a graph 'decoder'"):
-        doubles.write(tmp_path, "small", only)  # type: ignore[arg-type]
+        doubles.write(tmp_path, "small", graphs_without_decoder)  # type: ignore[arg-type]
 
 
 def test_a_folder_of_another_name_is_refused(directory: Path) -> None:
@@ -110,10 +110,10 @@ def test_quantiles_missing_too_few_or_falling_are_refused(tmp_path: Path, quanti
 
 
 def test_a_version_is_never_overwritten(directory: Path) -> None:
-    before = (directory / "manifest.json").read_bytes()
+    manifest_bytes = (directory / "manifest.json").read_bytes()
     with pytest.raises(errors.PackageExists, match="never overwritten"):
         doubles.write(directory.parents[1], "small", doubles.image_graphs(latent=8))
-    assert (directory / "manifest.json").read_bytes() == before
+    assert (directory / "manifest.json").read_bytes() == manifest_bytes
 
 
 def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

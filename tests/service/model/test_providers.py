@@ -70,10 +70,10 @@ def test_a_missing_library_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPa
     )
     monkeypatch.setattr("service.model.providers.ctypes.CDLL", load)
     providers._missing_library.cache_clear()
-    said = describe_fallback("cuda", "cpu") or ""
+    sentence = describe_fallback("cuda", "cpu") or ""
     providers._missing_library.cache_clear()
-    assert "libcublasLt.so.13 is missing; cpu runs): install its CUDA and cuDNN libraries" in said
-    assert len(said.splitlines()) == 1
+    assert "libcublasLt.so.13 is missing; cpu runs): install its CUDA and cuDNN libraries" in sentence
+    assert len(sentence.splitlines()) == 1
 
 
 def test_what_was_obtained_needs_no_sentence() -> None:

@@ -48,23 +48,23 @@ def test_a_quantised_graph_runs_where_the_cpu_is_faster_with_it(
     (negative,) = doubles.denoiser_graphs(1).values()
     doubled = doubles.denoiser_graphs(1)["denoiser"]
     doubled.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(np.array(254, np.int32), "white"))
-    opened = read(doubles.write(tmp_path, "small", {"denoiser": negative, "denoiser-int8": doubled}, **facts))
+    content = read(doubles.write(tmp_path, "small", {"denoiser": negative, "denoiser-int8": doubled}, **facts))
     image = np.full((1, 4, 4, 1), 10, np.uint8)
     for has, precision, runs, answer in (
         (True, "auto", "int8", 244), (False, "auto", "fp32", 245),
         (True, "fp32", "fp32", 245), (False, "int8", "int8", 244),
     ):  # fmt: skip
         monkeypatch.setattr("service.model.runtime.has_int8_instructions", lambda has=has: has)
-        model = Model(opened, precision=precision)  # type: ignore[arg-type]
+        model = Model(content, precision=precision)  # type: ignore[arg-type]
         assert model.precision == runs
         assert (model.denoise(image) == answer).all()
 
 
 def test_a_gpu_is_not_left_for_a_quantised_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     facts: Any = {"kind": "denoising", "operations": ("denoise",), "reconstruction_error_quantiles": None}
-    (whole,) = doubles.denoiser_graphs(1).values()
-    opened = read(doubles.write(tmp_path, "small", {"denoiser": whole, "denoiser-int8": whole}, **facts))
+    (denoiser,) = doubles.denoiser_graphs(1).values()
+    content = read(doubles.write(tmp_path, "small", {"denoiser": denoiser, "denoiser-int8": denoiser}, **facts))
     monkeypatch.setattr("service.model.runtime.actual_provider", lambda session: "cuda")
     for precision in ("auto", "int8"):
-        model = Model(opened, precision=precision)
+        model = Model(content, precision=precision)
         assert (model.provider, model.precision) == ("cuda", "fp32")

@@ -59,6 +59,6 @@ def test_a_trace_of_an_exception_stays_on_its_json_line() -> None:
         record = logging.LogRecord("a", logging.ERROR, "", 0, "failed: %s", ("x",), sys.exc_info())
     line = logs.JsonLines().format(record)
     assert "\n" not in line
-    found = json.loads(line)
-    assert (found["level"], found["message"]) == ("error", "failed: x")
-    assert "ValueError" in found["exception"]
+    fields = json.loads(line)
+    assert (fields["level"], fields["message"]) == ("error", "failed: x")
+    assert "ValueError" in fields["exception"]

@@ -24,26 +24,26 @@ def test_spans_of_a_request_and_its_stages_continue_the_callers_trace(models: Pa
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     with served(models, tracing=Tracing(provider)) as client:
-        before = time.time_ns()
+        start_ns = time.time_ns()
         post(client, traceparent=PARENT)
         spans = {span.name: span for span in exporter.get_finished_spans()}
-    whole = spans.pop("POST encode")
-    assert whole.context is not None
-    assert whole.parent is not None
-    assert f"{whole.context.trace_id:032x}" == PARENT[3:35]
-    assert f"{whole.parent.span_id:016x}" == PARENT[36:52]
-    assert whole.attributes is not None
-    assert whole.attributes["autoencoder.model"] == "small"
-    assert whole.start_time is not None
-    assert whole.end_time is not None
-    assert before - 5_000_000 < whole.start_time < whole.end_time
+    request_span = spans.pop("POST encode")
+    assert request_span.context is not None
+    assert request_span.parent is not None
+    assert f"{request_span.context.trace_id:032x}" == PARENT[3:35]
+    assert f"{request_span.parent.span_id:016x}" == PARENT[36:52]
+    assert request_span.attributes is not None
+    assert request_span.attributes["autoencoder.model"] == "small"
+    assert request_span.start_time is not None
+    assert request_span.end_time is not None
+    assert start_ns - 5_000_000 < request_span.start_time < request_span.end_time
     assert set(spans) == {"receive", "decode", "queue", "run", "encode"}
     for span in spans.values():
         assert span.parent is not None
-        assert span.parent.span_id == whole.context.span_id
+        assert span.parent.span_id == request_span.context.span_id
         assert span.start_time is not None
         assert span.end_time is not None
-        assert whole.start_time <= span.start_time <= span.end_time <= whole.end_time
+        assert request_span.start_time <= span.start_time <= span.end_time <= request_span.end_time
 
 
 def test_spans_arrive_at_a_collector(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,10 +71,10 @@ def test_spans_arrive_at_a_collector(models: Path, monkeypatch: pytest.MonkeyPat
     spans = []
     for path, body in received:
         assert path == "/v1/traces"
-        for one in ExportTraceServiceRequest.FromString(body).resource_spans:
-            named = {attribute.key: attribute.value.string_value for attribute in one.resource.attributes}
+        for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+            named = {attribute.key: attribute.value.string_value for attribute in resource.resource.attributes}
             assert named["service.name"] == "autoencoder-service"
-            spans += [span for scope in one.scope_spans for span in scope.spans]
+            spans += [span for scope in resource.scope_spans for span in scope.spans]
     assert {span.name for span in spans} == {"POST encode", "receive", "decode", "queue", "run", "encode"}
     assert {span.trace_id.hex() for span in spans} == {PARENT[3:35]}
 
@@ -85,8 +85,8 @@ def test_nothing_of_opentelemetry_is_imported_when_it_is_off_and_onnxruntime_sen
         "print([m for m in sys.modules if m.startswith('opentelemetry.sdk')])"
     )
     environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
-    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
-    assert (made.stdout.strip(), made.returncode) == ("[]", 0), made.stderr
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    assert (process.stdout.strip(), process.returncode) == ("[]", 0), process.stderr
 
 
 def test_tracing_without_its_extra_is_one_sentence(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,10 +24,10 @@ def test_keys_are_names_and_versions(signal_models: Path) -> None:
 
 def test_a_snapshot_changes_with_a_file(signal_models: Path) -> None:
     store = FolderStore(signal_models)
-    before = store.snapshot()
-    assert store.snapshot() == before
+    snapshot = store.snapshot()
+    assert store.snapshot() == snapshot
     (signal_models / "signal" / "1" / "README.md").write_bytes(b"# another card\n")
-    assert store.snapshot() != before
+    assert store.snapshot() != snapshot
 
 
 def test_only_plain_files_are_listed_and_read(signal_models: Path, tmp_path: Path) -> None:

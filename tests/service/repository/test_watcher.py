@@ -30,11 +30,11 @@ def test_a_new_version_is_served_when_it_has_stayed_the_same_for_two_looks(
 
 
 def test_a_copy_that_is_not_complete_is_not_reported(signal_models: Path, verifier: Verifier, tmp_path: Path) -> None:
-    whole = write_signal(tmp_path / "elsewhere", 2, times=3)
+    complete_package = write_signal(tmp_path / "elsewhere", 2, times=3)
     live = Live(signal_models, verifier)
     target = signal_models / "signal" / "2"
     target.mkdir()
-    for file in sorted(whole.iterdir()):  # one at each look, as a slow `cp -r` does
+    for file in sorted(complete_package.iterdir()):  # one at each look, as a slow `cp -r` does
         shutil.copy(file, target)
         live.poll(1)
         assert live.registry.rejected_packages == ()
@@ -52,9 +52,9 @@ def test_a_bad_version_changes_nothing_and_is_looked_at_again_when_it_changes(
     (directory / "encoder.onnx").write_bytes(good[:-1])
     live.poll(4)
     assert live.encoded() == 2
-    (refusal,) = live.registry.rejected_packages
-    assert refusal.key == "signal/2"
-    assert "not the one that was exported" in refusal.reason
+    (rejected_package,) = live.registry.rejected_packages
+    assert rejected_package.key == "signal/2"
+    assert "not the one that was exported" in rejected_package.reason
     assert [record.levelno for record in caplog.records].count(logging.ERROR) == 1  # once, not at each look
     (directory / "encoder.onnx").write_bytes(good)
     live.poll()
@@ -73,11 +73,11 @@ def test_a_version_that_is_spoilt_while_it_is_served_goes_on(signal_models: Path
 def test_a_removed_version_is_not_found_and_its_requests_end_on_it(signal_models: Path) -> None:
     write_signal(signal_models, 2, times=3)
     live = Live(signal_models, None)
-    held = live.registry.get("signal")
+    model = live.registry.get("signal")
     shutil.rmtree(signal_models / "signal" / "2")
     live.poll()
     assert live.encoded() == 2
-    assert held.encode(np.ones((1, 6), np.float32))[0, 0] == 3
+    assert model.encode(np.ones((1, 6), np.float32))[0, 0] == 3
     (signal_models / "signal" / "1").rename(signal_models / "signal" / ".1")
     live.poll()
     assert live.registry.names == ()
@@ -104,7 +104,7 @@ def test_a_file_default_pins_a_version(signal_models: Path) -> None:
         default.write_text(text)
         live.poll(1)
         assert (live.encoded(), live.registry.is_pinned("signal")) == (answer, pinned)
-        assert tuple(refusal.reason for refusal in live.registry.rejected_packages) == reported
+        assert tuple(rejected_package.reason for rejected_package in live.registry.rejected_packages) == reported
     write_signal(signal_models, 3, times=4)
     live.poll()
     assert live.encoded() == 2

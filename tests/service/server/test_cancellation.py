@@ -11,15 +11,15 @@ from service.server.cancellation import Deadline, cancel_on_disconnect
 
 
 def test_a_deadline_is_504_and_can_be_extended() -> None:
-    async def late(more: float) -> str:
+    async def sleep_past_deadline(extension: float) -> str:
         with Deadline(0.02) as deadline:
-            deadline.extend(more)
+            deadline.extend(extension)
             await asyncio.sleep(0.05)
         return "in time"
 
     with pytest.raises(DeadlineExceeded, match=r"not done after 0\.02 seconds, which is its deadline"):
-        asyncio.run(late(0))
-    assert asyncio.run(late(5)) == "in time"
+        asyncio.run(sleep_past_deadline(0))
+    assert asyncio.run(sleep_past_deadline(5)) == "in time"
 
 
 def test_a_timeout_that_is_not_the_deadline_stays_what_it_is() -> None:
