@@ -21,20 +21,20 @@ def add_model_routes(app: FastAPI, registry: Registry) -> None:
     @app.get("/v1/models", tags=["models"], summary="All models, and what was refused")
     async def models() -> ModelList:
         return ModelList(
-            models=[_summary(registry, registry.get(name)) for name in registry.names],
+            models=[_summarize(registry, registry.get(name)) for name in registry.names],
             refused=[RefusedPackage(folder=r.key, reason=r.reason) for r in registry.rejected_packages],
         )
 
     @app.get("/v1/models/{name}", tags=["models"], summary="The card's facts", responses=unknown)
     async def model(name: Name) -> ModelFacts:
-        return _facts(registry, registry.get(name))
+        return _describe(registry, registry.get(name))
 
     @app.get("/v1/models/{name}/versions/{version}", tags=["models"], summary="Of one version", responses=unknown)
     async def version(name: Name, version: Version) -> ModelFacts:
-        return _facts(registry, registry.get(name, version))
+        return _describe(registry, registry.get(name, version))
 
 
-def _summary(registry: Registry, model: Model) -> ModelSummary:
+def _summarize(registry: Registry, model: Model) -> ModelSummary:
     manifest = model.manifest
     return ModelSummary(
         name=manifest.name,
@@ -49,10 +49,10 @@ def _summary(registry: Registry, model: Model) -> ModelSummary:
     )
 
 
-def _facts(registry: Registry, model: Model) -> ModelFacts:
+def _describe(registry: Registry, model: Model) -> ModelFacts:
     ports = [port for port in (model.sample, model.latent) if port is not None]
     return ModelFacts(
-        **_summary(registry, model).model_dump(),
+        **_summarize(registry, model).model_dump(),
         providers=dict(model.providers),
         ports={port.name: PortFacts(dtype=port.dtype, shape=["N", *port.shape[1:]]) for port in ports},
         training=model.manifest.training,

@@ -62,7 +62,7 @@ class OperationHandler:
 
     async def handle_v1(self, request: Request, name: str, version: str | None, operation: Operation) -> Response:
         """POST /v1/models/<name>[/versions/<version>]/<operation>."""
-        settings, headers = self._settings, _headers(request)
+        settings, headers = self._settings, _decode_headers(request)
         options = parse_query(request.scope["query_string"], operation)
         model = self._services.registry.get(name, version)
         record = request_record(request.scope)
@@ -77,7 +77,7 @@ class OperationHandler:
 
     async def handle_v2(self, request: Request, name: str, version: str | None) -> Response:
         """POST /v2/models/<name>[/versions/<version>]/infer."""
-        settings, headers = self._settings, _headers(request)
+        settings, headers = self._settings, _decode_headers(request)
         model, operation = find_model(self._services.registry, name, version)
         record = request_record(request.scope)
         record.model, record.version, record.operation = model.manifest.name, str(model.manifest.version), operation
@@ -192,5 +192,5 @@ class OperationHandler:
             execution.deadline.extend(pixels / MEGAPIXEL * self._settings.deadline_per_megapixel)
 
 
-def _headers(request: Request) -> dict[bytes, str]:
+def _decode_headers(request: Request) -> dict[bytes, str]:
     return {key: value.decode("latin-1") for key, value in request.scope["headers"]}

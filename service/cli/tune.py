@@ -83,7 +83,7 @@ def benchmark(models: Sequence[Model], cores: int, repeats: int = 3) -> Iterator
 
 
 def _measure_rate(model: Model, workers: int, tile: int, repeats: int) -> float:
-    channels = tiled.channels(model.sample)
+    channels = tiled.count_channels(model.sample)
     pixels = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, channels), np.uint8)
 
     async def measure() -> float:

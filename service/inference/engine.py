@@ -27,7 +27,7 @@ from service.model.manifest import Operation
 from service.model.runtime import Array, Model, Reconstruction
 from service.observability.statistics import Statistics
 
-ITEM_NUMBERS = 1 << 16  # numbers in one work item: a 28x28 model runs 83 samples at a time, a tile of a page alone
+CPU_ITEM_NUMBERS = 1 << 16  # in one work item: a 28x28 model runs 83 samples at a time, a tile of a page alone
 GPU_ITEM_NUMBERS = 1 << 20  # on a GPU, whose runs are for batches: 1,337 such samples, or 16 tiles of 256x256
 
 Output = Array | Reconstruction
@@ -106,14 +106,14 @@ class Inference:
         if isinstance(inputs, Images):
             return await self._denoise(model, inputs, options.strength)
         samples = inputs.samples
-        size = max(1, item_numbers(model) // math.prod(samples.shape[1:]))
+        size = max(1, max_item_numbers(model) // math.prod(samples.shape[1:]))
         if len(samples) <= size and model.has_fixed_shape(operation):
-            outcomes = [await self._batcher(model, operation, size).submit(samples, len(samples))]
+            outcomes = [await self._get_batcher(model, operation, size).submit(samples, len(samples))]
         else:
             items = np.array_split(samples, -(-len(samples) // size))  # of equal size, but for one sample
             record = partial(self._statistics.record_run, model, operation)
             function = partial(OPERATIONS[operation].function, model)
-            outcomes = await self._scheduler.run(partial(_timed, function, record), items)
+            outcomes = await self._scheduler.run(partial(_run_timed, function, record), items)
         start, end = self._record_runs(model, [run for _, run in outcomes])
         result = _combine(samples, [output for output, _ in outcomes], options.strength, start, end)
         if options.explain is not None:
@@ -136,7 +136,7 @@ class Inference:
             return runs[0].start, runs[0].end
         return min(run.start for run in runs), max(run.end for run in runs)
 
-    def _batcher(self, model: Model, operation: Operation, size: int) -> Batcher[Array, tuple[Output, _Run]]:
+    def _get_batcher(self, model: Model, operation: Operation, size: int) -> Batcher[Array, tuple[Output, _Run]]:
         key = model, operation
         if key not in self._batchers:
             function = partial(_run_batch, model, operation, partial(self._statistics.record_run, model, operation))
@@ -149,24 +149,24 @@ class Inference:
         tasks: list[TileTask] = []
         for picture, output in zip(inputs.pictures, outputs, strict=True):
             tasks += tiled.plan_tasks(model, picture.pixels, output, self._tile)
-        numbers = item_numbers(model)
+        numbers = max_item_numbers(model)
         items = list(tiled.group_tasks(tasks, numbers))
         use_all_cores = len(items) == 1 and self._scheduler.is_idle
         denoise = partial(tiled.denoise, model, strength, numbers, use_all_cores=use_all_cores)
         record = partial(self._statistics.record_run, model, "denoise")
-        outcomes = await self._scheduler.run(partial(_timed, denoise, record), items)
+        outcomes = await self._scheduler.run(partial(_run_timed, denoise, record), items)
         start, end = self._record_runs(model, [run for _, run in outcomes])
         pairs = zip(outputs, inputs.pictures, strict=True)
         denoised = tuple(Picture(output, picture.metadata) for output, picture in pairs)
         return Result(outputs, denoised, run_start=start, run_end=end)
 
 
-def item_numbers(model: Model) -> int:
-    """Numbers in one work item of that model, which one run takes at once."""
-    return ITEM_NUMBERS if model.on_cpu else GPU_ITEM_NUMBERS
+def max_item_numbers(model: Model) -> int:
+    """Pixels or numbers in one work item of that model, which one run takes at once."""
+    return CPU_ITEM_NUMBERS if model.on_cpu else GPU_ITEM_NUMBERS
 
 
-def _timed(
+def _run_timed(
     function: Callable[[_Item], _Result], record: Callable[[int], None], item: _Item, size: int | None = None
 ) -> tuple[_Result, _Run]:
     """`function(item)`, and its run of `size`, by default the item's length; `record` takes its nanoseconds."""
@@ -180,8 +180,8 @@ def _timed(
 def _run_batch(
     model: Model, operation: Operation, record: Callable[[int], None], batches: list[Array]
 ) -> list[tuple[Output, _Run]]:
-    """Batches [n,...] of several callers in one run -> the output of each, and that run; `record` as for `_timed`."""
-    outputs, run = _timed(partial(_run_and_split, model, operation), record, batches, sum(map(len, batches)))
+    """Batches [n,...] of several callers in one run -> each output, and that run; `record` as for `_run_timed`."""
+    outputs, run = _run_timed(partial(_run_and_split, model, operation), record, batches, sum(map(len, batches)))
     return [(output, run) for output in outputs]
 
 

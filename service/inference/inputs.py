@@ -105,7 +105,7 @@ class Preprocessor:
 
     async def _inspect(self, parts: tuple[PayloadPart, ...], permit: Permit, max_pages: int) -> list[Header]:
         def inspect(part: PayloadPart) -> Header:
-            return images.inspect(_bytes(part), self._max_pixels, part.label, max_pages, self._max_side)
+            return images.inspect(_require_bytes(part), self._max_pixels, part.label, max_pages, self._max_side)
 
         size = sum([len(part.data) for part in parts])
         headers = await self._scheduler.run(inspect, parts, size * cost.IMAGE_BYTE)
@@ -114,8 +114,10 @@ class Preprocessor:
         return headers
 
     async def _decode_pictures(self, port: Port, payload: Payload, headers: list[Header]) -> tuple[Picture, ...]:
-        decode = partial(_pictures, channels=tiled.channels(port))
-        groups = await self._scheduler.run(decode, _sources(payload, headers), _decoding_cost(payload, headers))
+        decode = partial(_to_pictures, channels=tiled.count_channels(port))
+        groups = await self._scheduler.run(
+            decode, _pair_with_headers(payload, headers), _estimate_decoding_cost(payload, headers)
+        )
         decoded = tuple(picture for group in groups for picture in group)
         if len(groups) > 1:
             _check_same_shape({picture.pixels.shape[:2] for picture in decoded})
@@ -124,8 +126,10 @@ class Preprocessor:
     async def _decode_samples(
         self, model: Model, port: Port, payload: Payload, headers: list[Header], mode: Fit | None
     ) -> Array:
-        decode = partial(_samples, port=port, mode=mode, model_name=model.manifest.name)
-        batches = await self._scheduler.run(decode, _sources(payload, headers), _decoding_cost(payload, headers))
+        decode = partial(_to_samples, port=port, mode=mode, model_name=model.manifest.name)
+        batches = await self._scheduler.run(
+            decode, _pair_with_headers(payload, headers), _estimate_decoding_cost(payload, headers)
+        )
         if len(batches) == 1:
             return batches[0]
         _check_same_shape({batch.shape[1:] for batch in batches})
@@ -141,7 +145,7 @@ def _check_options(model: Model, operation: Operation, port: Port, options: Opti
         model.unusual_threshold(options.false_alarm_rate)  # raises if the model cannot tell so small a rate
 
 
-def _decoding_cost(payload: Payload, headers: list[Header]) -> int:
+def _estimate_decoding_cost(payload: Payload, headers: list[Header]) -> int:
     numbers = 0
     for data, _ in payload.parts:
         if not isinstance(data, bytes):
@@ -149,36 +153,36 @@ def _decoding_cost(payload: Payload, headers: list[Header]) -> int:
     return numbers * cost.NUMBER + sum([header.pixels for header in headers]) * cost.PIXEL
 
 
-def _sources(payload: Payload, headers: list[Header]) -> list[_Source]:
+def _pair_with_headers(payload: Payload, headers: list[Header]) -> list[_Source]:
     if not headers:
         return [(part, None) for part in payload.parts]
     remaining = iter(headers)
     return [(part, next(remaining) if isinstance(part.data, bytes) else None) for part in payload.parts]
 
 
-def _pictures(source: _Source, channels: int) -> list[Picture]:
+def _to_pictures(source: _Source, channels: int) -> list[Picture]:
     """One part -> its pictures as they are; images of an array have the model's channels."""
     part, header = source
     if header is not None:
-        return images.decode(_bytes(part), header, part.label)
-    batch = _as_images(_array(part), channels, part.label)
+        return images.decode(_require_bytes(part), header, part.label)
+    batch = _as_images(_require_array(part), channels, part.label)
     if batch.size == 0:
         raise InvalidInput(f"the batch is empty (shape {list(batch.shape)}); at least one sample is needed")
     return [Picture(image) for image in batch]
 
 
-def _samples(source: _Source, port: Port, mode: Fit | None, model_name: str) -> Array:
+def _to_samples(source: _Source, port: Port, mode: Fit | None, model_name: str) -> Array:
     """One part -> [n,...] as the port takes it, at least one sample."""
     part, header = source
     if port.name != "image":
-        numbers = arrays.to_float32(_array(part), part.label)
+        numbers = arrays.to_float32(_require_array(part), part.label)
         return numbers[None] if numbers.ndim == len(port.shape) - 1 else numbers
-    channels = tiled.channels(port)
+    channels = tiled.count_channels(port)
     if header is not None:
-        (picture,) = images.decode(_bytes(part), header, part.label)
+        (picture,) = images.decode(_require_bytes(part), header, part.label)
         pixels: Array = flatten_to_uint8(picture.pixels, channels)[None]
     else:
-        pixels = _as_images(_array(part), channels, part.label)
+        pixels = _as_images(_require_array(part), channels, part.label)
     height, width = port.shape[1:3]
     if isinstance(height, str) or isinstance(width, str) or pixels.shape[1:3] == (height, width) or not pixels.size:
         return pixels
@@ -214,13 +218,13 @@ def _check_same_shape(shapes: set[tuple[int, ...]]) -> None:
         raise InvalidInput(f"the samples of one request must have one shape; there are {examples}")
 
 
-def _bytes(part: PayloadPart) -> bytes:
+def _require_bytes(part: PayloadPart) -> bytes:
     if not isinstance(part.data, bytes):
         raise TypeError("This is a bug: only images have headers")
     return part.data
 
 
-def _array(part: PayloadPart) -> Array:
+def _require_array(part: PayloadPart) -> Array:
     if isinstance(part.data, bytes):
         raise TypeError("This is a bug: images are for image ports")
     return part.data

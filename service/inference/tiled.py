@@ -55,7 +55,9 @@ def denoise(
 
     `use_all_cores` in each run: see Model.denoise.
     """
-    inputs = [to_model_input(task.tile.cut(task.pixels), channels(model.sample)) for task in group]  # each [n,h,w,C]
+    inputs = [
+        to_model_input(task.tile.cut(task.pixels), count_channels(model.sample)) for task in group
+    ]  # each [n,h,w,C]
     batch = np.concatenate(inputs)
     size = max(1, numbers // math.prod(batch.shape[1:]))  # a large colour tile: its three grey planes one by one
     denoised = np.concatenate(
@@ -70,7 +72,7 @@ def denoise(
         )
 
 
-def channels(port: Port) -> int:
+def count_channels(port: Port) -> int:
     """1 or 3, of a port `image` [N,H,W,C]."""
     count = port.shape[3]
     if not isinstance(count, int):

@@ -198,10 +198,6 @@ class Model:
         if self._wide_session is not None:
             self.run_graph("denoiser", self.make_input("denoiser", side), wide=True)
 
-    def run(self, operation: Operation, batch: Array) -> Array | Reconstruction:
-        """Run the operation of that name."""
-        return getattr(self, operation)(batch)  # type: ignore[no-any-return]
-
     def run_graph(self, role: Role, batch: Array, *, wide: bool = False) -> Array:
         """Run one graph. `batch`: [N,...] as its port takes it, heights and widths multiples of the strides."""
         session = self._wide_session if wide and self._wide_session is not None else self._sessions[role]
