@@ -44,8 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"autoencoder-train: {error}", file=sys.stderr)
         return 2
     except OSError as error:  # of a disk or a pipe, where no error of training.errors says more
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"autoencoder-train: {where}{error.strerror or error}; no package was written", file=sys.stderr)
+        prefix = f"{error.filename}: " if error.filename else ""
+        print(f"autoencoder-train: {prefix}{error.strerror or error}; no package was written", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("autoencoder-train: interrupted; the same command goes on from the last epoch", file=sys.stderr)
@@ -83,8 +83,8 @@ def _run(recipe: Recipe, out: Path, runs: Path, device: torch.device) -> Path:
     """Load the recipe's data, train; the directory of the new package."""
     if isinstance(recipe, DenoiserRecipe):
         with distributed.main_process_first():
-            patches_data = patches.load(recipe)
-        return train_denoiser.run(recipe, patches_data, out, runs, device)
+            restoration_data = patches.load(recipe)
+        return train_denoiser.run(recipe, restoration_data, out, runs, device)
     with distributed.main_process_first():
         data = datasets.load(recipe.data)
     return train_autoencoder.run(recipe, data, out, runs, device)

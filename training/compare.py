@@ -67,7 +67,7 @@ def main(arguments: Sequence[str]) -> None:
     unit = packages[0].manifest.evaluation[METRIC].unit
     sys.stdout.write(format_table(rows))
     image = figures.encode_figure(draw_figure(rows, curve, unit), suffix[1:])
-    checkpoint.write(options.figure, image, "the figure")
+    checkpoint.write_atomically(options.figure, image, "the figure")
     sys.stdout.write(f"\n{options.figure}: written\n")
 
 

@@ -1,18 +1,18 @@
-"""What can go wrong in a training run through no fault of ours: one sentence each, exit code 2, nothing half-written.
+"""Errors of training that a user can correct: each message is one sentence, the exit code is 2.
 
 TrainingError
 ├── RecipeError      a recipe that cannot be read, an unknown key, a value out of range
-├── DataError        data that is missing, broken, too little, or of mixed sizes: the file is named
-├── DownloadError    the publisher cannot be reached, or the bytes are not what it says
+├── DataError        data that is missing, broken, too little, or of mixed sizes; the message names the file
+├── DownloadError    the publisher cannot be reached, or the bytes do not have the expected checksum
 ├── NotFinite        the loss became NaN or infinite: the run stops, the last checkpoint stays
-├── DiskError        a file could not be written: what was there before stays
-├── ComparisonError  what `compare` was given are no packages, or of different data
+├── DiskError        a file could not be written: the old one, if any, stays
+├── ComparisonError  folders that `compare` got hold no packages, or packages of different data
 └── ParityError      the exported graphs do not answer as torch does: no package is written
 """
 
 
 class TrainingError(Exception):
-    """Root; the message is the one line that the command line prints."""
+    """Base class; the message is the one line that the command line prints."""
 
 
 class RecipeError(TrainingError):

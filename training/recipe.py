@@ -367,21 +367,21 @@ def load_autoencoder(source: str, changes: Mapping[str, Any] | None = None) -> A
     return recipe
 
 
-def build(document: dict[str, Any], changes: Mapping[str, Any], where: str) -> Recipe:
-    """Validate a recipe's document with changes applied to it; `where` names it in errors.
+def build(document: dict[str, Any], changes: Mapping[str, Any], label: str) -> Recipe:
+    """Validate a recipe's document with changes applied to it; `label` names it in errors.
 
     Raises:
         RecipeError: the first error, with the key.
     """
     for key, value in changes.items():
-        _assign(document, key, value, where)
+        _assign(document, key, value, label)
     architecture = document.get("architecture")
     name = architecture.get("type", "") if isinstance(architecture, dict) else ""
     if name and name not in SCHEMAS:
-        raise RecipeError(f"{where}: architecture.type is {name!r}; it must be one of {', '.join(SCHEMAS)}")
+        raise RecipeError(f"{label}: architecture.type is {name!r}; it must be one of {', '.join(SCHEMAS)}")
     if SCHEMAS.get(name) is DenoiserRecipe:
-        return _validate(DenoiserRecipe, document, where)
-    return _validate(AutoencoderRecipe, document, where)
+        return _validate(DenoiserRecipe, document, label)
+    return _validate(AutoencoderRecipe, document, label)
 
 
 def with_changes(recipe: R, changes: Mapping[str, Any]) -> R:
@@ -392,7 +392,7 @@ def with_changes(recipe: R, changes: Mapping[str, Any]) -> R:
     return _validate(type(recipe), document, recipe.name)
 
 
-def _validate(schema: type[R], document: dict[str, Any], where: str) -> R:
+def _validate(schema: type[R], document: dict[str, Any], label: str) -> R:
     try:
         return schema.model_validate(document)
     except ValidationError as invalid:
@@ -404,7 +404,7 @@ def _validate(schema: type[R], document: dict[str, Any], where: str) -> R:
             sentence = f"{key} is not for the unet architecture, which has no latent and takes images of any size"
         else:
             sentence = f"{key}: {error['msg']}"
-        raise RecipeError(f"{where}: {sentence}") from invalid
+        raise RecipeError(f"{label}: {sentence}") from invalid
 
 
 def _keys(schema: type[_Recipe]) -> set[str]:
@@ -414,14 +414,14 @@ def _keys(schema: type[_Recipe]) -> set[str]:
     return {*fields, *(f"{name}.{key}" for name, section in sections.items() for key in section.model_fields)}  # type: ignore[union-attr]
 
 
-def _assign(document: dict[str, Any], key: str, value: Any, where: str) -> None:
+def _assign(document: dict[str, Any], key: str, value: Any, label: str) -> None:
     """Set a dotted key of a TOML document in place; "none" removes it."""
     *parents, last = key.split(".")
     table: Any = document
     for parent in parents:
         table = table.setdefault(parent, {}) if isinstance(table, dict) else None
     if not isinstance(table, dict):
-        raise RecipeError(f"{where}: {key} is not a key of a table")
+        raise RecipeError(f"{label}: {key} is not a key of a table")
     if value == "none":
         table.pop(last, None)
     else:

@@ -191,7 +191,7 @@ def _write_history(folder: Path, result: TrainingResult[Autoencoder], package_fo
         "training": vars(result.history),
         "package": None if package_folder is None else str(package_folder.absolute()),
     }
-    checkpoint.write(folder / "history.json", json.dumps(document, indent=1).encode(), "the history")
+    checkpoint.write_atomically(folder / "history.json", json.dumps(document, indent=1).encode(), "the history")
 
 
 def _slug(name: str) -> str:

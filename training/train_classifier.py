@@ -86,7 +86,7 @@ def run(
     else:
         autoencoder = load_encoder(recipe, data, encoder)
     weights = serialize_encoder(autoencoder, recipe)
-    checkpoint.write(out / "encoder.safetensors", weights, "the encoder's weights")
+    checkpoint.write_atomically(out / "encoder.safetensors", weights, "the encoder's weights")
     fingerprint = f"{recipe.digest} {classification.model_dump_json()} {data.dataset.digest} {package.sha256(weights)}"
     outcomes: list[Outcome] = []
     best: tuple[float, Classifier] | None = None
@@ -103,17 +103,17 @@ def run(
         if best is None or error < best[0]:
             best = (error, classifier)
         report = {"recipe": recipe.name, "classes": data.names, "outcomes": [vars(outcome) for outcome in outcomes]}
-        checkpoint.write(out / "report.json", json.dumps(report, indent=1).encode(), "the report")
+        checkpoint.write_atomically(out / "report.json", json.dumps(report, indent=1).encode(), "the report")
     sys.stdout.write(format_table(outcomes, len(data.test)))
     if best is not None and use_test:
         classifier, samples = best[1].cpu(), data.dataset.test
         expected = predict_probabilities(classifier, samples)
         graph = graphs.export_classifier(classifier, samples)
         difference = parity.verify_classifier(classifier, graph, samples, expected)
-        checkpoint.write(out / "classifier.onnx", graph, "the classifier")
+        checkpoint.write_atomically(out / "classifier.onnx", graph, "the classifier")
         if len(classification.labels) > 1:
             png = figures.encode_figure(draw_curve(outcomes), "png")
-            checkpoint.write(out / "curve.png", png, "the curve")
+            checkpoint.write_atomically(out / "curve.png", png, "the curve")
         sys.stdout.write(
             f"\n{out}: written; onnxruntime and torch differ by at most {difference:.2g} on the test split\n"
         )

@@ -135,8 +135,8 @@ def _quantize(recipe: DenoiserRecipe, data: RestorationData, graph: bytes) -> by
 
 def _crop_centre(image: np.ndarray) -> np.ndarray:
     """[H,W,C] -> at most [CENTRE_SIZE,CENTRE_SIZE,C] from its centre."""
-    top, left = (max(0, (size - CENTRE_SIZE) // 2) for size in image.shape[:2])
-    return image[top : top + CENTRE_SIZE, left : left + CENTRE_SIZE]
+    y, x = (max(0, (size - CENTRE_SIZE) // 2) for size in image.shape[:2])
+    return image[y : y + CENTRE_SIZE, x : x + CENTRE_SIZE]
 
 
 def draw_figures(result: TrainingResult[Denoiser], data: RestorationData) -> dict[str, tuple[str, bytes]]:

@@ -1,6 +1,6 @@
-"""More drawings from the same ones: a clean image, flipped, moved, bent a little. Still clean.
+"""Augmentation of images: random flips, affine maps and elastic displacements; the result is as clean as its source.
 
-One affine map and one smooth displacement field per sample, sampled bicubically in one pass; outside is 0.
+clean -> [flip] -> affine map and displacement field -> one bicubic sampling, 0 outside the image -> clean
 """
 
 import math
@@ -13,7 +13,7 @@ from training.recipe import AutoencoderAugmentation
 
 
 class Augmenter:
-    """(clean [N,C,H,W] in 0..1, progress of the run 0..1, generator) -> clean [N,C,H,W] in 0..1."""
+    """(clean float [N,C,H,W] in 0..1, progress of the run 0..1, generator) -> clean float [N,C,H,W] in 0..1."""
 
     def __init__(self, recipe: AutoencoderAugmentation) -> None:
         self.recipe = recipe
@@ -21,23 +21,24 @@ class Augmenter:
     def __call__(self, clean: Tensor, progress: float, generator: torch.Generator) -> Tensor:
         recipe = self.recipe
         if recipe.flip:
-            flipped = torch.rand(len(clean), 1, 1, 1, generator=generator, device=clean.device) < 0.5
-            clean = torch.where(flipped, clean.flip(3), clean)
+            is_flipped = torch.rand(len(clean), 1, 1, 1, generator=generator, device=clean.device) < 0.5
+            clean = torch.where(is_flipped, clean.flip(3), clean)
         strength = self.strength(progress)
         if strength == 0 or not (recipe.shift or recipe.rotate or recipe.scale or recipe.shear or recipe.elastic):
             return clean
         grid = self._grid(clean, strength, generator)
-        moved = F.grid_sample(clean, grid, mode="bicubic", padding_mode="zeros", align_corners=True)
-        return moved.clamp(0, 1)
+        warped = F.grid_sample(clean, grid, mode="bicubic", padding_mode="zeros", align_corners=True)
+        return warped.clamp(0, 1)
 
     def strength(self, progress: float) -> float:
-        """1 until the first bound of `fade`, then linearly down to 0 at the second."""
+        """Factor of all changes at `progress`: 1 until the first bound of `fade`, then linearly down to 0."""
         start, end = self.recipe.fade
         if progress <= start:
             return 1.0
         return 0.0 if progress >= end else (end - progress) / (end - start)
 
     def _grid(self, clean: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+        """Where each output pixel is sampled: float [N,H,W,2], (x, y) in -1..1."""
         n, _, height, width = clean.shape
         recipe, device = self.recipe, clean.device
 

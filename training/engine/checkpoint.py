@@ -1,7 +1,9 @@
-"""Checkpoints: whole or absent, and loadable only as tensors and plain values.
+"""Checkpoints: written atomically, and loaded as tensors and plain values only.
 
-save: temporary sibling -> fsync -> rename. A run killed at any moment finds its last checkpoint intact; a full disk
-leaves the old one. Loading never unpickles code (`weights_only=True`).
+state -> bytes -> temporary sibling -> fsync -> rename -> load, if the fingerprint is that of this run
+
+A run killed at any moment finds its last checkpoint intact; a full disk leaves the old one. Loading never unpickles
+code (`weights_only=True`).
 """
 
 import contextlib
@@ -18,15 +20,15 @@ from training.errors import DiskError
 def save(path: Path, state: dict[str, Any]) -> None:
     """Write `state` atomically; DiskError if it cannot be written, the old file then stays.
 
-    By way of memory: torch.save hides why a disk refused.
+    It is serialised in memory first: torch.save to a file hides why the disk refused.
     """
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    write(path, buffer.getbuffer(), "the checkpoint")
+    write_atomically(path, buffer.getbuffer(), "the checkpoint")
 
 
-def write(path: Path, data: bytes | memoryview, what: str) -> None:
-    """Write a file atomically; DiskError, which calls it `what`, if it cannot be written, the old one then stays."""
+def write_atomically(path: Path, data: bytes | memoryview, label: str) -> None:
+    """Write a file atomically; DiskError, which calls it `label`, if it cannot be written, the old one then stays."""
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,11 +41,11 @@ def write(path: Path, data: bytes | memoryview, what: str) -> None:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
         reason = error.strerror or str(error)
-        raise DiskError(f"cannot write {what} {path}: {reason}; the one before is untouched") from error
+        raise DiskError(f"cannot write {label} {path}: {reason}; the one before is untouched") from error
 
 
 def load(path: Path, fingerprint: str) -> dict[str, Any] | None:
-    """The state saved at `path` by a run with this `fingerprint`; None if there is none, or it is another run's."""
+    """The state saved at `path` by a run of this `fingerprint`; None if there is none, or it is another run's."""
     if not path.is_file():
         return None
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)

@@ -24,13 +24,13 @@ class RandomCrops:
 
     def __call__(self, patches: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         height, width = patches.shape[1:3]
-        tops, lefts, flips, turns = (
+        y_offsets, x_offsets, flips, turns = (
             torch.randint(bound, (len(patches),), generator=generator, device=patches.device).tolist()
             for bound in (height - self.crop + 1, width - self.crop + 1, 2, 4)
         )
         crops = []
-        for patch, top, left, flip, turn in zip(patches, tops, lefts, flips, turns, strict=True):
-            crop = patch[top : top + self.crop, left : left + self.crop]  # [p,p,C]
+        for patch, y, x, flip, turn in zip(patches, y_offsets, x_offsets, flips, turns, strict=True):
+            crop = patch[y : y + self.crop, x : x + self.crop]  # [p,p,C]
             if self.augmentation.flip and flip:
                 crop = crop.flip(1)
             crops.append(crop.rot90(turn) if self.augmentation.quarter_turns else crop)

@@ -1,12 +1,12 @@
-"""Muon: momentum whose matrices are made orthogonal before each step.
+"""The optimizer Muon: momentum, made orthogonal before each step.
 
 gradient -> Nesterov momentum -> orthogonal by five Newton-Schulz iterations -> scaled to AdamW's size -> step
 
 K. Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024); the scale is that of Liu et al.,
-"Muon is Scalable for LLM Training" (2025), section 2.2: 0.2 * sqrt(longer side), so that AdamW's rates fit.
+"Muon is Scalable for LLM Training" (2025), section 2.2: 0.2 * sqrt(longer side), so that AdamW's learning rates fit.
 
-torch.optim.Muon does the same, but iterates in bfloat16 wherever it runs: on a processor without bfloat16 instructions
-that took three quarters of a training step. Here it is float32, and matrices of one shape go together.
+torch.optim.Muon does the same, but always iterates in bfloat16: on a processor without bfloat16 instructions that took
+three quarters of a training step. This one iterates in float32, and batches matrices of equal shape.
 """
 
 import math
@@ -52,19 +52,19 @@ class Muon(torch.optim.Optimizer):
                 state["momentum"] = torch.zeros_like(matrix)
             state["momentum"].lerp_(matrix.grad, 1 - momentum)
             directions.append(matrix.grad.lerp(state["momentum"], momentum))
-        steps = orthogonal(torch.stack(directions))
+        steps = orthogonalize(torch.stack(directions))
         for matrix, step in zip(matrices, steps, strict=True):
             matrix.mul_(1 - lr * weight_decay)
             matrix.add_(step, alpha=-lr * 0.2 * math.sqrt(max(matrix.shape)))
 
 
-def orthogonal(matrices: Tensor) -> Tensor:
+def orthogonalize(matrices: Tensor) -> Tensor:
     """[k,m,n] -> [k,m,n], singular values brought near 1 (0.7 to 1.2) by a quintic Newton-Schulz iteration."""
     a, b, c = COEFFICIENTS
-    tall = matrices.shape[1] > matrices.shape[2]
-    x: Tensor = matrices.transpose(1, 2) if tall else matrices
+    is_tall = matrices.shape[1] > matrices.shape[2]
+    x: Tensor = matrices.transpose(1, 2) if is_tall else matrices
     x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
     for _ in range(ITERATIONS):
         square = x @ x.transpose(1, 2)
         x = a * x + torch.baddbmm(square, square, square, beta=b, alpha=c) @ x
-    return x.transpose(1, 2) if tall else x
+    return x.transpose(1, 2) if is_tall else x

@@ -1,9 +1,9 @@
 """Greedy layer-wise pretraining of a stacked autoencoder.
 
-for each layer: (inputs, through the layers before it) -> one-layer autoencoder -> its weights start the stack.
+for each layer: samples -> the layers before it -> one-layer autoencoder, fitted -> its weights start the stack
 
-Bengio et al., "Greedy Layer-Wise Training of Deep Networks" (NIPS 2006); with masking noise on each layer's input
-it is the stacked denoising autoencoder of Vincent et al., JMLR 11 (2010), section 3.
+Bengio et al., "Greedy Layer-Wise Training of Deep Networks" (NIPS 2006). With masking noise on each layer's input it is
+the stacked denoising autoencoder of Vincent et al., JMLR 11 (2010), section 3.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from training.engine.loop import History, fit
 from training.recipe import Optimization, Pretraining
 
 Inputs = Callable[[Tensor, Callable[[Tensor], Tensor]], Tensor]
-"""(samples as stored, augmentation) -> what the layer sees: float [N,in], scaled and through the layers before it"""
+"""(samples as stored, augmentation) -> the layer's inputs: float [N,in], scaled and through the layers before it."""
 
 
 class OneLayer(nn.Module):
@@ -38,7 +38,7 @@ def pretrain(
     autoencoder: Autoencoder,
     train: Tensor,
     validation: Tensor,
-    plan: Pretraining,
+    pretraining: Pretraining,
     augment: Augmenter | None,
     *,
     generator: torch.Generator,
@@ -58,25 +58,24 @@ def pretrain(
         raise TypeError("This is a bug: recipes with pretraining have a dense architecture")
     depth = len(encoder) - 1  # the first is Flatten, as the decoder's last is Unflatten
     optimization = Optimization(
-        epochs=plan.epochs,
-        batch_size=plan.batch_size,
-        learning_rate=plan.learning_rate,
+        epochs=pretraining.epochs,
+        batch_size=pretraining.batch_size,
+        learning_rate=pretraining.learning_rate,
         schedule="cosine",
         warmup=0.05,
     )
     histories = []
     for index in range(1, depth + 1):
-        before = encoder[:index].eval()
+        lower_layers = encoder[:index].eval()
         layer = OneLayer(encoder[index], decoder[depth - index])
-
-        inputs = partial(_inputs, autoencoder, before)
+        inputs = partial(_inputs, autoencoder, lower_layers)
 
         def objective(
             module: nn.Module, samples: Tensor, progress: float, generator: torch.Generator, inputs: Inputs = inputs
         ) -> Tensor:
             clean = inputs(samples, lambda scaled: augment(scaled, progress, generator) if augment else scaled)
-            kept = torch.rand(clean.shape, generator=generator, device=clean.device) >= plan.masking
-            return F.mse_loss(module(clean * kept), clean)
+            mask = torch.rand(clean.shape, generator=generator, device=clean.device) >= pretraining.masking
+            return F.mse_loss(module(clean * mask), clean)
 
         def validate(module: nn.Module, inputs: Inputs = inputs) -> float:
             clean = inputs(validation, lambda scaled: scaled)
@@ -99,6 +98,6 @@ def pretrain(
 
 @torch.no_grad()
 def _inputs(
-    autoencoder: Autoencoder, before: nn.Module, samples: Tensor, augment: Callable[[Tensor], Tensor]
+    autoencoder: Autoencoder, lower_layers: nn.Module, samples: Tensor, augment: Callable[[Tensor], Tensor]
 ) -> Tensor:
-    return before(augment(autoencoder.scaling(samples)))  # type: ignore[no-any-return]
+    return lower_layers(augment(autoencoder.scaling(samples)))  # type: ignore[no-any-return]

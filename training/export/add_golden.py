@@ -1,9 +1,9 @@
-"""A golden pair for a package from before packages had one: `python -m training.export.add_golden models/NAME/VERSION`.
+"""Adds a golden pair to a package that has none: `python -m training.export.add_golden models/NAME/VERSION`.
 
-package.read (verified) -> its own graphs' answers, here -> golden.npz and manifest.json, each whole or absent
+package.read (verified) -> its graphs' answers on this machine -> golden.npz and manifest.json, each written atomically
 
-Graphs and their digests stay as they are. It says what the graphs answer today: only run it on a package that is
-known to be good.
+Graphs and their digests stay as they are. The pair holds what the graphs answer today, so only run this on a package
+that is known to be good.
 """
 
 import argparse
@@ -18,16 +18,21 @@ from training.errors import DiskError
 
 
 def add(directory: Path) -> bool:
-    """Whether a golden pair was added; False if the package has one. Raises PackageError, OSError, DiskError."""
-    opened = package.read(directory)
-    if opened.manifest.golden is not None:
+    """Add a golden pair to the package in `directory`; False if it has one already.
+
+    Raises:
+        PackageError, OSError: the package cannot be read.
+        DiskError: the pair cannot be written; the package stays as it was.
+    """
+    source = package.read(directory)
+    if source.manifest.golden is not None:
         return False
-    listed, data = golden.create(opened)
-    facts = opened.manifest.model_copy(update={"golden": listed})
+    entry, data = golden.create(source)
+    facts = source.manifest.model_copy(update={"golden": entry})
     text = json.dumps(facts.model_dump(mode="json", exclude_none=True), indent=2, ensure_ascii=False)
-    checkpoint.write(directory / listed.file, data, "the golden pair")
-    # last: before it, the package is as it was
-    checkpoint.write(directory / package.MANIFEST, (text + "\n").encode(), "the manifest")
+    checkpoint.write_atomically(directory / entry.file, data, "the golden pair")
+    # the manifest comes last: until it is written, the package is as it was
+    checkpoint.write_atomically(directory / package.MANIFEST, (text + "\n").encode(), "the manifest")
     package.read(directory)
     return True
 
@@ -39,11 +44,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("packages", nargs="+", type=Path, metavar="models/NAME/VERSION")
     for directory in parser.parse_args(arguments).packages:
         try:
-            added = add(directory.absolute())
+            is_added = add(directory.absolute())
         except (PackageError, OSError, DiskError) as error:
             sys.stderr.write(f"training.export.add_golden: {error}\n")
             return 2
-        sys.stdout.write(f"{directory}: {'golden pair added' if added else 'has a golden pair already'}\n")
+        sys.stdout.write(f"{directory}: {'golden pair added' if is_added else 'has a golden pair already'}\n")
     return 0
 
 

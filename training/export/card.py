@@ -1,17 +1,20 @@
-"""The model card: README.md of a package. What it is, how good, on which data, where it fails, how to make it again."""
+"""The model card, README.md of a package: description, figures, measurements, usage, data and licence, provenance.
+
+manifest, captions of the figures, notes, parity -> Markdown
+"""
 
 from collections.abc import Mapping
 
 from service.model.manifest import Manifest, Metric
 
 
-def render(facts: Manifest, pictures: Mapping[str, str], notes: str, parity: str) -> str:
-    """Markdown.
+def render(facts: Manifest, captions: Mapping[str, str], notes: str, parity: str) -> str:
+    """The card as Markdown.
 
     Args:
-        pictures: file name in the package -> caption.
-        notes: paragraphs that say what a reader should know of the numbers; may be empty.
-        parity: one sentence on how far onnxruntime is from torch.
+        captions: file name of a figure in the package -> caption.
+        notes: paragraphs that explain the numbers; may be empty.
+        parity: one sentence on how far onnxruntime's answers are from torch's.
     """
     data, training = facts.training.data, facts.training
     lines = [
@@ -19,23 +22,23 @@ def render(facts: Manifest, pictures: Mapping[str, str], notes: str, parity: str
         "",
         facts.description,
         "",
-        *_images(pictures),
+        *_image_lines(captions),
         "## Measured",
         "",
         f"On the {data.test} held-out {'samples' if facts.halo is None else 'images'} of the test split, "
         "which nothing was chosen on.",
         "",
-        *_tables(facts.evaluation),
+        *_table_lines(facts.evaluation),
         *([notes.strip(), ""] if notes.strip() else []),
         f"Parity: {parity}",
         "",
         "## Use",
         "",
         "```sh",
-        *_commands(facts),
+        *_command_lines(facts),
         "```",
         "",
-        *_beside(facts),
+        *_comparison_lines(facts),
         "## Data and licence",
         "",
         f"{data.source}: {data.train} training, {data.validation} validation, {data.test} test samples. "
@@ -56,7 +59,7 @@ def render(facts: Manifest, pictures: Mapping[str, str], notes: str, parity: str
     return "\n".join(lines)
 
 
-def _beside(facts: Manifest) -> list[str]:
+def _comparison_lines(facts: Manifest) -> list[str]:
     if "reconstruct" not in facts.operations:
         return []
     return [
@@ -71,11 +74,11 @@ def _beside(facts: Manifest) -> list[str]:
     ]
 
 
-def _images(pictures: Mapping[str, str]) -> list[str]:
-    return [line for file, caption in pictures.items() for line in (f"![{caption}]({file})", "", f"*{caption}*", "")]
+def _image_lines(captions: Mapping[str, str]) -> list[str]:
+    return [line for file, caption in captions.items() for line in (f"![{caption}]({file})", "", f"*{caption}*", "")]
 
 
-def _tables(evaluation: Mapping[str, Metric]) -> list[str]:
+def _table_lines(evaluation: Mapping[str, Metric]) -> list[str]:
     """A table for each unit and set of baselines, a row for each metric."""
     groups: dict[tuple[str, tuple[str, ...]], dict[str, Metric]] = {}
     for name, metric in evaluation.items():
@@ -85,24 +88,25 @@ def _tables(evaluation: Mapping[str, Metric]) -> list[str]:
         columns = [unit, "this model", *baselines]
         lines += ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
         for name, metric in metrics.items():
-            numbers = [_number(value, unit) for value in (metric.value, *metric.baselines.values())]
+            numbers = [_format_number(value, unit) for value in (metric.value, *metric.baselines.values())]
             lines.append("| " + " | ".join([name.replace("_", " "), f"**{numbers[0]}**", *numbers[1:]]) + " |")
         lines.append("")
     return lines
 
 
-def _number(value: float, unit: str) -> str:
+def _format_number(value: float, unit: str) -> str:
     return f"{value:.2f}" if unit == "dB" else f"{value:.4g}"
 
 
-def _commands(facts: Manifest) -> list[str]:
+def _command_lines(facts: Manifest) -> list[str]:
+    """A curl command for each operation on files."""
     url = f"localhost:8000/v1/models/{facts.name}"
     if facts.operations == ("denoise",):
         return [f"curl -F image=@scan.png {url}/denoise -o clean.png"]
-    image = "reconstruction_psnr" in facts.evaluation
-    body = "-F image=@cat.png" if image else "-H 'Content-Type: application/x-npy' --data-binary @samples.npy"
+    is_image = "reconstruction_psnr" in facts.evaluation
+    body = "-F image=@cat.png" if is_image else "-H 'Content-Type: application/x-npy' --data-binary @samples.npy"
     lines = [f"curl {body} {url}/encode"]
-    if image:
+    if is_image:
         lines.append(f"curl {body} {url}/reconstruct -o reconstruction.png")
         if "denoise" in facts.operations:
             lines.append(f"curl {body} {url}/denoise -o clean.png")

@@ -1,4 +1,7 @@
-"""What a package costs to run, counted in its graphs: parameters, bytes, multiply-adds of one sample."""
+"""Costs of a package, counted in its ONNX graphs: parameters, bytes, multiply-adds of one sample.
+
+graphs -> shapes inferred for N = 1 -> MatMul, Gemm, Conv, ConvTranspose -> Cost
+"""
 
 import math
 from collections.abc import Iterable
@@ -22,14 +25,14 @@ class Cost:
 
 def count_costs(graphs: Iterable[bytes]) -> Cost:
     """The sum over ONNX graphs whose only dynamic axis is N; counted for N = 1."""
-    each = [_graph(data) for data in graphs]
-    return Cost(sum(c.parameters for c in each), sum(c.bytes for c in each), sum(c.multiply_adds for c in each))
+    costs = [_count_graph(data) for data in graphs]
+    return Cost(sum(c.parameters for c in costs), sum(c.bytes for c in costs), sum(c.multiply_adds for c in costs))
 
 
-def _graph(data: bytes) -> Cost:
+def _count_graph(data: bytes) -> Cost:
     model = onnx.load_model_from_string(data)
     graph = model.graph
-    del graph.value_info[:]  # says N where it was known when exported
+    del graph.value_info[:]  # it holds the name N, not 1
     for value in (*graph.input, *graph.output):
         value.type.tensor_type.shape.dim[0].dim_value = 1
     inferred = shape_inference.infer_shapes(model, data_prop=True).graph
@@ -45,8 +48,8 @@ def _multiply_adds(node: onnx.NodeProto, shapes: Shapes) -> int:
         case "MatMul":
             return math.prod(shapes[node.output[0]]) * shapes[node.input[0]][-1]
         case "Gemm":
-            turned = any(a.name == "transA" and helper.get_attribute_value(a) for a in node.attribute)
-            return math.prod(shapes[node.output[0]]) * shapes[node.input[0]][0 if turned else 1]
+            is_transposed = any(a.name == "transA" and helper.get_attribute_value(a) for a in node.attribute)
+            return math.prod(shapes[node.output[0]]) * shapes[node.input[0]][0 if is_transposed else 1]
         case "Conv":  # weights [out, in / groups, ...]
             return math.prod(shapes[node.output[0]]) * math.prod(shapes[node.input[1]][1:])
         case "ConvTranspose":  # weights [in, out / groups, ...]

@@ -1,8 +1,8 @@
-"""Large matrices of a package in float16: half the bytes, all arithmetic in float32 as before.
+"""Weights in float16: large matrices of a package take half the bytes; all arithmetic stays in float32.
 
-autoencoder -> batch norm folded in, weights rounded -> measured -> exported -> float16 initializer, Cast to float32
+autoencoder -> batch norm folded in, weights rounded -> evaluated -> exported -> float16 initializers, Cast to float32
 
-The service's runtime folds the casts when it opens the graph, so a run costs what it did.
+The service's runtime folds the casts when it opens the graph, so inference is as fast as before.
 """
 
 import numpy as np
@@ -14,14 +14,14 @@ from torch.nn.utils.fusion import fuse_linear_bn_eval
 
 from training.architectures.autoencoder import Autoencoder, DenseLayer
 
-SMALLEST = 1024  # numbers; smaller tensors stay as they are
+MIN_NUMBERS = 1024  # in a tensor; smaller ones stay as they are
 
 
 @torch.no_grad()
 def round_to_float16(autoencoder: Autoencoder) -> None:
-    """Every large parameter (float32) of a dense autoencoder takes the nearest value that float16 has, in place.
+    """Round every large parameter (float32) of a dense autoencoder to the nearest value of float16, in place.
 
-    Batch norm is folded into the weights first, as the exporter would do it after rounding.
+    Batch norm is folded into the weights first; otherwise the exporter would do it after rounding.
     """
     autoencoder.eval()
     for layer in autoencoder.modules():
@@ -31,16 +31,19 @@ def round_to_float16(autoencoder: Autoencoder) -> None:
             layer[0] = fuse_linear_bn_eval(linear, norm)
             del layer[1]
     for parameter in autoencoder.parameters():
-        if parameter.numel() >= SMALLEST:
+        if parameter.numel() >= MIN_NUMBERS:
             parameter.copy_(parameter.half().float())
 
 
 def store_as_float16(graph: bytes) -> bytes:
-    """The ONNX graph with its large float32 initializers as float16, each cast back; only those that lose nothing."""
+    """The ONNX graph with its large float32 initializers as float16, each with a Cast to float32.
+
+    Only initializers whose values float16 holds exactly are changed.
+    """
     model = onnx.load_model_from_string(graph)
     casts = []
     for tensor in model.graph.initializer:
-        if tensor.data_type != onnx.TensorProto.FLOAT or np.prod(tensor.dims) < SMALLEST:
+        if tensor.data_type != onnx.TensorProto.FLOAT or np.prod(tensor.dims) < MIN_NUMBERS:
             continue
         values = numpy_helper.to_array(tensor)
         with np.errstate(over="ignore"):

@@ -1,4 +1,4 @@
-"""Where weights come from, for the manifest: recipe, data, seed, date, code, versions."""
+"""Provenance of weights, for the manifest: recipe, data, seed, date, code revision, versions of libraries."""
 
 import datetime
 import platform
@@ -17,7 +17,7 @@ from training.recipe import Recipe
 
 
 class Splits(Protocol):
-    """Datasets and patches both are."""
+    """The splits of a dataset: training.data.datasets.Dataset and training.data.patches.RestorationData."""
 
     @property
     def source(self) -> str: ...
@@ -32,6 +32,7 @@ class Splits(Protocol):
 
 
 def training_facts(recipe: Recipe, data: Splits) -> Training:
+    """The manifest's section `training`, with today's date (UTC) and the revision of this checkout."""
     return Training(
         recipe=recipe.name,
         recipe_sha256=recipe.digest,
@@ -55,7 +56,7 @@ def _revision() -> str:
     """The commit of a checkout, else the version of the package."""
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=12", "HEAD"]
     try:
-        found = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     except OSError:
         return __version__
-    return found.stdout.strip() if found.returncode == 0 else __version__
+    return result.stdout.strip() if result.returncode == 0 else __version__

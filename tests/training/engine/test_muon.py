@@ -2,15 +2,15 @@ import pytest
 import torch
 from torch import nn
 
-from training.engine.muon import Muon, orthogonal
+from training.engine.muon import Muon, orthogonalize
 
 
 def test_orthogonal_brings_all_singular_values_near_one() -> None:
     generator = torch.Generator().manual_seed(0)
     for shape in ((3, 8, 40), (2, 40, 8), (1, 16, 16)):
         matrices = torch.randn(shape, generator=generator)
-        values = torch.linalg.svdvals(orthogonal(matrices))
-        assert orthogonal(matrices).shape == shape
+        values = torch.linalg.svdvals(orthogonalize(matrices))
+        assert orthogonalize(matrices).shape == shape
         assert values.min() > 0.3
         assert values.max() < 1.3
 

@@ -28,7 +28,7 @@ def test_batch_norm_is_folded_in_and_large_matrices_are_rounded() -> None:
     before, after = autoencoder(rounded=False), autoencoder(rounded=True)
     assert not [module for module in after.modules() if isinstance(module, torch.nn.BatchNorm1d)]
     for parameter in after.parameters():
-        small = parameter.numel() < float16.SMALLEST
+        small = parameter.numel() < float16.MIN_NUMBERS
         assert torch.equal(parameter, parameter.half().float()) != small
     samples = torch.from_numpy(IMAGES)
     with torch.inference_mode():
@@ -42,7 +42,7 @@ def test_a_package_in_float16_is_half_as_large_and_answers_the_same() -> None:
         assert len(graph) < 0.6 * len(whole[role])
         model = onnx.load_model_from_string(graph)
         onnx.checker.check_model(model)
-        large = [tensor for tensor in model.graph.initializer if np.prod(tensor.dims) >= float16.SMALLEST]
+        large = [tensor for tensor in model.graph.initializer if np.prod(tensor.dims) >= float16.MIN_NUMBERS]
         assert large
         assert all(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in large)
     answers = []

@@ -9,7 +9,7 @@ from torch import nn
 
 from training.architectures.unet import Denoiser
 from training.export.graphs import export_denoiser
-from training.export.int8_graph import for_whole_numbers
+from training.export.int8_graph import rewrite_for_int8
 from training.recipe import Unet
 
 
@@ -28,7 +28,7 @@ def test_it_is_the_same_function(recipe: Unet, gone: int) -> None:
     for parameter in denoiser.parameters():
         nn.init.normal_(parameter, std=0.2)  # biases too, and a last layer that does something
     graph = export_denoiser(denoiser)
-    written = for_whole_numbers(graph)
+    written = rewrite_for_int8(graph)
     image = np.random.default_rng(0).integers(0, 256, (2, 24, 40, recipe.channels), np.uint8)
     one, other = (
         onnxruntime.InferenceSession(g, providers=["CPUExecutionProvider"]).run(None, {"image": image})[0]
