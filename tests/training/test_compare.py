@@ -4,19 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from torch.utils.flop_counter import FlopCounterMode
 
 from service.model import package
 from service.model.manifest import Manifest
 from tests.drawings import drawings, waves
 from training import compare
 from training.__main__ import main
-from training.architectures.autoencoder import build
-from training.export import costs
-from training.export.graphs import export_autoencoder
-from training.recipe import Convolutional, Dense
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +29,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def here(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def working_folder(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models").symlink_to(trained / "models")
     (tmp_path / "runs").symlink_to(trained / "runs")
@@ -51,8 +45,8 @@ def test_the_table_has_a_line_for_each_package_best_first(capsys: pytest.Capture
     assert float(rows[0][3]) <= float(rows[1][3])
     for cells in rows:
         assert cells[3] == f"{facts[cells[0]].evaluation['reconstruction_mse'].value:.4g}"
-        known = dict(facts[cells[0]].pca_error or ())
-        assert cells[4] == f"{known[int(cells[2])]:.4g}"
+        pca_errors = dict(facts[cells[0]].pca_error or ())
+        assert cells[4] == f"{pca_errors[int(cells[2])]:.4g}"
         assert int(cells[6].replace(",", "")) == 144 * int(cells[2]) * 2 + 144 + int(cells[2])
         assert int(cells[8].replace(",", "")) == 144 * int(cells[2]) * 2
 
@@ -65,7 +59,7 @@ def test_the_figure_is_of_the_kind_that_its_name_says(name: str, start: bytes) -
 
 def test_the_figure_shows_each_package_and_pca(tmp_path: Path) -> None:
     packages = [package.read(compare.find_package(Path(f"models/small/{n}"))) for n in (1, 2)]
-    rows, curve = [compare.make_row(each) for each in packages], compare.pca_curve(packages)
+    rows, curve = [compare.make_row(entry) for entry in packages], compare.pca_curve(packages)
     axes = compare.draw_figure(rows, curve, "error").axes
     pca, *points = axes[0].lines
     components, errors = np.asarray(pca.get_xdata()), np.asarray(pca.get_ydata())
@@ -85,9 +79,9 @@ def test_a_model_stands_for_its_highest_version_and_a_run_for_what_it_left() -> 
 
 
 def test_packages_from_before_know_one_size_of_pca() -> None:
-    opened = package.read(compare.find_package(Path("models/small")))
-    facts = opened.manifest.model_dump(mode="json", exclude_none=True, exclude={"pca_error"})
-    old = package.Package(Manifest.model_validate(facts), opened.graphs, opened.ports)
+    entry = package.read(compare.find_package(Path("models/small")))
+    facts = entry.manifest.model_dump(mode="json", exclude_none=True, exclude={"pca_error"})
+    old = package.Package(Manifest.model_validate(facts), entry.graphs, entry.ports)
     assert list(compare.pca_curve([old])) == [12]
 
 
@@ -103,32 +97,12 @@ def test_what_cannot_be_compared_is_one_line_and_exit_code_2(
     arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["compare", *arguments]) == 2
-    said = capsys.readouterr()
-    assert sentence in said.err
-    assert said.err.count("\n") == 1
+    captured = capsys.readouterr()
+    assert sentence in captured.err
+    assert captured.err.count("\n") == 1
     assert not Path("comparison.png").exists()
 
 
 def test_a_denoiser_without_a_latent_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", str(Path(__file__).parents[2] / "models" / "pages")]) == 2
     assert "pages does not reconstruct" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    "architecture",
-    [
-        Dense(latent_dim=4, hidden=(16,), tied=True, batch_norm=True),
-        Convolutional(latent_channels=2, channels=(4, 8)),
-        Convolutional(latent_dim=6, channels=(4, 8), hidden=8),
-    ],
-    ids=["dense", "spatial latent", "flat latent"],
-)
-def test_multiply_adds_are_those_that_torch_counts(architecture: Dense | Convolutional) -> None:
-    images = drawings(4)[..., None]
-    autoencoder = build(architecture, images).eval()
-    graphs = export_autoencoder(autoencoder, images).values()
-    with FlopCounterMode(display=False) as counted, torch.no_grad():
-        autoencoder.decode(autoencoder.encode(torch.from_numpy(images[:1])))
-    cost = costs.count_costs(graphs)
-    assert cost.multiply_adds == counted.get_total_flops() // 2
-    assert cost.bytes == sum(map(len, graphs))

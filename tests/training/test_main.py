@@ -39,9 +39,11 @@ def digests(directory: Path) -> dict[str, str]:
     return {role: graph.sha256 for role, graph in package.read(directory).manifest.graphs.items()}
 
 
-def test_a_recipe_leaves_a_package_with_card_and_pictures(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_recipe_leaves_a_package_with_card_and_pictures(
+    working_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["small.toml"]) == 0
-    directory = here / "models" / "small" / "1"
+    directory = working_folder / "models" / "small" / "1"
     manifest = package.read(directory).manifest
     assert manifest.operations == ("encode", "decode", "reconstruct")
     assert manifest.training.data.licence == "drawn by the tests"
@@ -52,39 +54,39 @@ def test_a_recipe_leaves_a_package_with_card_and_pictures(here: Path, capsys: py
         assert picture in card
     assert f"{manifest.evaluation['reconstruction_mse'].value:.4g}" in card
     assert "reconstruction_mse" in capsys.readouterr().out
-    history = json.loads((here / "runs" / "small" / "history.json").read_text())["training"]
+    history = json.loads((working_folder / "runs" / "small" / "history.json").read_text())["training"]
     assert history["validation"][-1] < history["validation"][0]
 
 
-def test_the_same_recipe_and_seed_give_the_same_numbers_and_another_seed_others(here: Path) -> None:
+def test_the_same_recipe_and_seed_give_the_same_numbers_and_another_seed_others(working_folder: Path) -> None:
     assert main(["small.toml"]) == 0
     assert main(["small.toml", "--fresh"]) == 0
     assert main(["small.toml", "--fresh", "--set", "seed=1"]) == 0
-    first, second, other = (here / "models" / "small" / str(version) for version in (1, 2, 3))
+    first, second, reseeded = (working_folder / "models" / "small" / str(version) for version in (1, 2, 3))
     assert digests(first) == digests(second)
     assert package.read(first).manifest.evaluation == package.read(second).manifest.evaluation
-    assert digests(first) != digests(other)
+    assert digests(first) != digests(reseeded)
 
 
-def test_a_run_killed_with_9_and_started_again_ends_with_the_same_weights(here: Path) -> None:
-    long = ["small.toml", "--set", "optimization.epochs=60"]
-    assert main([*long, "--runs", "uninterrupted"]) == 0
-    command = [sys.executable, "-m", "training", *long, "--runs", "killed"]
+def test_a_run_killed_with_9_and_started_again_ends_with_the_same_weights(working_folder: Path) -> None:
+    long_run = ["small.toml", "--set", "optimization.epochs=60"]
+    assert main([*long_run, "--runs", "uninterrupted"]) == 0
+    command = [sys.executable, "-m", "training", *long_run, "--runs", "killed"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
-        checkpoint = here / "killed" / "small" / "checkpoint.pt"
+        checkpoint = working_folder / "killed" / "small" / "checkpoint.pt"
         while not checkpoint.exists() and process.poll() is None:
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL, "it had ended before it could be killed"
-    assert not (here / "models" / "small" / "2").exists()
-    assert main([*long, "--runs", "killed"]) == 0
-    assert digests(here / "models" / "small" / "1") == digests(here / "models" / "small" / "2")
+    assert not (working_folder / "models" / "small" / "2").exists()
+    assert main([*long_run, "--runs", "killed"]) == 0
+    assert digests(working_folder / "models" / "small" / "1") == digests(working_folder / "models" / "small" / "2")
 
 
 @pytest.mark.parametrize("kind", ["undercomplete", "stacked", "denoising"])
 @pytest.mark.parametrize("data", ["drawings.npy", "waves.npy"])
-def test_without_a_recipe_data_and_kind_are_enough(here: Path, kind: str, data: str) -> None:
+def test_without_a_recipe_data_and_kind_are_enough(working_folder: Path, kind: str, data: str) -> None:
     quick = ["--set", "optimization.epochs=1", "--set", "ablation=[]"]
     if kind == "stacked":
         quick += ["--set", "pretraining.epochs=1", "--set", "architecture.hidden=[32]"]
@@ -92,23 +94,23 @@ def test_without_a_recipe_data_and_kind_are_enough(here: Path, kind: str, data: 
         quick += ["--set", "architecture.channels=[4]"]
     command = ["--data", data, "--kind", kind, "--latent-dim", "5", "--out", "models/mine"]
     assert main([*command, *quick]) == 0
-    loaded = package.read(here / "models" / "mine" / "1")
+    loaded = package.read(working_folder / "models" / "mine" / "1")
     assert loaded.manifest.kind == kind
     assert loaded.latent is not None
     assert loaded.latent.shape[1:] == (5,)
     assert ("denoise" in loaded.manifest.operations) == (kind == "denoising")
 
 
-def test_ablations_are_trained_and_stand_beside_the_result(here: Path) -> None:
+def test_ablations_are_trained_and_stand_beside_the_result(working_folder: Path) -> None:
     quick = ["--set", 'ablation=[{name="one number", set={"architecture.latent_dim"=1}}]']
     assert main(["small.toml", *quick]) == 0
-    metric = package.read(here / "models" / "small" / "1").manifest.evaluation["reconstruction_mse"]
+    metric = package.read(working_folder / "models" / "small" / "1").manifest.evaluation["reconstruction_mse"]
     assert metric.baselines["one number"] > metric.value
 
 
-def test_the_data_line_can_be_replaced(here: Path) -> None:
+def test_the_data_line_can_be_replaced(working_folder: Path) -> None:
     assert main(["small.toml", "--data", "waves.npy"]) == 0
-    assert package.read(here / "models" / "small" / "1").modality == "vector"
+    assert package.read(working_folder / "models" / "small" / "1").modality == "vector"
 
 
 def test_shipped_recipes_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -131,17 +133,17 @@ def test_shipped_recipes_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_what_a_user_can_get_wrong_is_one_line_and_exit_code_2(
-    here: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
+    working_folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
 ) -> None:
     assert main(arguments) == 2
     error = capsys.readouterr().err
     assert sentence in error
     assert error.count("\n") == 1
-    assert not (here / "models").exists()
+    assert not (working_folder / "models").exists()
 
 
 def test_an_interrupted_run_says_how_to_go_on(
-    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    working_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -152,19 +154,21 @@ def test_an_interrupted_run_says_how_to_go_on(
 
 
 def test_a_disk_that_fails_anywhere_is_one_line(
-    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    working_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device", "scratch.onnx")
 
     monkeypatch.setattr("training.train_autoencoder.fit", fail)
     assert main(["small.toml"]) == 2
-    said = capsys.readouterr().err.splitlines()[-1]
-    assert said == "autoencoder-train: scratch.onnx: No space left on device; no package was written"
-    assert not (here / "models").exists()
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert message == "autoencoder-train: scratch.onnx: No space left on device; no package was written"
+    assert not (working_folder / "models").exists()
 
 
-def test_a_models_folder_that_cannot_be_written_is_one_line(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (here / "models").write_text("a file")
+def test_a_models_folder_that_cannot_be_written_is_one_line(
+    working_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (working_folder / "models").write_text("a file")
     assert main(["small.toml"]) == 2
     assert "cannot write the package" in capsys.readouterr().err

@@ -51,9 +51,9 @@ def test_a_file_is_read_like_a_shipped_recipe(tmp_path: Path) -> None:
 
 
 def test_a_dotted_change_replaces_one_line() -> None:
-    changed = recipe.load("cats-undercomplete", {"optimization.epochs": 3})
-    assert changed.optimization.epochs == 3
-    assert changed.digest != recipe.load("cats-undercomplete").digest
+    modified = recipe.load("cats-undercomplete", {"optimization.epochs": 3})
+    assert modified.optimization.epochs == 3
+    assert modified.digest != recipe.load("cats-undercomplete").digest
 
 
 def test_the_digest_ignores_words_that_decide_no_weights() -> None:

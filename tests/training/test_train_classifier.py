@@ -66,23 +66,28 @@ optimization = { epochs = 25, batch_size = 32, learning_rate = 1e-2 }
 
 
 def test_it_learns_reports_every_start_and_exports_what_torch_answers(
-    here: Path, capsys: pytest.CaptureFixture[str]
+    working_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["classify", "small.toml"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[2] == "| labels of each class | random | frozen | fine-tuned |"
     rows = {int(cells[1]): [float(cell.split(" ± ")[0]) for cell in cells[2:5]] for cells in map(_cells, lines[4:6])}
     assert set(rows) == {3, 40}
-    assert all(many <= one for one, many in zip(rows[3], rows[40], strict=True))  # more labels, fewer errors
+    assert all(
+        error_of_many <= error_of_few for error_of_few, error_of_many in zip(rows[3], rows[40], strict=True)
+    )  # more labels, fewer errors
     assert rows[40][0] < 10  # a guess is wrong 75 times of 100
     assert rows[40][2] < 10
 
-    out = here / "classifiers" / "small"
+    out = working_folder / "classifiers" / "small"
     report = json.loads((out / "report.json").read_text())
     assert report["classes"] == list(NAMES)
-    outcomes = [Outcome(**each) for each in report["outcomes"]]
+    outcomes = [Outcome(**entry) for entry in report["outcomes"]]
     assert {(o.start, o.labels, o.seed) for o in outcomes} == {
-        (start, each, seed) for start in ("random", "frozen", "fine-tuned") for each in (3, 40) for seed in (0, 1)
+        (start, label_count, seed)
+        for start in ("random", "frozen", "fine-tuned")
+        for label_count in (3, 40)
+        for seed in (0, 1)
     }
     test = [o.test for o in outcomes if o.labels == 40 and o.start == "random" and o.test is not None]
     assert rows[40][0] == pytest.approx(100 * np.mean(test), abs=0.006)
@@ -102,18 +107,20 @@ def _cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.split("|")]
 
 
-def test_an_encoder_goes_along_as_safetensors_or_as_a_package(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_encoder_goes_along_as_safetensors_or_as_a_package(
+    working_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["small.toml"]) == 0
     quick = ["--set", "classification.labels=[]", "--set", "classification.seeds=1"]
     assert main(["classify", "small.toml", "--tune", *quick]) == 0
-    file = here / "classifiers" / "small" / "encoder.safetensors"
+    file = working_folder / "classifiers" / "small" / "encoder.safetensors"
     weights = safetensors.numpy.load_file(file)
     assert {name: value.shape for name, value in weights.items()} == {
         "1.0.weight": (32, 144), "1.0.bias": (32,), "2.0.weight": (8, 32), "2.0.bias": (8,),
     }  # fmt: skip
     # the same run that left the package: its checkpoint is taken, and nothing is trained again
-    opened = train_classifier._read_package_weights(Path("models/small"))
-    assert all(np.array_equal(opened[name], value) for name, value in weights.items())
+    weights_of_package = train_classifier._read_package_weights(Path("models/small"))
+    assert all(np.array_equal(weights_of_package[name], value) for name, value in weights.items())
     tables = []
     for encoder in (str(file), "models/small"):
         capsys.readouterr()
@@ -122,23 +129,27 @@ def test_an_encoder_goes_along_as_safetensors_or_as_a_package(here: Path, capsys
         )
         tables.append(capsys.readouterr().out)
     assert tables[0] == tables[1]
-    assert not (here / "classifiers" / "small" / "classifier.onnx").exists()  # --tune leaves the test split alone
+    assert not (
+        working_folder / "classifiers" / "small" / "classifier.onnx"
+    ).exists()  # --tune leaves the test split alone
 
 
 def test_a_frozen_encoder_stays_as_it_is_and_others_learn() -> None:
     images, sides = strokes(80)
-    plan = Classification(optimization=Optimization(epochs=1, batch_size=16), dropout=0.2)
+    classification = Classification(optimization=Optimization(epochs=1, batch_size=16), dropout=0.2)
     architecture = Dense(hidden=(16,), latent_dim=8, batch_norm=True)
     for frozen in (True, False):
         autoencoder = build(architecture, images[..., None])
-        module = Classifier(autoencoder, 8, 4, plan, frozen=frozen)
-        before = {name: tensor.clone() for name, tensor in module.encoder.state_dict().items()}
+        module = Classifier(autoencoder, 8, 4, classification, frozen=frozen)
+        initial = {name: tensor.clone() for name, tensor in module.encoder.state_dict().items()}
         pair = (images[..., None], sides.astype(np.int64))
         file = Path("never")
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("training.engine.checkpoint.save", lambda *_: None)
-            train_classifier.fit_classifier(module, pair, pair, plan, seed=0, file=file, fingerprint="", title="")
-        same = [torch.equal(before[name], tensor) for name, tensor in module.encoder.state_dict().items()]
+            train_classifier.fit_classifier(
+                module, pair, pair, classification, seed=0, file=file, fingerprint="", title=""
+            )
+        same = [torch.equal(initial[name], tensor) for name, tensor in module.encoder.state_dict().items()]
         assert all(same) if frozen else not any(same)
 
 
@@ -146,11 +157,11 @@ def test_few_labels_get_more_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.engine.checkpoint.save", lambda *_: None)
     images, sides = strokes(64)
     for steps, epochs in ((0, 2), (3, 2), (9, 5)):
-        plan = Classification(optimization=Optimization(epochs=2, batch_size=32), steps=steps)
-        module = Classifier(build(Dense(latent_dim=4), images[..., None]), 4, 4, plan, frozen=True)
+        classification = Classification(optimization=Optimization(epochs=2, batch_size=32), steps=steps)
+        module = Classifier(build(Dense(latent_dim=4), images[..., None]), 4, 4, classification, frozen=True)
         pair = (images[..., None], sides.astype(np.int64))
         history = train_classifier.fit_classifier(
-            module, pair, pair, plan, seed=0, file=Path("never"), fingerprint="", title=""
+            module, pair, pair, classification, seed=0, file=Path("never"), fingerprint="", title=""
         )
         assert len(history.loss) == epochs
 
@@ -170,7 +181,7 @@ def test_few_labels_get_more_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_what_a_user_can_put_right_is_one_line(
-    here: Path, changes: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+    working_folder: Path, changes: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images, sides = strokes(600)
     np.save("images.npy", images)
@@ -178,13 +189,15 @@ def test_what_a_user_can_put_right_is_one_line(
     np.savez("unnamed.npz", images=images, labels=sides, names=np.array(NAMES[:2]))
     safetensors.numpy.save_file({"1.0.weight": np.zeros((3, 3), np.float32)}, "other.safetensors")
     assert main(["classify", "small.toml", *changes]) == 2
-    said = capsys.readouterr().err
-    assert re.search(sentence, said)
-    assert said.startswith("autoencoder-train: ")
-    assert said.count("\n") == 1
+    message = capsys.readouterr().err
+    assert re.search(sentence, message)
+    assert message.startswith("autoencoder-train: ")
+    assert message.count("\n") == 1
 
 
-def test_what_the_classifier_is_told_does_not_touch_the_autoencoder(here: Path) -> None:
+def test_what_the_classifier_is_told_does_not_touch_the_autoencoder(working_folder: Path) -> None:
     plain = recipe_of(small_recipe("strokes.npz"), {}, "a")
-    told = recipe_of(small_recipe("strokes.npz", classification={"optimization": {"epochs": 3}}), {}, "a")
-    assert plain.digest == told.digest
+    with_classification = recipe_of(
+        small_recipe("strokes.npz", classification={"optimization": {"epochs": 3}}), {}, "a"
+    )
+    assert plain.digest == with_classification.digest

@@ -36,12 +36,12 @@ def test_pairs_become_a_package_that_cleans_better_than_no_model(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("small.json").write_text(json.dumps(recipe_document("pairs.npz")))
-    asked = build_recipe(str(pairs))
+    recipe = build_recipe(str(pairs))
     directory = train_denoiser.run(
-        asked, patches.load(asked), tmp_path / "models/small", tmp_path / "runs", torch.device("cpu")
+        recipe, patches.load(recipe), tmp_path / "models/small", tmp_path / "runs", torch.device("cpu")
     )
-    opened = package.read(directory)
-    manifest = opened.manifest
+    written = package.read(directory)
+    manifest = written.manifest
     assert manifest.operations == ("denoise",)
     assert manifest.halo == 20
     metric = manifest.evaluation["denoising_rmse"]
@@ -51,13 +51,13 @@ def test_pairs_become_a_package_that_cleans_better_than_no_model(
     assert (directory / "before-after.png").stat().st_size > 10_000
     assert (directory / "failures.png").stat().st_size > 5_000
 
-    model = Model(opened)
+    model = Model(written)
     image = add_dirt(draw_letters(3, 200, 150))[..., None][2]
-    whole = model.denoise(image[None])[0]
+    restored = model.denoise(image[None])[0]
     stitched = np.empty_like(image)
     for tile in tiling.plan(200, 150, (64, 64), manifest.halo, model.strides):
         tile.core(stitched)[...] = tile.inner(model.denoise(tile.cut(image)[None])[0])
-    assert np.abs(stitched.astype(int) - whole.astype(int)).max() <= 1
+    assert np.abs(stitched.astype(int) - restored.astype(int)).max() <= 1
 
 
 def test_the_command_trains_on_a_folder_of_photographs(
@@ -78,8 +78,8 @@ def test_the_command_trains_on_a_folder_of_photographs(
     assert set(evaluation) == {
         f"denoising_psnr_{group}_{sigma}" for group in ("gaussian", "gaussian_grey") for sigma in denoisers.SIGMAS
     }
-    beside = set(evaluation["denoising_psnr_gaussian_25"].baselines) - {"int8"}  # there if it loses little
-    assert beside == {"noisy", "8 bits", "non-local means"}
+    baselines = set(evaluation["denoising_psnr_gaussian_25"].baselines) - {"int8"}  # there if it loses little
+    assert baselines == {"noisy", "8 bits", "non-local means"}
     noisy = evaluation["denoising_psnr_gaussian_25"].baselines["noisy"]
     assert noisy == pytest.approx(20 * np.log10(255 / 25), abs=0.1), "unclipped, as in the literature"
 
@@ -87,18 +87,18 @@ def test_the_command_trains_on_a_folder_of_photographs(
 def test_a_denoiser_that_answers_otherwise_than_torch_is_not_written(
     pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = build_recipe(str(pairs), {"optimization.epochs": 1})
+    recipe = build_recipe(str(pairs), {"optimization.epochs": 1})
     right = Model.denoise
     monkeypatch.setattr(Model, "denoise", lambda self, batch: right(self, batch) ^ 8)
     with pytest.raises(ParityError, match="no package was written"):
-        train_denoiser.run(asked, patches.load(asked), tmp_path / "models/small", tmp_path / "r", torch.device("cpu"))
+        train_denoiser.run(recipe, patches.load(recipe), tmp_path / "models/small", tmp_path / "r", torch.device("cpu"))
     assert not (tmp_path / "models").exists()
 
 
 def test_a_run_that_was_broken_off_ends_with_the_same_weights(pairs: Path, tmp_path: Path) -> None:
-    asked = build_recipe(str(pairs), {"optimization.epochs": 4, "optimization.ema": 0.9})
-    data, cpu = patches.load(asked), torch.device("cpu")
-    straight = train_denoiser.train(asked, data, tmp_path / "a", cpu).network.state_dict()
+    recipe = build_recipe(str(pairs), {"optimization.epochs": 4, "optimization.ema": 0.9})
+    data, cpu = patches.load(recipe), torch.device("cpu")
+    straight = train_denoiser.train(recipe, data, tmp_path / "a", cpu).network.state_dict()
 
     class Broken(Exception):
         pass
@@ -107,19 +107,19 @@ def test_a_run_that_was_broken_off_ends_with_the_same_weights(pairs: Path, tmp_p
         raise Broken
 
     with pytest.MonkeyPatch.context() as patch:
-        seen: list[int] = []
-        whole = denoisers.restore
+        calls: list[int] = []
+        restored = denoisers.restore
 
         def counted(*given: Any) -> Any:
-            seen.append(1)
-            if len(seen) > 2 * len(data.validation):
+            calls.append(1)
+            if len(calls) > 2 * len(data.validation):
                 raise Broken
-            return whole(*given)
+            return restored(*given)
 
         patch.setattr(denoisers, "restore", counted)
         with pytest.raises(Broken):
-            train_denoiser.train(asked, data, tmp_path / "b", cpu)
-    resumed = train_denoiser.train(asked, data, tmp_path / "b", cpu).network.state_dict()
+            train_denoiser.train(recipe, data, tmp_path / "b", cpu)
+    resumed = train_denoiser.train(recipe, data, tmp_path / "b", cpu).network.state_dict()
     assert all(torch.equal(straight[name], resumed[name]) for name in straight)
 
 
@@ -140,18 +140,18 @@ def test_photographs_that_may_be_shown_stand_in_for_test_images(
     trained = TrainingResult(
         train_denoiser.build(build_recipe("x", architecture=architecture)), History([1.0], [1.0], 0)
     )
-    drawn = train_denoiser.draw_figures(trained, data)
-    assert drawn["before-after.png"][1].startswith(b"\x89PNG")
+    drawings = train_denoiser.draw_figures(trained, data)
+    assert drawings["before-after.png"][1].startswith(b"\x89PNG")
 
 
 def test_a_quantised_package_holds_both_graphs_and_the_numbers_of_both(pairs: Path, tmp_path: Path) -> None:
-    asked = build_recipe(str(pairs), {"optimization.epochs": 2}, quantization={"loss": 3, "calibration": 8})
+    recipe = build_recipe(str(pairs), {"optimization.epochs": 2}, quantization={"loss": 3, "calibration": 8})
     directory = train_denoiser.run(
-        asked, patches.load(asked), tmp_path / "models/small", tmp_path / "runs", torch.device("cpu")
+        recipe, patches.load(recipe), tmp_path / "models/small", tmp_path / "runs", torch.device("cpu")
     )
-    opened = package.read(directory)
-    assert set(opened.graphs) == {"denoiser", "denoiser-int8"}
-    assert "int8" in opened.manifest.evaluation["denoising_rmse"].baselines
+    written = package.read(directory)
+    assert set(written.graphs) == {"denoiser", "denoiser-int8"}
+    assert "int8" in written.manifest.evaluation["denoising_rmse"].baselines
     assert "| int8 |" in (directory / "README.md").read_text()
 
 

@@ -33,17 +33,17 @@ def test_masking_can_fill_with_the_mean_and_says_where() -> None:
     mean = torch.linspace(0, 1, 64).repeat(64, 1)[None]
     corruptor = Corruptor([masking], pixels=False, mean=mean)
     clean = torch.full_like(GREY, 2.0)
-    masked, marked = corruptor.corrupt_with_mask(clean, torch.Generator().manual_seed(0))
-    assert marked.float().mean().item() == pytest.approx(0.3, abs=0.01)
-    assert torch.equal(masked, torch.where(marked, mean, clean))
+    masked, mask = corruptor.corrupt_with_mask(clean, torch.Generator().manual_seed(0))
+    assert mask.float().mean().item() == pytest.approx(0.3, abs=0.01)
+    assert torch.equal(masked, torch.where(mask, mean, clean))
 
 
 def test_noise_is_marked_everywhere_and_salt_and_pepper_where_it_fell() -> None:
     kinds = [Corruption(kind="gaussian", level=(0.1, 0.1)), Corruption(kind="salt-and-pepper", level=(0.2, 0.2))]
-    noisy, marked = Corruptor(kinds, pixels=False).corrupt_with_mask(GREY, torch.Generator().manual_seed(0))
-    shares = {round(share, 1) for share in marked.float().mean((1, 2, 3)).tolist()}
+    noisy, mask = Corruptor(kinds, pixels=False).corrupt_with_mask(GREY, torch.Generator().manual_seed(0))
+    shares = {round(share, 1) for share in mask.float().mean((1, 2, 3)).tolist()}
     assert shares == {0.2, 1.0}
-    assert torch.equal(noisy[~marked], GREY[~marked])
+    assert torch.equal(noisy[~mask], GREY[~mask])
     assert not Corruptor([], pixels=True).corrupt_with_mask(GREY, torch.Generator())[1].any()
 
 

@@ -45,17 +45,17 @@ def learned(folder: str, seed: int = 0) -> NDArray[np.float64]:
 
 
 def test_two_processes_that_broke_off_and_one_that_went_on_learn_what_one_does(
-    here: Path, capsys: pytest.CaptureFixture[str]
+    working_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     broke_off = torchrun("-m", "tests.training.interrupted_run", "noisy.toml", "--runs", "two", "--device", "cpu")
     assert "interrupted; the same command goes on" in broke_off.stderr, broke_off.stderr
-    one, two = learned("one"), learned("two/noisy")
+    single, double = learned("one"), learned("two/noisy")
     assert "resuming after epoch 2 of 4" in capsys.readouterr().err
-    np.testing.assert_allclose(two, one, rtol=TOLERANCE)
-    assert np.abs(learned("other", seed=1) / one - 1).max() > 100 * TOLERANCE, "the tolerance would pass anything"
+    np.testing.assert_allclose(double, single, rtol=TOLERANCE)
+    assert np.abs(learned("other", seed=1) / single - 1).max() > 100 * TOLERANCE, "the tolerance would pass anything"
 
 
-def test_two_processes_write_one_package_and_say_it_once(here: Path) -> None:
+def test_two_processes_write_one_package_and_say_it_once(working_folder: Path) -> None:
     ran = torchrun("-m", "training", "noisy.toml", "--device", "cpu")
     assert ran.returncode == 0, ran.stderr
     assert [path.name for path in Path("models/noisy").iterdir()] == ["1"]
@@ -64,7 +64,7 @@ def test_two_processes_write_one_package_and_say_it_once(here: Path) -> None:
 
 
 def test_a_batch_that_cannot_be_shared_evenly_is_refused(
-    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    working_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(distributed, "world_size", lambda: 3)
     assert main(["noisy.toml"]) == 2

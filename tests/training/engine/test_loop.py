@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.engine import checkpoint, loop
-from training.errors import DiskError, NotFinite, TrainingError
+from training.engine import loop
+from training.errors import NotFinite, TrainingError
 from training.recipe import Optimization
 
 TARGET = torch.tensor([[1.0, -2.0, 0.5]])
@@ -29,10 +29,11 @@ def fit(
 ) -> tuple[nn.Module, loop.History]:
     torch.manual_seed(0)
     module = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Linear(8, 1))
-    plan = Optimization(epochs=epochs, batch_size=16, **{"learning_rate": 0.01, **options})
+    optimization = Optimization(epochs=epochs, batch_size=16, **{"learning_rate": 0.01, **options})
     generator = torch.Generator().manual_seed(1)
     history = loop.fit(
-        module, TRAIN, objective, validate, plan, generator=generator, file=file, fingerprint="this", title="test"
+        module, TRAIN, objective, validate, optimization,
+        generator=generator, file=file, fingerprint="this", title="test",
     )  # fmt: skip
     return module, history
 
@@ -55,7 +56,7 @@ def test_the_error_falls(tmp_path: Path) -> None:
 def test_a_run_that_broke_off_ends_with_the_weights_of_one_that_did_not(
     tmp_path: Path, options: dict[str, Any]
 ) -> None:
-    whole, history = fit(tmp_path / "whole.pt", **options)
+    uninterrupted, history = fit(tmp_path / "whole.pt", **options)
     calls = 0
 
     def breaks_off(module: nn.Module) -> float:
@@ -68,7 +69,7 @@ def test_a_run_that_broke_off_ends_with_the_weights_of_one_that_did_not(
     with pytest.raises(KeyboardInterrupt):
         fit(tmp_path / "broken.pt", validate=breaks_off, **options)
     resumed, again = fit(tmp_path / "broken.pt", **options)
-    assert same(whole, resumed)
+    assert same(uninterrupted, resumed)
     assert history == again
 
 
@@ -87,7 +88,7 @@ def test_batch_norm_over_one_sample_is_one_sentence(tmp_path: Path, samples: int
         loop.fit(
             module,
             torch.rand(samples, 3),
-            lambda one, batch, *_: F.mse_loss(one(batch), batch),
+            lambda network, batch, *_: F.mse_loss(network(batch), batch),
             lambda _: 0.0,
             Optimization(epochs=1, batch_size=batch_size),
             generator=torch.Generator().manual_seed(0),
@@ -129,30 +130,9 @@ def overflow(module: nn.Module) -> float:
     return 1.0
 
 
-def test_a_checkpoint_of_another_run_is_left_alone(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path / "c.pt", {"fingerprint": "another"})
-    assert checkpoint.load(tmp_path / "c.pt", "this") is None
-    assert checkpoint.load(tmp_path / "none.pt", "this") is None
-
-
-def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "c.pt"
-    checkpoint.save(path, {"fingerprint": "this", "epoch": 1})
-
-    def full(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(DiskError, match="No space left on device; the one before is untouched"):
-        checkpoint.save(path, {"fingerprint": "this", "epoch": 2})
-    monkeypatch.undo()
-    assert checkpoint.load(path, "this") == {"fingerprint": "this", "epoch": 1}
-    assert [p.name for p in tmp_path.iterdir()] == ["c.pt"]
-
-
 def test_learning_rates_rise_and_fall() -> None:
-    plan = Optimization(epochs=1, learning_rate=1.0, schedule="cosine", warmup=0.1)
-    rates = [loop.learning_rate_factor(plan, p) for p in (0, 0.05, 0.1, 0.5, 1.0)]
+    optimization = Optimization(epochs=1, learning_rate=1.0, schedule="cosine", warmup=0.1)
+    rates = [loop.learning_rate_factor(optimization, p) for p in (0, 0.05, 0.1, 0.5, 1.0)]
     assert rates[0] < rates[1] < rates[2]
     assert rates[3] == pytest.approx(0.5)
     assert rates[4] == pytest.approx(0)

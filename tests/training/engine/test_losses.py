@@ -24,39 +24,40 @@ def trained(tmp_path: Path, emphasis: float) -> tuple[TrainingResult[Autoencoder
     """A run, and its mean squared errors on validation of the hidden numbers and of those that were seen."""
     changes = {"optimization.emphasis": emphasis, "optimization.epochs": 40, "architecture.latent_dim": 32}
     recipe = build_small_recipe("x", changes, kind="denoising", corruption=[HIDDEN])
-    made = train_autoencoder.train(recipe, DATA, tmp_path / str(emphasis), torch.device("cpu"))
-    model = made.network
+    result = train_autoencoder.train(recipe, DATA, tmp_path / str(emphasis), torch.device("cpu"))
+    model = result.network
     clean = model.scaling(torch.from_numpy(DATA.validation))
     corrupt = Corruptor(recipe.corruption, pixels=True, mean=autoencoders.mean_sample(recipe.corruption, model, DATA))
-    noisy, marked = corrupt.corrupt_with_mask(clean, torch.Generator().manual_seed(recipe.seed))
+    noisy, mask = corrupt.corrupt_with_mask(clean, torch.Generator().manual_seed(recipe.seed))
     with torch.inference_mode():
         errors = (model(noisy).clamp(0, 1) - clean) ** 2
-    return made, float(errors[marked].mean()), float(errors[~marked].mean())
+    return result, float(errors[mask].mean()), float(errors[~mask].mean())
 
 
 def test_with_emphasis_only_what_was_hidden_is_learned_and_chosen_by(tmp_path: Path) -> None:
-    even, hidden, seen = trained(tmp_path, 0)
-    whole, guessed, left = trained(tmp_path, 1)
+    plain, hidden_error, visible_error = trained(tmp_path, 0)
+    emphatic, guess_error, unused_error = trained(tmp_path, 1)
     mean_error = float(((DATA.validation / 255 - DATA.train.mean(0) / 255) ** 2).mean())
-    assert guessed < 0.8 * mean_error  # it guesses better than the mean that stood there
-    assert left > seen  # nothing asked it to give back what it saw
-    assert whole.history.validation[whole.history.best] == pytest.approx(guessed, rel=1e-4)
-    assert even.history.validation[even.history.best] == pytest.approx((hidden + seen) / 2, rel=0.03)
+    assert guess_error < 0.8 * mean_error  # it guesses better than the mean that stood there
+    assert unused_error > visible_error  # no loss made it give back what it saw
+    assert emphatic.history.validation[emphatic.history.best] == pytest.approx(guess_error, rel=1e-4)
+    assert plain.history.validation[plain.history.best] == pytest.approx((hidden_error + visible_error) / 2, rel=0.03)
 
 
 def test_between_the_two_what_was_seen_counts_less(tmp_path: Path) -> None:
-    made, hidden, seen = trained(tmp_path, 0.75)
-    assert made.history.validation[made.history.best] == pytest.approx((hidden + 0.25 * seen) / 1.25, rel=0.03)
+    result, hidden_error, visible_error = trained(tmp_path, 0.75)
+    expected = (hidden_error + 0.25 * visible_error) / 1.25
+    assert result.history.validation[result.history.best] == pytest.approx(expected, rel=0.03)
 
 
 def test_the_mean_of_vectors_and_images_is_that_of_the_scaled_train_split(tmp_path: Path) -> None:
-    made, _, _ = trained(tmp_path, 1)
+    result, _, _ = trained(tmp_path, 1)
     corruptions = build_small_recipe("x", kind="denoising", corruption=[HIDDEN]).corruption
-    mean = autoencoders.mean_sample(corruptions, made.network, DATA)
+    mean = autoencoders.mean_sample(corruptions, result.network, DATA)
     assert mean is not None
     assert np.allclose(mean.numpy()[0], DATA.train.mean(0)[..., 0] / 255, atol=1e-6)
     plain = [corruption.model_copy(update={"fill": "zero"}) for corruption in corruptions]
-    assert autoencoders.mean_sample(plain, made.network, DATA) is None
+    assert autoencoders.mean_sample(plain, result.network, DATA) is None
 
 
 def test_the_losses_are_what_they_say() -> None:

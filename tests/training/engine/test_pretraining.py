@@ -37,9 +37,9 @@ def test_each_layer_learns_to_reconstruct_the_one_before(tmp_path: Path) -> None
 def test_tied_layers_are_pretrained_too(tmp_path: Path) -> None:
     torch.manual_seed(0)
     autoencoder = build(Dense(latent_dim=8, hidden=(24,), tied=True), IMAGES.numpy())
-    before = autoencoder.encoder[1][0].weight.detach().clone()  # type: ignore[index]
+    initial = autoencoder.encoder[1][0].weight.detach().clone()  # type: ignore[index]
     pretrain(
         autoencoder, IMAGES[:160], IMAGES[160:], Pretraining(epochs=1), None,
         generator=torch.Generator().manual_seed(0), folder=tmp_path, fingerprint="this",
     )  # fmt: skip
-    assert not torch.equal(before, autoencoder.encoder[1][0].weight)  # type: ignore[index]
+    assert not torch.equal(initial, autoencoder.encoder[1][0].weight)  # type: ignore[index]

@@ -1,0 +1,19 @@
+from tests.training.export import packages
+from training.export import card
+from training.recipe import Dense
+
+
+def test_the_card_shows_figures_numbers_notes_and_how_to_make_the_package_again() -> None:
+    _, _, manifest = packages.export(Dense(latent_dim=4), packages.IMAGES)
+    text = card.render(manifest, {"curve.png": "Learning curve"}, "A note.", "They agree.")
+    assert text.startswith("# small, version 1\n")
+    for line in (
+        "![Learning curve](curve.png)",
+        "| reconstruction mse | **0.1** |",
+        "A note.",
+        "Parity: They agree.",
+        "autoencoder-train small",
+        "autoencoder-train compare models/small models/ANOTHER",
+    ):
+        assert line in text.splitlines(), line
+    assert "60 training, 20 validation, 20 test samples" in text
