@@ -37,9 +37,9 @@ def test_who_fails_in_a_joined_run_fails_alone() -> None:
             raise ValueError("two")
         return [str(item) for item in items]
 
-    one, two, three = submit_all(Batcher(Scheduler(1), work, 8), 1, 2, 3)
-    assert (one, three) == ("1", "3")
-    assert isinstance(two, ValueError)
+    first, second, third = submit_all(Batcher(Scheduler(1), work, 8), 1, 2, 3)
+    assert (first, third) == ("1", "3")
+    assert isinstance(second, ValueError)
 
 
 def test_a_short_run_is_done_on_the_loop_and_a_long_one_in_a_thread() -> None:
@@ -60,20 +60,20 @@ def test_a_short_run_is_done_on_the_loop_and_a_long_one_in_a_thread() -> None:
     assert threads[1:] == ["MainThread"] * 2
     threads.clear()
     pause = 0.02
-    for _ in range(100):  # it became slow: the lane learns that
+    for _ in range(100):  # it became slow: the batcher learns that
         submit_all(batcher, 1)
         if threads[-1].startswith("run"):
             break
     assert threads[-1].startswith("run")
 
 
-def test_a_lane_shares_its_work_out_among_free_threads_and_drops_who_left() -> None:
+def test_a_batcher_shares_its_work_out_among_free_threads_and_drops_who_left() -> None:
     runs: list[list[int]] = []
-    both = threading.Barrier(2, timeout=5)
+    barrier = threading.Barrier(2, timeout=5)
 
     def work(items: list[int]) -> list[str]:
         runs.append(items)
-        both.wait()  # passes only if two runs are under way
+        barrier.wait()  # passes only if two runs are under way
         return [str(item) for item in items]
 
     async def go() -> list[Any]:
@@ -83,13 +83,13 @@ def test_a_lane_shares_its_work_out_among_free_threads_and_drops_who_left() -> N
         tasks[4].cancel()
         return await asyncio.gather(*tasks, return_exceptions=True)
 
-    *answers, left = asyncio.run(go())
+    *answers, cancelled = asyncio.run(go())
     assert answers == ["0", "1", "2", "3"]
-    assert isinstance(left, asyncio.CancelledError)
+    assert isinstance(cancelled, asyncio.CancelledError)
     assert sorted(item for run in runs for item in run) == [0, 1, 2, 3]
 
 
-def test_a_lane_does_not_wait_for_large_items() -> None:
+def test_a_batcher_does_not_wait_for_large_items() -> None:
     gate = threading.Event()
 
     def wait(_: int) -> None:
@@ -110,53 +110,7 @@ def test_a_lane_does_not_wait_for_large_items() -> None:
     assert asyncio.run(go()) == ["0", "1", "2", "3", "4"]
 
 
-def test_a_thread_has_its_next_item_though_the_loop_is_busy() -> None:
-    both = threading.Event()
-    done: list[int] = []
-
-    def work(item: int) -> None:
-        done.append(item)
-        if len(done) == 2:
-            both.set()
-
-    async def go() -> None:
-        scheduler = Scheduler(1)
-        caller = asyncio.create_task(scheduler.run(work, [1, 2, 3]))
-        await asyncio.sleep(0)
-        assert both.wait(5)  # and meanwhile the loop does nothing at all
-        await caller
-        scheduler.close()
-
-    asyncio.run(go())
-    assert done == [1, 2, 3]
-
-
-def test_an_item_ahead_whose_caller_has_left_is_dropped() -> None:
-    gate = threading.Event()
-    started = threading.Event()
-    begun: list[int] = []
-
-    def wait(item: int) -> None:
-        begun.append(item)
-        started.set()
-        assert gate.wait(5)
-
-    async def go() -> None:
-        scheduler = Scheduler(1)
-        caller = asyncio.create_task(scheduler.run(wait, [1, 2, 3]))
-        assert await asyncio.to_thread(started.wait, 5)
-        caller.cancel()
-        await asyncio.wait([caller])
-        gate.set()
-        assert await scheduler.call(str, 4) == "4"
-        assert scheduler.is_idle
-        scheduler.close()
-
-    asyncio.run(go())
-    assert begun == [1]
-
-
-def test_a_lane_off_the_loop_never_runs_on_it() -> None:
+def test_a_batcher_off_the_loop_never_runs_on_it() -> None:
     threads: list[str] = []
 
     def work(items: list[int]) -> list[str]:

@@ -149,8 +149,8 @@ def test_without_the_extra_the_remedy_is_named(
     monkeypatch.setattr(pdf, "IS_INSTALLED", False)
     data = write_pdf((SMOOTH, (40, 60)))
     refused(client.post(url(), content=data, headers=PDF), 415, "pip install 'autoencoder-service[pdf]'")
-    with TestClient(create_app(Settings(models=models), trusted=True)) as other:
-        assert "application/pdf" not in other.get("/openapi.json").text
+    with TestClient(create_app(Settings(models=models), trusted=True)) as client_without_extra:
+        assert "application/pdf" not in client_without_extra.get("/openapi.json").text
     (tmp_path / "a.pdf").write_bytes(data)
     options = ["-o", str(tmp_path / "b.pdf"), "--models", str(models), "--model", "grey-negative"]
     assert main(["denoise", str(tmp_path / "a.pdf"), *options]) == 2
@@ -175,8 +175,8 @@ def test_a_client_that_disconnects_ends_the_reader_and_a_hanging_reader_delays_n
     async def disconnect(client: AsyncClient, services: Services) -> None:
         request = asyncio.create_task(client.denoise("grey-negative", write_pdf((SMOOTH, (40, 60)))))
         assert await asyncio.to_thread(has_started.wait, 10)
-        (other,) = await client.denoise("grey-negative", SMOOTH[None])
-        np.testing.assert_array_equal(other[:, :, 0], 255 - SMOOTH)
+        (image,) = await client.denoise("grey-negative", SMOOTH[None])
+        np.testing.assert_array_equal(image[:, :, 0], 255 - SMOOTH)
         request.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await request

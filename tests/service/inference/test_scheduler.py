@@ -51,13 +51,13 @@ def test_a_failing_item_fails_its_own_caller_only() -> None:
 def test_the_scheduler_knows_when_it_is_idle() -> None:
     async def go() -> None:
         scheduler = Scheduler(2)
-        seen = [scheduler.is_idle]
+        states = [scheduler.is_idle]
         task = asyncio.create_task(scheduler.call(time.sleep, 0.01))
         await asyncio.sleep(0)
-        seen.append(scheduler.is_idle)
+        states.append(scheduler.is_idle)
         await task
-        seen.append(scheduler.is_idle)
-        assert seen == [True, False, True]
+        states.append(scheduler.is_idle)
+        assert states == [True, False, True]
         scheduler.close()
 
     asyncio.run(go())
@@ -85,3 +85,49 @@ def test_items_of_a_caller_that_left_never_start() -> None:
 
     asyncio.run(go())
     assert started == [0]
+
+
+def test_a_thread_has_its_next_item_though_the_loop_is_busy() -> None:
+    has_both = threading.Event()
+    finished: list[int] = []
+
+    def work(item: int) -> None:
+        finished.append(item)
+        if len(finished) == 2:
+            has_both.set()
+
+    async def go() -> None:
+        scheduler = Scheduler(1)
+        caller = asyncio.create_task(scheduler.run(work, [1, 2, 3]))
+        await asyncio.sleep(0)
+        assert has_both.wait(5)  # and meanwhile the loop does nothing at all
+        await caller
+        scheduler.close()
+
+    asyncio.run(go())
+    assert finished == [1, 2, 3]
+
+
+def test_an_item_ahead_whose_caller_has_left_is_dropped() -> None:
+    gate = threading.Event()
+    started = threading.Event()
+    started_items: list[int] = []
+
+    def wait(item: int) -> None:
+        started_items.append(item)
+        started.set()
+        assert gate.wait(5)
+
+    async def go() -> None:
+        scheduler = Scheduler(1)
+        caller = asyncio.create_task(scheduler.run(wait, [1, 2, 3]))
+        assert await asyncio.to_thread(started.wait, 5)
+        caller.cancel()
+        await asyncio.wait([caller])
+        gate.set()
+        assert await scheduler.call(str, 4) == "4"
+        assert scheduler.is_idle
+        scheduler.close()
+
+    asyncio.run(go())
+    assert started_items == [1]

@@ -31,23 +31,23 @@ def test_a_denoiser_takes_any_size(client: TestClient, size: tuple[int, int]) ->
 @pytest.mark.parametrize(("dtype", "bands"), ALL_DEPTHS)
 @pytest.mark.parametrize("model", ["negative", "grey-negative"])
 def test_depth_alpha_and_colour_stay_as_they_were(denoisers: TestClient, model: str, dtype: Any, bands: int) -> None:
-    sent = pixels(dtype, bands)
-    response = send(denoisers, model, images.encode(Picture(sent), "image/png"))
+    original = pixels(dtype, bands)
+    response = send(denoisers, model, images.encode(Picture(original), "image/png"))
     assert response.headers["content-type"] == "image/png"
     (got,) = decode_pages(response.content)
     colours = 1 if bands < 3 else 3
-    seen = sent.astype(int) if dtype == np.uint8 else (sent.astype(int) + 128) // 257
-    correction = (255 - 2 * seen[:, :, :colours]) * (1 if dtype == np.uint8 else 257)
-    expected = np.clip(sent[:, :, :colours] + correction, 0, np.iinfo(dtype).max)
+    model_input = original.astype(int) if dtype == np.uint8 else (original.astype(int) + 128) // 257
+    correction = (255 - 2 * model_input[:, :, :colours]) * (1 if dtype == np.uint8 else 257)
+    expected = np.clip(original[:, :, :colours] + correction, 0, np.iinfo(dtype).max)
     assert got.pixels.dtype == dtype
     np.testing.assert_array_equal(got.pixels[:, :, :colours], expected)
-    np.testing.assert_array_equal(got.pixels[:, :, colours:], sent[:, :, colours:])
+    np.testing.assert_array_equal(got.pixels[:, :, colours:], original[:, :, colours:])
 
 
 def test_a_page_in_tiles_is_the_page_as_a_whole(denoisers: TestClient) -> None:
-    sent = picture(structured(201, 187)[:, :, 0])
-    in_tiles, whole = (opened(send(denoisers, model, sent).content).astype(int) for model in ("page", "whole"))
-    assert np.abs(in_tiles - whole).max() <= 1
+    original = picture(structured(201, 187)[:, :, 0])
+    in_tiles, untiled = (opened(send(denoisers, model, original).content).astype(int) for model in ("page", "whole"))
+    assert np.abs(in_tiles - untiled).max() <= 1
     batch = np.stack([structured(70, 81), structured(70, 81)[::-1]])
     arrays = [
         np.load(io.BytesIO(denoisers.post(denoise_url(m), content=npy(batch), headers=NPY).content))
@@ -59,16 +59,16 @@ def test_a_page_in_tiles_is_the_page_as_a_whole(denoisers: TestClient) -> None:
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_strength_is_between_the_picture_and_the_denoised_one(denoisers: TestClient, dtype: Any) -> None:
-    sent = pixels(dtype, 3)
-    data = images.encode(Picture(sent), "image/png")
-    none, half, full = (
+    original = pixels(dtype, 3)
+    data = images.encode(Picture(original), "image/png")
+    unchanged, half, full = (
         decode_pages(send(denoisers, "photo", data, f"?strength={s}").content)[0].pixels.astype(float)
         for s in (0, 0.5, 1)
     )
-    np.testing.assert_array_equal(none, sent)
-    inside = (full > 0) & (full < np.iinfo(dtype).max)
-    np.testing.assert_allclose(half[inside], ((sent + full) / 2)[inside], atol=1)
-    assert np.abs(full - sent).mean() > 1
+    np.testing.assert_array_equal(unchanged, original)
+    in_range = (full > 0) & (full < np.iinfo(dtype).max)
+    np.testing.assert_allclose(half[in_range], ((original + full) / 2)[in_range], atol=1)
+    assert np.abs(full - original).mean() > 1
 
 
 def test_small_images_of_one_shape_are_run_together_and_large_tiles_alone(tmp_path: Path) -> None:
