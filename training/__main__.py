@@ -66,7 +66,12 @@ def _train(options: argparse.Namespace) -> None:
     if options.fresh and distributed.is_main_process():
         for checkpoint in (Path(options.runs) / out.name).rglob("*.pt"):
             checkpoint.unlink()
-    _report(_run(recipe, out, Path(options.runs), device))
+    start = None if options.start is None else Path(options.start)
+    directory = _run(
+        recipe, out, Path(options.runs), device, start, options.minutes, is_exported=not options.no_package
+    )
+    if directory is not None:
+        _report(directory)
 
 
 def _classify(options: argparse.Namespace) -> None:
@@ -79,12 +84,26 @@ def _classify(options: argparse.Namespace) -> None:
     )  # fmt: skip
 
 
-def _run(recipe: Recipe, out: Path, runs: Path, device: torch.device) -> Path:
-    """Load the recipe's data, train; the directory of the new package."""
+def _run(
+    recipe: Recipe,
+    out: Path,
+    runs: Path,
+    device: torch.device,
+    start: Path | None,
+    minutes: float | None,
+    *,
+    is_exported: bool,
+) -> Path | None:
+    """Load the recipe's data, train; the directory of the new package, None if only training was asked for."""
     if isinstance(recipe, DenoiserRecipe):
         with distributed.main_process_first():
             restoration_data = patches.load(recipe)
-        return train_denoiser.run(recipe, restoration_data, out, runs, device)
+        if not is_exported:
+            train_denoiser.train(recipe, restoration_data, runs / out.name, device, start=start, minutes=minutes)
+            return None
+        return train_denoiser.run(recipe, restoration_data, out, runs, device, start=start, minutes=minutes)
+    if start is not None or minutes is not None or not is_exported:
+        raise RecipeError("--from, --minutes and --no-package are for recipes of denoisers (architecture unet)")
     with distributed.main_process_first():
         data = datasets.load(recipe.data)
     return train_autoencoder.run(recipe, data, out, runs, device)
@@ -105,6 +124,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a line of the recipe")
     parser.add_argument("--runs", default="runs", metavar="FOLDER", help="where checkpoints lie (default: %(default)s)")
     parser.add_argument("--fresh", action="store_true", help="start again, do not resume from a checkpoint")
+    parser.add_argument(
+        "--from", dest="start", metavar="PACKAGE", help="start from a package's or a checkpoint's weights (denoisers)"
+    )
+    parser.add_argument("--minutes", type=_minutes, metavar="N", help="end training after N minutes (denoisers)")
+    parser.add_argument("--no-package", action="store_true", help="train only; a later call writes the package")
     parser.add_argument("--device", help="cpu, cuda, cuda:1; default: the GPU if there is one")
     parser.add_argument("--list", action="store_true", help="list the shipped recipes")
     parser.add_argument("--version", action="version", version=__version__)
@@ -173,6 +197,16 @@ def _parse_assignment(text: str) -> tuple[str, Any]:
         return key, tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         return key, value
+
+
+def _minutes(text: str) -> float:
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = -1.0
+    if not 0 <= minutes <= 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of minutes, 0 or more")
+    return minutes
 
 
 def _list_recipes() -> None:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from service.model.manifest import Kind, ModelName
 from training.errors import RecipeError
 
-CorruptionKind = Literal["gaussian", "masking", "salt-and-pepper", "camera"]
+CorruptionKind = Literal["gaussian", "masking", "salt-and-pepper", "camera", "jpeg"]
 LossName = Literal["mse", "l1", "psnr", "bce"]
 Weights = Literal["float32", "float16"]
 Start = Literal["random", "frozen", "fine-tuned"]
@@ -193,11 +193,19 @@ class Optimization(_Section):
         description="numbers that the corruption left alone count 1 - emphasis in the error; with 1, only those that "
         "must be guessed from the others count (Vincent et al., JMLR 11, 2010, section 3.4)",
     )
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Literal["constant", "cosine", "cool-down"] = Field(
+        "constant",
+        description="cool-down: a constant rate without a planned end, then a last part in which it falls to 0",
+    )
+    cool_down: Share = Field(
+        0.2, gt=0, description='schedule "cool-down": last part of the run in which the rate falls to 0'
+    )
     warmup: Share = Field(0, description="part of the run in which the learning rate rises from 0")
     ema: float = Field(0, ge=0, lt=1, description="decay of the running average of the weights; 0: off")
     patience: int = Field(0, ge=0, description="epochs without a better validation error until it stops; 0: never")
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16", "auto"] = Field(
+        "fp32", description="auto: bf16 where a short measurement at the start shows that it is faster"
+    )
     clip: float = Field(0, ge=0, description="largest gradient norm; 0: off")
 
 
@@ -287,6 +295,9 @@ class AutoencoderRecipe(_Recipe):
         loss = self.optimization.loss
         if (self.kind == "denoising") != bool(self.corruption):
             raise ValueError("kind denoising needs a corruption, other kinds must not have one")
+        for corruption in self.corruption:
+            if corruption.kind in ("camera", "jpeg"):
+                raise ValueError(f'corruption "{corruption.kind}" is for photographs and the unet architecture')
         if self.weights != "float32" and (dense is None or dense.tied):
             raise ValueError('weights "float16" is for the dense architecture without tied weights')
         if self.optimization.emphasis and not self.corruption:

@@ -19,8 +19,10 @@ from training.architectures.unet import Denoiser
 from training.data.patches import EvaluationImage, RestorationData
 from training.engine import distributed
 from training.engine.crops import RandomCrops
+from training.engine.initial_weights import load_initial_weights
 from training.engine.loop import TrainingResult, autocast, fit
 from training.engine.losses import LOSSES, exempt_clamped
+from training.engine.photo_noise import corrupt_for_validation, has_image_corruption
 from training.evaluation import denoisers, figures
 from training.evaluation.denoisers import to_uint8
 from training.evaluation.metrics import mse, psnr
@@ -37,10 +39,24 @@ Image = NDArray[np.uint8]  # [H,W,C]
 
 
 def train(
-    recipe: DenoiserRecipe, data: RestorationData, folder: Path, device: torch.device
+    recipe: DenoiserRecipe,
+    data: RestorationData,
+    folder: Path,
+    device: torch.device,
+    *,
+    start: Path | None = None,
+    minutes: float | None = None,
 ) -> TrainingResult[Denoiser]:
-    """Fit the recipe's denoiser; a run that was interrupted resumes from the checkpoint in `folder`."""
-    denoiser = build(recipe).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    """Fit the recipe's denoiser; a run that was interrupted resumes from the checkpoint in `folder`.
+
+    Args:
+        start: a package or a checkpoint whose weights are the initial ones; not used where the run resumes.
+        minutes: see training.engine.loop.fit.
+    """
+    denoiser = build(recipe)
+    if start is not None:
+        load_initial_weights(denoiser, start)
+    denoiser = denoiser.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     generator = torch.Generator(device).manual_seed(recipe.seed)
     crops = RandomCrops(recipe, paired=data.is_paired)
     loss = LOSSES[recipe.optimization.loss]
@@ -51,7 +67,11 @@ def train(
 
     versions = [[(image.clean, noisy) for noisy in denoisers.noisy_versions(image)] for image in data.validation]
     pixels = sum(clean.shape[0] * clean.shape[1] for pairs in versions for clean, _ in pairs)
-    held_out = [pair for pairs in versions[:: -(-pixels // VALIDATION_PIXELS)] for pair in pairs]
+    chosen = slice(None, None, -(-pixels // VALIDATION_PIXELS))
+    held_out = [pair for pairs in versions[chosen] for pair in pairs]
+    if has_image_corruption(recipe.corruption):
+        for index, image in enumerate(data.validation[chosen]):
+            held_out += list(corrupt_for_validation(image.clean, recipe.corruption, index).values())
 
     def validate(module: nn.Module) -> float:
         """Root mean squared error of each image, mean over images."""
@@ -64,7 +84,7 @@ def train(
     history = fit(
         denoiser, torch.from_numpy(data.train).to(device), objective, validate, recipe.optimization,
         generator=generator, file=folder / "checkpoint.pt",
-        fingerprint=f"{recipe.digest} {data.digest}", title=recipe.name,
+        fingerprint=f"{recipe.digest} {data.digest}", title=recipe.name, minutes=minutes,
     )  # fmt: skip
     return TrainingResult(denoiser.cpu().eval(), history)
 
@@ -76,7 +96,16 @@ def build(recipe: DenoiserRecipe) -> Denoiser:
         return Denoiser(recipe.architecture)
 
 
-def run(recipe: DenoiserRecipe, data: RestorationData, out: Path, runs: Path, device: torch.device) -> Path:
+def run(
+    recipe: DenoiserRecipe,
+    data: RestorationData,
+    out: Path,
+    runs: Path,
+    device: torch.device,
+    *,
+    start: Path | None = None,
+    minutes: float | None = None,
+) -> Path:
     """Train, measure, export; returns the directory of the new package, <out>/<version>/.
 
     Of several processes the main one alone measures and exports; the others exit after training.
@@ -84,11 +113,12 @@ def run(recipe: DenoiserRecipe, data: RestorationData, out: Path, runs: Path, de
     Args:
         out: the model's folder: its name is the model's name, the version is the next free one.
         runs: folder of the checkpoints.
+        start, minutes: see `train`.
     Raises:
         NotFinite, DiskError, ParityError: see training.errors; no package is written.
     """
     models, name = out.parent, out.name
-    result = train(recipe, data, runs / name, device)
+    result = train(recipe, data, runs / name, device, start=start, minutes=minutes)
     distributed.exit_unless_main()
     denoiser = result.network
     onnx_graphs: dict[Role, bytes] = {"denoiser": graphs.export_denoiser(denoiser)}

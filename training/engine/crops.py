@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from training.engine.corruption import Corruptor
+from training.engine.photo_noise import PhotoNoise, has_image_corruption
 from training.recipe import DenoiserRecipe
 
 
@@ -21,6 +22,7 @@ class RandomCrops:
     def __init__(self, recipe: DenoiserRecipe, *, paired: bool) -> None:
         self.crop, self.augmentation, self.paired = recipe.data.crop, recipe.augmentation, paired
         self.corrupt = Corruptor(recipe.corruption, pixels=False)
+        self.photo_noise = PhotoNoise(recipe.corruption) if has_image_corruption(recipe.corruption) else None
 
     def __call__(self, patches: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         height, width = patches.shape[1:3]
@@ -39,7 +41,11 @@ class RandomCrops:
             clean, noisy = pixels.chunk(2, dim=1)
         else:
             clean = self._make_some_grey(pixels, generator)
-            noisy = self._round_half_of(self.corrupt(clean, generator), clean, generator)
+            if self.photo_noise is None:
+                noisy = self.corrupt(clean, generator)
+            else:
+                clean, noisy = self.photo_noise(clean, generator)
+            noisy = self._round_half_of(noisy, clean, generator)
         is_clean = self._random_mask(len(patches), self.augmentation.clean, pixels, generator)
         noisy = torch.where(is_clean, clean, noisy)
         return tuple(part.contiguous(memory_format=torch.channels_last) for part in (clean, noisy))  # type: ignore[return-value]

@@ -6,6 +6,10 @@ batch -> objective(module, batch, progress, generator) -> loss -> backward -> st
 All randomness comes from one generator whose state is in the checkpoint, so a run killed at any moment and started
 again ends with the same weights (same machine, CPU). Under torchrun several processes share each batch
 (training.engine.distributed).
+
+A run with `minutes` ends by the clock. With schedule "cool-down" the checkpoint is written only while the rate is
+constant, so that the next call goes on from there, as often as one likes; the weights that a call returns are those of
+its own cool-down (Hu et al., "MiniCPM", arXiv:2404.06395, section 4: warm-up, stable, decay).
 """
 
 import copy
@@ -28,6 +32,8 @@ from training.errors import NotFinite, TrainingError
 from training.recipe import Optimization
 
 Network = TypeVar("Network", bound=nn.Module)
+WARMUP_STEPS = 200  # of schedule "cool-down"
+
 Objective = Callable[[nn.Module, Tensor, float, torch.Generator], Tensor]
 """(module, samples [B,...] as stored, progress of the run 0..1, generator) -> scalar loss"""
 Validation = Callable[[nn.Module], float]
@@ -66,6 +72,7 @@ def fit(
     file: Path,
     fingerprint: str,
     title: str,
+    minutes: float | None = None,
 ) -> History:
     """Train `module` in place; it ends with the weights of its best epoch, in eval mode.
 
@@ -75,11 +82,16 @@ def fit(
         generator: the only source of randomness, on the module's device.
         file: the checkpoint, written after every epoch; if it has this `fingerprint`, the run resumes from it.
         title: printed before the progress bar.
+        minutes: the run ends after so many, 0 or more, whatever `epochs` says; None: it ends after `epochs`. With
+            schedule "cool-down" the minutes are those of this call, with others those of all calls together.
     Raises:
         NotFinite: the loss became NaN or infinite.
         DiskError: a checkpoint could not be written.
-        TrainingError: the batches hold one sample each and the module has batch norm.
+        TrainingError: the batches hold one sample each and the module has batch norm; or `minutes` with several
+            processes, whose clocks would disagree.
     """
+    if minutes is not None and distributed.world_size() > 1:
+        raise TrainingError("--minutes is for one process; under torchrun give optimization.epochs")
     run = _Run(module, optimization, generator)
     epochs, batch_size = optimization.epochs, optimization.batch_size
     steps = count_steps(len(train), batch_size)
@@ -97,26 +109,32 @@ def fit(
     disable = None if is_main else True  # None: a bar only if stderr is a terminal
     bar = tqdm(total=epochs * steps, initial=run.epoch * steps, desc=title, unit="step", disable=disable)
     last_line = time.monotonic()
+    clock = _Clock(optimization, epochs * steps, minutes, run.seconds)
     with bar:
-        while run.epoch < epochs and not run.has_stopped:
+        while clock.measure_progress(run.epoch * steps) < 1 and not run.has_stopped:
             module.train()
-            total = torch.zeros((), device=train.device)
+            total, count = torch.zeros((), device=train.device), 0
             order = torch.randperm(len(train), generator=generator, device=train.device)
             for step, indices in enumerate(_split_batches(order, batch_size)):
-                progress = (run.epoch * steps + step) / (epochs * steps)
+                progress = clock.measure_progress(run.epoch * steps + step)
+                if progress >= 1:
+                    break
                 loss = run.step(train[indices], objective, progress)
                 total += loss * len(indices)
+                count += len(indices)
                 bar.update()
-            mean = float(total) / len(train)
+            mean = float(total) / max(1, count)
             if not math.isfinite(mean):
                 raise NotFinite(
                     f"{title}: the loss became {mean} in epoch {run.epoch + 1} (learning rate {run.rate:.2g}); "
                     f"lower optimization.learning_rate; the checkpoint of the epoch before is kept in {file}"
                 )
             run.close_epoch(mean, validate)
+            run.seconds = clock.total_seconds
             if not is_main:
                 continue
-            checkpoint.save(file, {"fingerprint": fingerprint, **run.state()})
+            if not clock.is_cooling_down(run.epoch * steps):
+                checkpoint.save(file, {"fingerprint": fingerprint, **run.state()})
             bar.set_postfix(loss=f"{mean:.5f}", val=f"{run.history.validation[-1]:.5f}")
             if bar.disable and (time.monotonic() - last_line > 10 or run.epoch == epochs):
                 last_line = time.monotonic()
@@ -153,12 +171,14 @@ class _Run:
     def __init__(self, module: nn.Module, optimization: Optimization, generator: torch.Generator) -> None:
         self.module, self.optimization, self.generator = module, optimization, generator
         self.sharded = distributed.shard(module)
+        self.precision = choose_precision(optimization.precision, next(module.parameters()).device)
         self.optimizers = _optimizers(module, optimization)
         self.rates = [group["lr"] for optimizer in self.optimizers for group in optimizer.param_groups]
         self.average = copy.deepcopy(module) if optimization.ema else None
         self.best = copy.deepcopy(module.state_dict())
         self.history = History()
         self.steps = 0
+        self.seconds = 0.0  # of training, all calls together
         self.rate = 0.0
 
     @property
@@ -172,12 +192,12 @@ class _Run:
 
     def step(self, batch: Tensor, objective: Objective, progress: float) -> Tensor:
         """One update of the weights; returns the loss, detached."""
-        factor = learning_rate_factor(self.optimization, progress)
+        factor = learning_rate_factor(self.optimization, progress, self.steps)
         self.rate = self.optimization.learning_rate * factor
         groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
         for group, rate in zip(groups, self.rates, strict=True):
             group["lr"] = rate * factor
-        with autocast(batch.device, self.optimization.precision):
+        with autocast(batch.device, self.precision):
             loss = objective(self.sharded, batch, progress, self.generator)
         self.module.zero_grad(set_to_none=True)
         (loss * distributed.world_size()).backward()  # type: ignore[no-untyped-call]
@@ -217,6 +237,7 @@ class _Run:
             "best": self.best,
             "generator": self.generator.get_state(),
             "steps": self.steps,
+            "seconds": self.seconds,
             "history": vars(self.history),
         }
 
@@ -229,6 +250,7 @@ class _Run:
         self.best = state["best"]  # type: ignore[assignment]
         self.generator.set_state(state["generator"])  # type: ignore[arg-type]
         self.steps = state["steps"]  # type: ignore[assignment]
+        self.seconds = state.get("seconds", 0.0)  # type: ignore[assignment]  # checkpoints from before have none
         self.history = History(**state["history"])  # type: ignore[arg-type]
 
 
@@ -253,11 +275,74 @@ def _optimizers(module: nn.Module, optimization: Optimization) -> list[torch.opt
     return [Muon(hidden, lr=optimization.learning_rate, weight_decay=optimization.weight_decay), adamw]
 
 
-def learning_rate_factor(optimization: Optimization, progress: float) -> float:
-    """Factor (0..1) of the rate at `progress` (0..1) of the run: linear warm-up, then 1, or half a cosine to 0."""
+def learning_rate_factor(optimization: Optimization, progress: float, steps: int = 0) -> float:
+    """Factor (0..1) of the rate at `progress` (0..1) of the run.
+
+    Linear warm-up, then 1, half a cosine to 0, or 1 and at last a line to 0. `steps`: steps made by all calls; with
+    schedule "cool-down", which has no planned length, the warm-up takes WARMUP_STEPS of them.
+    """
+    if optimization.schedule == "cool-down":
+        cooled = min(1.0, max(0.0, (1 - progress) / optimization.cool_down))
+        return min(1.0, (steps + 1) / WARMUP_STEPS) * cooled
     warmup = min(1.0, progress / optimization.warmup + 1e-3) if optimization.warmup else 1.0
     decay = 0.5 + 0.5 * math.cos(math.pi * progress) if optimization.schedule == "cosine" else 1.0
     return warmup * decay
+
+
+class _Clock:
+    """How far a run is, by steps or by the clock.
+
+    Args:
+        total_steps: of the whole run, if `minutes` is None.
+        minutes: see `fit`.
+        seconds: of training before this call.
+    """
+
+    def __init__(self, optimization: Optimization, total_steps: int, minutes: float | None, seconds: float) -> None:
+        self._optimization, self._total_steps, self._minutes = optimization, total_steps, minutes
+        self._seconds_before = seconds
+        self._start = time.monotonic()
+
+    @property
+    def total_seconds(self) -> float:
+        """Seconds of training, all calls together."""
+        return self._seconds_before + time.monotonic() - self._start
+
+    def measure_progress(self, steps: int) -> float:
+        """Share (0..1) of the run that is over after `steps` steps of all calls; 1 or more: the run is over."""
+        if self._minutes is None:
+            return steps / self._total_steps
+        is_own_time = self._optimization.schedule == "cool-down"
+        seconds = time.monotonic() - self._start if is_own_time else self.total_seconds
+        return min(1.0, seconds / (60 * self._minutes)) if self._minutes else 1.0
+
+    def is_cooling_down(self, steps: int) -> bool:
+        """Whether the rate has begun to fall for the last time, so that a later call could not go on from here."""
+        optimization = self._optimization
+        return optimization.schedule == "cool-down" and self.measure_progress(steps) > 1 - optimization.cool_down
+
+
+def choose_precision(precision: str, device: torch.device) -> str:
+    """ "fp32" or "bf16"; "auto" measures a convolution of 64 channels, forward and backward, in both."""
+    if precision != "auto":
+        return precision
+    convolution = nn.Conv2d(64, 64, 3, padding=1).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    images = torch.zeros(8, 64, 128, 128, device=device).contiguous(memory_format=torch.channels_last)
+
+    def measure_seconds(candidate: str) -> float:
+        seconds = math.inf
+        for _ in range(3):
+            start = time.perf_counter()
+            with autocast(device, candidate):
+                error = convolution(images).float().square().mean()
+            error.backward()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            seconds = min(seconds, time.perf_counter() - start)
+        return seconds
+
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        return min(("fp32", "bf16"), key=measure_seconds)
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:

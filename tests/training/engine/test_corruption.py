@@ -1,5 +1,6 @@
 from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -91,7 +92,14 @@ def test_no_corruption_gives_the_clean_samples_back() -> None:
 def test_every_kind_of_a_recipe_has_its_function_which_keeps_the_shape() -> None:
     assert set(CORRUPTIONS) == set(get_args(CorruptionKind))
     images = torch.rand(5, 3, 16, 12, generator=torch.Generator().manual_seed(0))
-    for kind in CORRUPTIONS:
+    image = (images[0].permute(1, 2, 0).numpy()[:12] * 255).astype(np.uint8)
+    for kind, corruption in CORRUPTIONS.items():
+        assert (corruption.apply is None) != (corruption.apply_to_image is None)
+        if corruption.apply_to_image is not None:
+            clean, noisy_image = corruption.apply_to_image(image, 0.5, np.random.default_rng(0))
+            assert clean.shape == noisy_image.shape == image.shape
+            assert not np.array_equal(clean, noisy_image)
+            continue
         noisy = corrupt(kind, 0.2, images)
         assert noisy.shape == images.shape
         assert not torch.equal(noisy, images)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.engine import loop
+from training.engine import checkpoint, loop
 from training.errors import NotFinite, TrainingError
 from training.recipe import Optimization
 
@@ -25,7 +25,11 @@ def validate(module: nn.Module) -> float:
 
 
 def fit(
-    file: Path, epochs: int = 10, validate: loop.Validation = validate, **options: Any
+    file: Path,
+    epochs: int = 10,
+    validate: loop.Validation = validate,
+    minutes: float | None = None,
+    **options: Any,
 ) -> tuple[nn.Module, loop.History]:
     torch.manual_seed(0)
     module = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Linear(8, 1))
@@ -34,6 +38,7 @@ def fit(
     history = loop.fit(
         module, TRAIN, objective, validate, optimization,
         generator=generator, file=file, fingerprint="this", title="test",
+        minutes=minutes,
     )  # fmt: skip
     return module, history
 
@@ -142,3 +147,55 @@ def test_learning_rates_rise_and_fall() -> None:
 def test_bf16_runs_the_same_loop(tmp_path: Path) -> None:
     _, history = fit(tmp_path / "c.pt", epochs=3, precision="bf16")
     assert all(math.isfinite(loss) for loss in history.loss)
+
+
+def test_minutes_end_a_run_and_the_next_call_goes_on_before_its_cool_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+
+    def tick() -> float:
+        nonlocal now
+        now += 1.0
+        return now
+
+    monkeypatch.setattr("training.engine.loop.time.monotonic", tick)
+    rates: list[float] = []
+    step = loop._Run.step
+
+    def record_rate(self: loop._Run, *arguments: Any) -> Tensor:
+        loss = step(self, *arguments)
+        rates.append(self.rate)
+        return loss
+
+    monkeypatch.setattr(loop._Run, "step", record_rate)
+    monkeypatch.setattr(loop, "WARMUP_STEPS", 1)
+    options: dict[str, Any] = {"epochs": 10_000, "minutes": 5, "schedule": "cool-down", "cool_down": 0.4}
+    fit(tmp_path / "c.pt", **options)
+    first = list(rates)
+    assert first[0] == 0.01, "a constant rate"
+    assert first[-1] < 0.001, "that falls to zero in the last part"
+    assert first == sorted(first, reverse=True)
+    kept = checkpoint.load(tmp_path / "c.pt", "this")
+    assert kept is not None
+    assert 0 < kept["steps"] <= sum(rate == 0.01 for rate in first) + 4
+    rates.clear()
+    _, history = fit(tmp_path / "c.pt", **options)
+    assert rates[0] == 0.01, "the second call goes on at the constant rate"
+    assert len(history.loss) > len(kept["history"]["loss"])
+
+
+def test_no_minutes_train_nothing_and_give_the_best_weights_of_before(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"epochs": 6, "schedule": "cool-down", "cool_down": 0.5}
+    fit(tmp_path / "c.pt", **options)
+    kept = checkpoint.load(tmp_path / "c.pt", "this")
+    assert kept is not None
+    module, history = fit(tmp_path / "c.pt", minutes=0, **options)
+    assert len(history.loss) == len(kept["history"]["loss"]) == 3
+    for name, value in module.state_dict().items():
+        torch.testing.assert_close(value, kept["best"][name])
+
+
+def test_the_precision_is_chosen_by_measuring() -> None:
+    assert loop.choose_precision("bf16", torch.device("cpu")) == "bf16"
+    assert loop.choose_precision("auto", torch.device("cpu")) in ("fp32", "bf16")

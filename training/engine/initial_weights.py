@@ -1,0 +1,71 @@
+"""Initial weights: a denoiser starts from a package or a checkpoint in place of random weights.
+
+models/NAME/VERSION/denoiser.onnx (initializers by name) | runs/NAME/checkpoint.pt ("best") -> state dict of the module
+
+The exporter keeps the parameters' names (`denoiser.encoder.0.0.inner.weight`), and only reshapes matrices [m,n] into
+kernels [m,c,h,w] with c h w = n.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from service.model.errors import PackageError
+from service.model.package import read
+from training.errors import TrainingError
+
+PREFIX = "denoiser."
+
+
+def load_initial_weights(module: nn.Module, source: Path) -> None:
+    """Load weights into `module`.
+
+    Args:
+        module: of the architecture that `source` was trained with.
+        source: a package's folder (models/NAME/VERSION, or models/NAME for its highest version), or a checkpoint file.
+    Raises:
+        TrainingError: nothing usable is there, or it is of another architecture; one sentence.
+    """
+    weights = read_checkpoint(source) if source.is_file() else read_package(source)
+    expected = module.state_dict()
+    fitted: dict[str, Tensor] = {}
+    for name, value in expected.items():
+        weight = weights.get(name)
+        if weight is None or weight.numel() != value.numel():
+            shape = "none" if weight is None else list(weight.shape)
+            raise TrainingError(
+                f"{source} is of another architecture: {name} has shape {shape}, the recipe's has {list(value.shape)}"
+            )
+        fitted[name] = weight.reshape(value.shape).to(value)
+    module.load_state_dict(fitted)
+
+
+def read_checkpoint(path: Path) -> Mapping[str, Tensor]:
+    """The best weights of a checkpoint of this package."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        weights: Mapping[str, Tensor] = state["best"]
+    except Exception as error:  # torch.load raises whatever damaged bytes lead it to
+        raise TrainingError(f"{path} is not a checkpoint of a training run") from error
+    return weights
+
+
+def read_package(folder: Path) -> Mapping[str, Tensor]:
+    """The float weights of a denoiser's package, by the parameters' names."""
+    versions = [int(path.name) for path in folder.glob("[0-9]*") if path.name.isdecimal()]
+    directory = folder / str(max(versions)) if versions else folder
+    try:
+        graph = read(directory.absolute()).graphs.get("denoiser")
+    except (PackageError, OSError) as error:
+        raise TrainingError(f"{folder} is not a package to start from: {error}") from error
+    if graph is None:
+        raise TrainingError(f"{folder} has no graph of a denoiser; --from takes packages of denoisers of any size")
+    initializers = onnx.load_model_from_string(graph).graph.initializer
+    return {
+        tensor.name.removeprefix(PREFIX): torch.from_numpy(onnx.numpy_helper.to_array(tensor).copy())
+        for tensor in initializers
+        if tensor.name.startswith(PREFIX)
+    }
