@@ -51,7 +51,7 @@ class AutoencoderData(Data):
 
 
 class DenoiserData(Data):
-    """Images of any size. `source`: `pages/mixed`, `pages/noisy-office`, `photos/debian`, or a path: a folder of clean
+    """Images of any size. `source`: `pages/mixed`, `pages/noisy-office`, `photos-free`, or a path: a folder of clean
     images, or .npz of clean and noisy ones."""
 
     noisy: str | None = Field(None, description="folder of noisy images, named as the clean ones of `source`")

@@ -135,7 +135,9 @@ def run(
     sentence = (
         f"onnxruntime and torch differ on all test images by at most {difference} grey level{'s' * (difference != 1)}."
     )
-    return package.publish(models, facts, onnx_graphs, draw_figures(result, data), recipe.notes, sentence)
+    return package.publish(
+        models, facts, onnx_graphs, draw_figures(result, data), recipe.notes, sentence, data.credit_table
+    )
 
 
 def _quantize(recipe: DenoiserRecipe, data: RestorationData, graph: bytes) -> bytes | None:

@@ -21,7 +21,7 @@ DIGESTS = {
     "pages-noisy-office": "941f423cf7b95f406308c54e283ad2fad128d26efa5d18f5f30275c1d5c1ac98",
     "pages": "9a850e488b57ade40e09e1037768bfa8d18236792f9c0599e7cc09762bf64587",
     "photos-bsds": "3a5f7be1aba556184433cc4e5dcc35bdd6e202c966a3be4404297b9e496cf009",
-    "photos": "ba16353d6d8aaecd2dce7272cbe9395c0d6f33519b69056b8baa2b9fd0b6280a",
+    "photos": "559dc93796587f4269db4c53cbaa24c21971fb8cfd4ca3039d4e455590287d93",
 }
 
 
@@ -36,12 +36,16 @@ def test_every_shipped_recipe_is_valid_and_says_in_its_header_how_to_run_it() ->
         assert len(path.read_text().splitlines()) <= 70, f"{name} is longer than a page"
 
 
+EARLIER_DIGESTS = {"photos": ["ba16353d6d8aaecd2dce7272cbe9395c0d6f33519b69056b8baa2b9fd0b6280a"]}
+"""Of recipes that were changed since their package was made; an entry goes when the new package comes."""
+
+
 @pytest.mark.parametrize("name", recipe.builtin_recipes())
 def test_digests_of_builtin_recipes_do_not_change(name: str) -> None:
     digest = recipe.load(name).digest
     assert digest == DIGESTS[name]
     for manifest in (Path(__file__).parents[2] / "models").glob(f"{name}/*/manifest.json"):
-        assert json.loads(manifest.read_text())["training"]["recipe_sha256"] == digest
+        assert json.loads(manifest.read_text())["training"]["recipe_sha256"] in (digest, *EARLIER_DIGESTS.get(name, []))
 
 
 def test_a_file_is_read_like_a_shipped_recipe(tmp_path: Path) -> None:

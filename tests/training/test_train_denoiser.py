@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -15,8 +14,7 @@ from service.model.runtime import Model
 from tests.training.restoration import add_dirt, build_recipe, draw_letters, recipe_document, write_photographs
 from training import train_denoiser
 from training.__main__ import main
-from training.data import debian_photos, patches
-from training.engine.loop import History, TrainingResult
+from training.data import patches
 from training.errors import ParityError
 from training.evaluation import denoisers
 
@@ -121,27 +119,6 @@ def test_a_run_that_was_broken_off_ends_with_the_same_weights(pairs: Path, tmp_p
             train_denoiser.train(recipe, data, tmp_path / "b", cpu)
     resumed = train_denoiser.train(recipe, data, tmp_path / "b", cpu).network.state_dict()
     assert all(torch.equal(straight[name], resumed[name]) for name in straight)
-
-
-def test_photographs_that_may_be_shown_stand_in_for_test_images(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for folder, names in (("train", range(8)), ("shown", ["a_by_b-4", "a_by_b-5"])):
-        (tmp_path / folder).mkdir()
-        for name in names:
-            cv2.imwrite(str(tmp_path / folder / f"{name}.png"), np.full((40, 40, 3), 99, np.uint8))
-    monkeypatch.setattr(debian_photos, "fetch_photographs", lambda: tmp_path / "train")
-    monkeypatch.setattr(debian_photos, "fetch_examples", lambda: tmp_path / "shown")
-    held_out = {"data.validation": str(tmp_path / "train"), "data.test": str(tmp_path / "train")}
-    architecture = {"type": "unet", "channels": 3, "widths": [8], "encoder_blocks": [1], "decoder_blocks": []}
-    data = patches.load(build_recipe("photos/debian", held_out, architecture=architecture))
-    assert [image.group for image in data.examples] == ["a by b"]
-    assert "a by b" not in {image.group for image in data.test}
-    trained = TrainingResult(
-        train_denoiser.build(build_recipe("x", architecture=architecture)), History([1.0], [1.0], 0)
-    )
-    drawings = train_denoiser.draw_figures(trained, data)
-    assert drawings["before-after.png"][1].startswith(b"\x89PNG")
 
 
 def test_a_quantised_package_holds_both_graphs_and_the_numbers_of_both(pairs: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Restoration data: patches to train a denoiser on, whole images to measure it on.
 
-pages/mixed | pages/noisy-office | .npz of `clean` and `noisy` | a folder of clean images [and one of noisy ones]
+pages/mixed | pages/noisy-office | photos-free | .npz of `clean` and `noisy` | clean images [and noisy ones]
   -> patches uint8 [N,P,P,C], or [N,P,P,2C] with the noisy image behind the clean one -> RestorationData
   -> validation and test: whole images, each with its group and, if it has one, its noisy version
 
@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data import debian_photos
+from training.data import photographs
 from training.data.datasets import find_path
 from training.data.download import cache
 from training.data.readers import list_images, open_image
@@ -37,7 +37,12 @@ PAGE_COUNTS = {"pages/mixed": 9000, "pages/noisy-office": 3000}  # generated sou
 GENERATED_GROUP = "own pages"  # held-out pages that are typeset and degraded here
 GENERATED_COUNT = 24  # of them, for validation and for test
 GENERATED_SIZE = 400  # pixels a side
-EXAMPLE_SUFFIX = "-4"  # of the copies of photographs that are shown: 500 pixels
+EXAMPLES = (
+    "ibm-max-city",
+    "ibm-max-7-action-athlete-896567",
+    "solus-twigonometry",
+    "animal-orangutan",
+)  # shown, held out
 SMOOTH_SHARE = 0.03  # with data.detail: share of patches without any detail that are used
 
 
@@ -66,6 +71,7 @@ class RestorationData:
     test: Sequence[EvaluationImage]
     examples: Sequence[EvaluationImage] = ()  # shown in place of test images, whose licence may not allow it
     subsets: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    credit_table: Sequence[tuple[str, str, str, str]] = ()  # source, number of images, licences, authors
 
     @property
     def digest(self) -> str:
@@ -86,12 +92,9 @@ def load(recipe: DenoiserRecipe) -> RestorationData:
     architecture, data = recipe.architecture, recipe.data
     if data.source in PAGE_COUNTS:
         return _load_pages(data.source, recipe)
-    licence, path = data.licence, None
-    examples: list[EvaluationImage] = []
-    if data.source == "photos/debian":
-        licence, path = debian_photos.licence(), debian_photos.fetch_photographs()
-        examples = _load_examples(architecture.channels)
-    path = path or find_path(data.source)
+    if data.source == photographs.NAME:
+        return _load_photographs(recipe)
+    path = find_path(data.source)
     if path.suffix == ".npz":
         train, validation, test = _split(_load_npz(path), path)
     else:
@@ -105,7 +108,7 @@ def load(recipe: DenoiserRecipe) -> RestorationData:
         else:
             train, validation, test = _split(images, path)
     patches = _cut_patches(train, recipe)
-    return RestorationData(data.source, licence, patches, train[0].noisy is not None, validation, test, examples)
+    return RestorationData(data.source, data.licence, patches, train[0].noisy is not None, validation, test)
 
 
 # --- pages -----------------------------------------------------------------------------------------------
@@ -165,13 +168,25 @@ def _generate_held_out(split: Literal["validation", "test"]) -> list[EvaluationI
 # --- files -----------------------------------------------------------------------------------------------
 
 
-def _load_examples(channels: int) -> list[EvaluationImage]:
-    """One copy of each free photograph that is only shown; its author is its group."""
-    return [
-        replace(image, group=image.name.removesuffix(EXAMPLE_SUFFIX).replace("_", " "))
-        for image in _load_folder(debian_photos.fetch_examples(), None, channels)
-        if image.name.endswith(EXAMPLE_SUFFIX)
+def _load_photographs(recipe: DenoiserRecipe) -> RestorationData:
+    """Free photographs, split by their originals' bytes; the recipe may name another folder for test."""
+    channels, folder = recipe.architecture.channels, photographs.find_folder()
+    listed = {photograph.file: photograph for photograph in photographs.list_photographs()}
+    train: list[EvaluationImage] = []
+    validation: list[EvaluationImage] = []
+    for file, photograph in listed.items():
+        image = EvaluationImage(Path(file).stem, "all", _read_image(folder / file, channels))
+        (validation if photograph.is_validation else train).append(image)
+    test = _load_folder(find_path(recipe.data.test), None, channels) if recipe.data.test else validation
+    examples = [
+        replace(image, group=listed[f"{image.name}.jpg"].author or image.name)
+        for image in validation
+        if image.name in EXAMPLES
     ]
+    return RestorationData(
+        photographs.NAME, photographs.licence(), _cut_patches(train, recipe), False, validation, test, examples,
+        credit_table=photographs.credit_table(),
+    )  # fmt: skip
 
 
 def _load_npz(path: Path) -> list[EvaluationImage]:

@@ -3,18 +3,24 @@
 manifest, captions of the figures, notes, parity -> Markdown
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from service.model.manifest import Manifest, Metric
 
+Credit = tuple[str, str, str, str]
+"""A source of training images, how many they are, their licences, their authors."""
 
-def render(facts: Manifest, captions: Mapping[str, str], notes: str, parity: str) -> str:
+
+def render(
+    facts: Manifest, captions: Mapping[str, str], notes: str, parity: str, credit_table: Sequence[Credit] = ()
+) -> str:
     """The card as Markdown.
 
     Args:
         captions: file name of a figure in the package -> caption.
         notes: paragraphs that explain the numbers; may be empty.
         parity: one sentence on how far onnxruntime's answers are from torch's.
+        credit_table: of data with many authors: a row for each source.
     """
     data, training = facts.training.data, facts.training
     lines = [
@@ -44,6 +50,7 @@ def render(facts: Manifest, captions: Mapping[str, str], notes: str, parity: str
         f"{data.source}: {data.train} training, {data.validation} validation, {data.test} test samples. "
         f"Licence of the data: {data.licence}. The weights were trained from scratch on these data alone.",
         "",
+        *_credit_lines(credit_table),
         "## Made by",
         "",
         f"Recipe `{training.recipe}` (SHA-256 {training.recipe_sha256[:12]}...), seed {training.seed}, "
@@ -57,6 +64,13 @@ def render(facts: Manifest, captions: Mapping[str, str], notes: str, parity: str
         "",
     ]
     return "\n".join(lines)
+
+
+def _credit_lines(credit_table: Sequence[Credit]) -> list[str]:
+    if not credit_table:
+        return []
+    rows = ["| " + " | ".join(cell.replace("|", "/") for cell in row) + " |" for row in credit_table]
+    return ["| source | images | licences | authors |", "|---|---|---|---|", *rows, ""]
 
 
 def _comparison_lines(facts: Manifest) -> list[str]:

@@ -3,7 +3,7 @@
 manifest + graphs + figures + notes -> model card -> golden pair -> models/<name>/<version>/
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -60,18 +60,20 @@ def build_manifest(
 
 
 def publish(
-    models: Path, facts: Manifest, graphs: Mapping[Role, bytes], figures: Figures, notes: str, parity: str
-) -> Path:
+    models: Path, facts: Manifest, graphs: Mapping[Role, bytes], figures: Figures, notes: str, parity: str,
+    credit_table: Sequence[card.Credit] = (),
+) -> Path:  # fmt: skip
     """Write the package with its model card and figures; returns its directory, models/<name>/<version>/.
 
     Args:
         facts, graphs: as training.export.parity has verified them.
         notes: paragraphs for the model card, Markdown; may be empty.
         parity: one sentence for the model card on how far onnxruntime's answers are from torch's.
+        credit_table: for the model card, see training.export.card.
     Raises:
         DiskError: it cannot be written; nothing is left.
     """
-    text = card.render(facts, {file: caption for file, (caption, _) in figures.items()}, notes, parity)
+    text = card.render(facts, {file: caption for file, (caption, _) in figures.items()}, notes, parity, credit_table)
     return write(
         models, facts, graphs, {"README.md": text.encode(), **{file: png for file, (_, png) in figures.items()}}
     )
