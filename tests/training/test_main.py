@@ -26,7 +26,7 @@ def toml(document: dict[str, Any]) -> str:
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder with drawings.npy, waves.npy and small.toml, as the working directory."""
     monkeypatch.chdir(tmp_path)
     np.save("drawings.npy", drawings(150))

@@ -39,7 +39,7 @@ def strokes(count: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with strokes.npz and small.toml (random and fine-tuned and frozen, two seeds)."""
     monkeypatch.chdir(tmp_path)
     images, sides = strokes(600)

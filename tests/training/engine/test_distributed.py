@@ -22,7 +22,7 @@ TOLERANCE = 1e-4  # of an epoch's error: sums in another order
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder with noisy.toml, a recipe whose last batch cannot be shared evenly, as the working directory."""
     monkeypatch.chdir(tmp_path)
     np.save("drawings.npy", drawings(150))
