@@ -37,7 +37,7 @@ from service.observability.statistics import Statistics
 from service.observability.tracing import Tracing, configure_tracing
 from service.repository.loader import PackageLoader
 from service.repository.registry import Registry
-from service.repository.store import FolderStore, ModelStore
+from service.repository.store import ModelStore, open_store
 from service.repository.verifier import Verifier
 from service.repository.watcher import Watcher
 from service.server.lifecycle import Lifecycle
@@ -75,7 +75,7 @@ def create_app(
         raise SettingsError(str(error)) from error
     if tracing is None and settings.tracing:
         tracing = configure_tracing()
-    store = FolderStore(settings.models)
+    store = open_store(settings.models)
     snapshot = store.snapshot()
     verifier = Verifier(settings.verify_memory, settings.verify_seconds)
     loader = PackageLoader(store, settings.provider, settings.require_provider, settings.precision, settings.workers)

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from service.model.errors import PackageError
+from service.model.kinds import KINDS
 from training import __version__, compare, train_autoencoder, train_classifier, train_denoiser
 from training import recipe as recipes
 from training.data import datasets, patches
@@ -118,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("recipe", nargs="?", help="a .toml file, or the name of a shipped recipe")
     parser.add_argument("--data", help="a folder of images, .npy, .npz, IDX or CSV; replaces the recipe's data line")
-    parser.add_argument("--kind", choices=["undercomplete", "stacked", "denoising"], help="without a recipe")
+    parser.add_argument("--kind", choices=list(KINDS), help="without a recipe")
     parser.add_argument("--latent-dim", type=int, metavar="N", help="how many numbers the latent holds")
     parser.add_argument("--out", metavar="FOLDER", help="the model's folder; default models/<recipe's name>")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a line of the recipe")

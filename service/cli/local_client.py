@@ -17,7 +17,7 @@ from service.client import AsyncClient, ServiceProblem, ServiceUnreachable
 from service.model.errors import PackageError
 from service.model.manifest import Manifest
 from service.repository.registry import select_default
-from service.repository.store import FolderStore, ModelStore
+from service.repository.store import ModelStore, open_store
 from service.settings import Settings
 
 READ_TIMEOUT = 3600.0  # seconds without a byte: a long PDF takes its time, and the service has its own deadlines
@@ -56,7 +56,7 @@ async def client_for(options: FileOptions, settings: Settings) -> AsyncIterator[
 
 def package_for(options: FileOptions, settings: Settings) -> tuple[str, str]:
     """The name of the model, as `client_for` selects it, and "<name>/<version>" of its package. Raises FilesError."""
-    store = FolderStore(settings.models)
+    store = open_store(settings.models)
     packages = packages_with(options.operation, store)
     descriptions = {name: versions[-1][1].description for name, versions in packages.items()}
     model = _select_model(descriptions, options)

@@ -9,14 +9,14 @@ import sys
 from service.cli.errors import PackageNotFound
 from service.repository.loader import PackageLoader
 from service.repository.registry import select_default
-from service.repository.store import FolderStore, ModelStore
+from service.repository.store import ModelStore, open_store
 from service.repository.verifier import VerificationFailed, Verifier
 from service.settings import MIB, Settings
 
 
 def list_models(settings: Settings) -> int:
     """Print a line for each model; exit code 1 if a package is rejected."""
-    store = FolderStore(settings.models)
+    store = open_store(settings.models)
     loader = PackageLoader(store, settings.provider, required=settings.require_provider, precision=settings.precision)
     registry = loader.load_all()
     for name in registry.names:
@@ -43,7 +43,7 @@ def verify_packages(settings: Settings, name: str | None) -> int:
     Raises:
         PackageNotFound: no package has that name.
     """
-    store = FolderStore(settings.models)
+    store = open_store(settings.models)
     verifier = Verifier(settings.verify_memory, settings.verify_seconds)
     exit_code = 0
     try:
@@ -69,7 +69,7 @@ def print_card(settings: Settings, name: str | None) -> int:
     """
     if name is None:
         raise PackageNotFound("models card needs NAME or NAME/VERSION; `models` lists them")
-    store = FolderStore(settings.models)
+    store = open_store(settings.models)
     matches = _find_packages(store, name)
     by_version = {int(version): key for key in matches if (version := key.rpartition("/")[2]).isdecimal()}
     declared = store.default_versions().get(matches[0].partition("/")[0])

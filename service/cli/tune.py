@@ -23,7 +23,7 @@ from service.inference.scheduler import Scheduler
 from service.model.providers import count_usable_cores
 from service.model.runtime import Model
 from service.repository.loader import PackageLoader
-from service.repository.store import FolderStore
+from service.repository.store import open_store
 from service.settings import Settings, write_file
 
 TILES = (256, 384, 512, 768, 1024)  # pixels along a side
@@ -51,7 +51,7 @@ def tune(settings: Settings) -> int:
         NothingToTune: no model takes images of any size.
         SettingsError: the settings file cannot be written.
     """
-    store = FolderStore(settings.models)
+    store = open_store(settings.models)
     loader = PackageLoader(store, settings.provider, required=settings.require_provider, precision=settings.precision)
     registry = loader.load_all()
     denoisers = [model for model in map(registry.get, registry.names) if model.any_size]

@@ -46,6 +46,11 @@ class ModelStore(Protocol):
         """Bytes of a plain file. Raises OSError; ELOOP: the file is a link; EFBIG: it is larger than `max_bytes`."""
 
 
+def open_store(models: Path) -> "ModelStore":
+    """The store that the setting `models` names: a folder."""
+    return FolderStore(models)
+
+
 class FolderStore:
     """A ModelStore of packages in a folder, one directory for each: models/<name>/<version>/.
 
