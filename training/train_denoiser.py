@@ -67,10 +67,10 @@ def train(
 
     versions = [[(image.clean, noisy) for noisy in denoisers.noisy_versions(image)] for image in data.validation]
     pixels = sum(clean.shape[0] * clean.shape[1] for pairs in versions for clean, _ in pairs)
-    chosen = slice(None, None, -(-pixels // VALIDATION_PIXELS))
-    held_out = [pair for pairs in versions[chosen] for pair in pairs]
+    selection = slice(None, None, -(-pixels // VALIDATION_PIXELS))
+    held_out = [pair for pairs in versions[selection] for pair in pairs]
     if has_image_corruption(recipe.corruption):
-        for index, image in enumerate(data.validation[chosen]):
+        for index, image in enumerate(data.validation[selection]):
             held_out += list(corrupt_for_validation(image.clean, recipe.corruption, index).values())
 
     def validate(module: nn.Module) -> float:

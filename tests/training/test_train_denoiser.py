@@ -38,8 +38,8 @@ def test_pairs_become_a_package_that_cleans_better_than_no_model(
     directory = train_denoiser.run(
         recipe, patches.load(recipe), tmp_path / "models/small", tmp_path / "runs", torch.device("cpu")
     )
-    written = package.read(directory)
-    manifest = written.manifest
+    loaded = package.read(directory)
+    manifest = loaded.manifest
     assert manifest.operations == ("denoise",)
     assert manifest.halo == 20
     metric = manifest.evaluation["denoising_rmse"]
@@ -49,7 +49,7 @@ def test_pairs_become_a_package_that_cleans_better_than_no_model(
     assert (directory / "before-after.png").stat().st_size > 10_000
     assert (directory / "failures.png").stat().st_size > 5_000
 
-    model = Model(written)
+    model = Model(loaded)
     image = add_dirt(draw_letters(3, 200, 150))[..., None][2]
     restored = model.denoise(image[None])[0]
     stitched = np.empty_like(image)
@@ -101,20 +101,17 @@ def test_a_run_that_was_broken_off_ends_with_the_same_weights(pairs: Path, tmp_p
     class Broken(Exception):
         pass
 
-    def breaks(*_: object) -> None:
-        raise Broken
-
     with pytest.MonkeyPatch.context() as patch:
         calls: list[int] = []
-        restored = denoisers.restore
+        restore = denoisers.restore
 
-        def counted(*given: Any) -> Any:
+        def break_off(*arguments: Any) -> Any:
             calls.append(1)
             if len(calls) > 2 * len(data.validation):
                 raise Broken
-            return restored(*given)
+            return restore(*arguments)
 
-        patch.setattr(denoisers, "restore", counted)
+        patch.setattr(denoisers, "restore", break_off)
         with pytest.raises(Broken):
             train_denoiser.train(recipe, data, tmp_path / "b", cpu)
     resumed = train_denoiser.train(recipe, data, tmp_path / "b", cpu).network.state_dict()
@@ -126,9 +123,9 @@ def test_a_quantised_package_holds_both_graphs_and_the_numbers_of_both(pairs: Pa
     directory = train_denoiser.run(
         recipe, patches.load(recipe), tmp_path / "models/small", tmp_path / "runs", torch.device("cpu")
     )
-    written = package.read(directory)
-    assert set(written.graphs) == {"denoiser", "denoiser-int8"}
-    assert "int8" in written.manifest.evaluation["denoising_rmse"].baselines
+    loaded = package.read(directory)
+    assert set(loaded.graphs) == {"denoiser", "denoiser-int8"}
+    assert "int8" in loaded.manifest.evaluation["denoising_rmse"].baselines
     assert "| int8 |" in (directory / "README.md").read_text()
 
 

@@ -77,8 +77,8 @@ def corrupt_for_validation(
         index: of the image, the seed of its noise.
     """
     side = min(VALIDATION_SIZE, *image.shape[:2])
-    top, left = ((length - side) // 2 for length in image.shape[:2])
-    centre = image[top : top + side, left : left + side]
+    y, x = ((length - side) // 2 for length in image.shape[:2])
+    centre = image[y : y + side, x : x + side]
     colour = np.ascontiguousarray(np.broadcast_to(centre, (side, side, 3)))
     pairs = {}
     for kind in dict.fromkeys(corruption.kind for corruption in corruptions):
