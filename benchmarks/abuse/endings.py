@@ -17,6 +17,7 @@ from benchmarks.abuse.serving import Answer, Client, Serving, serving
 
 POLL = 0.1  # seconds between two looks at readiness, as a balancer has it
 LEAVES = 20.0  # seconds after the drain in which the process must have ended
+ENDS = 5.0  # seconds after the drain and the deadline in which it must have ended, whatever its threads do
 
 
 class Balancer:
@@ -99,3 +100,61 @@ def leave(served: Serving, patience: float) -> tuple[float, int | None]:
     except subprocess.TimeoutExpired:
         code = None
     return time.monotonic() - sent, code
+
+
+def stuck(
+    request: Request, good: Request, models: Path, drain: float, deadline: float, module: str = "service"
+) -> Outcome:
+    """As many requests that never end as there are workers: after their deadline others are served, SIGTERM ends it.
+
+    Args:
+        request: does not end by itself.
+        good: must be answered 200 before and after.
+        module: of the service.
+    """
+    started, broken = time.perf_counter(), []
+    settings = {"drain": drain, "workers": 2, "deadline": deadline}
+    with serving(settings, module=module, models=models) as served:
+        with Client(served.port, 120) as client:
+            before = good.by(client)
+            statuses = _ask_at_once(served.port, request, 2)
+            time.sleep(1)
+            after = good.by(client)
+        beside = _ask_later(served.port, request)
+        seconds, code = leave(served, drain + deadline + LEAVES)
+        beside.join()
+    if (before.status, after.status) != (200, 200):
+        broken.append(f"a good request was answered {before.status}, and {after.status} afterwards")
+    if set(statuses) - {504, 422, 413, 500}:
+        broken.append(f"the endless ones were answered {dict(statuses)}")
+    if code != 0 or seconds > drain + deadline + ENDS:
+        broken.append(f"SIGTERM took {seconds:.1f} s, exit code {code}")
+    found = (
+        f"two at once answered {dict(statuses)}; a good one {after.seconds * 1000:.0f} ms after them, "
+        f"{before.seconds * 1000:.0f} before; SIGTERM beside another: {seconds:.1f} s (drain {drain:g}, its deadline "
+        f"{deadline:g})"
+    )
+    return Outcome("work without end", "3", found, time.perf_counter() - started, None, broken)
+
+
+def _ask_at_once(port: int, request: Request, count: int) -> Counter[int]:
+    statuses = Counter[int]()
+
+    def ask() -> None:
+        with Client(port, 120) as client:
+            statuses[request.by(client).status] += 1
+
+    threads = [threading.Thread(target=ask) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return statuses
+
+
+def _ask_later(port: int, request: Request) -> threading.Thread:
+    """The request is sent and under way when this returns."""
+    thread = threading.Thread(target=_ask_at_once, args=(port, request, 1))
+    thread.start()
+    time.sleep(0.5)
+    return thread

@@ -12,18 +12,19 @@ from service.api.schemas import Problem, Status
 from service.api.services import Services
 from service.api.v2.routes import add_v2_health_routes
 from service.errors import NotReady
+from service.inference.scheduler import OVERDUE_SECONDS
 from service.observability.metrics import Exposition, Gauges, ServedModel
 
 
 def add_health_routes(app: FastAPI, services: Services) -> None:
-    registry, lifecycle = services.registry, services.lifecycle
+    registry, lifecycle, scheduler = services.registry, services.lifecycle, services.scheduler
 
     @app.get("/livez", tags=["health"], summary="The process answers")
     async def livez() -> Status:
         return Status(status="alive")
 
     unready: dict[int | str, dict[str, Any]] = {
-        503: {"description": "no model can be served, or stopping", "model": Problem}
+        503: {"description": "no model can be served, workers are lost, or stopping", "model": Problem}
     }
 
     @app.get("/readyz", tags=["health"], summary="Models are open and can be asked", responses=unready)
@@ -33,6 +34,12 @@ def add_health_routes(app: FastAPI, services: Services) -> None:
         if not registry.names:
             reasons = "; ".join(rejected.reason for rejected in registry.rejected_packages[:3])
             raise NotReady(f"no model can be served: {reasons or 'the models folder is empty'}")
+        lost_workers = scheduler.count_overdue_jobs(OVERDUE_SECONDS)
+        if lost_workers:
+            raise NotReady(
+                f"{lost_workers} of {scheduler.workers} workers are still at work for requests that ended more than "
+                f"{OVERDUE_SECONDS:g} s ago; if that stays, restart the service"
+            )
         return Status(status="ready")
 
     add_v2_health_routes(app, readyz)

@@ -19,7 +19,7 @@ from service.repository.registry import Registry
 from service.server.connection import ConnectionMonitor
 from service.server.connection_limits import ConnectionLimits, allow_files
 from service.server.graceful import GracefulServer
-from service.settings import Settings
+from service.settings import MEGAPIXEL, Settings
 
 
 def serve(settings: Settings) -> int:
@@ -58,7 +58,8 @@ def serve(settings: Settings) -> int:
     gc.collect()
     gc.freeze()  # else every full collection walks all imported objects, for 30 ms, and requests wait for it
     gc.set_threshold(50_000, 50, 1000)
-    GracefulServer(config, monitor, app.services.lifecycle, settings.drain).run(sockets=[listener])
+    grace = settings.deadline + settings.deadline_per_megapixel * settings.max_pixels / MEGAPIXEL
+    GracefulServer(config, monitor, app.services.lifecycle, settings.drain, grace).run(sockets=[listener])
     return 0
 
 

@@ -6,6 +6,10 @@ Picture -> encode -> bytes; several -> encode_pages -> TIFF
 All readers of libvips are blocked but those of IMAGE_FORMATS, and each is called by name, for the format that the
 first bytes show. libvips reads no BMP, and takes a millisecond to start on any image. So Pillow reads BMP, and it reads
 and writes small PNGs that hold nothing but pixels.
+
+What decoding costs is known from the header: pixels, scans of a JPEG (service.codecs.jpeg), runs of a BMP
+(service.codecs.bmp). libvips stops, and raises, when its thread is interrupted (service.interruption), but for the
+scans of one JPEG and the pixels of one WebP, which it takes in one step.
 """
 
 import io
@@ -15,17 +19,20 @@ import struct
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from service.codecs import png, tiff
+from service.codecs import bmp, jpeg, png, tiff
 from service.codecs.formats import (
     ANY_IMAGE_NAME,
     IMAGE_FORMAT_OF,
     IMAGE_FORMATS,
+    JPEG,
     PNG,
     READABLE_MEDIA_TYPES,
     TIFF,
@@ -34,9 +41,11 @@ from service.codecs.formats import (
 )
 from service.errors import InvalidInput, NotAcceptable, TooLarge, UnsupportedMediaType
 from service.imaging.picture import Metadata, Picture, Pixels, count_colours
+from service.interruption import current_interruption
 
 os.environ["VIPS_CONCURRENCY"] = "1"  # before the import: requests run side by side, not the parts of one
 os.environ["VIPS_WARNING"] = "0"  # damaged metadata of images that read well; nobody here can act on it
+os.environ["LIBTIFF_JPEG_MAX_ALLOWED_SCAN_NUMBER"] = str(jpeg.SCANS_OF_LARGEST)  # of a strip in a TIFF
 
 import pyvips
 
@@ -91,7 +100,7 @@ def inspect(data: bytes, max_pixels: int, label: str, max_pages: int = 1, max_si
         max_side: the limit of its width and of its height.
     Raises:
         UnsupportedMediaType: not a format of IMAGE_FORMATS.
-        TooLarge: more than `max_pixels`, `max_pages` or `max_side`.
+        TooLarge: more than `max_pixels`, `max_pages` or `max_side`, or more scans or runs than so many pixels may have.
         InvalidInput: animated, several pages where `max_pages` is 1, 32-bit pixels, a broken header.
     """
     image_format = detect_image_format(data)
@@ -104,7 +113,10 @@ def inspect(data: bytes, max_pixels: int, label: str, max_pages: int = 1, max_si
             return Header(media_type, (_check_size(small_size, max_pixels, max_side, label),))
         if image_format.loader is None:
             with Image.open(io.BytesIO(data), formats=(image_format.name,)) as bitmap:
-                return Header(media_type, (_check_size(bitmap.size, max_pixels, max_side, label),))
+                size = _check_size(bitmap.size, max_pixels, max_side, label)
+            if bmp.is_run_length_encoded(data):
+                bmp.check_runs(data, size[0] * size[1], label)
+            return Header(media_type, (size,))
         _check_pages(data, media_type, label, max_pages)
         if media_type == PNG:
             png.check_metadata(data, label)
@@ -112,6 +124,8 @@ def inspect(data: bytes, max_pixels: int, label: str, max_pages: int = 1, max_si
         for image in _open_pages(data, image_format, max_pages):
             sizes.append(_check_size((image.width, image.height), max_pixels, max_side, label))
             _check_pixels(image, media_type, label)
+        if media_type == JPEG:
+            jpeg.check_scans(data, sizes[0][0] * sizes[0][1], max_pixels, label)
         return Header(media_type, tuple(sizes))
     except (InvalidInput, TooLarge, MemoryError):
         raise
@@ -170,7 +184,14 @@ def encode(picture: Picture, media_type: str) -> bytes:
     options = dict(image_format.save_options)
     if media_type == PNG:
         options["filter"] = _choose_png_filter(pixels)
-    save = getattr(image, f"{image_format.saver}save_buffer")
+    with _interruptible(image):
+        return _save(image, media_type, picture, options)
+
+
+def _save(image: Any, media_type: str, picture: Picture, options: dict[str, Any]) -> bytes:
+    """The image of `picture` -> bytes, with its metadata if the writer takes it."""
+    metadata = picture.metadata
+    save = getattr(image, f"{IMAGE_FORMAT_OF[media_type].saver}save_buffer")
     if not metadata.fields:
         return bytes(save(keep="none", **options))
     for kind, name, value in metadata.fields:
@@ -179,8 +200,11 @@ def encode(picture: Picture, media_type: str) -> bytes:
     try:
         return bytes(save(keep=_kinds_to_keep(metadata), **options))
     except pyvips.Error as error:  # metadata is untrusted: PNG's writer fails on a profile of a wrong length
+        interruption = current_interruption()
+        if interruption is not None and interruption.is_stopped:
+            raise
         _log.info("a picture is written without its metadata: %s", str(error).splitlines()[0])
-        return encode(Picture(pixels, Metadata(resolution=metadata.resolution)), media_type)
+        return encode(Picture(picture.pixels, Metadata(resolution=metadata.resolution)), media_type)
 
 
 def encode_pages(pictures: Sequence[Picture]) -> bytes:
@@ -201,6 +225,15 @@ def _open_pages(data: bytes, image_format: ImageFormat, max_pages: int) -> Itera
     for page in pages:
         with tiff.isolate_page(file, page):
             yield _open(file, image_format)
+
+
+def _interruptible(image: Any) -> AbstractContextManager[None]:
+    """Inside the block, what libvips computes from the image ends with an error once the thread is interrupted."""
+    interruption = current_interruption()
+    if interruption is None:
+        return nullcontext()
+    image.set_progress(True)  # libvips looks at the flag below only where progress is reported
+    return interruption.call_on_stop(partial(image.set_kill, True))
 
 
 def _open(data: bytes | bytearray, image_format: ImageFormat) -> Any:
@@ -257,7 +290,8 @@ def _to_picture(image: Any) -> Picture:
         metadata = Metadata(fields, metadata.resolution)
         has_16_bits = image.format == "ushort"
     shape = (image.height, image.width, image.bands)
-    memory = image.write_to_memory()
+    with _interruptible(image):
+        memory = image.write_to_memory()
     pixels: Pixels = np.frombuffer(memory, np.uint16) if has_16_bits else np.frombuffer(memory, np.uint8)
     return Picture(_turn_upright(pixels.reshape(shape), orientation), metadata)
 
@@ -287,7 +321,8 @@ def _small_png_size(data: bytes) -> tuple[int, int] | None:
 
 def _decode_with_pillow(data: bytes, name: str) -> Picture:
     """8 bits; `name` is Pillow's of the format."""
-    with Image.open(io.BytesIO(data), formats=(name,)) as image:
+    file = bmp.InterruptibleFile(data) if name == "BMP" and bmp.is_run_length_encoded(data) else io.BytesIO(data)
+    with Image.open(file, formats=(name,)) as image:
         is_grey = image.mode in ("1", "L")
         pixels = np.asarray(image.convert("L" if is_grey else "RGBA" if image.mode == "RGBA" else "RGB"))
     return Picture(pixels.reshape(*pixels.shape[:2], -1))

@@ -4,10 +4,12 @@ enter -> Permit -> reserve_bytes while the body arrives -> occupy a place -> res
 
 Overload is rejected before the body is read. A request occupies a place once its body is complete, so that slow
 senders occupy none. Bytes are reserved as they arrive, pixels when headers tell them, before anything is decoded.
+
+What a request has reserved is released when it has ended and none of its work is left in a thread: a thread that
+cannot be stopped keeps the memory, whatever its caller was answered.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Self
 
 from service.errors import Overloaded, TooLarge
@@ -37,22 +39,52 @@ class Admission:
 
 
 class Permit:
-    """One request's place, and the bytes and pixels that it has reserved."""
+    """One request's place, and the bytes and pixels that it has reserved.
 
-    def __init__(self, admission: Admission) -> None:
-        self._admission = admission
+    Args:
+        parent: of a part of a request; it is held as long as the part.
+    """
+
+    def __init__(self, admission: Admission, parent: "Permit | None" = None) -> None:
+        self._admission, self._parent = admission, parent
+        self._outer: Permit | None = None
+        self._holds = 0
+        self._is_ended = False
         self.requests = 0
         self.pixels = 0
         self.bytes = 0
 
     def __enter__(self) -> Self:
-        self._check_capacity()
+        if self._parent is None:
+            self._check_capacity()
+        self._outer = _current_permit.get()
+        _current_permit.set(self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._admission.requests -= self.requests
-        self._admission.pixels -= self.pixels
-        self._admission.bytes -= self.bytes
+        _current_permit.set(self._outer)
+        self._is_ended = True
+        self._release()
+
+    def hold(self) -> None:
+        """Keep what is reserved until `unhold`, even if the request ends before."""
+        self._holds += 1
+        if self._parent is not None:
+            self._parent.hold()
+
+    def unhold(self) -> None:
+        """The work is no longer in a thread."""
+        self._holds -= 1
+        self._release()
+        if self._parent is not None:
+            self._parent.unhold()
+
+    def _release(self) -> None:
+        if self._is_ended and not self._holds:
+            self._admission.requests -= self.requests
+            self._admission.pixels -= self.pixels
+            self._admission.bytes -= self.bytes
+            self.requests = self.pixels = self.bytes = 0
 
     def occupy(self) -> None:
         """Take a place until the request ends, its body being complete; Overloaded (429) if none is free by now."""
@@ -60,14 +92,9 @@ class Permit:
         self._admission.requests += 1
         self.requests += 1
 
-    @contextmanager
-    def sub_permit(self) -> Iterator["Permit"]:
+    def sub_permit(self) -> "Permit":
         """`with permit.sub_permit() as part`: what a part of the request reserves is released after the block."""
-        part = Permit(self._admission)
-        try:
-            yield part
-        finally:
-            part.__exit__()
+        return Permit(self._admission, self)
 
     def _check_capacity(self) -> None:
         current = self._admission.requests
@@ -100,3 +127,11 @@ class Permit:
             raise Overloaded(f"{current / MEGAPIXEL:.1f} M pixels are inside, {limit / MEGAPIXEL:.1f} M fit; try again")
         self._admission.pixels += count
         self.pixels += count
+
+
+_current_permit: ContextVar[Permit | None] = ContextVar("permit", default=None)
+
+
+def current_permit() -> Permit | None:
+    """That of the request, or of its part, whose task calls this; None outside of any."""
+    return _current_permit.get()

@@ -3,7 +3,8 @@
 submit -> pending items -> batch of at most max_batch_size -> event loop or Scheduler -> each caller's result
 
 An item that arrives alone does not wait for others. A run that has proved cheap (service.inference.cost) is done on
-the event loop, a longer one in a thread.
+the event loop, a longer one in a thread. If a run on the event loop takes long all the same, it is stopped
+(service.inference.inline_guard) and begun again in a thread, as are all later ones.
 """
 
 import asyncio
@@ -14,16 +15,30 @@ from dataclasses import dataclass
 from typing import Any, Generic
 
 from service.inference.cost import is_inline
-from service.inference.scheduler import Item, Job, Result, Scheduler
+from service.inference.scheduler import AbandonedWork, Item, Job, Result, Scheduler
+from service.interruption import Interruption, current_interruption
+
+
+@dataclass(eq=False)
+class _Run:
+    """A run in a thread: what stops it, and how many of its callers still wait for it."""
+
+    interruption: Interruption
+    callers: int
 
 
 @dataclass(eq=False)
 class _Pending(Generic[Item, Result]):
-    """One `Batcher.submit`: the item, its size, and the future that its caller waits for."""
+    """One `Batcher.submit`: the item, its size, and the future that its caller waits for.
+
+    `run` is the one in a thread that the item is part of; `abandoned` is set if the caller leaves meanwhile.
+    """
 
     item: Item
     size: int
     future: "asyncio.Future[Result]"
+    run: _Run | None = None
+    abandoned: AbandonedWork | None = None
 
 
 class Batcher(Generic[Item, Result]):
@@ -54,7 +69,10 @@ class Batcher(Generic[Item, Result]):
         self._costs: dict[int, float] = {}  # k -> nanoseconds of a run of 2**(k-1) to 2**k - 1 in size
 
     async def submit(self, item: Item, size: int) -> Result:
-        """The item's result. Raises what `function` raises for this item alone. A cancelled item is dropped."""
+        """The item's result. Raises what `function` raises for this item alone.
+
+        A cancelled item is dropped. A run is interrupted when all its callers have left.
+        """
         loop = asyncio.get_running_loop()
         entry = _Pending[Item, Result](item, size, loop.create_future())
         self._pending.append(entry)
@@ -62,7 +80,11 @@ class Batcher(Generic[Item, Result]):
         if not self._is_scheduled:
             self._is_scheduled = True
             loop.call_soon(self._flush)  # after all items that this iteration of the event loop still brings
-        return await entry.future
+        try:
+            return await entry.future
+        finally:
+            if entry.run is not None:  # the caller leaves before the run has ended
+                self._leave(entry, entry.run)
 
     @property
     def queued_items(self) -> int:
@@ -77,6 +99,9 @@ class Batcher(Generic[Item, Result]):
         batch = self._pop_batch(max(1, min(self._max_batch_size, -(-self._size // free_threads))))
         if not batch:
             return None
+        run = _Run(Interruption(), len(batch))
+        for entry in batch:
+            entry.run = run
 
         def on_result(outcomes: list[Result | BaseException]) -> None:
             _resolve(batch, outcomes)
@@ -84,7 +109,14 @@ class Batcher(Generic[Item, Result]):
         def on_error(error: BaseException) -> None:
             _resolve(batch, [error] * len(batch))
 
-        return Job(lambda: self._run(batch), on_result, on_error)
+        return Job(lambda: self._run(batch), on_result, on_error, run.interruption)
+
+    def _leave(self, entry: _Pending[Item, Result], run: _Run) -> None:
+        """In the task of a caller that leaves while its run is in a thread."""
+        run.callers -= 1
+        # of several callers that share a run and a thread, the last one counts as the one that is overdue
+        interruption, jobs = (Interruption(), 0) if run.callers else (run.interruption, 1)
+        entry.abandoned = self._scheduler.abandon(interruption, jobs)
 
     def _flush(self) -> None:
         """On the event loop: run a cheap batch now, leave a longer one to the scheduler."""
@@ -94,7 +126,15 @@ class Batcher(Generic[Item, Result]):
             return
         batch = self._pop_batch(size)
         if batch:
-            _resolve(batch, self._run(batch))
+            with self._scheduler.inline_guard as interruption:
+                outcomes = self._run(batch)
+            if interruption.is_stopped:  # in a thread it takes nobody else's time, and ends at its callers' deadlines
+                self._allow_inline = False
+                self._pending.extendleft(reversed(batch))
+                self._size += sum([entry.size for entry in batch])
+                self._scheduler.enqueue(self)
+                return
+            _resolve(batch, outcomes)
         if self.has_work():
             asyncio.get_running_loop().call_soon(self._flush)
 
@@ -116,7 +156,11 @@ class Batcher(Generic[Item, Result]):
         try:
             results: list[Result | BaseException] = list(self._function([entry.item for entry in batch]))
         except Exception as error:  # noqa: BLE001  (whatever it is, it goes to its caller)
-            return [error] if len(batch) == 1 else [self._run([entry])[0] for entry in batch]
+            interruption = current_interruption()
+            is_stopped = interruption is not None and interruption.is_stopped
+            if len(batch) == 1 or is_stopped:
+                return [error] * len(batch)
+            return [self._run([entry])[0] for entry in batch]
         self._record_cost(sum(entry.size for entry in batch), time.thread_time_ns() - start)
         return results
 
@@ -135,6 +179,9 @@ class Batcher(Generic[Item, Result]):
 
 def _resolve(batch: list[_Pending[Any, Any]], outcomes: Sequence[Any]) -> None:
     for entry, outcome in zip(batch, outcomes, strict=True):
+        entry.run = None
+        if entry.abandoned is not None:
+            entry.abandoned.on_end()
         if entry.future.done():
             continue  # its caller has left
         if isinstance(outcome, BaseException):

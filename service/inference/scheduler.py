@@ -10,17 +10,27 @@ may take half a second.
 
 Jobs are whatever releases the interpreter lock: model runs, image codecs. What is cheaper than a hand-off to a thread
 (service.inference.cost) is done on the event loop.
+
+A thread cannot be ended. When a caller leaves, its jobs that run are interrupted (service.interruption), and until
+their threads are free its permit keeps the bytes, the pixels and the place that it has reserved.
 """
 
 import asyncio
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any, Protocol, TypeVar
 
+from service.inference.admission import current_permit
 from service.inference.cost import is_inline
+from service.inference.inline_guard import InlineGuard
+from service.interruption import Interruption, interruptible
+
+OVERDUE_SECONDS = 10.0  # after its request has ended; libvips and onnxruntime stop within 5
+CLOSE_TIMEOUT = 1.0  # seconds that `close` waits for threads
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -28,11 +38,21 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Job:
-    """A function for one thread, and what the event loop does with its result or its exception."""
+    """A function for one thread, what stops it, and what the event loop does with its result or its exception."""
 
     function: Callable[[], Any]
     on_result: Callable[[Any], None]
     on_error: Callable[[BaseException], None]
+    interruption: Interruption
+
+
+@dataclass(eq=False)
+class AbandonedWork:
+    """Jobs in threads whose caller has left at `since` (time.monotonic); `on_end` is called when the last one ends."""
+
+    jobs: int
+    since: float
+    on_end: Callable[[], None]
 
 
 class JobSource(Protocol):
@@ -55,13 +75,19 @@ class JobSource(Protocol):
 
 @dataclass(eq=False)
 class _ItemSource:
-    """One `Scheduler.run`: its queued items, the results so far, and the future that its caller waits for."""
+    """One `Scheduler.run`: its queued items, the results so far, and the future that its caller waits for.
+
+    `started` jobs are in a thread or wait for one; `abandoned` is set when the caller leaves before they end.
+    """
 
     function: Callable[[Any], Any]
     queue: deque[tuple[int, Any]]
     results: dict[int, Any]
     total: int
     future: asyncio.Future[None]
+    interruption: Interruption = field(default_factory=Interruption)
+    started: int = 0
+    abandoned: AbandonedWork | None = None
     latency_sensitive = False
 
     @property
@@ -76,21 +102,33 @@ class _ItemSource:
         if not self.queue:  # it failed or was cancelled since its last turn
             return None
         index, item = self.queue.popleft()
-        return Job(lambda: self._process(item), lambda result: self._store(index, result), self._fail)
+        self.started += 1
+        return Job(
+            lambda: self._process(item), lambda result: self._store(index, result), self._fail, self.interruption
+        )
 
     def _process(self, item: Any) -> Any:
         """In a thread, some time after the job was queued: its caller may have left."""
         return None if self.future.done() else self.function(item)
 
     def _store(self, index: int, result: Any) -> None:
+        self._end_job()
         self.results[index] = result
         if len(self.results) == self.total and not self.future.done():
             self.future.set_result(None)
 
     def _fail(self, error: BaseException) -> None:
+        self._end_job()
         self.queue.clear()
         if not self.future.done():  # otherwise its caller has left
             self.future.set_exception(error)
+
+    def _end_job(self) -> None:
+        self.started -= 1
+        if self.abandoned is not None:
+            self.abandoned.jobs -= 1
+            if not self.abandoned.jobs:
+                self.abandoned.on_end()
 
 
 class Scheduler:
@@ -107,6 +145,9 @@ class Scheduler:
         self._free_threads = workers  # negative: the number of jobs that are queued ahead of a free thread
         self._sources: deque[JobSource] = deque()
         self._is_express_busy = False
+        self.inline_guard = InlineGuard()
+        self._futures: set[Future[Any]] = set()  # of all jobs in threads
+        self._abandoned: set[AbandonedWork] = set()
 
     @property
     def is_idle(self) -> bool:
@@ -118,13 +159,19 @@ class Scheduler:
         """Items of all sources whose job has not started."""
         return sum(source.queued_items for source in self._sources)
 
+    def count_overdue_jobs(self, seconds: float) -> int:
+        """Jobs that still run or wait in threads though their caller left more than `seconds` ago."""
+        limit = monotonic() - seconds
+        return sum([work.jobs for work in self._abandoned if work.since < limit])
+
     async def run(
         self, function: Callable[[Item], Result], items: Sequence[Item], cost: float = math.inf
     ) -> list[Result]:
         """[function(item) for item in items], in order: in threads, or at once if all of it is cheap.
 
         The first item that raises ends this call with its exception, and no other call. When the call ends early,
-        by that or because its task was cancelled, its items that have not started never do.
+        by that or because its task was cancelled, its items that have not started never do, and those that run are
+        interrupted.
 
         Args:
             cost: of all items, in nanoseconds (service.inference.cost).
@@ -140,6 +187,8 @@ class Scheduler:
             await future
         finally:
             source.queue.clear()
+            if source.started:
+                source.abandoned = self.abandon(source.interruption, source.started)
         return [source.results[index] for index in range(source.total)]
 
     async def call(self, function: Callable[[Item], Result], item: Item, cost: float = math.inf) -> Result:
@@ -165,10 +214,34 @@ class Scheduler:
         self._sources.append(source)
         self._dispatch()
 
-    def close(self) -> None:
-        """Wait for the jobs that run; to be called when no caller is left."""
-        self._pool.shutdown()
-        self._express_pool.shutdown()
+    def abandon(self, interruption: Interruption, jobs: int) -> AbandonedWork:
+        """To be called in the task of a caller that leaves: interrupts its jobs.
+
+        Until the work's `on_end` is called, the caller's permit stays reserved and the jobs are counted as overdue.
+        """
+        permit = current_permit()
+        if permit is not None:
+            permit.hold()
+
+        def end() -> None:
+            self._abandoned.discard(work)
+            if permit is not None:
+                permit.unhold()
+
+        work = AbandonedWork(jobs, monotonic(), end)
+        self._abandoned.add(work)
+        interruption.stop()
+        return work
+
+    def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
+        """Wait for the jobs that run, for so many seconds; to be called when no caller is left.
+
+        What runs longer is left to end with the process.
+        """
+        self.inline_guard.close()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._express_pool.shutdown(wait=False, cancel_futures=True)
+        wait([future for future in self._futures if not future.cancelled()], timeout)
 
     def _dispatch(self) -> None:
         while (source := self._next_source()) is not None:
@@ -189,7 +262,14 @@ class Scheduler:
         return None
 
     def _start(self, pool: ThreadPoolExecutor, job: Job, on_free: Callable[[], None]) -> None:
+        def work() -> Any:
+            with interruptible(job.interruption):
+                return job.function()
+
         def finish(outcome: asyncio.Future[Any]) -> None:
+            self._futures.discard(future)
+            if outcome.cancelled():  # by `close`, before it started
+                return
             error = outcome.exception()
             if error is None:
                 job.on_result(outcome.result())
@@ -197,7 +277,9 @@ class Scheduler:
                 job.on_error(error)
             on_free()
 
-        asyncio.get_running_loop().run_in_executor(pool, job.function).add_done_callback(finish)
+        future = pool.submit(work)
+        self._futures.add(future)
+        asyncio.wrap_future(future).add_done_callback(finish)
 
     def _on_thread_free(self) -> None:
         self._free_threads += 1

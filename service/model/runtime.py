@@ -2,12 +2,17 @@
 
 package -> sessions (service.model.providers) -> encode | decode | reconstruct | denoise
 
-Thread-safe: onnxruntime sessions may run from many threads and release the interpreter lock while they do.
+Thread-safe: onnxruntime sessions may run from many threads and release the interpreter lock while they do. A run ends
+early when its thread is interrupted (service.interruption): onnxruntime looks for that between two nodes.
+
+What a graph returns is checked, its shape and that its numbers are finite: a graph that breaks its contract for one
+input fails that run, and no caller gets another's rows.
 
 A graph with dynamic H and W may need multiples of a stride, which its port declares (`8*h`). Images of other sizes
 are padded with their edge and the output is cropped: onnxruntime fails on other sizes.
 """
 
+import functools
 import re
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,6 +22,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from service.errors import InvalidInput, ModelFailed, OperationMissing
+from service.interruption import current_interruption
 from service.model.errors import PackageError
 from service.model.graph import Port
 from service.model.manifest import Operation, Role
@@ -29,6 +35,8 @@ from service.model.providers import (
     has_int8_instructions,
     open_session,
 )
+
+PAIR_SIDE, MAX_PAIR_NUMBERS = 32, 1 << 16  # pixels along free sides, numbers of a sample, of the pair in `warm_up`
 
 Array = NDArray[Any]
 
@@ -144,7 +152,7 @@ class Model:
     def reconstruct(self, batch: Array) -> Reconstruction:
         """decode(encode(x)), with each sample's reconstruction error and its percentile among held-out data."""
         self.check_batch("reconstruct", batch)
-        output = _crop_to(self.run_graph("decoder", self.run_graph("encoder", self._pad_to_stride(batch))), batch)
+        output = _crop_to(self._autoencode(self._pad_to_stride(batch)), batch)
         error = reconstruction_error(batch, output)
         return Reconstruction(output, error, self._find_percentile(error))
 
@@ -173,7 +181,19 @@ class Model:
         padded_batch = self._pad_to_stride(batch)
         if "denoiser" in self._sessions:
             return _crop_to(self.run_graph("denoiser", padded_batch, wide=wide), batch)
-        return _crop_to(self.run_graph("decoder", self.run_graph("encoder", padded_batch)), batch)
+        return _crop_to(self._autoencode(padded_batch), batch)
+
+    def _autoencode(self, padded_batch: Array) -> Array:
+        output = self.run_graph("decoder", self.run_graph("encoder", padded_batch))
+        if output.shape != padded_batch.shape:  # of a model of any size, whose ports do not say which size comes back
+            raise self._failure("encoder and decoder", f"{list(padded_batch.shape)} with {list(output.shape)}")
+        return output
+
+    def _failure(self, role: str, fault: str) -> ModelFailed:
+        return ModelFailed(
+            f"{self.manifest.name} version {self.manifest.version}: its {role} answered {fault}; "
+            "this is a fault of the model"
+        )
 
     @property
     def providers(self) -> dict[Role, str]:
@@ -192,23 +212,56 @@ class Model:
         return np.zeros((1, *shape), port.dtype)
 
     def warm_up(self, side: int = 64) -> None:
-        """Run every session once, so that it allocates memory and selects algorithms; raises ModelFailed."""
+        """Run every session, so that it allocates memory and selects algorithms; raises ModelFailed.
+
+        Once with one sample, and once with two if samples are small enough to be joined with those of others.
+        """
         for role in self._sessions:
             self.run_graph(role, self.make_input(role, side))
+            sample = self.make_input(role, PAIR_SIDE)
+            if sample.size <= MAX_PAIR_NUMBERS:
+                self.run_graph(role, np.concatenate([sample, sample]))
         if self._wide_session is not None:
             self.run_graph("denoiser", self.make_input("denoiser", side), wide=True)
 
     def run_graph(self, role: Role, batch: Array, *, wide: bool = False) -> Array:
-        """Run one graph. `batch`: [N,...] as its port takes it, heights and widths multiples of the strides."""
+        """Run one graph; its output is checked.
+
+        Args:
+            batch: [N,...] as its port takes it, heights and widths multiples of the strides.
+        Raises:
+            ModelFailed: it fails, was interrupted, or its output has another shape than its port says for N samples of
+                that size, or holds NaN or infinity.
+        """
         session = self._wide_session if wide and self._wide_session is not None else self._sessions[role]
         try:
-            (output,) = session.run(None, {session.get_inputs()[0].name: batch})
+            (output,) = _run_session(session, batch)
         except Exception as failure:  # onnxruntime's exceptions share no other base class
             raise ModelFailed(
                 f"{self.manifest.name} version {self.manifest.version} failed in its {role} on shape "
                 f"{list(batch.shape)}; this is a fault of the model or of the service"
             ) from failure
-        return np.asarray(output)
+        array = np.asarray(output)
+        fault = self._find_fault(role, batch, array)
+        if fault is not None:
+            raise self._failure(role, fault)
+        return array
+
+    def _find_fault(self, role: Role, batch: Array, output: Array) -> str | None:
+        """What is wrong with a graph's output for `batch`; None if it is what its port promises."""
+        port = self.latent if role == "encoder" else self.sample
+        if port is None:
+            raise AssertionError("This is a bug: an encoder has a latent port")
+        if role == "denoiser":
+            expected: tuple[int | str, ...] = batch.shape
+        else:
+            expected = (len(batch), *port.shape[1:])
+        if output.shape != expected and not _has_shape(output, expected):
+            axes = ", ".join(str(axis) for axis in expected)
+            return f"{list(batch.shape)} with {list(output.shape)} instead of [{axes}]"
+        if output.dtype.kind == "f" and not np.isfinite(output).all():
+            return "with NaN or infinity"
+        return None
 
     def _pad_to_stride(self, batch: Array) -> Array:
         """Images [N,H,W,C] -> [N,H',W',C], H' and W' the next multiples of the strides; others as they are."""
@@ -227,6 +280,26 @@ class Model:
 
 
 _UINT8 = np.dtype(np.uint8)
+_FATAL = 4  # onnxruntime's severity; otherwise it writes a line about every run that is interrupted
+
+
+def _run_session(session: onnxruntime.InferenceSession, batch: Array) -> Any:
+    """The outputs of one run; it ends early if this thread is interrupted."""
+    inputs = {session.get_inputs()[0].name: batch}
+    interruption = current_interruption()
+    if interruption is None:
+        return session.run(None, inputs)
+    options = onnxruntime.RunOptions()
+    options.log_severity_level = _FATAL
+    with interruption.call_on_stop(functools.partial(setattr, options, "terminate", True)):
+        return session.run(None, inputs, options)
+
+
+def _has_shape(array: Array, expected: tuple[int | str, ...]) -> bool:
+    """Whether the array has that shape; an axis with a name may have any size from 1 on."""
+    return array.ndim == len(expected) and all(
+        size == axis if isinstance(axis, int) else size > 0 for size, axis in zip(array.shape, expected, strict=True)
+    )
 
 
 def rejection_reason(key: str, error: PackageError | SessionFailed | ModelFailed | OSError) -> str:

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 
 from service.model import package
 from service.model.manifest import Manifest
-from service.sandbox import spawn, terminate
+from service.sandbox import kill, spawn, terminate
 
 GRACE = 30  # seconds beyond a package's own time after which the verifier process itself is given up
 
@@ -56,7 +56,10 @@ class Verifier:
         return str(answer["passed"])
 
     def close(self) -> None:
-        """End the verifier process; the next package starts another."""
+        """End the verifier process, and with it a verification in another thread; the next package starts another."""
+        process = self._process
+        if process is not None:
+            kill(process)
         with self._lock:
             self._close()
 

@@ -107,7 +107,8 @@ def _verify(directory: Path) -> dict[str, str]:
             model.warm_up()
             golden.verify(content, model)
     except ModelFailed as failure:
-        return {"refused": f"{rejection_reason(folder, failure)}: {_first_line(failure.__cause__)}"}
+        cause = "" if failure.__cause__ is None else f": {_first_line(failure.__cause__)}"
+        return {"refused": rejection_reason(folder, failure) + cause}
     except (PackageError, SessionFailed, OSError) as error:
         return {"refused": rejection_reason(folder, error)}
     return {"passed": fingerprint(content.manifest)}

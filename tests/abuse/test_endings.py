@@ -153,3 +153,54 @@ def test_a_planted_leak_is_found(models: Path, tmp_path: Path, monkeypatch: pyte
     with serving(module="benchmarks.abuse.leaking", models=models, logs=tmp_path) as served:
         outcome = soaking.soak(served, kinds, total=240, warm=30)
     assert [sentence[:7] for sentence in outcome.broken] == ["grew by"], outcome.row()
+
+
+@pytest.fixture(scope="module")
+def endless_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """signal, and endless, whose encoder never ends for a vector with a number above 1."""
+    from tests.service import packages as doubles
+
+    folder = doubles.write_all(tmp_path_factory.mktemp("endless-models"))
+    doubles.write(folder, "endless", doubles.endless_graphs())
+    return folder
+
+
+def endless(value: int) -> crowds.Request:
+    return crowds.Request("/v1/models/endless/encode", b'{"inputs": [%d, 0, 0, 0, 0, 0]}' % value, bodies.JSON)
+
+
+def test_a_graph_without_end_is_stopped_at_its_deadline_and_the_process_ends(endless_models: Path) -> None:
+    outcome = endings.stuck(endless(2), endless(1), endless_models, drain=0.5, deadline=1)
+    assert not outcome.broken, outcome.row()
+    assert "{504: 2}" in outcome.found
+
+
+def test_threads_that_never_come_back_keep_the_process_no_longer_than_its_drain(
+    endless_models: Path, tmp_path: Path
+) -> None:
+    settings = {"drain": 0.5, "workers": 1, "deadline": 1, "max_requests": 2}
+    with serving(settings, module="tests.abuse.stuck", models=endless_models, logs=tmp_path) as served:
+        with Client(served.port) as client:
+            assert endless(2).by(client).status == 504
+            assert endless(2).by(client).status == 504  # the express thread
+            assert endless(1).by(client).status == 429  # the places of both are still occupied
+            assert client.ask("GET", "/livez").status == 200
+            assert client.ask("GET", "/readyz").status == 200
+            time.sleep(11)
+            assert client.ask("GET", "/readyz").status == 503
+        seconds, code = endings.leave(served, 30)
+        assert code == 0
+        assert 0.5 <= seconds < 5
+        assert "Traceback" not in served.said()
+
+
+def test_a_second_sigterm_ends_a_process_whose_threads_hang_at_once(endless_models: Path, tmp_path: Path) -> None:
+    settings = {"drain": 60, "workers": 1, "deadline": 60}
+    with serving(settings, module="tests.abuse.stuck", models=endless_models, logs=tmp_path) as served:
+        thread = endings._ask_later(served.port, endless(2))
+        served.process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        seconds, code = endings.leave(served, 30)
+        assert code == 0
+        assert seconds < 4
+        thread.join()

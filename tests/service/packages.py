@@ -207,3 +207,54 @@ def write_all(models: Path) -> Path:
         reconstruction_error_quantiles=None,
     )  # fmt: skip
     return models
+
+
+def endless_graphs(length: int = 6) -> dict[Role, onnx.ModelProto]:
+    """Those of `vector_graphs`, whose encoder never ends for a vector with a number above 1."""
+    n = helper.make_node
+    scalar = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [n("Identity", ["go_on"], ["goes_on"]), n("Add", ["x", "zero"], ["y"])],
+        "body",
+        [
+            scalar("i", TensorProto.INT64, []),
+            scalar("go_on", TensorProto.BOOL, []),
+            scalar("x", TensorProto.FLOAT, None),
+        ],
+        [scalar("goes_on", TensorProto.BOOL, []), scalar("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.array(0, np.float32), "zero")],
+    )
+    encoder = graph(
+        [
+            n("ReduceMax", ["vector"], ["largest"], keepdims=0),
+            n("Greater", ["largest", "one"], ["is_endless"]),
+            n("Loop", ["", "is_endless", "vector"], ["latent"], body=body),
+        ],
+        ("vector", TensorProto.FLOAT, ["N", length]),
+        ("latent", TensorProto.FLOAT, ["N", length]),
+        {"one": np.array(1, np.float32)},
+    )
+    return {**vector_graphs(length), "encoder": encoder}
+
+
+def rootless_graphs(length: int = 6) -> dict[Role, onnx.ModelProto]:
+    """Those of `vector_graphs`, whose encoder answers sqrt(1 - x): NaN above 1."""
+    n = helper.make_node
+    encoder = graph(
+        [n("Sub", ["one", "vector"], ["rest"]), n("Sqrt", ["rest"], ["latent"])],
+        ("vector", TensorProto.FLOAT, ["N", length]),
+        ("latent", TensorProto.FLOAT, ["N", length]),
+        {"one": np.array(1, np.float32)},
+    )
+    return {**vector_graphs(length), "encoder": encoder}
+
+
+def short_graphs(rows: int, length: int = 6) -> dict[Role, onnx.ModelProto]:
+    """Those of `vector_graphs`, whose encoder answers the first `rows` rows only."""
+    encoder = graph(
+        [helper.make_node("Slice", ["vector", "start", "end", "axis"], ["latent"])],
+        ("vector", TensorProto.FLOAT, ["N", length]),
+        ("latent", TensorProto.FLOAT, ["N", length]),
+        {"start": np.array([0]), "end": np.array([rows]), "axis": np.array([0])},
+    )
+    return {**vector_graphs(length), "encoder": encoder}

@@ -1,6 +1,9 @@
 """Image codecs: formats, depth, palettes, CMYK, orientation, metadata, limits, damaged files."""
 
 import io
+import struct
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +19,13 @@ from service.codecs import images
 from service.codecs.formats import WRITABLE_MEDIA_TYPES
 from service.errors import InvalidInput, TooLarge
 from service.imaging.picture import Metadata, Picture
+from service.interruption import Interruption, interruptible
+from tests.service.codecs.test_jpeg import progressive, repeat_last_scan
 from tests.service.denoisers import ALL_DEPTHS, PROFILE, decode_pages, denoise_url, pixels, send
 from tests.service.http import ENCODE, IMAGE, npy, opened, picture, refused, served, url
 
 
 def test_a_side_over_its_limit_is_refused_from_the_header(models: Path) -> None:
-    import struct
     import zlib
 
     head = b"IHDR" + struct.pack(">IIBBBBB", 70_000, 1, 8, 0, 0, 0, 0)
@@ -341,3 +345,51 @@ def test_a_small_png_that_is_damaged_is_refused(place: int) -> None:
     data[place] ^= 0x55
     with pytest.raises((InvalidInput, TooLarge)):
         images.decode(bytes(data), images.inspect(bytes(data), 10_000, "it"), "it")
+
+
+def interrupted_after(seconds: float) -> Interruption:
+    interruption = Interruption()
+    threading.Timer(seconds, interruption.stop).start()
+    return interruption
+
+
+def test_decoding_ends_when_its_thread_is_interrupted() -> None:
+    data = images.encode(Picture(np.zeros((9000, 9000, 3), np.uint8)), "image/png")
+    header = images.inspect(data, 10**9, "image")
+    start = time.perf_counter()
+    with interruptible(interrupted_after(0.05)), pytest.raises(InvalidInput):
+        images.decode(data, header, "image")
+    interrupted = time.perf_counter() - start
+    images.decode(data, header, "image")
+    assert interrupted < 0.7 * (time.perf_counter() - start - interrupted)
+
+
+@pytest.mark.parametrize("form", WRITABLE_MEDIA_TYPES)
+def test_encoding_ends_when_its_thread_is_interrupted(form: str) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (3000, 3000, 3), np.uint8)
+    metadata = Metadata(((pyvips.GValue.gstr_type, "png-comment-0-note", "kept"),))
+    start = time.perf_counter()
+    with interruptible(interrupted_after(0.03)), pytest.raises(pyvips.Error):
+        images.encode(Picture(values, metadata), form)
+    interrupted = time.perf_counter() - start
+    with interruptible(Interruption()):
+        assert images.encode(Picture(values, metadata), form)
+    assert interrupted < 0.8 * (time.perf_counter() - start - interrupted)
+
+
+def test_scans_of_a_strip_in_a_tiff_are_bounded() -> None:
+    """A strip's JPEG may be progressive; libtiff's own limit is 100 scans."""
+    strip = repeat_last_scan(progressive(64), 40)
+    values = [  # tag, type (3: short, 4: long), value
+        (256, 4, 64), (257, 4, 64), (258, 3, 8), (259, 3, 7), (262, 3, 6), (273, 4, 134), (277, 3, 3), (278, 4, 64),
+        (279, 4, len(strip)), (284, 3, 1),
+    ]  # fmt: skip
+    entries = b"".join(
+        struct.pack("<HHIHxx" if kind == 3 else "<HHII", tag, kind, 1, value) for tag, kind, value in values
+    )
+    data = b"II*\0" + struct.pack("<IH", 8, len(values)) + entries + b"\0\0\0\0"
+    data = data.ljust(134, b"\0") + strip
+    header = images.inspect(data, 10**6, "image")
+    with pytest.raises(InvalidInput) as refusal:
+        images.decode(data, header, "image")
+    assert "Scan number" in str(refusal.value.__cause__)

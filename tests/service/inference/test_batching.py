@@ -5,8 +5,13 @@ import threading
 import time
 from typing import Any
 
+import pytest
+
+from service.inference import inline_guard
+from service.inference.admission import Admission
 from service.inference.batching import Batcher
 from service.inference.scheduler import Scheduler
+from service.interruption import current_interruption
 
 
 def submit_all(batcher: Batcher[int, str], *items: int) -> list[Any]:
@@ -121,3 +126,70 @@ def test_a_batcher_off_the_loop_never_runs_on_it() -> None:
     for _ in range(3):
         assert submit_all(batcher, 1) == ["1"]
     assert all(thread.startswith("run") for thread in threads)
+
+
+def test_a_joined_run_is_interrupted_when_all_its_callers_have_left() -> None:
+    gate, started, stopped = threading.Event(), threading.Event(), threading.Event()
+
+    def work(items: list[int]) -> list[str]:
+        interruption = current_interruption()
+        assert interruption is not None
+        with interruption.call_on_stop(stopped.set):
+            started.set()
+            assert gate.wait(5)
+        if interruption.is_stopped:
+            runs.append(items)
+            raise RuntimeError
+        return [str(item) for item in items]
+
+    runs: list[list[int]] = []
+
+    async def go() -> None:
+        scheduler, admission = Scheduler(1), Admission(2, 100, 100)
+        batcher = Batcher(scheduler, work, 8)
+
+        async def caller(item: int) -> str:
+            with admission.enter() as permit:
+                permit.reserve_pixels(10)
+                return await batcher.submit(item, 1)
+
+        first, second = (asyncio.create_task(caller(item)) for item in (1, 2))
+        await asyncio.sleep(0.01)
+        assert await asyncio.to_thread(started.wait, 5)
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        assert not stopped.is_set()
+        assert scheduler.count_overdue_jobs(-1) == 0
+        assert admission.pixels == 20
+        second.cancel()
+        await asyncio.gather(second, return_exceptions=True)
+        assert stopped.is_set()
+        assert scheduler.count_overdue_jobs(-1) == 1
+        assert admission.pixels == 20
+        gate.set()
+        while admission.pixels:  # noqa: ASYNC110  (released when the thread is free)
+            await asyncio.sleep(0.001)
+        assert scheduler.count_overdue_jobs(-1) == 0
+        scheduler.close()
+
+    asyncio.run(asyncio.wait_for(go(), 5))
+    assert runs == [[1, 2]]  # it is not run again for each of them
+
+
+def test_a_run_on_the_loop_that_takes_long_is_begun_again_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inline_guard, "LIMIT", 0.1)
+    threads: list[str] = []
+
+    def work(items: list[int]) -> list[str]:
+        threads.append(threading.current_thread().name)
+        stopped, interruption = threading.Event(), current_interruption()
+        assert interruption is not None
+        with interruption.call_on_stop(stopped.set):
+            if 9 in items and threads[-1] == "MainThread" and stopped.wait(5):
+                raise RuntimeError
+        return [str(item) for item in items]
+
+    batcher = Batcher(Scheduler(1), work, 8)
+    for item in (1, 2, 9, 3):
+        assert submit_all(batcher, item) == [str(item)]
+    assert [name.partition("_")[0] for name in threads] == ["run", "MainThread", "MainThread", "run", "run"]

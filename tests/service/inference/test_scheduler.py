@@ -5,7 +5,11 @@ import threading
 import time
 from typing import Any
 
+import pytest
+
+from service.inference.admission import Admission
 from service.inference.scheduler import Scheduler
+from service.interruption import current_interruption
 
 
 def test_results_come_in_order_and_small_callers_pass_large_ones() -> None:
@@ -131,3 +135,103 @@ def test_an_item_ahead_whose_caller_has_left_is_dropped() -> None:
 
     asyncio.run(go())
     assert started_items == [1]
+
+
+def test_what_runs_for_a_caller_that_left_is_interrupted_and_keeps_its_permit_until_it_ends() -> None:
+    gate, started, stopped = threading.Event(), threading.Event(), threading.Event()
+
+    def work(_: int) -> None:
+        interruption = current_interruption()
+        assert interruption is not None
+        with interruption.call_on_stop(stopped.set):
+            started.set()
+            assert gate.wait(5)
+
+    async def go() -> None:
+        scheduler, admission = Scheduler(1), Admission(2, 100, 100)
+
+        async def caller() -> None:
+            with admission.enter() as permit:
+                permit.occupy()
+                permit.reserve_bytes(30)
+                with permit.sub_permit() as part:
+                    part.reserve_pixels(40)
+                    await scheduler.run(work, [1, 2, 3])
+
+        task = asyncio.create_task(caller())
+        await asyncio.sleep(0)
+        assert await asyncio.to_thread(started.wait, 5)
+        assert not stopped.is_set()
+        assert scheduler.count_overdue_jobs(-1) == 0
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert stopped.is_set()
+        assert (admission.requests, admission.bytes, admission.pixels) == (1, 30, 40)
+        assert scheduler.count_overdue_jobs(-1) == 2  # one runs, one waits in its thread
+        assert scheduler.count_overdue_jobs(10) == 0
+        gate.set()
+        assert await scheduler.call(str, 7) == "7"
+        assert (admission.requests, admission.bytes, admission.pixels) == (0, 0, 0)
+        assert scheduler.count_overdue_jobs(-1) == 0
+        scheduler.close()
+
+    asyncio.run(go())
+
+
+def test_a_caller_that_fails_keeps_its_permit_until_its_other_items_end() -> None:
+    gate, started = threading.Event(), threading.Event()
+
+    def work(item: int) -> None:
+        if item:
+            assert started.wait(5)
+            raise ValueError(item)
+        started.set()
+        assert gate.wait(5)
+
+    async def go() -> None:
+        scheduler, admission = Scheduler(2), Admission(2, 100, 100)
+
+        async def caller() -> None:
+            with admission.enter() as permit:
+                permit.reserve_pixels(40)
+                await scheduler.run(work, [0, 1])
+
+        with pytest.raises(ValueError, match="1"):
+            await caller()
+        assert admission.pixels == 40
+        gate.set()
+        while admission.pixels:  # noqa: ASYNC110  (released when the thread is free)
+            await asyncio.sleep(0.001)
+        scheduler.close()
+
+    asyncio.run(asyncio.wait_for(go(), 5))
+
+
+def test_closing_waits_for_threads_and_not_for_ever() -> None:
+    gate, started, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def work(_: int) -> None:
+        started.set()
+        gate.wait(10)
+        ended.set()
+
+    async def close_after(seconds: float) -> None:
+        scheduler = Scheduler(1)
+        task = asyncio.create_task(scheduler.run(work, [1, 2]))
+        await asyncio.sleep(0)
+        assert await asyncio.to_thread(started.wait, 5)
+        task.cancel()
+        start = time.monotonic()
+        scheduler.close(seconds)
+        assert time.monotonic() - start < 2
+        await asyncio.gather(task, return_exceptions=True)
+
+    threading.Timer(0.5, gate.set).start()
+    asyncio.run(close_after(0.05))
+    assert not ended.is_set()
+    assert ended.wait(5)
+    for event in (gate, started, ended):
+        event.clear()
+    threading.Timer(0.2, gate.set).start()
+    asyncio.run(close_after(5))
+    assert ended.is_set()

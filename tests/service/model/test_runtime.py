@@ -1,5 +1,6 @@
 """An opened package: checks, quantised graphs, failures."""
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import onnx
 import pytest
 
 from service.errors import InvalidInput, ModelFailed
+from service.interruption import Interruption, interruptible
 from service.model.package import read
 from service.model.runtime import Model
 from tests.service import packages as doubles
@@ -68,3 +70,48 @@ def test_a_gpu_is_not_left_for_a_quantised_graph(tmp_path: Path, monkeypatch: py
     for precision in ("auto", "int8"):
         model = Model(content, precision=precision)
         assert (model.provider, model.precision) == ("cuda", "fp32")
+
+
+def test_a_graph_without_end_is_stopped(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    model = Model(read(doubles.write(tmp_path, "endless", doubles.endless_graphs())))
+    model.warm_up()
+    interruption = Interruption()
+    threading.Timer(0.1, interruption.stop).start()
+    with interruptible(interruption), pytest.raises(ModelFailed, match="endless version 1 failed in its encoder"):
+        model.encode(np.full((1, 6), 2, np.float32))
+    assert capfd.readouterr().err == ""
+
+
+def test_what_a_graph_answers_is_checked(tmp_path: Path) -> None:
+    model = Model(read(doubles.write(tmp_path, "rootless", doubles.rootless_graphs())))
+    assert model.encode(np.zeros((3, 6), np.float32)).shape == (3, 6)
+    batch = np.zeros((3, 6), np.float32)
+    batch[1, 2] = 2
+    for function in (model.encode, model.reconstruct):
+        with pytest.raises(ModelFailed, match="rootless version 1: its encoder answered with NaN or infinity"):
+            function(batch)
+    short = Model(read(doubles.write(tmp_path, "short", doubles.short_graphs(2))))
+    short.warm_up()
+    with pytest.raises(ModelFailed, match=r"its encoder answered \[3, 6\] with \[2, 6\] instead of \[3, 6\]"):
+        short.encode(batch)
+
+
+def test_a_denoiser_that_answers_another_size_fails(tmp_path: Path) -> None:
+    graphs = doubles.denoiser_graphs(1)
+    node = onnx.helper.make_node("Slice", ["denoised_all", "start", "end", "axis"], ["denoised"])
+    (graph,) = (model.graph for model in graphs.values())
+    graph.node[-1].output[0] = "denoised_all"
+    graph.node.append(node)
+    for name, value in (("start", 0), ("end", 8), ("axis", 1)):
+        graph.initializer.append(onnx.numpy_helper.from_array(np.array([value]), name))
+    facts: Any = {"kind": "denoising", "operations": ("denoise",), "reconstruction_error_quantiles": None}
+    model = Model(read(doubles.write(tmp_path, "cut", graphs, halo=0, **facts)))
+    assert model.denoise(np.zeros((1, 8, 8, 1), np.uint8)).shape == (1, 8, 8, 1)
+    with pytest.raises(ModelFailed, match=r"its denoiser answered \[1, 12, 8, 1\] with \[1, 8, 8, 1\] instead of"):
+        model.denoise(np.zeros((1, 9, 8, 1), np.uint8))
+
+
+def test_warm_up_refuses_a_graph_that_answers_one_row_for_two(tmp_path: Path) -> None:
+    model = Model(read(doubles.write(tmp_path, "short", doubles.short_graphs(1))))
+    with pytest.raises(ModelFailed, match=r"\[2, 6\] with \[1, 6\] instead of \[2, 6\]"):
+        model.warm_up()
