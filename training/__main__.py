@@ -69,7 +69,14 @@ def _train(options: argparse.Namespace) -> None:
             checkpoint.unlink()
     start = None if options.start is None else Path(options.start)
     directory = _run(
-        recipe, out, Path(options.runs), device, start, options.minutes, is_exported=not options.no_package
+        recipe,
+        out,
+        Path(options.runs),
+        device,
+        start,
+        options.minutes,
+        resume=options.resume,
+        is_exported=not options.no_package,
     )
     if directory is not None:
         _report(directory)
@@ -93,6 +100,7 @@ def _run(
     start: Path | None,
     minutes: float | None,
     *,
+    resume: bool,
     is_exported: bool,
 ) -> Path | None:
     """Load the recipe's data, train; the directory of the new package, None if only training was asked for."""
@@ -100,11 +108,17 @@ def _run(
         with distributed.main_process_first():
             restoration_data = patches.load(recipe)
         if not is_exported:
-            train_denoiser.train(recipe, restoration_data, runs / out.name, device, start=start, minutes=minutes)
+            train_denoiser.train(
+                recipe, restoration_data, runs / out.name, device, start=start, minutes=minutes, resume=resume
+            )
             return None
-        return train_denoiser.run(recipe, restoration_data, out, runs, device, start=start, minutes=minutes)
-    if start is not None or minutes is not None or not is_exported:
-        raise RecipeError("--from, --minutes and --no-package are for recipes of denoisers (architecture unet)")
+        return train_denoiser.run(
+            recipe, restoration_data, out, runs, device, start=start, minutes=minutes, resume=resume
+        )
+    if start is not None or minutes is not None or resume or not is_exported:
+        raise RecipeError(
+            "--from, --minutes, --resume and --no-package are for recipes of denoisers (architecture unet)"
+        )
     with distributed.main_process_first():
         data = datasets.load(recipe.data)
     return train_autoencoder.run(recipe, data, out, runs, device)
@@ -129,6 +143,9 @@ def _parser() -> argparse.ArgumentParser:
         "--from", dest="start", metavar="PACKAGE", help="start from a package's or a checkpoint's weights (denoisers)"
     )
     parser.add_argument("--minutes", type=_minutes, metavar="N", help="end training after N minutes (denoisers)")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the checkpoint though recipe or data have changed (denoisers)"
+    )
     parser.add_argument("--no-package", action="store_true", help="train only; a later call writes the package")
     parser.add_argument("--device", help="cpu, cuda, cuda:1; default: the GPU if there is one")
     parser.add_argument("--list", action="store_true", help="list the shipped recipes")

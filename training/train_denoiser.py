@@ -20,10 +20,10 @@ from training.data.patches import EvaluationImage, RestorationData
 from training.engine import distributed
 from training.engine.crops import RandomCrops
 from training.engine.initial_weights import load_initial_weights
-from training.engine.loop import TrainingResult, autocast, fit
+from training.engine.loop import TrainingResult, Validation, autocast, fit
 from training.engine.losses import LOSSES, exempt_clamped
-from training.engine.photo_noise import corrupt_for_validation, has_image_corruption
-from training.evaluation import denoisers, figures
+from training.engine.pairs import Batch, PairBatches, has_image_corruption
+from training.evaluation import denoisers, figures, photographs
 from training.evaluation.denoisers import to_uint8
 from training.evaluation.metrics import mse, psnr
 from training.export import graphs, package, parity, provenance, quantization
@@ -46,12 +46,13 @@ def train(
     *,
     start: Path | None = None,
     minutes: float | None = None,
+    resume: bool = False,
 ) -> TrainingResult[Denoiser]:
     """Fit the recipe's denoiser; a run that was interrupted resumes from the checkpoint in `folder`.
 
     Args:
         start: a package or a checkpoint whose weights are the initial ones; not used where the run resumes.
-        minutes: see training.engine.loop.fit.
+        minutes, resume: see training.engine.loop.fit.
     """
     denoiser = build(recipe)
     if start is not None:
@@ -61,32 +62,51 @@ def train(
     crops = RandomCrops(recipe, paired=data.is_paired)
     loss = LOSSES[recipe.optimization.loss]
 
-    def objective(module: nn.Module, batch: Tensor, _progress: float, generator: torch.Generator) -> Tensor:
-        clean, noisy = crops(batch, generator)
+    def objective(module: nn.Module, batch: Batch, _progress: float, generator: torch.Generator) -> Tensor:
+        patches, is_pair = batch
+        clean, noisy = crops(patches, generator, is_pair)
         return loss(exempt_clamped(module(noisy).float(), clean), clean)
 
+    corruptions = () if data.is_paired else recipe.corruption
+    is_photographs = has_image_corruption(corruptions)
+    history = fit(
+        denoiser, PairBatches(data.train, corruptions, device), objective,
+        _photograph_validation(recipe, data, device) if is_photographs else _validation(data, device),
+        recipe.optimization, generator=generator, file=folder / "checkpoint.pt",
+        fingerprint=f"{recipe.digest} {data.digest}", title=recipe.name, minutes=minutes, resume=resume,
+    )  # fmt: skip
+    return TrainingResult(denoiser.cpu().eval(), history)
+
+
+def _validation(data: RestorationData, device: torch.device) -> Validation:
+    """Root mean squared error of each noisy version of the validation images, mean over them."""
     versions = [[(image.clean, noisy) for noisy in denoisers.noisy_versions(image)] for image in data.validation]
     pixels = sum(clean.shape[0] * clean.shape[1] for pairs in versions for clean, _ in pairs)
-    selection = slice(None, None, -(-pixels // VALIDATION_PIXELS))
-    held_out = [pair for pairs in versions[selection] for pair in pairs]
-    if has_image_corruption(recipe.corruption):
-        for index, image in enumerate(data.validation[selection]):
-            held_out += list(corrupt_for_validation(image.clean, recipe.corruption, index).values())
+    held_out = [pair for pairs in versions[:: -(-pixels // VALIDATION_PIXELS)] for pair in pairs]
 
     def validate(module: nn.Module) -> float:
-        """Root mean squared error of each image, mean over images."""
         if not isinstance(module, Denoiser):
             raise TypeError("This is a bug: only denoisers are trained here")
         with autocast(device, "fp32"):
             errors = [mse(denoisers.restore(module, noisy), clean) for clean, noisy in held_out]
         return float(np.mean(np.sqrt(errors)))
 
-    history = fit(
-        denoiser, torch.from_numpy(data.train).to(device), objective, validate, recipe.optimization,
-        generator=generator, file=folder / "checkpoint.pt",
-        fingerprint=f"{recipe.digest} {data.digest}", title=recipe.name, minutes=minutes,
-    )  # fmt: skip
-    return TrainingResult(denoiser.cpu().eval(), history)
+    return validate
+
+
+def _photograph_validation(recipe: DenoiserRecipe, data: RestorationData, device: torch.device) -> Validation:
+    """The error of training.evaluation.photographs; prints the measures of each kind of noise."""
+    pairs = photographs.make_pairs(data.validation)
+
+    def validate(module: nn.Module) -> float:
+        if not isinstance(module, Denoiser):
+            raise TypeError("This is a bug: only denoisers are trained here")
+        with autocast(device, "fp32"):
+            measures = photographs.validate(lambda noisy: denoisers.restore(module, noisy), pairs)
+        print(f"{recipe.name}: {measures}", file=sys.stderr)  # noqa: T201
+        return measures.error
+
+    return validate
 
 
 def build(recipe: DenoiserRecipe) -> Denoiser:
@@ -105,6 +125,7 @@ def run(
     *,
     start: Path | None = None,
     minutes: float | None = None,
+    resume: bool = False,
 ) -> Path:
     """Train, measure, export; returns the directory of the new package, <out>/<version>/.
 
@@ -113,12 +134,12 @@ def run(
     Args:
         out: the model's folder: its name is the model's name, the version is the next free one.
         runs: folder of the checkpoints.
-        start, minutes: see `train`.
+        start, minutes, resume: see `train`.
     Raises:
         NotFinite, DiskError, ParityError: see training.errors; no package is written.
     """
     models, name = out.parent, out.name
-    result = train(recipe, data, runs / name, device, start=start, minutes=minutes)
+    result = train(recipe, data, runs / name, device, start=start, minutes=minutes, resume=resume)
     distributed.exit_unless_main()
     denoiser = result.network
     onnx_graphs: dict[Role, bytes] = {"denoiser": graphs.export_denoiser(denoiser)}
@@ -147,7 +168,9 @@ def _quantize(recipe: DenoiserRecipe, data: RestorationData, graph: bytes) -> by
         return None
     generator = torch.Generator().manual_seed(recipe.seed)
     order = torch.randperm(len(data.train), generator=generator)[: section.calibration]
-    _, noisy = RandomCrops(recipe, paired=data.is_paired)(torch.from_numpy(data.train[order.numpy()]), generator)
+    batches = PairBatches(data.train, () if data.is_paired else recipe.corruption, torch.device("cpu"))
+    patches, is_pair = next(batches.load([order], generator))
+    _, noisy = RandomCrops(recipe, paired=data.is_paired)(patches, generator, is_pair)
     calibration = [to_uint8(image) for image in noisy.permute(0, 2, 3, 1).numpy()]
     held_out = [
         (to_uint8(_crop_centre(noisy)), _crop_centre(image.clean))

@@ -44,9 +44,12 @@ def write_atomically(path: Path, data: bytes | memoryview, label: str) -> None:
         raise DiskError(f"cannot write {label} {path}: {reason}; the one before is untouched") from error
 
 
-def load(path: Path, fingerprint: str) -> dict[str, Any] | None:
-    """The state saved at `path` by a run of this `fingerprint`; None if there is none, or it is another run's."""
+def load(path: Path, fingerprint: str | None) -> dict[str, Any] | None:
+    """The state saved at `path` by a run of this `fingerprint`; None if there is none, or it is another run's.
+
+    Without a fingerprint any run's state.
+    """
     if not path.is_file():
         return None
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    return state if state.get("fingerprint") == fingerprint else None
+    return state if fingerprint in (None, state.get("fingerprint")) else None

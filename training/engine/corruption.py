@@ -5,7 +5,7 @@ clean -> for each sample: choose a corruption -> draw its level -> CORRUPTIONS[k
 Vincent et al., "Extracting and Composing Robust Features with Denoising Autoencoders" (ICML 2008), section 2.3,
 and "Stacked Denoising Autoencoders" (JMLR 11, 2010), section 3.3: gaussian, masking, salt-and-pepper.
 
-Camera noise and JPEG act on whole photographs in eight bits (training.synthetic_photos, training.engine.photo_noise).
+Camera noise and JPEG act on whole photographs in eight bits (training.synthetic_photos, training.engine.pairs).
 """
 
 from collections.abc import Callable, Sequence
@@ -63,7 +63,7 @@ class Corruptor:
             fill = self.mean if corruption.fill == "mean" else torch.zeros(())
             apply = CORRUPTIONS[corruption.kind].apply
             if apply is None:
-                raise AssertionError(f"This is a bug: recipes with corruption {corruption.kind} use PhotoNoise")
+                raise AssertionError(f"This is a bug: recipes with corruption {corruption.kind} use PairBatches")
             candidate, places = apply(clean, level, generator, fill.to(clean))
             mask = torch.where(choice == index, places, mask)
             corrupted = torch.where(choice == index, candidate, corrupted)

@@ -6,13 +6,14 @@ patches -> random crop -> [flip] -> [quarter turns] -> clean -> [grey] -> corrup
 import torch
 from torch import Tensor
 
-from training.engine.corruption import Corruptor
-from training.engine.photo_noise import PhotoNoise, has_image_corruption
+from training.engine.corruption import CORRUPTIONS, Corruptor
 from training.recipe import DenoiserRecipe
 
 
 class RandomCrops:
-    """(patches uint8 [B,P,P,C], generator) -> (clean, noisy) float [B,C,p,p] in 0..1, channels last.
+    """(patches uint8 [B,P,P,C], generator, is_pair) -> (clean, noisy) float [B,C,p,p] in 0..1, channels last.
+
+    With `is_pair`, bool [B], patches are [B,P,P,2C] of training.engine.pairs; those that are pairs get no other noise.
 
     Args:
         recipe: its `data.crop` is p; `augmentation` and `corruption` say what is done to a crop.
@@ -21,10 +22,12 @@ class RandomCrops:
 
     def __init__(self, recipe: DenoiserRecipe, *, paired: bool) -> None:
         self.crop, self.augmentation, self.paired = recipe.data.crop, recipe.augmentation, paired
-        self.corrupt = Corruptor(recipe.corruption, pixels=False)
-        self.photo_noise = PhotoNoise(recipe.corruption) if has_image_corruption(recipe.corruption) else None
+        numeric = [corruption for corruption in recipe.corruption if CORRUPTIONS[corruption.kind].apply is not None]
+        self.corrupt = Corruptor(numeric, pixels=False)
 
-    def __call__(self, patches: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, patches: Tensor, generator: torch.Generator, is_pair: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         height, width = patches.shape[1:3]
         y_offsets, x_offsets, flips, turns = (
             torch.randint(bound, (len(patches),), generator=generator, device=patches.device).tolist()
@@ -39,13 +42,13 @@ class RandomCrops:
         pixels = torch.stack(crops).permute(0, 3, 1, 2).float() / 255  # [B,C,p,p]
         if self.paired:
             clean, noisy = pixels.chunk(2, dim=1)
-        else:
+        elif is_pair is None:
             clean = self._make_some_grey(pixels, generator)
-            if self.photo_noise is None:
-                noisy = self.corrupt(clean, generator)
-            else:
-                clean, noisy = self.photo_noise(clean, generator)
-            noisy = self._round_half_of(noisy, clean, generator)
+            noisy = self._round_half_of(self.corrupt(clean, generator), clean, generator)
+        else:
+            clean, noisy_pairs = self._make_some_grey(pixels, generator).chunk(2, dim=1)
+            noisy = self._round_half_of(self.corrupt(clean, generator), clean, generator)
+            noisy = torch.where(is_pair[:, None, None, None], noisy_pairs, noisy)
         is_clean = self._random_mask(len(patches), self.augmentation.clean, pixels, generator)
         noisy = torch.where(is_clean, clean, noisy)
         return tuple(part.contiguous(memory_format=torch.channels_last) for part in (clean, noisy))  # type: ignore[return-value]
@@ -63,7 +66,8 @@ class RandomCrops:
         if not self.augmentation.grey:
             return pixels
         is_grey = self._random_mask(len(pixels), self.augmentation.grey, pixels, generator)
-        return torch.where(is_grey, pixels.mean(1, keepdim=True), pixels)
+        means = [image.mean(1, keepdim=True).expand_as(image) for image in torch.split(pixels, 3, dim=1)]
+        return torch.where(is_grey, torch.cat(means, 1), pixels)
 
     @staticmethod
     def _random_mask(count: int, share: float, pixels: Tensor, generator: torch.Generator) -> Tensor:

@@ -16,11 +16,11 @@ import copy
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -33,11 +33,21 @@ from training.recipe import Optimization
 
 Network = TypeVar("Network", bound=nn.Module)
 WARMUP_STEPS = 200  # of schedule "cool-down"
+COOLED = "cooled.pt"  # beside the checkpoint: the weights of the last cool-down, for --from
 
-Objective = Callable[[nn.Module, Tensor, float, torch.Generator], Tensor]
-"""(module, samples [B,...] as stored, progress of the run 0..1, generator) -> scalar loss"""
+Objective = Callable[[nn.Module, Any, float, torch.Generator], Tensor]
+"""(module, batch: samples [B,...] as stored or as Batches loads them, progress 0..1, generator) -> scalar loss"""
 Validation = Callable[[nn.Module], float]
 """(module in eval mode) -> validation error"""
+
+
+class Batches(Protocol):
+    """Training samples that are prepared batch by batch."""
+
+    def __len__(self) -> int: ...
+
+    def load(self, batches: Sequence[Tensor], generator: torch.Generator) -> Iterator[Any]:
+        """For each of `batches`, int64 [B] indices of samples, what the objective gets."""
 
 
 @dataclass
@@ -63,7 +73,7 @@ class TrainingResult(Generic[Network]):
 
 def fit(
     module: nn.Module,
-    train: Tensor,
+    train: Tensor | Batches,
     objective: Objective,
     validate: Validation,
     optimization: Optimization,
@@ -73,22 +83,24 @@ def fit(
     fingerprint: str,
     title: str,
     minutes: float | None = None,
+    resume: bool = False,
 ) -> History:
     """Train `module` in place; it ends with the weights of its best epoch, in eval mode.
 
     Args:
-        train: all training samples as stored, on the module's device: uint8 [N,H,W,C] or float32 [N,D].
+        train: all training samples: as stored, on the module's device, uint8 [N,H,W,C] or float32 [N,D]; or Batches.
         objective, validate: what is minimised, and what chooses the best epoch.
         generator: the only source of randomness, on the module's device.
         file: the checkpoint, written after every epoch; if it has this `fingerprint`, the run resumes from it.
         title: printed before the progress bar.
         minutes: the run ends after so many, 0 or more, whatever `epochs` says; None: it ends after `epochs`. With
             schedule "cool-down" the minutes are those of this call, with others those of all calls together.
+        resume: go on from the checkpoint although its fingerprint is another one: recipe or data have changed since.
     Raises:
         NotFinite: the loss became NaN or infinite.
         DiskError: a checkpoint could not be written.
         TrainingError: the batches hold one sample each and the module has batch norm; or `minutes` with several
-            processes, whose clocks would disagree.
+            processes, whose clocks would disagree; or there is nothing to `resume`.
     """
     if minutes is not None and distributed.world_size() > 1:
         raise TrainingError("--minutes is for one process; under torchrun give optimization.epochs")
@@ -101,9 +113,13 @@ def fit(
             "normalised; batch norm needs two or more, or architecture.batch_norm = false where that is a key"
         )
     is_main = distributed.is_main_process()
-    state = distributed.broadcast(checkpoint.load(file, fingerprint) if is_main else None)
+    state = distributed.broadcast(checkpoint.load(file, None if resume else fingerprint) if is_main else None)
+    if resume and state is None:
+        raise TrainingError(f"there is no checkpoint {file} to resume from")
     if state is not None:
         run.restore(state)
+        if state["fingerprint"] != fingerprint:
+            run.forget_best()
         if run.epoch < epochs and is_main:
             print(f"{title}: resuming after epoch {run.epoch} of {epochs}", file=sys.stderr)  # noqa: T201
     disable = None if is_main else True  # None: a bar only if stderr is a terminal
@@ -113,13 +129,15 @@ def fit(
     with bar:
         while clock.measure_progress(run.epoch * steps) < 1 and not run.has_stopped:
             module.train()
-            total, count = torch.zeros((), device=train.device), 0
-            order = torch.randperm(len(train), generator=generator, device=train.device)
-            for step, indices in enumerate(_split_batches(order, batch_size)):
+            total, count = torch.zeros((), device=generator.device), 0
+            order = torch.randperm(len(train), generator=generator, device=generator.device)
+            batches = _split_batches(order, batch_size)
+            loaded = _load_batches(train, batches, generator)
+            for step, (indices, batch) in enumerate(zip(batches, loaded, strict=True)):
                 progress = clock.measure_progress(run.epoch * steps + step)
                 if progress >= 1:
                     break
-                loss = run.step(train[indices], objective, progress)
+                loss = run.step(batch, objective, progress)
                 total += loss * len(indices)
                 count += len(indices)
                 bar.update()
@@ -133,8 +151,9 @@ def fit(
             run.seconds = clock.total_seconds
             if not is_main:
                 continue
-            if not clock.is_cooling_down(run.epoch * steps):
-                checkpoint.save(file, {"fingerprint": fingerprint, **run.state()})
+            is_cooling_down = clock.is_cooling_down(run.epoch * steps)
+            target = file.with_name(COOLED) if is_cooling_down else file
+            checkpoint.save(target, {"fingerprint": fingerprint, **run.state()})
             bar.set_postfix(loss=f"{mean:.5f}", val=f"{run.history.validation[-1]:.5f}")
             if bar.disable and (time.monotonic() - last_line > 10 or run.epoch == epochs):
                 last_line = time.monotonic()
@@ -155,6 +174,12 @@ def fit(
 def count_steps(samples: int, batch_size: int) -> int:
     """The number of batches, and so of steps, that `fit` makes of `samples` training samples in one epoch."""
     return len(_split_batches(torch.arange(samples), batch_size))
+
+
+def _load_batches(train: Tensor | Batches, batches: Sequence[Tensor], generator: torch.Generator) -> Iterator[Any]:
+    if isinstance(train, Tensor):
+        return (train[indices] for indices in batches)
+    return train.load(batches, generator)
 
 
 def _split_batches(order: Tensor, size: int) -> list[Tensor]:
@@ -190,14 +215,14 @@ class _Run:
         """Whether `patience` epochs have passed without a better validation error."""
         return bool(self.optimization.patience) and self.epoch - 1 - self.history.best >= self.optimization.patience
 
-    def step(self, batch: Tensor, objective: Objective, progress: float) -> Tensor:
+    def step(self, batch: Any, objective: Objective, progress: float) -> Tensor:
         """One update of the weights; returns the loss, detached."""
         factor = learning_rate_factor(self.optimization, progress, self.steps)
         self.rate = self.optimization.learning_rate * factor
         groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
         for group, rate in zip(groups, self.rates, strict=True):
             group["lr"] = rate * factor
-        with autocast(batch.device, self.precision):
+        with autocast(self.generator.device, self.precision):
             loss = objective(self.sharded, batch, progress, self.generator)
         self.module.zero_grad(set_to_none=True)
         (loss * distributed.world_size()).backward()  # type: ignore[no-untyped-call]
@@ -209,6 +234,11 @@ class _Run:
         if self.average is not None:
             self._update_average(self.average)
         return loss.detach().float()
+
+    def forget_best(self) -> None:
+        """Errors of other validation data cannot be compared: the next epoch is the best until another one is."""
+        self.history.validation = [math.inf] * self.epoch
+        self.history.best = -1
 
     def close_epoch(self, loss: float, validate: Validation) -> None:
         """Validate the module, or the running average if there is one; keep its weights if they are the best."""

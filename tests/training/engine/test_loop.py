@@ -29,6 +29,7 @@ def fit(
     epochs: int = 10,
     validate: loop.Validation = validate,
     minutes: float | None = None,
+    resume: bool = False,
     **options: Any,
 ) -> tuple[nn.Module, loop.History]:
     torch.manual_seed(0)
@@ -38,7 +39,7 @@ def fit(
     history = loop.fit(
         module, TRAIN, objective, validate, optimization,
         generator=generator, file=file, fingerprint="this", title="test",
-        minutes=minutes,
+        minutes=minutes, resume=resume,
     )  # fmt: skip
     return module, history
 
@@ -194,6 +195,19 @@ def test_no_minutes_train_nothing_and_give_the_best_weights_of_before(tmp_path: 
     assert len(history.loss) == len(kept["history"]["loss"]) == 3
     for name, value in module.state_dict().items():
         torch.testing.assert_close(value, kept["best"][name])
+
+
+def test_a_run_is_resumed_with_another_recipe_only_if_asked(tmp_path: Path) -> None:
+    fit(tmp_path / "c.pt", epochs=3)
+    state = checkpoint.load(tmp_path / "c.pt", "this")
+    assert state is not None
+    checkpoint.save(tmp_path / "c.pt", {**state, "fingerprint": "another"})
+    _, history = fit(tmp_path / "c.pt", epochs=5, resume=True)
+    assert len(history.loss) == 5
+    assert history.validation[:3] == [math.inf] * 3, "errors of other data are forgotten"
+    assert history.best >= 3
+    with pytest.raises(TrainingError, match="there is no checkpoint"):
+        fit(tmp_path / "none.pt", epochs=5, resume=True)
 
 
 def test_the_precision_is_chosen_by_measuring() -> None:
