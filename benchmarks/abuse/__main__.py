@@ -9,15 +9,18 @@ It serves the shipped models as a process of its own; figures of time want a mac
 
 import argparse
 import dataclasses
+import json
 import sys
+import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.abuse import bodies, contract, crowds, endings, fuzzing, soaking
+from benchmarks.abuse import bodies, contract, crowds, endings, fuzzing, packages, soaking
 from benchmarks.abuse.crowds import Request
 from benchmarks.abuse.report import HEADING, Outcome
-from benchmarks.abuse.serving import serving
+from benchmarks.abuse.serving import Client, serving
 from benchmarks.abuse.soaking import Kind
 
 CATS, PHOTOS, PAGES = "/v1/models/cats-convolutional", "/v1/models/photos", "/v1/models/pages"
@@ -28,6 +31,7 @@ PATHS = {
     **dict.fromkeys(("png", "jpeg", "webp", "tiff", "bmp"), PICTURES),
     **dict.fromkeys(("npy", "json"), NUMBERS),
 }
+ADDRESS_SPACE = 8 << 30  # bytes
 DEADLINE = 5  # seconds, of slow connections
 
 
@@ -65,6 +69,38 @@ def sigterm(scale: float) -> Outcome:
         request(f"{CATS}/encode", "json"),
     ]
     return endings.sigterm(requests, max(1, int(20 * scale)), drain=2, models=Path("models"))
+
+
+def endless(scale: float) -> Outcome:
+    del scale
+    with tempfile.TemporaryDirectory() as folder:
+        models = packages.alter(Path("models/cats-convolutional/1"), Path(folder), packages.never_end)
+        white, black = (Request(f"{CATS}/encode", bodies.npy(_image(grey)), bodies.NPY) for grey in (255, 0))
+        return endings.stuck(white, black, models, drain=2, deadline=3)
+
+
+def answers(scale: float) -> Outcome:
+    with tempfile.TemporaryDirectory() as folder:
+        models = packages.alter(Path("models/cats-convolutional/1"), Path(folder), packages.answer_nan)
+        white, black = (Request(f"{CATS}/encode", bodies.npy(_image(grey)), bodies.NPY) for grey in (255, 0))
+        with serving(models=models) as served:
+            return crowds.mixed_answers(served, white, black, max(1.0, 20 * scale))
+
+
+def address_space(scale: float) -> Outcome:
+    del scale
+    started = time.perf_counter()
+    with serving({"workers": 2}, address_space=ADDRESS_SPACE) as served, Client(served.port) as client:
+        listed = json.loads(client.ask("GET", "/v1/models").body)
+    count, refused = len(listed["models"]), listed["refused"]
+    broken = [f"{package['folder']}: {package['reason']}" for package in refused]
+    return Outcome(
+        "hard limit of address space", "1", f"{count} models open", time.perf_counter() - started, None, broken
+    )
+
+
+def _image(grey: int) -> np.ndarray:
+    return np.full((1, 28, 28, 1), grey, np.uint8)
 
 
 def soak(scale: float) -> Outcome:
@@ -124,6 +160,9 @@ TRIALS = {
     "slow": slow,
     "overload": overload,
     "sigterm": sigterm,
+    "endless": endless,
+    "answers": answers,
+    "address-space": address_space,
     "soak": soak,
     "leak": leak,
 }

@@ -133,6 +133,9 @@ def bombs() -> list[Bomb]:
         Bomb("PNG with 100,000 chunks", "image/png", png(28, 28, _good_rows(), chunk(b"tEXt", b"a\0b") * 100_000),
              (200, 413, 422)),
         Bomb("JPEG of 65,500 x 65,500", "image/jpeg", _jpeg_of(65_500), (413, 422)),
+        Bomb("JPEG of 10,000 x 10,000 with 2,650 scans", "image/jpeg", _scans_of(10_000, 2_650), (413,)),
+        Bomb("BMP of 60,000 x 1,000 whose rows break off", "image/bmp", _short_rows(60_000, 1_000), (413,)),
+        Bomb("BMP of 100,000 runs without pixels", "image/bmp", _bmp_of(8, 8, b"\0\2\0\0" * 100_000), (422,)),
         Bomb("WebP of 16,383 x 16,383", "image/webp", _webp_of(16_383), (413, 422)),
         Bomb("TIFF of 2^32 - 1 squared", "image/tiff", tiff(2**32 - 1, 2**32 - 1), (413, 422)),
         Bomb("TIFF whose tags count 2^32 - 1 values", "image/tiff", tiff(28, 28, count=2**32 - 1), (422,)),
@@ -191,6 +194,30 @@ def _jpeg_of(side: int) -> bytes:
     frame = body.index(b"\xff\xc0")
     body[frame + 5 : frame + 9] = struct.pack(">HH", side, side)
     return bytes(body)
+
+
+def _scans_of(side: int, count: int) -> bytes:
+    """A progressive one of a megabyte; each scan has a few bytes of data, and costs a pass over all blocks."""
+    buffer = io.BytesIO()
+    Image.new("L", (64, 64)).save(buffer, "JPEG", progressive=True)
+    body = bytearray(buffer.getvalue())
+    frame = body.index(b"\xff\xc2")
+    body[frame + 5 : frame + 9] = struct.pack(">HH", side, side)
+    scan = body[body.rindex(b"\xff\xda") : -2]
+    return bytes(body[:-2] + (scan + bytes(330)) * count + body[-2:])
+
+
+def _bmp_of(width: int, height: int, runs: bytes) -> bytes:
+    """Run-length encoded, 8 bits, a palette of one grey."""
+    palette = bytes(4) * 256
+    info = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, len(runs), 2835, 2835, 256, 0)
+    start = 14 + len(info) + len(palette)
+    return b"BM" + struct.pack("<IHHI", start + len(runs), 0, 0, start) + info + palette + runs
+
+
+def _short_rows(width: int, height: int) -> bytes:
+    """Each row is one pixel and its end; a decoder fills up the rest."""
+    return _bmp_of(width, height, b"\x01\x05\0\0" * height + b"\0\1")
 
 
 def _webp_of(side: int) -> bytes:

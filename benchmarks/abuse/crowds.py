@@ -136,6 +136,36 @@ def _latencies(port: int, request: Request, go_on: Callable[[int], bool]) -> tup
     return seconds, others
 
 
+# --- a graph that answers NaN for some -----------------------------------------------------------------------
+
+
+def mixed_answers(served: Serving, bad: Request, good: Request, seconds: float, clients: int = 8) -> Outcome:
+    """Every other client sends what the graph answers with NaN: these get 500, the others their own 200."""
+    started, until = time.perf_counter(), time.perf_counter() + seconds
+    load: dict[bool, Load] = {True: Load(), False: Load()}
+
+    def ask(is_bad: bool) -> None:
+        with Client(served.port) as client:
+            while time.perf_counter() < until:
+                load[is_bad].add(time.perf_counter(), (bad if is_bad else good).by(client))
+
+    threads = [threading.Thread(target=ask, args=(number % 2 == 0,)) for number in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    statuses = {is_bad: Counter(answer.status for _, answer in load[is_bad].answers) for is_bad in load}
+    bodies = {answer.body for _, answer in load[False].answers}
+    broken = []
+    if set(statuses[True]) != {500} or any(b"null" in answer.body for _, answer in load[True].answers):
+        broken.append(f"the bad ones were answered {dict(statuses[True])}")
+    if set(statuses[False]) != {200} or len(bodies) != 1:
+        broken.append(f"the good ones were answered {dict(statuses[False])}, {len(bodies)} different answers")
+    found = f"{statuses[True][500]:,} answered 500, {statuses[False][200]:,} good ones beside them 200"
+    count = f"{sum(len(one.answers) for one in load.values()):,}"
+    return Outcome("a graph that answers NaN", count, found, time.perf_counter() - started, None, broken)
+
+
 # --- overload --------------------------------------------------------------------------------------------
 
 

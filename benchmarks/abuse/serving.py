@@ -51,9 +51,12 @@ def serving(
     module: str = "service",
     models: Path = Path("models"),
     logs: Path = LOGS,
+    address_space: int | None = None,
 ) -> Iterator[Serving]:
     """`python -m module serve` with these settings (names as in the settings file), ready; stopped afterwards.
 
+    Args:
+        address_space: a hard limit, in bytes.
     Raises:
         RuntimeError: it is not ready after 60 seconds, or ended before.
     """
@@ -65,7 +68,7 @@ def serving(
     chosen = {"drain": 0, "models": models.resolve(), "port": port, **(settings or {})}
     environment = {**os.environ, **{f"AUTOENCODER_{name.upper()}": str(value) for name, value in chosen.items()}}
     with log.open("wb") as output:
-        process = start(module, environment, output)
+        process = start(module, environment, output, address_space)
     try:
         running = Serving(port, process, log)
         _wait(running)
@@ -80,8 +83,13 @@ def serving(
             process.wait()
 
 
-def start(module: str, environment: Mapping[str, str], output: IO[bytes]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-m", module, "serve"], env=environment, stdout=output, stderr=output)
+def start(
+    module: str, environment: Mapping[str, str], output: IO[bytes], address_space: int | None = None
+) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", module, "serve"]
+    if address_space is not None:
+        command = ["sh", "-c", 'ulimit -v "$0" && exec "$@"', str(address_space // 1024), *command]
+    return subprocess.Popen(command, env=environment, stdout=output, stderr=output)
 
 
 def _wait(running: Serving) -> None:
