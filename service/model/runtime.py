@@ -13,6 +13,7 @@ are padded with their edge and the output is cropped: onnxruntime fails on other
 """
 
 import functools
+import math
 import re
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -252,14 +253,12 @@ class Model:
         port = self.latent if role == "encoder" else self.sample
         if port is None:
             raise AssertionError("This is a bug: an encoder has a latent port")
-        if role == "denoiser":
-            expected: tuple[int | str, ...] = batch.shape
-        else:
-            expected = (len(batch), *port.shape[1:])
-        if output.shape != expected and not _has_shape(output, expected):
-            axes = ", ".join(str(axis) for axis in expected)
+        expected = batch.shape[1:] if role == "denoiser" else port.shape[1:]
+        is_right = output.ndim and len(output) == len(batch)
+        if not is_right or (output.shape[1:] != expected and not _has_shape(output, expected)):
+            axes = ", ".join(str(axis) for axis in (len(batch), *expected))
             return f"{list(batch.shape)} with {list(output.shape)} instead of [{axes}]"
-        if output.dtype.kind == "f" and not np.isfinite(output).all():
+        if port.dtype == "float32" and not _is_finite(output):
             return "with NaN or infinity"
         return None
 
@@ -280,6 +279,7 @@ class Model:
 
 
 _UINT8 = np.dtype(np.uint8)
+_FEW_NUMBERS = 4096
 _FATAL = 4  # onnxruntime's severity; otherwise it writes a line about every run that is interrupted
 
 
@@ -295,11 +295,19 @@ def _run_session(session: onnxruntime.InferenceSession, batch: Array) -> Any:
         return session.run(None, inputs, options)
 
 
-def _has_shape(array: Array, expected: tuple[int | str, ...]) -> bool:
-    """Whether the array has that shape; an axis with a name may have any size from 1 on."""
-    return array.ndim == len(expected) and all(
-        size == axis if isinstance(axis, int) else size > 0 for size, axis in zip(array.shape, expected, strict=True)
+def _has_shape(batch: Array, expected: tuple[int | str, ...]) -> bool:
+    """Whether each sample has that shape; an axis with a name may have any size from 1 on."""
+    return batch.ndim == len(expected) + 1 and all(
+        size == axis if isinstance(axis, int) else size > 0
+        for size, axis in zip(batch.shape[1:], expected, strict=True)
     )
+
+
+def _is_finite(numbers: Array) -> bool:
+    """Whether all are finite: for few numbers by their sum of squares, which is faster and may overflow."""
+    if numbers.size <= _FEW_NUMBERS and math.isfinite(np.vdot(numbers, numbers)):
+        return True
+    return bool(np.isfinite(numbers).all())
 
 
 def rejection_reason(key: str, error: PackageError | SessionFailed | ModelFailed | OSError) -> str:

@@ -85,6 +85,11 @@ def test_a_graph_without_end_is_stopped(tmp_path: Path, capfd: pytest.CaptureFix
 def test_what_a_graph_answers_is_checked(tmp_path: Path) -> None:
     model = Model(read(doubles.write(tmp_path, "rootless", doubles.rootless_graphs())))
     assert model.encode(np.zeros((3, 6), np.float32)).shape == (3, 6)
+    assert model.encode(np.full((3000, 6), -3e38, np.float32)).shape == (3000, 6)
+    signal = Model(read(doubles.write(tmp_path, "signal", doubles.vector_graphs())))
+    assert signal.encode(np.full((1, 6), 1e30, np.float32)).shape == (1, 6)  # whose squares are not finite
+    with pytest.raises(ModelFailed, match="NaN or infinity"):
+        signal.encode(np.full((1, 6), 3e38, np.float32))
     batch = np.zeros((3, 6), np.float32)
     batch[1, 2] = 2
     for function in (model.encode, model.reconstruct):
