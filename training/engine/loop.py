@@ -33,6 +33,7 @@ from training.recipe import Optimization
 
 Network = TypeVar("Network", bound=nn.Module)
 WARMUP_STEPS = 200  # of schedule "cool-down"
+CHECKPOINT_SECONDS = 600  # of schedule "cool-down" with `minutes`: an epoch ends early, so that no more is lost
 COOLED = "cooled.pt"  # beside the checkpoint: the weights of the last cool-down, for --from
 
 Objective = Callable[[nn.Module, Any, float, torch.Generator], Tensor]
@@ -135,7 +136,7 @@ def fit(
             loaded = _load_batches(train, batches, generator)
             for step, (indices, batch) in enumerate(zip(batches, loaded, strict=True)):
                 progress = clock.measure_progress(run.epoch * steps + step)
-                if progress >= 1:
+                if progress >= 1 or clock.is_checkpoint_due(count):
                     break
                 loss = run.step(batch, objective, progress)
                 total += loss * len(indices)
@@ -331,7 +332,7 @@ class _Clock:
     def __init__(self, optimization: Optimization, total_steps: int, minutes: float | None, seconds: float) -> None:
         self._optimization, self._total_steps, self._minutes = optimization, total_steps, minutes
         self._seconds_before = seconds
-        self._start = time.monotonic()
+        self._start = self._epoch_start = time.monotonic()
 
     @property
     def total_seconds(self) -> float:
@@ -345,6 +346,13 @@ class _Clock:
         is_own_time = self._optimization.schedule == "cool-down"
         seconds = time.monotonic() - self._start if is_own_time else self.total_seconds
         return min(1.0, seconds / (60 * self._minutes)) if self._minutes else 1.0
+
+    def is_checkpoint_due(self, samples: int) -> bool:
+        """Whether an epoch, of which `samples` samples are done, has taken CHECKPOINT_SECONDS and may end early."""
+        if not samples:
+            self._epoch_start = time.monotonic()
+        may_end_early = self._minutes is not None and self._optimization.schedule == "cool-down"
+        return may_end_early and time.monotonic() - self._epoch_start > CHECKPOINT_SECONDS
 
     def is_cooling_down(self, steps: int) -> bool:
         """Whether the rate has begun to fall for the last time, so that a later call could not go on from here."""

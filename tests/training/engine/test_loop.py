@@ -186,6 +186,24 @@ def test_minutes_end_a_run_and_the_next_call_goes_on_before_its_cool_down(
     assert len(history.loss) > len(kept["history"]["loss"])
 
 
+def test_a_long_epoch_ends_early_so_that_a_checkpoint_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(10**6))
+    monkeypatch.setattr("training.engine.loop.time.monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 3)
+    options: dict[str, Any] = {"epochs": 10_000, "schedule": "cool-down", "cool_down": 0.1}
+    _, history = fit(tmp_path / "short.pt", minutes=2, **options)
+    state = checkpoint.load(tmp_path / "short.pt", "this")
+    assert state is not None
+    assert state["steps"] < 4 * len(state["history"]["loss"]), "four steps are all samples once"
+    assert all(math.isfinite(loss) for loss in history.loss)
+    fit(tmp_path / "whole.pt", **{**options, "epochs": 3})
+    state = checkpoint.load(tmp_path / "whole.pt", "this")
+    assert state is not None
+    assert state["steps"] == 4 * len(state["history"]["loss"]), "without minutes an epoch is whole"
+
+
 def test_no_minutes_train_nothing_and_give_the_best_weights_of_before(tmp_path: Path) -> None:
     options: dict[str, Any] = {"epochs": 6, "schedule": "cool-down", "cool_down": 0.5}
     fit(tmp_path / "c.pt", **options)
