@@ -20,9 +20,10 @@ import select
 import threading
 import time
 from dataclasses import dataclass
+from decimal import Decimal
 from importlib.util import find_spec
 from io import BytesIO
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -50,6 +51,18 @@ class Limits:
     memory: int
 
 
+class PageSize(NamedTuple):
+    """A page's width and height in units of `unit` points (UserUnit)."""
+
+    width: float
+    height: float
+    unit: float = 1.0
+
+    def count_pixels(self, dpi: int) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return count_pixels(self.width * self.unit, dpi), count_pixels(self.height * self.unit, dpi)
+
+
 class Reader:
     """One document. Its methods block; `close` may be called from another thread and ends them.
 
@@ -68,12 +81,12 @@ class Reader:
         with self._lock:  # pipes are closed only when no thread reads them: their numbers may soon be another file's
             sandbox.terminate(self._process)
 
-    def open(self, data: bytes, dpi: int) -> list[tuple[float, float]]:
-        """Each page's width and height in points; every page is within the limits when rendered at `dpi`."""
+    def open(self, data: bytes, dpi: int) -> list[PageSize]:
+        """Each page's size; every page is within the limits when rendered at `dpi`."""
         response, _ = self._request(LENGTH.pack(len(data)) + data, "the PDF")
-        sizes = [(float(width), float(height)) for width, height in response["sizes"]]
-        for number, (width, height) in enumerate(sizes, 1):
-            self._check_size(count_pixels(width, dpi), count_pixels(height, dpi), number, dpi)
+        sizes = [PageSize(*map(float, size)) for size in response["sizes"]]
+        for number, size in enumerate(sizes, 1):
+            self._check_size(*size.count_pixels(dpi), number, dpi)
         return sizes
 
     def render_page(self, number: int, dpi: int) -> Picture:
@@ -148,8 +161,8 @@ class Writer:
         logging.getLogger("pikepdf").setLevel(logging.WARNING)  # it logs a banner
         self._document = pikepdf.new()
 
-    def add_page(self, picture: Picture, size: tuple[float, float]) -> int:
-        """A page of `size` points that is covered by `picture`, 8 bits, grey or RGB; the bytes that it takes."""
+    def add_page(self, picture: Picture, size: PageSize) -> int:
+        """A page of that size which is covered by `picture`, 8 bits, grey or RGB; the bytes that it takes."""
         from pikepdf import Dictionary, Name, Stream
 
         data, encoding = _encode(picture)
@@ -165,9 +178,13 @@ class Writer:
             BitsPerComponent=8,
             **encoding,
         )
-        page = self._document.add_blank_page(page_size=size)
+        sides = size.width, size.height
+        page = self._document.add_blank_page()
+        page.MediaBox = [0, 0, *sides]  # pikepdf refuses sizes below 3 and above 14400
+        if size.unit != 1:
+            page.UserUnit = Decimal(repr(size.unit))
         page.Resources = Dictionary(XObject=Dictionary(Page=image))
-        page.Contents = Stream(self._document, b"%.4f 0 0 %.4f 0 0 cm /Page Do" % size)
+        page.Contents = Stream(self._document, b"%.4f 0 0 %.4f 0 0 cm /Page Do" % sides)
         return len(data)
 
     def to_bytes(self) -> bytes:

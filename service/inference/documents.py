@@ -7,12 +7,12 @@ others wait, within their deadline.
 """
 
 import asyncio
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 from service.codecs.pdf import Limits, Reader, Writer
-from service.codecs.pdf_process import POINTS_PER_INCH
 from service.errors import TooLarge
 from service.imaging.picture import Picture
 from service.inference.admission import Permit
@@ -60,7 +60,7 @@ class Documents:
             try:
                 # not in the scheduler's threads: a document that takes all its time would keep others from them
                 sizes = await asyncio.to_thread(reader.open, data, dpi)
-                pixels = [round(width * height * (dpi / POINTS_PER_INCH) ** 2) for width, height in sizes]
+                pixels = [math.prod(size.count_pixels(dpi)) for size in sizes]
                 permit.reserve_pixels(max(pixels))
                 on_pixels(sum(pixels))
                 writer, total_bytes = Writer(), 0

@@ -12,7 +12,7 @@ import pytest
 from service.codecs.pdf import Limits
 from service.errors import InvalidInput
 from tests.abuse import pdfs
-from tests.service.pdf_files import SMOOTH, open_reader, write_pdf
+from tests.service.pdf_files import FIELD, SMOOTH, open_reader, write_form, write_pdf
 
 
 @pytest.mark.parametrize("points", [(595.2, 841.92), (595.2756, 841.8898), (408, 528), (123.12, 77.76)])
@@ -31,6 +31,75 @@ def test_a_page_that_wants_too_much_memory_ends_its_own_reader_only() -> None:
         pytest.raises(InvalidInput, match=r"page 1 of the PDF .*, which may have 64 M"),
     ):
         reader.render_page(1, 20_000)  # 20000x20000 pixels of three bytes
+
+
+def ink(data: bytes, dpi: int = 72) -> np.ndarray:
+    """bool [H,W]: where page 1 is not white."""
+    with open_reader(data) as reader:
+        return np.asarray((reader.render_page(1, dpi).pixels < 250).any(axis=2))
+
+
+def inside(rectangle: tuple[int, int, int, int], height: int, width: int) -> np.ndarray:
+    """bool [H,W]: a rectangle (left, bottom, right, top) of a page, in pixels from its top."""
+    left, bottom, right, top = rectangle
+    mask = np.zeros((height, width), bool)
+    mask[height - top : height - bottom, left:right] = True
+    return mask
+
+
+@pytest.mark.parametrize("kind", ["text", "checked", "radio", "signature", "button", "not printed", "stamp"])
+def test_what_a_field_or_a_stamp_looks_like_is_drawn(kind: str) -> None:
+    np.testing.assert_array_equal(ink(write_form(kind)), inside(FIELD, 100, 200))
+
+
+@pytest.mark.parametrize("kind", ["text without appearance", "choice", "list"])
+@pytest.mark.parametrize("needs_appearances", [False, True])
+def test_a_value_without_an_appearance_is_drawn(kind: str, needs_appearances: bool) -> None:
+    drawn = ink(write_form(kind, needs_appearances=needs_appearances))
+    assert drawn.sum() > 300
+    assert not (drawn & ~inside(FIELD, 100, 200)).any()
+
+
+@pytest.mark.parametrize("kind", ["hidden", "not for viewers", "unchecked"])
+def test_what_a_viewer_does_not_show_is_not_drawn(kind: str) -> None:
+    assert not ink(write_form(kind)).any()
+
+
+@pytest.mark.parametrize("kind", ["text", "stamp"])
+def test_fields_lie_where_they_belong_on_pages_that_are_turned_cropped_or_enlarged(kind: str) -> None:
+    whole = inside(FIELD, 100, 200)
+    np.testing.assert_array_equal(ink(write_form(kind, Rotate=90)), np.rot90(whole, -1))
+    np.testing.assert_array_equal(ink(write_form(kind, Rotate=180)), np.rot90(whole, 2))
+    cropped = whole[10:90, 20:180]
+    np.testing.assert_array_equal(ink(write_form(kind, CropBox=[20, 10, 180, 90])), cropped)
+    turned = write_form(kind, CropBox=[20, 10, 180, 90], Rotate=270)
+    np.testing.assert_array_equal(ink(turned), np.rot90(cropped))
+    large = ink(write_form(kind, UserUnit=3, Rotate=90))
+    np.testing.assert_array_equal(large, np.rot90(whole.repeat(3, 0).repeat(3, 1), -1))
+
+
+def test_fields_whose_dictionary_was_lost_are_drawn() -> None:
+    np.testing.assert_array_equal(ink(write_form("text", has_dictionary=False)), inside(FIELD, 100, 200))
+
+
+def test_a_dynamic_form_is_refused_and_a_static_one_is_drawn() -> None:
+    for is_dynamic in (False, True):
+        with pikepdf.open(io.BytesIO(write_form("text"))) as document:
+            document.Root.AcroForm.XFA = pikepdf.String("x")
+            document.Root.NeedsRendering = is_dynamic
+            buffer = io.BytesIO()
+            document.save(buffer)
+        if is_dynamic:
+            with pytest.raises(InvalidInput, match=r"the PDF is a dynamic form \(XFA\).* print it to a PDF"):
+                ink(buffer.getvalue())
+        else:
+            assert ink(buffer.getvalue()).any()
+
+
+@pytest.mark.parametrize("unit", [0, -2, "text", None])
+def test_a_user_unit_that_makes_no_sense_is_one(unit: Any) -> None:
+    value = pikepdf.String(unit) if isinstance(unit, str) else pikepdf.Array([1]) if unit is None else unit
+    assert ink(write_form("stamp", UserUnit=value)).shape == (100, 200)
 
 
 def nested_forms(document: pikepdf.Pdf) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from service.imaging.picture import Picture
 from service.settings import Settings
 from tests.service import packages as doubles
 from tests.service.http import picture, refused
-from tests.service.pdf_files import COLOUR, SMOOTH, page_sizes, render_page, write_pdf
+from tests.service.pdf_files import COLOUR, SMOOTH, page_sizes, render_page, write_form, write_pdf
 
 PDF = {"Content-Type": "application/pdf"}
 
@@ -66,6 +66,22 @@ def test_every_page_is_cleaned_and_keeps_its_size(client: TestClient) -> None:
         kinds = [page.Resources.XObject.Page for page in document.pages]
         assert [str(kind.ColorSpace) for kind in kinds] == ["/DeviceGray", "/DeviceRGB", "/DeviceGray", "/DeviceGray"]
         assert [str(kind.Filter) for kind in kinds] == ["/FlateDecode", "/DCTDecode", "/FlateDecode", "/FlateDecode"]
+
+
+def test_a_page_in_units_of_its_own_keeps_its_size_turned_and_cropped_too(client: TestClient) -> None:
+    turned: dict[str, Any] = {"Rotate": 90, "CropBox": [20, 10, 180, 90]}
+    plain: dict[str, Any] = {}
+    for values, size in ((plain, (200, 100)), (turned, (80, 160))):
+        data = write_form("text", UserUnit=1.5, **values)
+        response = client.post(url(query="?strength=0"), content=data, headers=PDF)
+        assert response.status_code == 200, response.text
+        with pikepdf.open(io.BytesIO(response.content)) as document:
+            (page,) = document.pages
+            assert [float(number) for number in page.MediaBox] == [0, 0, *size]
+            assert float(page.UserUnit) == 1.5
+            picture = page.Resources.XObject.Page
+            assert (int(picture.Width), int(picture.Height)) == (size[0] * 1.5, size[1] * 1.5)
+    refused(client.post(url(), content=write_form("text", UserUnit=100), headers=PDF), 413, "page 1 is 20000x10000")
 
 
 @pytest.mark.parametrize("sender", ["form", "bytes", "octets"])
