@@ -10,6 +10,7 @@ seconds in Retry-After, else after 0.25, 0.5, 1 ... seconds. Nothing here needs 
 import asyncio
 import io
 import json
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack
@@ -168,7 +169,8 @@ class Client:
                 try:
                     response = stack.enter_context(self._http.stream(**request.arguments, files=form))
                     if response.is_success:
-                        yield from map(_parse_encoded, response.iter_lines())
+                        for line in response.iter_lines():
+                            yield _parse_encoded(line, files)
                         return
                     response.read()
                     pause = retry.pause_after(response)
@@ -322,7 +324,7 @@ class AsyncClient:
                     response = await stack.enter_async_context(self._http.stream(**request.arguments, files=form))
                     if response.is_success:
                         async for line in response.aiter_lines():
-                            yield _parse_encoded(line)
+                            yield _parse_encoded(line, files)
                         return
                     await response.aread()
                     pause = retry.pause_after(response)
@@ -496,7 +498,12 @@ def _query(**parameters: str | float | None) -> dict[str, str]:
 
 def _open_form(files: Sequence[Path], stack: ExitStack | AsyncExitStack) -> list[tuple[str, tuple[str, BinaryIO]]]:
     """A multipart form of the files, which are open until the stack is closed."""
-    return [("image", (path.name, stack.enter_context(path.open("rb")))) for path in files]
+    return [("image", (_to_utf8(path.name), stack.enter_context(path.open("rb")))) for path in files]
+
+
+def _to_utf8(name: str) -> str:
+    """A file name that can be sent: bytes that are no UTF-8 become U+FFFD."""
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def _credentials(key: str | None) -> dict[str, str]:
@@ -542,14 +549,16 @@ def _parse_numbers(texts: Iterable[str]) -> NDArray[np.float64]:
     return np.array([float(text) for text in texts], np.float64)
 
 
-def _parse_encoded(line: str) -> Encoded:
-    """One line of NDJSON."""
+def _parse_encoded(line: str, files: Sequence[Path]) -> Encoded:
+    """One line of NDJSON; the name is that of the caller's file, which the response may spell in another way."""
     document = json.loads(line)
+    index = document["index"]
+    name = files[index].name
     problem = document.get("problem")
     if problem is None:
-        return Encoded(document["index"], document["name"], np.asarray(document["latents"], np.float32), None)
+        return Encoded(index, name, np.asarray(document["latents"], np.float32), None)
     error = ServiceProblem(problem.pop("status"), problem.pop("title"), problem.pop("detail"), problem)
-    return Encoded(document["index"], document["name"], None, error)
+    return Encoded(index, name, None, error)
 
 
 def _problem(response: httpx2.Response) -> ServiceProblem:

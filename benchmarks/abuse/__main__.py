@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.abuse import bodies, contract, crowds, endings, fuzzing, packages, soaking
+from benchmarks.abuse import bodies, contract, crowds, endings, fuzzing, names, packages, soaking
 from benchmarks.abuse.crowds import Request
 from benchmarks.abuse.report import HEADING, Outcome
 from benchmarks.abuse.serving import Client, serving
@@ -153,6 +153,12 @@ def _mixed() -> list[Kind]:
     ]
 
 
+def file_names(scale: float) -> Outcome:
+    del scale
+    with tempfile.TemporaryDirectory() as folder:
+        return names.try_names(Path(folder) / "images", "cats-convolutional", "pages", ["--models", "models"])
+
+
 TRIALS = {
     "fuzz": fuzz,
     "bombs": bombs,
@@ -163,6 +169,7 @@ TRIALS = {
     "endless": endless,
     "answers": answers,
     "address-space": address_space,
+    "names": file_names,
     "soak": soak,
     "leak": leak,
 }

@@ -3,6 +3,7 @@
 files, folders, globs, @lists, - -> expand_inputs -> (source, name) -> plan_jobs -> Job(source, name, destination)
 """
 
+import codecs
 import glob
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -12,7 +13,17 @@ from pathlib import Path
 from service.cli.errors import FilesError
 from service.cli.file_options import PIPE
 from service.codecs import pdf
-from service.codecs.formats import MEDIA_TYPE_OF_SUFFIX, NPY, PDF, PNG, READABLE_SUFFIXES
+from service.codecs.formats import (
+    MEDIA_TYPE_OF_SUFFIX,
+    NPY,
+    NPY_MAGIC,
+    PDF,
+    PDF_MAGIC,
+    PNG,
+    READABLE_SUFFIXES,
+    detect_image_format,
+)
+from service.model.plain_files import list_visible_files, shorten_name, to_printable
 
 DENOISED_TYPES = {**MEDIA_TYPE_OF_SUFFIX, ".pdf": PDF}
 HEATMAP_TYPES = {".png": PNG, ".npy": NPY}
@@ -20,8 +31,8 @@ HEATMAP_TYPES = {".png": PNG, ".npy": NPY}
 
 @dataclass(frozen=True)
 class Job:
-    """One file. `source` None: standard input. `name`: how messages and lists call it. `destination` None: standard
-    output, or no file of its own."""
+    """One file. `source` None: standard input. `name`: how messages and lists call it, in printable form.
+    `destination` None: standard output, or no file of its own."""
 
     source: Path | None
     name: str
@@ -52,7 +63,7 @@ def plan_jobs(
     if output == PIPE:
         if len(sources) > 1:
             raise FilesError(f"standard output takes one file, there are {len(sources)}: name a folder with -o")
-        return [Job(source, name, None) for source, name in sources]
+        return [Job(source, to_printable(name), None) for source, name in sources]
     target = Path(output)
     is_file = len(inputs) == 1 and (inputs[0] == PIPE or Path(inputs[0]).is_file())  # not a folder, glob or list
     if is_file and not target.is_dir() and not output.endswith("/"):
@@ -60,12 +71,13 @@ def plan_jobs(
             raise FilesError(f"{target} names no format that can be written; there are: {', '.join(media_types)}")
         destinations = [target] * len(sources)
     else:
-        destinations = [target / rename("stdin.png" if source is None else name) for source, name in sources]
+        names = [Path(rename("stdin.png" if source is None else name)) for source, name in sources]
+        destinations = [target / name.parent / shorten_name(name.name) for name in names]
     by_destination: dict[Path, Job] = {}
     for (source, name), destination in zip(sources, destinations, strict=True):
         if source is not None and destination.exists() and destination.samefile(source):
             raise FilesError(f"{name} would be written over itself; choose another -o")
-        job = Job(source, name, destination)
+        job = Job(source, to_printable(name), destination)
         first = by_destination.setdefault(destination, job)
         if first is not job:
             raise FilesError(f"{first.source} and {source} would both be written to {destination}")
@@ -79,7 +91,7 @@ def expand_inputs(
 
     Args:
         inputs: files, folders, globs, @lists, or "-".
-        suffixes: of the files that are taken out of a folder.
+        suffixes: of the files that are taken out of a folder; hidden ones (".name") are left out.
 
     Raises:
         FilesError: an input does not exist, or has no files.
@@ -93,7 +105,7 @@ def expand_inputs(
             root = Path(os.path.commonpath([p.parent for p in paths]))
             yield from ((p, p.relative_to(root).as_posix()) for p in paths)
         elif path.is_dir():
-            paths = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in suffixes)
+            paths = [p for p in list_visible_files(path) if p.suffix.lower() in suffixes]
             if not paths:
                 raise FilesError(f"{path} holds no images ({', '.join(suffixes)})")
             yield from ((p, p.relative_to(path).as_posix()) for p in paths)
@@ -126,13 +138,21 @@ def check_pdf(job: Job, *, is_local: bool) -> None:
 
 
 def _read_list(file: Path) -> list[Path]:
-    """The paths in a file, one a line; whether they exist is found when each is read."""
+    """The paths in a file, one a line, or with NUL between them, as `find -print0` writes names that hold line ends.
+
+    Whether they exist is found when each is read. A name need not be UTF-8.
+    """
     try:
-        paths = [Path(line).absolute() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        data = file.read_bytes()
     except OSError as error:
         raise FilesError(f"{file}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise FilesError(f"{file} is no list of files, one a line in UTF-8") from error
+    is_file_itself = detect_image_format(data) is not None or data.startswith((PDF_MAGIC, NPY_MAGIC))
+    if is_file_itself or data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise FilesError(f"{file} is no list of files, one a line in UTF-8")
+    data = data.removeprefix(codecs.BOM_UTF8)
+    separator = b"\0" if b"\0" in data else b"\n"
+    lines = [line if separator == b"\0" else line.removesuffix(b"\r") for line in data.split(separator)]
+    paths = [Path(os.fsdecode(line)).absolute() for line in lines if line.strip()]
     if not paths:
         raise FilesError(f"{file} names no files")
     return paths

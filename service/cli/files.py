@@ -36,6 +36,7 @@ from service.codecs import arrays, images
 from service.codecs.formats import ALL_IMAGE_NAMES, MEDIA_TYPE_OF_SUFFIX, PDF_MAGIC, PNG, detect_image_format
 from service.errors import ServiceError
 from service.imaging.picture import Picture
+from service.model.plain_files import to_printable, write_whole
 from service.settings import Settings
 
 READ_AHEAD = 8  # files in flight beyond the number of workers: they are read and decoded while others run
@@ -116,19 +117,19 @@ async def _encode(client: AsyncClient, model: str, options: FileOptions, concurr
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)  # fails now, not after all results were computed
     progress = Progress("encoded", len(jobs), as_json=False)
-    latents: dict[str, Array] = {}
+    latents: dict[int, Array] = {}  # by the job's identity: two files may have one name
 
     async def process(job: Job) -> None:
         start = time.monotonic()
-        latents[job.name] = await encode_file(client, model, options, job)
+        latents[id(job)] = await encode_file(client, model, options, job)
         progress.record_success(job, time.monotonic() - start)
 
     await run_concurrently(jobs, process, progress.record_failure, concurrency)
-    names = [job.name for job in jobs if job.name in latents]
-    if names:
-        _write(output, _npy_bytes(np.concatenate([latents[name] for name in names])))
+    encoded = [job for job in jobs if id(job) in latents]
+    if encoded:
+        _write(output, _npy_bytes(np.concatenate([latents[id(job)] for job in encoded])))
         if output is not None:
-            _write(output.with_suffix(".txt"), "".join(f"{name}\n" for name in names).encode())
+            _write(output.with_suffix(".txt"), "".join(f"{job.name}\n" for job in encoded).encode())
     return progress.print_summary()
 
 
@@ -253,7 +254,7 @@ async def _map_batches(array: Array, request: Callable[[Array], Awaitable[Array]
 
 def _plan_without_files(options: FileOptions) -> list[Job]:
     """A job for each input; the results go to one file together."""
-    return [Job(source, name, None) for source, name in expand_inputs(options.inputs)]
+    return [Job(source, to_printable(name), None) for source, name in expand_inputs(options.inputs)]
 
 
 # --- reading and writing --------------------------------------------------------------------------------------
@@ -297,14 +298,8 @@ def _csv_bytes(rows: Iterable[Sequence[str]]) -> bytes:
 
 def _write(path: Path | None, data: bytes) -> None:
     """Write a file whole or not at all, and create its folders; None: write to standard output."""
-    if path is None:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+    if path is not None:
+        write_whole(path, data)
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()

@@ -19,6 +19,7 @@ from service.cli import files, models, settings_table, tune
 from service.cli.errors import CommandError, FilesError
 from service.cli.file_options import RAY_MISSING, FileOperation, FileOptions, add_file_arguments
 from service.cli.serve import serve
+from service.model.plain_files import to_printable
 from service.model.providers import Provider, ProviderMissing
 from service.settings import Settings, SettingsError
 
@@ -39,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return run(options)
     except (CommandError, SettingsError, ProviderMissing, auth.KeysError) as error:
-        print(f"autoencoder-service: {error}", file=sys.stderr)
+        print(f"autoencoder-service: {to_printable(str(error))}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader of standard output has closed it
         sys.stdout = None  # else the interpreter tries to flush the rest at exit
@@ -75,7 +76,10 @@ def run_settings(options: argparse.Namespace) -> int:
 
 def run_on_files(options: argparse.Namespace) -> int:
     file_options = FileOptions.from_arguments(options)
-    loaded = settings.load(**_settings_arguments(options))
+    arguments = _settings_arguments(options)
+    if file_options.url is not None:
+        arguments["models"] = Path()  # no package of this machine is opened, so its models folder need not exist
+    loaded = settings.load(**arguments)
     if file_options.engine == "here":
         return files.run(file_options, loaded)
     try:

@@ -7,6 +7,7 @@ import errno
 import sys
 
 from service.cli.errors import PackageNotFound
+from service.model.plain_files import to_printable
 from service.repository.loader import PackageLoader
 from service.repository.registry import select_default
 from service.repository.store import ModelStore, open_store
@@ -52,9 +53,9 @@ def verify_packages(settings: Settings, name: str | None) -> int:
                 verifier.verify(store.directory(key))
             except VerificationFailed as error:
                 exit_code = 1
-                sys.stdout.write(f"bad  {key}: {error}\n")
+                sys.stdout.write(f"bad  {to_printable(f'{key}: {error}')}\n")
             else:
-                sys.stdout.write(f"good {key}\n")
+                sys.stdout.write(f"good {to_printable(key)}\n")
             sys.stdout.flush()
     finally:
         verifier.close()

@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass, field
 
 from service.cli.file_jobs import Job
+from service.model.plain_files import to_printable
 
 _CLEAR_LINE = "\r\033[K"
 
@@ -53,7 +54,8 @@ class Progress:
 
     def _print_job(self, job: Job, **facts: object) -> None:
         if self.as_json:
-            document = {"input": job.name, "output": None if job.destination is None else str(job.destination)}
+            output = None if job.destination is None else to_printable(str(job.destination))
+            document = {"input": job.name, "output": output}
             print(json.dumps({**document, **facts}), flush=True)
         self._print_status(job.name[-40:])
 

@@ -38,12 +38,14 @@ from service.cli.file_jobs import DENOISED_TYPES, Job, check_pdf, expand_inputs,
 from service.cli.file_options import PIPE, RAY_MISSING, FileOptions
 from service.cli.local_client import client_for, package_for
 from service.cli.progress import Progress
+from service.model.plain_files import to_printable
 from service.model.providers import count_usable_cores
 from service.settings import Settings
 
 OBJECT_STORE_BYTES = 80 * 2**20  # Ray's shared memory where Ray is started here: only chunk numbers pass through it
 
-PLAN_SCHEMA = pa.schema([("file", pa.string()), ("source", pa.string()), ("destination", pa.string())])
+# paths are bytes: a name need not be UTF-8 (plans from before hold text)
+PLAN_SCHEMA = pa.schema([("file", pa.string()), ("source", pa.binary()), ("destination", pa.binary())])
 RESULT_COLUMNS = {
     "denoise": [("output", pa.string())],
     "encode": [("shape", pa.list_(pa.int64())), ("latent", pa.list_(pa.float32()))],
@@ -144,15 +146,16 @@ def open_plan(options: FileOptions, directory: Path) -> pq.FileMetaData:
 
 def _plan_files(options: FileOptions) -> list[Job]:
     if options.operation == "encode":
-        return [Job(source, name, None) for source, name in expand_inputs(options.inputs)]
+        return [Job(source, to_printable(name), None) for source, name in expand_inputs(options.inputs)]
     jobs = plan_jobs(options.inputs, f"{options.output}/", DENOISED_TYPES, output_name)
     for job in jobs:
         check_pdf(job, is_local=True)
     return jobs
 
 
-def _plan_row(job: Job) -> dict[str, str | None]:
-    source, destination = (None if path is None else str(path.absolute()) for path in (job.source, job.destination))
+def _plan_row(job: Job) -> dict[str, str | bytes | None]:
+    paths = (job.source, job.destination)
+    source, destination = (None if path is None else os.fsencode(path.absolute()) for path in paths)
     return {"file": job.name, "source": source, "destination": destination}
 
 
@@ -201,18 +204,22 @@ class Worker:
         """Process the files of a chunk and write its record; returns the record's rows."""
         with pq.ParquetFile(self._directory / "plan.parquet") as plan:
             entries = plan.read_row_group(chunk).to_pylist()
-        rows: list[dict[str, Any]] = [{"file": entry["file"], "source": entry["source"]} for entry in entries]
-        jobs = [
-            Job(Path(entry["source"]), str(index), Path(entry["destination"]) if entry["destination"] else None)
-            for index, entry in enumerate(entries)
+        paths = [
+            tuple(Path(os.fsdecode(entry[key])) if entry[key] else None for key in ("source", "destination"))
+            for entry in entries
         ]
+        rows: list[dict[str, Any]] = [
+            {"file": entry["file"], "source": to_printable(str(source))}
+            for entry, (source, _) in zip(entries, paths, strict=True)
+        ]
+        jobs = [Job(source, str(index), destination) for index, (source, destination) in enumerate(paths)]
 
         async def process(job: Job) -> None:
             start = time.monotonic()
             row = rows[int(job.name)]
             if self._options.operation == "denoise":
                 await files.denoise_file(self._client, self._model, self._options, job)
-                row["output"] = str(job.destination)
+                row["output"] = to_printable(str(job.destination))
             else:
                 latents = await files.encode_file(self._client, self._model, self._options, job)
                 row["shape"], row["latent"] = latents.shape, latents.ravel()

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import orjson
 
+from service.model.plain_files import to_printable
 from service.settings import LogFormat
 
 
@@ -22,7 +23,11 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return orjson.dumps(line, default=str).decode("utf-8", "replace")
+        try:
+            return orjson.dumps(line, default=str).decode()
+        except TypeError:  # text with a file name that is no UTF-8
+            printable = {key: to_printable(value) if isinstance(value, str) else value for key, value in line.items()}
+            return orjson.dumps(printable, default=str).decode()
 
 
 def configure_logging(log_format: LogFormat) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from service.errors import UnknownModel, UnknownVersion
+from service.model.plain_files import to_printable
 from service.model.runtime import Model
 
 DEFAULT = "default"
@@ -53,10 +54,10 @@ class Registry:
 
     @property
     def rejected_packages(self) -> tuple[RejectedPackage, ...]:
-        """Packages that are not served, and files `default` that are not followed; sorted by key."""
+        """Packages that are not served, and files `default` that are not followed; sorted by key, in printable form."""
         defaults = [self._check_default(name) for name in self._default_versions]
         by_key = {**self._rejected_packages, **{package.key: package for package in defaults if package is not None}}
-        return tuple(by_key[key] for key in sorted(by_key))
+        return tuple(RejectedPackage(to_printable(key), to_printable(by_key[key].reason)) for key in sorted(by_key))
 
     def versions(self, name: str) -> tuple[int, ...]:
         """Rising; raises UnknownModel (404)."""

@@ -33,9 +33,29 @@ def test_names_are_relative_to_the_folder_glob_or_list_that_names_the_file(scans
 
 
 def test_a_list_that_is_no_text_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "list.bin").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(FilesError, match="is no list of files, one a line in UTF-8"):
-        names(f"@{tmp_path}/list.bin")
+    for data in (b"\xff\xfea\x00", b"\x89PNG\r\n\x1a\n", b"%PDF-1.7\n", b"\x93NUMPY"):
+        (tmp_path / "list.bin").write_bytes(data)
+        with pytest.raises(FilesError, match="is no list of files, one a line in UTF-8"):
+            names(f"@{tmp_path}/list.bin")
+
+
+def test_a_list_holds_names_of_any_bytes_and_with_nul_between_them_line_ends(tmp_path: Path) -> None:
+    listed = [b"a\xff.png", b"b\xc2\x85\xe2\x80\xa8c.png", b"d.png"]
+    (tmp_path / "list.txt").write_bytes(
+        b"\xef\xbb\xbf" + b"\r\n".join(tmp_path.as_posix().encode() + b"/" + n for n in listed)
+    )
+    assert names(f"@{tmp_path}/list.txt") == [os.fsdecode(name) for name in listed]
+    (tmp_path / "list.txt").write_bytes(b"\0".join([b"a\nb.png", b"c\r.png", b""]))
+    assert names(f"@{tmp_path}/list.txt") == ["a\nb.png", "c\r.png"]
+
+
+def test_hidden_files_and_pipes_in_a_folder_are_left_out(scans: Path) -> None:
+    for name in ("._a.png", ".trash/x.png"):
+        (scans / name).parent.mkdir(exist_ok=True)
+        (scans / name).write_bytes((scans / "a.png").read_bytes())
+    os.mkfifo(scans / "pipe.png")
+    assert names(scans) == ["a.png", "c.bmp", "old/b.jpg"]
+    assert names(scans / "._a.png") == ["._a.png"], "who names it, means it"
 
 
 def test_one_file_may_name_its_output_and_a_folder_may_not(scans: Path, tmp_path: Path) -> None:

@@ -116,6 +116,13 @@ def test_files_become_latents_with_their_list_and_latents_files(
     assert "3 latents make 3 pictures: name a folder" in capfd.readouterr().err
 
 
+def test_two_files_of_one_name_have_each_their_own_latents(file_models: Path, scans: Path, tmp_path: Path) -> None:
+    (scans / "old/a.png").write_bytes((scans / "c.bmp").read_bytes())
+    assert run(file_models, "encode", scans / "a.png", scans / "old/a.png", "-o", tmp_path / "latents.npy") == 0
+    assert (np.load(tmp_path / "latents.npy")[:, 0] * 255).round() == pytest.approx([40, 120])
+    assert (tmp_path / "latents.txt").read_text().split() == ["a.png", "a.png"]
+
+
 def test_the_most_unusual_file_comes_first(file_models: Path, scans: Path, tmp_path: Path) -> None:
     assert run(file_models, "reconstruct", scans, "-o", tmp_path / "errors.csv", "--images", tmp_path / "made") == 0
     lines = (tmp_path / "errors.csv").read_text().splitlines()

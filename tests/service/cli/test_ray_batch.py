@@ -68,6 +68,19 @@ def test_each_file_is_in_one_record_with_its_result_or_what_was_wrong(file_model
             assert np.median(np.asarray(image)) == 255 - 20 * number
 
 
+def test_names_of_any_bytes_are_in_the_records_in_printable_form(file_models: Path, scans: Path) -> None:
+    out = scans.parent / "out"
+    (scans / os.fsdecode(b"\xff\n.png")).write_bytes((scans / "1.png").read_bytes())
+    command = options("denoise", scans, "-o", out, "--model", "negative", "--chunk", "20")
+    ray_batch.open_plan(command, out)
+    worker = ray_batch.Worker(command, Settings(models=file_models), out)
+    assert worker({"item": [0]}) == {"done": [11], "failed": [1]}
+    worker.close()
+    (row,) = [row for row in records(out) if row["file"] == "\\xff\\n.png"]
+    assert row["output"] == f"{out}/\\xff\\n.png"
+    assert (out / os.fsdecode(b"\xff\n.png")).exists()
+
+
 def test_a_chunk_without_a_record_is_all_that_is_done_again(file_models: Path, scans: Path) -> None:
     out = scans.parent / "out"
     command = options("encode", scans, "-o", out, "--model", "small", "--chunk", "4")

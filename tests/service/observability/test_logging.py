@@ -62,3 +62,10 @@ def test_a_trace_of_an_exception_stays_on_its_json_line() -> None:
     fields = json.loads(line)
     assert (fields["level"], fields["message"]) == ("error", "failed: x")
     assert "ValueError" in fields["exception"]
+
+
+def test_a_file_name_that_is_no_utf8_is_logged_in_printable_form() -> None:
+    record = logging.LogRecord("service", logging.ERROR, "", 0, "%s is bad", ("a\udcff",), None)
+    record.fields = {"path": "b\udcfe", "status": 200}
+    line = json.loads(logs.JsonLines().format(record))
+    assert (line["message"], line["path"], line["status"]) == ("a\\xff is bad", "b\\xfe", 200)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -244,6 +245,20 @@ def test_the_client_iterates_over_files(models: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(results["a.png"].latents, LATENT[None])
     assert results["bad.png"].latents is None
     assert results["bad.png"].problem.status == 415
+
+
+def test_the_client_sends_files_of_any_name(models: Path, tmp_path: Path) -> None:
+    names = [b"\xff.png", b"x" * 251 + b".png", b'two\nlines".png', b"\xed\xb2\x80.png", b"-o"]
+    paths = [tmp_path / os.fsdecode(name) for name in names]
+    for path in paths:
+        path.write_bytes(picture())
+
+    async def encode(client: AsyncClient) -> dict[int, Encoded]:
+        return {result.index: result async for result in client.encode_files("small", paths)}
+
+    results = asyncio.run(asked(models, encode))
+    assert [results[index].name for index in range(len(paths))] == [path.name for path in paths]
+    assert all(result.problem is None for result in results.values())
 
 
 def test_the_blocking_client_tries_again_and_then_iterates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
