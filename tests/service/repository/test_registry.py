@@ -22,4 +22,4 @@ def test_a_folder_whose_name_is_no_utf8_is_listed_in_printable_form_and_forgotte
     registry.reject(RejectedPackage("a\udcff/1", "a\udcff/1 has no manifest.json"))
     assert registry.rejected_packages == (RejectedPackage("a\\xff/1", "a\\xff/1 has no manifest.json"),)
     registry.remove("a\udcff/1")
-    assert registry.rejected_packages == ()
+    assert not registry.rejected_packages
