@@ -29,7 +29,7 @@ from service.model.package import read
 from service.model.runtime import Model
 from service.settings import Settings
 from training.data.datasets import find_path
-from training.data.readers import list_images
+from training.data.image_folder import list_files
 from training.synthetic_pages import noisyoffice
 
 Image = NDArray[np.uint8]  # [H,W,C]
@@ -89,7 +89,7 @@ def psnr(image: Image, clean: Image) -> float:
 
 def photographs(size: tuple[int, int], channels: int) -> Image:
     """CBSD68's pictures beside each other until [H,W,C] is full."""
-    files = list_images(find_path("eval_photos/CBSD68"))
+    files = list_files(find_path("eval_photos/CBSD68")).pictures
     read_as = cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR
     loaded = [cv2.imread(str(file), read_as) for file in files]
     pictures = [np.atleast_3d(p[:321, :321]) for p in loaded if p is not None]

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from service.imaging.picture import MAX_PIXELS
 from service.model.providers import Precision, Provider, count_usable_cores
 
 PREFIX = "AUTOENCODER_"
@@ -77,7 +78,7 @@ class Settings(BaseSettings):
         description="bytes of the bodies of all requests in progress; at least max_body_bytes",
     )
     max_pixels: int = Field(
-        120 * MEGAPIXEL, ge=1, le=10_000 * MEGAPIXEL, description="pixels of one image, or of one page of a TIFF"
+        MAX_PIXELS, ge=1, le=10_000 * MEGAPIXEL, description="pixels of one image, or of one page of a TIFF"
     )
     max_side: int = Field(65_535, ge=1, le=1_000_000, description="pixels along one side of an image")
     max_batch: int = Field(4096, ge=1, le=1_000_000, description="samples, or pages, in one request")

@@ -14,6 +14,7 @@ import argparse
 import json
 import sys
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,7 @@ def _run(
     if isinstance(recipe, DenoiserRecipe):
         with distributed.main_process_first():
             restoration_data = patches.load(recipe)
+        _print_remarks(restoration_data.remarks)
         if not is_exported:
             train_denoiser.train(
                 recipe, restoration_data, runs / out.name, device, start=start, minutes=minutes, resume=resume
@@ -121,6 +123,7 @@ def _run(
         )
     with distributed.main_process_first():
         data = datasets.load(recipe.data)
+    _print_remarks(data.remarks)
     return train_autoencoder.run(recipe, data, out, runs, device)
 
 
@@ -230,6 +233,13 @@ def _minutes(text: str) -> float:
 def _list_recipes() -> None:
     for name in recipes.builtin_recipes():
         print(f"{name:24}{recipes.load(name).description}")
+
+
+def _print_remarks(remarks: Sequence[str]) -> None:
+    """What was read and what was left out, once, before anything is trained."""
+    if distributed.is_main_process():
+        for remark in remarks:
+            print(remark, flush=True)
 
 
 def _report(directory: Path) -> None:

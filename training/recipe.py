@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from service.model.manifest import Kind, ModelName
+from service.model.manifest import Fit, Kind, ModelName
 from training.errors import RecipeError
 
 CorruptionKind = Literal["gaussian", "masking", "salt-and-pepper", "camera", "jpeg"]
@@ -48,6 +48,12 @@ class AutoencoderData(Data):
         "SHA-256, are validation; without it a fifth",
     )
     label_column: int | None = Field(None, ge=0, description="CSV column to leave out, counted from 0")
+    fit: Fit = Field(
+        "contain",
+        description="with size: contain keeps all of a picture and its shape, cover fills and cuts, stretch distorts; "
+        "the package says so to the service",
+    )
+    leave_out_damaged: bool = Field(False, description="pictures that cannot be read are left out and counted")
 
 
 class DenoiserData(Data):
@@ -66,6 +72,7 @@ class DenoiserData(Data):
         "for sure; smoother ones are kept in proportion; 0: all are kept",
     )
     crop: int = Field(96, ge=16, le=1024, description="side of the part of a patch that one training step uses")
+    leave_out_damaged: bool = Field(False, description="pictures that cannot be read are left out and counted")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -114,7 +114,7 @@ def run(recipe: AutoencoderRecipe, data: Dataset, out: Path, runs: Path, device:
     facts = package.build_manifest(
         name, next_version(models, name), recipe.kind, recipe.description, onnx_graphs,
         provenance.training_facts(recipe, data), metrics, reconstruction_errors=errors,
-        pca_error=None if components is None else pca.error_curve(components, data.test),
+        pca_error=None if components is None else pca.error_curve(components, data.test), fit=data.fit,
     )  # fmt: skip
     _, differences = parity.verify_autoencoder(autoencoder, data, facts, onnx_graphs)
     unit = "grey levels" if data.modality == "image" else "(absolute)"
@@ -124,7 +124,7 @@ def run(recipe: AutoencoderRecipe, data: Dataset, out: Path, runs: Path, device:
     )
     drawings = draw_figures(result, recipe, data, errors, metrics)
     _write_history(folder, result, None)
-    directory = package.publish(models, facts, onnx_graphs, drawings, recipe.notes, sentence)
+    directory = package.publish(models, facts, onnx_graphs, drawings, recipe.notes, sentence, remarks=data.remarks)
     _write_history(folder, result, directory)
     return directory
 

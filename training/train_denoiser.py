@@ -157,7 +157,14 @@ def run(
         f"onnxruntime and torch differ on all test images by at most {difference} grey level{'s' * (difference != 1)}."
     )
     return package.publish(
-        models, facts, onnx_graphs, draw_figures(result, data), recipe.notes, sentence, data.credit_table
+        models,
+        facts,
+        onnx_graphs,
+        draw_figures(result, data),
+        recipe.notes,
+        sentence,
+        data.credit_table,
+        data.remarks,
     )
 
 

@@ -55,6 +55,7 @@ def _describe(registry: Registry, model: Model) -> ModelFacts:
         **_summarize(registry, model).model_dump(),
         providers=dict(model.providers),
         ports={port.name: PortFacts(dtype=port.dtype, shape=["N", *port.shape[1:]]) for port in ports},
+        fit=model.manifest.fit,
         training=model.manifest.training,
         evaluation=model.manifest.evaluation,
     )

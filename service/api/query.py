@@ -85,7 +85,7 @@ PARAMETERS: dict[str, Parameter] = {
         Parameter(
             "fit",
             {"type": "string", "enum": list(get_args(Fit))},
-            "resize an image to the size the model takes",
+            "resize an image to the size the model takes; without it as in training, if the package says how",
             in_v2_body=True,
         ),
         Parameter(

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.model.manifest import Kind, Metric, Operation, Training
+from service.model.manifest import Fit, Kind, Metric, Operation, Training
 
 
 class PortFacts(BaseModel):
@@ -32,6 +32,7 @@ class ModelFacts(ModelSummary):
     providers: dict[str, str] = Field(description="graph -> the execution provider that its session really uses")
 
     ports: dict[str, PortFacts] = Field(description="image or vector, and latent")
+    fit: Fit | None = Field(description="how pictures of other sizes are resized unless a request says otherwise")
     training: Training
     evaluation: dict[str, Metric]
 

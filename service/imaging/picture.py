@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 Array = NDArray[Any]
 
+MAX_PIXELS = 120_000_000  # of one picture, unless a setting says otherwise
 SCALE_8_TO_16 = 257  # one grey level of 8 bits in 16: 255 * 257 = 65535
 _BAND_NUMBERS = 1 << 20  # numbers converted at once, of a picture that may be much larger
 

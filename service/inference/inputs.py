@@ -11,14 +11,15 @@ import numpy as np
 from service.codecs import arrays, images
 from service.codecs.images import Header
 from service.errors import InvalidInput, TooLarge
-from service.imaging.picture import Picture, flatten_to_uint8
-from service.imaging.resize import Fit, resize
+from service.imaging.picture import Picture
+from service.imaging.resize import Fit
 from service.inference import cost, tiled
 from service.inference.admission import Permit
 from service.inference.operations import OPERATIONS
 from service.inference.options import Options
 from service.inference.payload import Payload, PayloadPart
 from service.inference.scheduler import Scheduler
+from service.model import image_samples
 from service.model.graph import Port
 from service.model.manifest import Operation
 from service.model.runtime import Array, Model
@@ -96,7 +97,7 @@ class Preprocessor:
         if takes_pages:
             inputs: Batch | Images = Images(await self._decode_pictures(port, payload, headers))
         else:
-            inputs = Batch(await self._decode_samples(model, port, payload, headers, options.fit))
+            inputs = Batch(await self._decode_samples(model, port, payload, headers, options.fit or model.manifest.fit))
             model.check_batch(operation, inputs.samples)
         if inputs.count > self._max_batch:
             raise TooLarge(
@@ -186,7 +187,7 @@ def _to_samples(source: _Source, port: Port, mode: Fit | None, model_name: str) 
     channels = tiled.count_channels(port)
     if header is not None:
         (picture,) = images.decode(_require_bytes(part), header, part.label)
-        pixels: Array = flatten_to_uint8(picture.pixels, channels)[None]
+        pixels: Array = image_samples.make_image(picture, channels)[None]
     else:
         pixels = _as_images(_require_array(part), channels, part.label)
     height, width = port.shape[1:3]
@@ -199,7 +200,7 @@ def _to_samples(source: _Source, port: Port, mode: Fit | None, model_name: str) 
             width=width,
             height=height,
         )
-    return np.stack([resize(image, height, width, mode) for image in pixels])
+    return np.stack([image_samples.fit_image(image, height, width, mode) for image in pixels])
 
 
 def _as_images(array: Array, channels: int, label: str) -> Array:

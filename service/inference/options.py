@@ -13,7 +13,7 @@ class Options:
     """What a request can choose.
 
     Args:
-        fit: how an image is resized to the model's size; None: it must have that size.
+        fit: how an image is resized to the model's size; None: as the manifest says, or it must have that size.
         strength: share of the denoiser's correction that is applied, 0 (none) to 1 (all).
         dpi: dots per inch at which a PDF's pages are rendered; None: the service's setting.
         explain: the result is a heatmap of the reconstruction error.

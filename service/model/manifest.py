@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.imaging.resize import Fit as Fit  # part of the package format
+
 QUANTILES = 101  # reconstruction_error_quantiles: at 0, 1, ... 100 per cent
 
 Kind = Literal["undercomplete", "stacked", "denoising"]
@@ -82,6 +84,9 @@ class Manifest(_Facts):
     `pca_error` holds (components, error) pairs: the test error that so many principal components of the training
     samples leave, in the same units, up to as many as the latent has numbers.
 
+    `fit` says how training brought pictures to the model's size; the service does the same unless a request says
+    otherwise. Without it, a picture of another size needs the parameter `fit`.
+
     `golden` is written for every new package; those from before have none.
     """
 
@@ -99,3 +104,4 @@ class Manifest(_Facts):
     pca_error: tuple[tuple[int, Finite], ...] | None = None
     halo: int | None = Field(None, ge=0, le=1024)
     golden: Golden | None = None
+    fit: Fit | None = None

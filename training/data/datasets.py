@@ -13,8 +13,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from service.model.manifest import Fit
 from training.data import download, mnist, mnist_variations, quickdraw, readers
 from training.data.splits import split_by_content
+from training.data.stored_samples import StoredSamples
 from training.errors import DataError
 from training.recipe import AutoencoderData
 
@@ -31,13 +33,22 @@ LICENCES = {
 
 @dataclass(frozen=True)
 class Dataset:
-    """uint8 [N,H,W,C] for images, float32 [N,D] for vectors, in each split."""
+    """uint8 [N,H,W,C] for images, float32 [N,D] for vectors, in each split.
+
+    Args:
+        remarks: lines for the user and the model card: what was read, what was left out and why.
+        columns: names of the D numbers of a vector; None if they have none.
+        fit: how pictures were brought to their size; None if they had it.
+    """
 
     source: str
     licence: str
     train: Array
     validation: Array
     test: Array
+    remarks: tuple[str, ...] = ()
+    columns: tuple[str, ...] | None = None
+    fit: Fit | None = None
 
     @property
     def modality(self) -> Modality:
@@ -57,6 +68,20 @@ class Dataset:
         return sha256.hexdigest()
 
 
+@dataclass(frozen=True)
+class SplitSamples:
+    """`samples` uint8 [N,H,W,C] or float32 [N,D], `split` uint8 [N]: 0 train, 1 validation, 2 test; the rest as stored.
+
+    See training.data.stored_samples.StoredSamples.
+    """
+
+    samples: Array
+    split: NDArray[np.uint8]
+    remarks: tuple[str, ...]
+    labels: NDArray[np.str_] | None
+    columns: tuple[str, ...] | None
+
+
 def load(data: AutoencoderData) -> Dataset:
     """The samples of a recipe's section [data].
 
@@ -65,14 +90,20 @@ def load(data: AutoencoderData) -> Dataset:
         DownloadError, DiskError: a published set could not be fetched.
     """
     path = locate_source(data.source)
-    samples, split = read_split_samples(data, path)
+    stored = read_split_samples(data, path)
+    samples, split = stored.samples, stored.split
     train, validation, test = (samples[split == number] for number in (0, 1, 2))
     if len(samples) < MIN_SAMPLES or not (len(train) and len(validation) and len(test)):
         raise DataError(
             f"{path}: {len(samples)} samples ({len(train)} train, {len(validation)} validation, {len(test)} test) "
             f"are too few; at least {MIN_SAMPLES} are needed, and one in each split"
         )
-    return Dataset(data.source, LICENCES.get(data.source, data.licence), train, validation, test)
+    counts = f"{len(samples)} samples: {len(train)} train, {len(validation)} validation, {len(test)} test"
+    is_fitted = data.size is not None and path.is_dir() and not readers.is_idx_folder(path)
+    return Dataset(
+        data.source, LICENCES.get(data.source, data.licence), train, validation, test,
+        remarks=(*stored.remarks, counts), columns=stored.columns, fit=data.fit if is_fitted else None,
+    )  # fmt: skip
 
 
 def locate_source(source: str) -> Path:
@@ -92,18 +123,18 @@ def find_path(source: str) -> Path:
     )
 
 
-def read_split_samples(data: AutoencoderData, path: Path) -> tuple[Array, NDArray[np.uint8]]:
-    """All samples of the section [data], whose files lie at `path`, and their split.
-
-    Returns:
-        Samples uint8 [N,H,W,C] or float32 [N,D]; split uint8 [N]: 0 train, 1 validation, 2 test.
-    """
+def read_split_samples(data: AutoencoderData, path: Path) -> SplitSamples:
+    """All samples of the section [data], whose files lie at `path`, and their split."""
     is_variation = data.source in mnist_variations.SETS
     if data.validation_samples is not None and (is_variation or not readers.is_idx_folder(path)):
         raise DataError(f"{path}: data.validation_samples is for mnist and folders of IDX files")
-    array, split = mnist_variations.load(data.source)[:2] if is_variation else readers.read_samples(path, data)
-    samples = _to_samples(array, path)
-    return samples, split_by_content(samples) if split is None else split
+    if is_variation:
+        stored = StoredSamples(*mnist_variations.load(data.source)[:2])
+    else:
+        stored = readers.read_samples(path, data)
+    samples = _to_samples(stored.samples, path)
+    split = split_by_content(samples) if stored.split is None else stored.split
+    return SplitSamples(samples, split, stored.remarks, stored.labels, stored.columns)
 
 
 def _to_samples(array: Array, path: Path) -> Array:

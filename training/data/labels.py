@@ -39,7 +39,7 @@ def load(data: AutoencoderData) -> LabelledDataset:
     """
     path, dataset = datasets.locate_source(data.source), datasets.load(data)
     labels, names = _read_labels(path, data.source)
-    split = datasets.read_split_samples(data, path)[1]
+    split = datasets.read_split_samples(data, path).split
     if labels.shape != split.shape or labels.dtype.kind not in "iu" or labels.min() < 0:
         raise DataError(f"{path}: labels must be one whole number from 0 for each of the {len(split)} samples")
     classes = int(labels.max()) + 1

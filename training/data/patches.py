@@ -9,7 +9,7 @@ test.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -18,11 +18,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from service.model import image_samples
+from service.model.image_samples import Picture
 from training.data import photographs
 from training.data.datasets import find_path
 from training.data.download import cache
-from training.data.readers import list_images, open_image
+from training.data.image_folder import FolderListing, list_files, read_all
 from training.data.splits import split_by_content
+from training.data.stored_samples import join_names
 from training.errors import DataError
 from training.recipe import DenoiserRecipe
 from training.synthetic_pages import generate, noisyoffice
@@ -72,6 +75,7 @@ class RestorationData:
     examples: Sequence[EvaluationImage] = ()  # shown in place of test images, whose licence may not allow it
     subsets: Mapping[str, Sequence[str]] = field(default_factory=dict)
     credit_table: Sequence[tuple[str, str, str, str]] = ()  # source, number of images, licences, authors
+    remarks: Sequence[str] = ()  # lines for the user and the model card: what was read, what was left out and why
 
     @property
     def digest(self) -> str:
@@ -89,26 +93,34 @@ def load(recipe: DenoiserRecipe) -> RestorationData:
         DataError: which file is missing, cannot be read or does not fit.
         DownloadError, DiskError: photographs could not be fetched.
     """
-    architecture, data = recipe.architecture, recipe.data
+    data = recipe.data
     if data.source in PAGE_COUNTS:
         return _load_pages(data.source, recipe)
     if data.source == photographs.NAME:
         return _load_photographs(recipe)
     path = find_path(data.source)
+    remarks: list[str] = []
     if path.suffix == ".npz":
         train, validation, test = _split(_load_npz(path), path)
     else:
+        if (data.validation is None) != (data.test is None):
+            raise DataError(
+                "give both data.validation and data.test, or neither: then a part of data.source is held out"
+            )
         noisy_folder = find_path(data.noisy) if data.noisy else None
-        images = _load_folder(path, noisy_folder, architecture.channels)
+        images = _load_folder(path, noisy_folder, recipe, remarks)
         if data.validation and data.test:
             train = images
             validation, test = (
-                _load_folder(find_path(source), None, architecture.channels) for source in (data.validation, data.test)
+                _load_folder(find_path(source), None, recipe, remarks) for source in (data.validation, data.test)
             )
         else:
             train, validation, test = _split(images, path)
-    patches = _cut_patches(train, recipe)
-    return RestorationData(data.source, data.licence, patches, train[0].noisy is not None, validation, test)
+    patches = _cut_patches(train, recipe, remarks)
+    remarks.append(f"images: {len(train)} train, {len(validation)} validation, {len(test)} test")
+    return RestorationData(
+        data.source, data.licence, patches, train[0].noisy is not None, validation, test, remarks=remarks
+    )
 
 
 # --- pages -----------------------------------------------------------------------------------------------
@@ -175,17 +187,19 @@ def _load_photographs(recipe: DenoiserRecipe) -> RestorationData:
     train: list[EvaluationImage] = []
     validation: list[EvaluationImage] = []
     for file, photograph in listed.items():
-        image = EvaluationImage(Path(file).stem, "all", _read_image(folder / file, channels))
+        (clean,) = _read_pages(folder / file, channels)
+        image = EvaluationImage(Path(file).stem, "all", clean)
         (validation if photograph.is_validation else train).append(image)
-    test = _load_folder(find_path(recipe.data.test), None, channels) if recipe.data.test else validation
+    remarks: list[str] = []
+    test = _load_folder(find_path(recipe.data.test), None, recipe, remarks) if recipe.data.test else validation
     examples = [
         replace(image, group=listed[f"{image.name}.jpg"].author or image.name)
         for image in validation
         if image.name in EXAMPLES
     ]
     return RestorationData(
-        photographs.NAME, photographs.licence(), _cut_patches(train, recipe), False, validation, test, examples,
-        credit_table=photographs.credit_table(),
+        photographs.NAME, photographs.licence(), _cut_patches(train, recipe, remarks), False, validation, test,
+        examples, credit_table=photographs.credit_table(), remarks=remarks,
     )  # fmt: skip
 
 
@@ -205,28 +219,80 @@ def _load_npz(path: Path) -> list[EvaluationImage]:
     return [EvaluationImage(str(n), "all", c, d) for n, (c, d) in enumerate(zip(clean, noisy, strict=True))]
 
 
-def _load_folder(folder: Path, noisy_folder: Path | None, channels: int) -> list[EvaluationImage]:
-    """All images below `folder`; their group is the first folder below it, or "all"."""
+def _load_folder(
+    folder: Path, noisy_folder: Path | None, recipe: DenoiserRecipe, remarks: list[str]
+) -> list[EvaluationImage]:
+    """All pages of the pictures below `folder`; their group is the first folder below it, or "all".
+
+    What was read and left out is added to `remarks`.
+    """
+    channels, is_lenient = recipe.architecture.channels, recipe.data.leave_out_damaged
+
+    def convert(_: Path, pages: Sequence[Picture]) -> list[Image]:
+        return [image_samples.make_page(page, channels) for page in pages]
+
+    listing = list_files(folder)
+    contents = read_all(listing, convert, leave_out_damaged=is_lenient)
+    noisy_pages = (
+        {} if noisy_folder is None else _read_noisy(noisy_folder, listing, convert, leave_out_damaged=is_lenient)
+    )
     images = []
-    for file in list_images(folder):
-        clean = _read_image(file, channels)
-        noisy = None
+    for file, pages in contents:
+        path = file.relative_to(folder)
+        noisy_versions: Sequence[Image | None] = [None] * len(pages)
         if noisy_folder is not None:
-            noisy = _read_image(noisy_folder / file.relative_to(folder), channels)
-            if noisy.shape != clean.shape:
+            if path not in noisy_pages:
+                listing.left_out["without a noisy version that can be read"] += 1
+                continue
+            noisy_versions = noisy_pages[path]
+            if len(noisy_versions) != len(pages):
                 raise DataError(
-                    f"{noisy_folder / file.name} is {noisy.shape[:2]}, its clean version {clean.shape[:2]} (H, W)"
+                    f"{noisy_folder / path} has {len(noisy_versions)} pages, its clean version {len(pages)}"
                 )
-        subfolders = file.relative_to(folder).parts[:-1]
-        images.append(EvaluationImage(file.stem, subfolders[0] if subfolders else "all", clean, noisy))
+        for number, (clean, noisy) in enumerate(zip(pages, noisy_versions, strict=True), 1):
+            if noisy is not None and noisy.shape != clean.shape:
+                raise DataError(
+                    f"{noisy_folder}/{path} is {noisy.shape[:2]}, its clean version {clean.shape[:2]} (H, W)"
+                )
+            name = file.stem if len(pages) == 1 else f"{file.stem}-{number}"
+            images.append(EvaluationImage(name, path.parts[0] if len(path.parts) > 1 else "all", clean, noisy))
+    colour = "grey" if channels == 1 else "colour"
+    remarks.append(f"read: {len(images)} pictures in {len(contents)} files, {colour}")
+    if listing.left_out:
+        remarks.append(listing.describe_left_out())
     return images
 
 
-def _read_image(file: Path, channels: int) -> Image:
-    """uint8 [H,W,channels]."""
-    image = open_image(file, None).convert("L" if channels == 1 else "RGB")
-    array = np.asarray(image, np.uint8)
-    return array[:, :, None] if channels == 1 else array
+def _read_noisy(
+    folder: Path,
+    clean: FolderListing,
+    convert: Callable[[Path, Sequence[Picture]], list[Image]],
+    *,
+    leave_out_damaged: bool,
+) -> dict[Path, list[Image]]:
+    """The noisy pages of each clean picture, by its path; others are counted in the listing of the clean ones."""
+    listing = list_files(folder)
+    names = {path.relative_to(clean.folder) for path in clean.pictures}
+    missing = [str(name) for name in sorted(names) if not (folder / name).is_file()]
+    if missing and not leave_out_damaged:
+        raise DataError(
+            f"{folder} lacks the noisy version of {join_names(missing)}; names must be those of {clean.folder}"
+        )
+    partners = [path for path in listing.pictures if path.relative_to(folder) in names]
+    if len(partners) < len(listing.pictures):
+        clean.left_out["noisy pictures without a clean version"] += len(listing.pictures) - len(partners)
+    listing.pictures = partners
+    contents = read_all(listing, convert, leave_out_damaged=leave_out_damaged)
+    return {path.relative_to(folder): pages for path, pages in contents}
+
+
+def _read_pages(file: Path, channels: int) -> list[Image]:
+    """uint8 [H,W,channels] of each page; DataError if the file cannot be read."""
+    try:
+        pictures = image_samples.read_pictures(file.read_bytes(), str(file))
+    except (image_samples.ServiceError, OSError) as error:
+        raise DataError(str(error)) from error
+    return [image_samples.make_page(picture, channels) for picture in pictures]
 
 
 def _split(
@@ -243,17 +309,20 @@ def _split(
     return train, validation, test
 
 
-def _cut_patches(images: Sequence[EvaluationImage], recipe: DenoiserRecipe) -> NDArray[np.uint8]:
+def _cut_patches(images: Sequence[EvaluationImage], recipe: DenoiserRecipe, remarks: list[str]) -> NDArray[np.uint8]:
     """Patches that cover the images, the last of each row and column shifted back; smooth ones only by chance.
 
-    With data.detail a patch is kept with probability SMOOTH_SHARE + its detail / data.detail.
+    With data.detail a patch is kept with probability SMOOTH_SHARE + its detail / data.detail. What is left out is
+    added to `remarks`.
     """
     size, detail = recipe.data.patch, recipe.data.detail
     rng = np.random.default_rng(recipe.seed)
     patches = []
+    small_count = smooth_count = 0
     for image in images:
         pixels = image.clean if image.noisy is None else np.concatenate([image.clean, image.noisy], -1)
         if min(pixels.shape[:2]) < size:
+            small_count += 1
             continue
         starts = [sorted({*range(0, length - size, size), length - size}) for length in pixels.shape[:2]]
         for y in starts[0]:
@@ -261,6 +330,15 @@ def _cut_patches(images: Sequence[EvaluationImage], recipe: DenoiserRecipe) -> N
                 patch = pixels[y : y + size, x : x + size]
                 if not detail or rng.random() < SMOOTH_SHARE + _mean_detail(patch) / detail:
                     patches.append(patch)
+                else:
+                    smooth_count += 1
+    if small_count and patches:
+        remarks.append(
+            f"left out of training: {small_count} of {len(images)} pictures, smaller than data.patch = {size}; a lower "
+            "data.patch, with data.crop no larger, uses them"
+        )
+    if smooth_count:
+        remarks.append(f"left out of training: {smooth_count} smooth patches, by data.detail = {detail:g}")
     if not patches:
         raise DataError(
             f"{recipe.data.source} holds no image of at least {size} x {size} pixels; lower data.patch and data.crop"

@@ -12,7 +12,12 @@ Credit = tuple[str, str, str, str]
 
 
 def render(
-    facts: Manifest, captions: Mapping[str, str], notes: str, parity: str, credit_table: Sequence[Credit] = ()
+    facts: Manifest,
+    captions: Mapping[str, str],
+    notes: str,
+    parity: str,
+    credit_table: Sequence[Credit] = (),
+    remarks: Sequence[str] = (),
 ) -> str:
     """The card as Markdown.
 
@@ -20,6 +25,7 @@ def render(
         captions: file name of a figure in the package -> caption.
         notes: paragraphs that explain the numbers; may be empty.
         parity: one sentence on how far onnxruntime's answers are from torch's.
+        remarks: what was read of the data, and what was left out.
         credit_table: of data with many authors: a row for each source.
     """
     data, training = facts.training.data, facts.training
@@ -50,6 +56,7 @@ def render(
         f"{data.source}: {data.train} training, {data.validation} validation, {data.test} test samples. "
         f"Licence of the data: {data.licence}. The weights were trained from scratch on these data alone.",
         "",
+        *([f"- {remark}" for remark in remarks] + [""] if remarks else []),
         *_credit_lines(credit_table),
         "## Made by",
         "",

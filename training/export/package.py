@@ -10,7 +10,7 @@ import numpy as np
 
 from service.model import golden, package
 from service.model.kinds import KINDS
-from service.model.manifest import QUANTILES, GraphFile, Kind, Manifest, Metric, Role, Training
+from service.model.manifest import QUANTILES, Fit, GraphFile, Kind, Manifest, Metric, Role, Training
 from training.errors import DiskError
 from training.export import card
 from training.export.graphs import OPSET
@@ -31,6 +31,7 @@ def build_manifest(
     reconstruction_errors: np.ndarray | None = None,
     pca_error: tuple[tuple[int, float], ...] | None = None,
     halo: int | None = None,
+    fit: Fit | None = None,
 ) -> Manifest:
     """The facts of a package.
 
@@ -38,6 +39,7 @@ def build_manifest(
         graphs: encoder and decoder, or a denoiser alone or with its quantised graph.
         reconstruction_errors: float64 [N], one for each held-out sample; their quantiles become part of the facts.
         pca_error: the curve of training.evaluation.pca.
+        fit: how pictures were brought to the model's size.
         halo: of a denoiser: pixels to each side of a tile that its output depends on.
     """
     quantiles = None
@@ -56,12 +58,13 @@ def build_manifest(
         reconstruction_error_quantiles=None if quantiles is None else tuple(float(f"{q:.6g}") for q in quantiles),
         pca_error=pca_error,
         halo=halo,
+        fit=fit,
     )
 
 
 def publish(
     models: Path, facts: Manifest, graphs: Mapping[Role, bytes], figures: Figures, notes: str, parity: str,
-    credit_table: Sequence[card.Credit] = (),
+    credit_table: Sequence[card.Credit] = (), remarks: Sequence[str] = (),
 ) -> Path:  # fmt: skip
     """Write the package with its model card and figures; returns its directory, models/<name>/<version>/.
 
@@ -69,11 +72,13 @@ def publish(
         facts, graphs: as training.export.parity has verified them.
         notes: paragraphs for the model card, Markdown; may be empty.
         parity: one sentence for the model card on how far onnxruntime's answers are from torch's.
-        credit_table: for the model card, see training.export.card.
+        credit_table, remarks: for the model card, see training.export.card.
     Raises:
         DiskError: it cannot be written; nothing is left.
     """
-    text = card.render(facts, {file: caption for file, (caption, _) in figures.items()}, notes, parity, credit_table)
+    text = card.render(
+        facts, {file: caption for file, (caption, _) in figures.items()}, notes, parity, credit_table, remarks
+    )
     return write(
         models, facts, graphs, {"README.md": text.encode(), **{file: png for file, (_, png) in figures.items()}}
     )

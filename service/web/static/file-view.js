@@ -120,9 +120,11 @@ export class FileView {
     const [height, width] = this.model.ports.image.shape.slice(1, 3);
     if (typeof height !== "number") return before;
     const bitmap = await createImageBitmap(before);
-    const scale = Math.min(width / bitmap.width, height / bitmap.height);
+    const [x, y] = [width / bitmap.width, height / bitmap.height];
+    const fit = this.model.fit ?? "contain";
+    const scale = fit === "cover" ? Math.max(x, y) : Math.min(x, y);
     const canvas = new OffscreenCanvas(width, height);
-    const [w, h] = [bitmap.width * scale, bitmap.height * scale];
+    const [w, h] = fit === "stretch" ? [width, height] : [bitmap.width * scale, bitmap.height * scale];
     canvas.getContext("2d").drawImage(bitmap, (width - w) / 2, (height - h) / 2, w, h);
     return canvas.convertToBlob();
   }
@@ -130,7 +132,7 @@ export class FileView {
   #operationPath(strength = Number($("strength").value)) {
     const [height] = this.model.ports.image.shape.slice(1, 3);
     const query = new URLSearchParams();
-    if (typeof height === "number") query.set("fit", "contain");
+    if (typeof height === "number") query.set("fit", this.model.fit ?? "contain");
     if (this.operation === "denoise" && strength < 1) query.set("strength", strength);
     return `v1/models/${this.model.name}/${this.operation}${query.size ? `?${query}` : ""}`;
   }

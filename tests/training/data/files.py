@@ -2,6 +2,7 @@
 
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -21,5 +22,5 @@ def encode_idx(images: np.ndarray) -> bytes:
     return struct.pack(">IIII", 0x803, *images.shape) + images.tobytes()
 
 
-def load_dataset(source: Path, **options: int) -> datasets.Dataset:
+def load_dataset(source: Path, **options: Any) -> datasets.Dataset:
     return datasets.load(AutoencoderData(source=str(source), licence="drawn by the tests", **options))

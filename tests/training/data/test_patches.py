@@ -87,3 +87,47 @@ def test_smooth_patches_are_left_out_where_detail_is_asked_for(tmp_path: Path) -
     smooth = [np.abs(np.diff(patch.astype(int), axis=1)).mean() < 1 for patch in detailed_patches]
     assert 0.4 < np.mean([np.abs(np.diff(patch.astype(int), axis=1)).mean() < 1 for patch in all_patches]) < 0.6
     assert 0 < np.mean(smooth) < 0.1
+
+
+def test_pictures_that_give_no_patch_are_counted(tmp_path: Path) -> None:
+    for number in range(40):
+        side = 20 if number % 4 else 64
+        cv2.imwrite(str(tmp_path / f"{number:02}.png"), np.full((side, side), number * 5, np.uint8))
+    data = patches.load(build_recipe(str(tmp_path), {"corruption": [{"kind": "gaussian", "level": [0.1, 0.2]}]}))
+    small = [remark for remark in data.remarks if "smaller than data.patch = 32" in remark]
+    assert small
+    kept = 40 - len(data.validation) - len(data.test) - int(small[0].split()[4])
+    assert len(data.train) == 4 * kept
+    assert f"images: {40 - len(data.validation) - len(data.test)} train" in data.remarks[-1]
+
+
+def test_noisy_pictures_and_clean_ones_without_a_partner_are_named_or_counted(tmp_path: Path) -> None:
+    for name, images in (("clean", draw_letters(70)), ("noisy", add_dirt(draw_letters(70)))):
+        (tmp_path / name).mkdir()
+        for n, image in enumerate(images):
+            cv2.imwrite(str(tmp_path / name / f"{n}.png"), image)
+    (tmp_path / "noisy" / "5.png").unlink()
+    (tmp_path / "noisy" / "6.png").write_bytes(b"no picture")
+    (tmp_path / "noisy" / "extra.png").write_bytes((tmp_path / "noisy" / "7.png").read_bytes())
+    changes = {"data.noisy": str(tmp_path / "noisy")}
+    with pytest.raises(DataError, match=r"lacks the noisy version of 5\.png"):
+        patches.load(build_recipe(str(tmp_path / "clean"), changes))
+    data = patches.load(build_recipe(str(tmp_path / "clean"), {**changes, "data.leave_out_damaged": True}))
+    text = "; ".join(data.remarks)
+    assert "2 without a noisy version that can be read" in text
+    assert "1 noisy pictures without a clean version" in text
+    assert "read: 68 pictures" in text
+
+
+def test_pages_of_stacks_are_pictures_of_their_own(tmp_path: Path) -> None:
+    pages = draw_letters(80)
+    for number in range(20):
+        cv2.imwritemulti(str(tmp_path / f"{number}.tif"), list(pages[4 * number : 4 * number + 4]))
+    data = patches.load(build_recipe(str(tmp_path), {"corruption": [{"kind": "gaussian", "level": [0.1, 0.2]}]}))
+    assert "read: 80 pictures in 20 files, grey" in data.remarks
+
+
+def test_validation_without_test_is_refused(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), draw_letters(1)[0])
+    with pytest.raises(DataError, match=r"both data\.validation and data\.test"):
+        patches.load(build_recipe(str(tmp_path), {"data.validation": str(tmp_path)}))

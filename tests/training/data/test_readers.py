@@ -77,22 +77,10 @@ def test_16_bit_and_transparent_images_are_read_as_one_sees_them(tmp_path: Path)
     assert any((i == 255).all() for i in np.concatenate([data.train, data.validation, data.test]))
 
 
-def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"holds no image"):
-        load_dataset(tmp_path)
-
-
 def test_mixed_sizes_are_refused_and_both_files_named(tmp_path: Path) -> None:
     write_images(tmp_path, drawings(60))
     Image.new("L", (40, 30)).save(tmp_path / "odd.png")
     with pytest.raises(DataError, match=r"000\.png is 12x12, odd\.png is 40x30.*data\.size"):
-        load_dataset(tmp_path)
-
-
-def test_a_broken_file_is_named(tmp_path: Path) -> None:
-    write_images(tmp_path, drawings(60))
-    (tmp_path / "030.png").write_bytes((tmp_path / "030.png").read_bytes()[:60])
-    with pytest.raises(DataError, match=r"030\.png cannot be read as an image"):
         load_dataset(tmp_path)
 
 
