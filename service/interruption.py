@@ -9,15 +9,20 @@ none, that work is not stopped.
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 
 class Interruption:
-    """Stops the work of one request. `stop` and `call_on_stop` may be called from any thread."""
+    """Stops the work of one request. `stop` and `call_on_stop` may be called from any thread.
 
-    __slots__ = ("_callbacks", "is_stopped")
+    `run_options` is for the code that runs graphs: made and registered once, used by all runs in this interruption.
+    """
+
+    __slots__ = ("_callbacks", "is_stopped", "run_options")
 
     def __init__(self) -> None:
         self.is_stopped = False
+        self.run_options: Any = None
         self._callbacks: list[Callable[[], None]] = []
 
     def stop(self) -> None:
@@ -26,28 +31,33 @@ class Interruption:
         for callback in tuple(self._callbacks):
             callback()
 
+    def register(self, callback: Callable[[], None]) -> None:
+        """`stop` calls `callback` from now on; at once if it was called before."""
+        self._callbacks.append(callback)
+        if self.is_stopped:  # only after the line above: `stop` may be called in between
+            callback()
+
+    def unregister(self, callback: Callable[[], None]) -> None:
+        self._callbacks.remove(callback)
+
     def call_on_stop(self, callback: Callable[[], None]) -> "_Registration":
         """`with interruption.call_on_stop(f)`: inside the block `stop` calls f; at once if it was called before."""
-        return _Registration(self, self._callbacks, callback)
+        return _Registration(self, callback)
 
 
 class _Registration:
-    """A callback of an Interruption. A class, since a generator takes three times as long and every run has one."""
+    """A callback of an Interruption, for the time of a `with` block."""
 
-    __slots__ = ("_callback", "_callbacks", "_interruption")
+    __slots__ = ("_callback", "_interruption")
 
-    def __init__(
-        self, interruption: Interruption, callbacks: list[Callable[[], None]], callback: Callable[[], None]
-    ) -> None:
-        self._interruption, self._callbacks, self._callback = interruption, callbacks, callback
+    def __init__(self, interruption: Interruption, callback: Callable[[], None]) -> None:
+        self._interruption, self._callback = interruption, callback
 
     def __enter__(self) -> None:
-        self._callbacks.append(self._callback)
-        if self._interruption.is_stopped:  # only after the line above: `stop` may be called in between
-            self._callback()
+        self._interruption.register(self._callback)
 
     def __exit__(self, *_: object) -> None:
-        self._callbacks.remove(self._callback)
+        self._interruption.unregister(self._callback)
 
 
 _thread = threading.local()

@@ -8,7 +8,6 @@ ever for one input, and nothing else would be served meanwhile, /livez neither.
 
 import threading
 from time import monotonic, sleep
-from types import TracebackType
 
 from service.interruption import Interruption, interruptible
 
@@ -17,10 +16,15 @@ POLL_INTERVAL = 0.1  # seconds
 
 
 class InlineGuard:
-    """For the runs of one event loop, one at a time. Its thread starts with the first of them."""
+    """For the runs of one event loop, one at a time. Its thread starts with the first of them.
+
+    All runs share one Interruption until it is stopped: making one for each takes longer than a small run's checks.
+    """
 
     def __init__(self) -> None:
-        self._run: tuple[float, Interruption] | None = None
+        self._run_start: float | None = None
+        self._interruption = Interruption()
+        self._context = interruptible(self._interruption)
         self._thread: threading.Thread | None = None
         self._is_closed = False
 
@@ -28,17 +32,16 @@ class InlineGuard:
         if self._thread is None and not self._is_closed:
             self._thread = threading.Thread(target=self._watch, name="inline-guard", daemon=True)
             self._thread.start()
-        interruption = Interruption()
-        self._run = monotonic(), interruption
-        self._context = interruptible(interruption)
+        if self._interruption.is_stopped:
+            self._interruption = Interruption()
+            self._context = interruptible(self._interruption)
         self._context.__enter__()
-        return interruption
+        self._run_start = monotonic()
+        return self._interruption
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._run = None
-        self._context.__exit__(kind, error, trace)
+    def __exit__(self, *_: object) -> None:
+        self._run_start = None
+        self._context.__exit__()
 
     def close(self) -> None:
         """End the thread."""
@@ -46,7 +49,7 @@ class InlineGuard:
 
     def _watch(self) -> None:
         while not self._is_closed:
-            run = self._run
-            if run is not None and monotonic() - run[0] > LIMIT:
-                run[1].stop()
+            interruption, start = self._interruption, self._run_start
+            if start is not None and monotonic() - start > LIMIT:
+                interruption.stop()
             sleep(POLL_INTERVAL)

@@ -79,18 +79,18 @@ class Model:
         self.modality: Modality = package.modality
         graphs = dict(package.graphs)
         int8_graph = graphs.pop("denoiser-int8", None)
-        self._sessions = {role: open_session(graph, provider, 1, required=required) for role, graph in graphs.items()}
-        self.provider = " and ".join(sorted({actual_provider(session) for session in self._sessions.values()}))
+        self._sessions = {role: _open(graph, provider, 1, required=required) for role, graph in graphs.items()}
+        self.provider = " and ".join(sorted({actual_provider(session.session) for session in self._sessions.values()}))
         self.precision: Literal["fp32", "int8"] = "fp32"
         if int8_graph is not None and self.on_cpu and _uses_int8(precision):
             self.precision = "int8"
-            self._sessions["denoiser"] = open_session(int8_graph, "cpu", 1, required=False)
+            self._sessions["denoiser"] = _open(int8_graph, "cpu", 1, required=False)
         height_stride, width_stride = (_parse_stride(axis) for axis in (*self.sample.shape[1:3], 1, 1)[:2])
         self.strides = (height_stride, width_stride)
-        self._wide_session: onnxruntime.InferenceSession | None = None
+        self._wide_session: _Session | None = None
         if self.any_size and cores > 1 and self.on_cpu and "denoiser" in graphs:
             graph = int8_graph if int8_graph is not None and self.precision == "int8" else graphs["denoiser"]
-            self._wide_session = open_session(graph, "cpu", cores, required=False)
+            self._wide_session = _open(graph, "cpu", cores, required=False)
 
     @property
     def on_cpu(self) -> bool:
@@ -199,7 +199,7 @@ class Model:
     @property
     def providers(self) -> dict[Role, str]:
         """The provider that each graph's session really uses: cpu, cuda, tensorrt, openvino."""
-        return {role: actual_provider(session) for role, session in self._sessions.items()}
+        return {role: actual_provider(session.session) for role, session in self._sessions.items()}
 
     def make_input(self, role: Role, side: int = 64) -> Array:
         """Zeros [1,...] for the graph's input port; free heights and widths are `side`, rounded up to the stride."""
@@ -236,7 +236,7 @@ class Model:
         """
         session = self._wide_session if wide and self._wide_session is not None else self._sessions[role]
         try:
-            (output,) = _run_session(session, batch)
+            (output,) = session.run(batch)
         except Exception as failure:  # onnxruntime's exceptions share no other base class
             raise ModelFailed(
                 f"{self.manifest.name} version {self.manifest.version} failed in its {role} on shape "
@@ -283,16 +283,33 @@ _FEW_NUMBERS = 4096
 _FATAL = 4  # onnxruntime's severity; otherwise it writes a line about every run that is interrupted
 
 
-def _run_session(session: onnxruntime.InferenceSession, batch: Array) -> Any:
-    """The outputs of one run; it ends early if this thread is interrupted."""
-    inputs = {session.get_inputs()[0].name: batch}
-    interruption = current_interruption()
-    if interruption is None:
-        return session.run(None, inputs)
-    options = onnxruntime.RunOptions()
-    options.log_severity_level = _FATAL
-    with interruption.call_on_stop(functools.partial(setattr, options, "terminate", True)):
-        return session.run(None, inputs, options)
+@dataclass(frozen=True)
+class _Session:
+    """A session with the names of its ports, which onnxruntime makes anew each time that it is asked for them."""
+
+    session: onnxruntime.InferenceSession
+    input_name: str
+    output_names: list[str]
+
+    def run(self, batch: Array) -> Any:
+        """The outputs of one run; it ends early if this thread is interrupted."""
+        inputs = {self.input_name: batch}
+        interruption = current_interruption()
+        if interruption is None:
+            return self.session.run(self.output_names, inputs)
+        options = interruption.run_options
+        if options is None:
+            options = onnxruntime.RunOptions()
+            options.log_severity_level = _FATAL
+            interruption.register(functools.partial(setattr, options, "terminate", True))
+            interruption.run_options = options
+        return self.session.run(self.output_names, inputs, options)
+
+
+def _open(graph: bytes, provider: Provider, cores: int, *, required: bool) -> _Session:
+    session = open_session(graph, provider, cores, required=required)
+    (port,) = session.get_inputs()
+    return _Session(session, port.name, [port.name for port in session.get_outputs()])
 
 
 def _has_shape(batch: Array, expected: tuple[int | str, ...]) -> bool:
