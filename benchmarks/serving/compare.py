@@ -2,6 +2,8 @@
 
 both services, started from their checkouts -> wrk loads one, then the other, in turns -> ratio of each pair of runs
 
+Both are started several times, since the addresses of a process make it some percent faster or slower all its life.
+
 Rows are the small requests of benchmarks.serving (.npy, JSON, PNG) at 1, 16 and 64 clients. The table has medians over
 rounds: requests a second of both, their ratio pair by pair (above 1: this checkout is faster), and the ratio of CPU
 time for a request, which is steadier on a busy machine. Both use this checkout's models and interpreter.
@@ -23,6 +25,7 @@ from pathlib import Path
 from benchmarks.serving.load import Wrk
 from benchmarks.serving.rows import Row, rows
 
+Pair = tuple[tuple[float, float], tuple[float, float]]  # of this service and of the other: what `measure` returns
 SMALL_ROWS = 3  # the first rows of the table
 
 
@@ -77,37 +80,38 @@ def main() -> int:
         prog="python -m benchmarks.serving.compare", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("other", type=Path, help="the folder of another checkout")
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--seconds", type=int, default=2, help="of load in each run")
+    parser.add_argument("--starts", type=int, default=4, help="of both services; a process has a speed of its own")
+    parser.add_argument("--rounds", type=int, default=4, help="of each row in each start")
+    parser.add_argument("--seconds", type=int, default=1, help="of load in each run")
     options = parser.parse_args()
     if shutil.which("wrk") is None:
         print("wrk is missing: apt-get install wrk", file=sys.stderr)
         return 2
-    with ExitStack() as stack:
-        this = stack.enter_context(start_service(Path.cwd(), 8391))
-        other = stack.enter_context(start_service(options.other.absolute(), 8392))
-        print(
-            "| | clients | other, requests/s | this | ratio | lowest | highest | ratio of CPU time |\n"
-            + "|---" * 8
-            + "|"
-        )
-        for row in rows(lambda _package, _operation: "")[:SMALL_ROWS]:
-            for clients in row.clients:
+    cells = [(row, clients) for row in rows(lambda _package, _operation: "")[:SMALL_ROWS] for clients in row.clients]
+    pairs: list[list[Pair]] = [[] for _ in cells]
+    for start in range(options.starts):
+        checkouts = [Path.cwd(), options.other.absolute()]
+        with ExitStack() as stack:
+            ports = (8391, 8392) if start % 2 else (8392, 8391)
+            this, other = [stack.enter_context(start_service(*pair)) for pair in zip(checkouts, ports, strict=True)]
+            for (row, clients), results in zip(cells, pairs, strict=True):
                 for service in (this, other):
                     measure(service, row, clients, 1)  # warm
-                pairs = []
                 for index in range(options.rounds):
                     order = (this, other) if index % 2 else (other, this)
-                    results = {service.port: measure(service, row, clients, options.seconds) for service in order}
-                    pairs.append((results[this.port], results[other.port]))
-                ratios = [mine[0] / theirs[0] for mine, theirs in pairs]
-                cpu = statistics.median(theirs[1] / mine[1] for mine, theirs in pairs)
-                rates = [statistics.median(pair[index][0] for pair in pairs) for index in (1, 0)]
-                print(
-                    f"| {row.name} | {clients} | {rates[0]:,.0f} | {rates[1]:,.0f} | {statistics.median(ratios):.3f} "
-                    f"| {min(ratios):.3f} | {max(ratios):.3f} | {cpu:.3f} |",
-                    flush=True,
-                )
+                    outcomes = {service.port: measure(service, row, clients, options.seconds) for service in order}
+                    results.append((outcomes[this.port], outcomes[other.port]))
+    print(
+        "| | clients | other, requests/s | this | ratio | lowest | highest | ratio of CPU time |\n" + "|---" * 8 + "|"
+    )
+    for (row, clients), results in zip(cells, pairs, strict=True):
+        ratios = [mine[0] / theirs[0] for mine, theirs in results]
+        cpu = statistics.median(theirs[1] / mine[1] for mine, theirs in results)
+        rates = [statistics.median(pair[index][0] for pair in results) for index in (1, 0)]
+        print(
+            f"| {row.name} | {clients} | {rates[0]:,.0f} | {rates[1]:,.0f} | {statistics.median(ratios):.3f} "
+            f"| {min(ratios):.3f} | {max(ratios):.3f} | {cpu:.3f} |"
+        )
     return 0
 
 
