@@ -47,13 +47,24 @@ class AutoencoderData(Data):
         description="mnist and folders of IDX files: so many of the training samples, those of the smallest "
         "SHA-256, are validation; without it a fifth",
     )
-    label_column: int | None = Field(None, ge=0, description="CSV column to leave out, counted from 0")
+    label_column: Annotated[int, Field(ge=0)] | str | None = Field(
+        None, description="column of a table, by name or counted from 0, that holds a label and no number of the sample"
+    )
     fit: Fit = Field(
         "contain",
         description="with size: contain keeps all of a picture and its shape, cover fills and cuts, stretch distorts; "
         "the package says so to the service",
     )
-    leave_out_damaged: bool = Field(False, description="pictures that cannot be read are left out and counted")
+    leave_out_damaged: bool = Field(
+        False, description="pictures that cannot be read, and rows of a table with gaps, are left out and counted"
+    )
+    ignore: tuple[Annotated[int, Field(ge=0)] | str, ...] = Field(
+        (), description="columns of a table to leave out, by name or counted from 0"
+    )
+    delimiter: Literal[",", ";", "\t", "|", " "] | None = Field(
+        None, description="of a CSV; without it the one that fits the first rows"
+    )
+    decimal: Literal[".", ","] | None = Field(None, description="decimal sign of a CSV; without it the one that fits")
 
 
 class DenoiserData(Data):

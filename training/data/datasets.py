@@ -1,6 +1,7 @@
 """Datasets: clean samples as arrays, in fixed splits. Never adds noise, never shuffles.
 
-source -> readers (folder of images | .npy | .npz | IDX | CSV | mnist... | quickdraw/cats) -> samples, split -> Dataset
+source -> readers (folder of images | .npy | .npz | IDX | CSV | Parquet | mnist... | quickdraw/cats) -> samples, split
+  -> Dataset
 
 Data that bring their own split keep it; all others are split by content, see training.data.splits.
 """
@@ -119,7 +120,8 @@ def find_path(source: str) -> Path:
         if path.exists():
             return path
     raise DataError(
-        f"no data at {source}: give a folder of images, an .npy, .npz, IDX or CSV file, or mnist, quickdraw/cats"
+        f"no data at {source}: give a folder of images, an .npy, .npz, IDX, CSV or Parquet file, or mnist, "
+        "quickdraw/cats"
     )
 
 

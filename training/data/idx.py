@@ -22,6 +22,15 @@ def read_images(path: Path) -> NDArray[np.uint8]:
     return _read(path, IMAGES, "images")
 
 
+def is_packed_idx(path: Path) -> bool:
+    """Whether it is a gzip file that begins as IDX does, whatever its name."""
+    try:
+        with gzip.open(path) as file:
+            return file.read(3) == b"\0\0\x08"
+    except (OSError, EOFError, zlib.error):
+        return False
+
+
 def read_labels(path: Path) -> NDArray[np.uint8]:
     """uint8 [N]; DataError if `path` is not such a file, or cut off."""
     return _read(path, LABELS, "labels")

@@ -1,6 +1,6 @@
 """Class labels of a dataset: one whole number per sample, in the splits of its Dataset.
 
-mnist, sets of training.data.mnist_variations, a folder of IDX files | .npz with `labels` (and `names`)
+mnist, sets of training.data.mnist_variations, a folder of IDX files | .npz with `labels` (and `names`) | a table
   -> LabelledDataset
 """
 
@@ -38,8 +38,9 @@ def load(data: AutoencoderData) -> LabelledDataset:
         DataError: as datasets.load, and: data without labels, or labels that do not fit.
     """
     path, dataset = datasets.locate_source(data.source), datasets.load(data)
-    labels, names = _read_labels(path, data.source)
-    split = datasets.read_split_samples(data, path).split
+    stored = datasets.read_split_samples(data, path)
+    labels, names = _number_classes(stored.labels) if stored.labels is not None else _read_labels(path, data.source)
+    split = stored.split
     if labels.shape != split.shape or labels.dtype.kind not in "iu" or labels.min() < 0:
         raise DataError(f"{path}: labels must be one whole number from 0 for each of the {len(split)} samples")
     classes = int(labels.max()) + 1
@@ -56,6 +57,20 @@ def sample_per_class(labels: Labels, count: int, generator: np.random.Generator)
     return np.sort(np.concatenate(indices))
 
 
+def _number_classes(words: NDArray[np.str_]) -> tuple[Labels, Sequence[str]]:
+    """Words [N] of a table's column -> classes 0, 1, ... in the order of their names, numbers in theirs."""
+    names = sorted(set(words.tolist()), key=lambda name: (float(name) if _is_number(name) else np.inf, name))
+    order = {name: number for number, name in enumerate(names)}
+    return np.array([order[word] for word in words.tolist()], np.int64), names
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return bool(np.isfinite(float(text)))
+    except ValueError:
+        return False
+
+
 def _read_labels(path: Path, source: str) -> tuple[NDArray[Any], Sequence[str]]:
     """Labels [N] of all samples in their order, and the classes' names, if the file has them."""
     if source in mnist_variations.SETS:
@@ -67,4 +82,7 @@ def _read_labels(path: Path, source: str) -> tuple[NDArray[Any], Sequence[str]]:
         with np.load(path, allow_pickle=False) as file:  # datasets.load has checked the file
             if "labels" in file.files:
                 return file["labels"], [str(name) for name in file["names"]] if "names" in file.files else ()
-    raise DataError(f"{path} has no labels; give mnist, a folder of IDX files, or an .npz with images and labels")
+    raise DataError(
+        f"{path} has no labels; give mnist, a folder of IDX files, an .npz with images and labels, or a table and its "
+        "data.label_column"
+    )

@@ -17,10 +17,13 @@ from training.data import idx
 from training.data.image_folder import read_image_folder
 from training.data.splits import split_by_content, split_by_rank
 from training.data.stored_samples import StoredSamples
+from training.data.tables import CSV_SUFFIXES, PARQUET_SUFFIXES, WORKBOOK_SUFFIXES, read_table
 from training.errors import DataError
 from training.recipe import AutoencoderData
 
 Array = NDArray[Any]
+
+PACKED_SUFFIXES = {".gz", ".bz2", ".xz", ".zst", ".zip"}  # around a CSV
 
 
 def read_samples(path: Path, data: AutoencoderData) -> StoredSamples:
@@ -36,11 +39,18 @@ def read_samples(path: Path, data: AutoencoderData) -> StoredSamples:
     suffix = path.suffix.lower()
     if suffix in {".npy", ".npz"}:
         return StoredSamples(*read_numpy(path))
-    if suffix in {".csv", ".txt", ".tsv"}:
-        return StoredSamples(read_csv(path, data.label_column))
-    if "idx" in path.name or suffix == ".gz":
+    if suffix in WORKBOOK_SUFFIXES:
+        raise DataError(f"{path} is a workbook of a spreadsheet; save the sheet as CSV")
+    inner_suffix = path.with_suffix("").suffix.lower() if suffix in PACKED_SUFFIXES else suffix
+    if inner_suffix in CSV_SUFFIXES | PARQUET_SUFFIXES:
+        return read_table(path, data)
+    if "idx" in path.name or idx.is_packed_idx(path):
         return StoredSamples(idx.read_images(path))
-    raise DataError(f"{path}: not a known kind of data; give a folder of images, .npy, .npz, IDX (.gz) or .csv")
+    if suffix in PACKED_SUFFIXES and not inner_suffix:
+        return read_table(path, data)
+    raise DataError(
+        f"{path}: not a known kind of data; give a folder of images, .npy, .npz, IDX (.gz), CSV or Parquet (.parquet)"
+    )
 
 
 # --- arrays ----------------------------------------------------------------------------------------------
@@ -83,35 +93,3 @@ def read_idx_folder(folder: Path, validation_samples: int | None) -> tuple[Array
     else:
         raise DataError(f"{folder}: data.validation_samples is {validation_samples}, of {len(train)} training samples")
     return np.concatenate([train, test]), np.concatenate([split, np.full(len(test), 2, np.uint8)])
-
-
-def read_csv(path: Path, label_column: int | None) -> Array:
-    """float32 [N,D], one sample a line; commas, semicolons, tabs or blanks; a first line of words is a header.
-
-    `label_column`, counted from 0, is left out.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as text: {error}") from error
-    separator = next((s for s in (",", ";", "\t") if lines and s in lines[0]), None)
-    rows: list[list[float]] = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        cells = line.split(separator)
-        try:
-            row = [float(cell) for cell in cells]
-        except ValueError as error:
-            if number == 1:
-                continue
-            raise DataError(f"{path}, line {number}: {error}") from error
-        if rows and len(row) != len(rows[0]):
-            raise DataError(f"{path}, line {number}: {len(row)} numbers, the lines before have {len(rows[0])}")
-        rows.append(row)
-    array = np.array(rows, np.float32)
-    if label_column is not None:
-        if array.ndim != 2 or label_column >= array.shape[1]:
-            raise DataError(f"{path} has no column {label_column}")
-        array = np.delete(array, label_column, axis=1)
-    return array
