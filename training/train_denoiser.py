@@ -4,6 +4,7 @@ recipe -> patches -> U-net -> loop -> one graph `image` -> `denoised` [-> a seco
   -> measured on whole images -> parity -> package
 """
 
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +30,8 @@ from training.evaluation.metrics import mse, psnr
 from training.export import graphs, package, parity, provenance, quantization
 from training.recipe import DenoiserRecipe
 
-VALIDATION_PIXELS = 2_500_000  # of noisy images, about, restored after every epoch
+LEAST_ERROR = 0.004  # of a group: one grey level; less is not seen
+VALIDATION_PIXELS = 6_000_000  # of noisy images, about, restored after every epoch
 QUANTIZATION_IMAGES = 12  # of the validation split, by whose centres the quantised graph is judged
 CENTRE_SIZE = 192  # pixels a side
 FAILURE_COUNT = 4  # groups whose worst image is shown
@@ -71,25 +73,45 @@ def train(
     is_photographs = has_image_corruption(corruptions)
     history = fit(
         denoiser, PairBatches(data.train, corruptions, device), objective,
-        _photograph_validation(recipe, data, device) if is_photographs else _validation(data, device),
+        _photograph_validation(recipe, data, device) if is_photographs else _validation(recipe.name, data, device),
         recipe.optimization, generator=generator, file=folder / "checkpoint.pt",
         fingerprint=f"{recipe.digest} {data.digest}", title=recipe.name, minutes=minutes, resume=resume,
     )  # fmt: skip
     return TrainingResult(denoiser.cpu().eval(), history)
 
 
-def _validation(data: RestorationData, device: torch.device) -> Validation:
-    """Root mean squared error of each noisy version of the validation images, mean over them."""
-    versions = [[(image.clean, noisy) for noisy in denoisers.noisy_versions(image)] for image in data.validation]
-    pixels = sum(clean.shape[0] * clean.shape[1] for pairs in versions for clean, _ in pairs)
-    held_out = [pair for pairs in versions[:: -(-pixels // VALIDATION_PIXELS)] for pair in pairs]
+def _validation(title: str, data: RestorationData, device: torch.device) -> Validation:
+    """Root mean squared error of each noisy version of the validation images, mean over them.
+
+    Of several groups of images the error is the geometric mean of theirs, each at least LEAST_ERROR, and each is
+    printed.
+    """
+    groups = dict.fromkeys(image.group for image in data.validation)
+    versions = [
+        (image.group, [(image.group, image.clean, noisy) for noisy in denoisers.noisy_versions(image)])
+        for image in data.validation
+    ]
+    pixels = sum(clean.shape[0] * clean.shape[1] for _, pairs in versions for _, clean, _ in pairs)
+    step = -(-pixels // VALIDATION_PIXELS)
+    held_out = [
+        pair for group in groups for pairs in [p for name, p in versions if name == group][::step] for pair in pairs
+    ]
 
     def validate(module: nn.Module) -> float:
         if not isinstance(module, Denoiser):
             raise TypeError("This is a bug: only denoisers are trained here")
         with autocast(device, "fp32"):
-            errors = [mse(denoisers.restore(module, noisy), clean) for clean, noisy in held_out]
-        return float(np.mean(np.sqrt(errors)))
+            errors = [(group, mse(denoisers.restore(module, noisy), clean)) for group, clean, noisy in held_out]
+        if len(groups) == 1:
+            return float(np.mean(np.sqrt([error for _, error in errors])))
+        by_group = {
+            group: math.sqrt(float(np.mean(found)))
+            for group in groups
+            if (found := [error for name, error in errors if name == group])
+        }
+        values = ", ".join(f"{group} {error:.4f}" for group, error in by_group.items())
+        print(f"{title}: {values}", file=sys.stderr)  # noqa: T201
+        return float(np.exp(np.mean(np.log(np.maximum(list(by_group.values()), LEAST_ERROR)))))
 
     return validate
 

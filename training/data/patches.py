@@ -28,18 +28,25 @@ from training.data.splits import split_by_content
 from training.data.stored_samples import join_names
 from training.errors import DataError
 from training.recipe import DenoiserRecipe
-from training.synthetic_pages import generate, noisyoffice
-from training.synthetic_pages.fonts import FontBook
-from training.synthetic_pages.text import TextCorpus
+from training.synthetic_pages import generate, noisyoffice, pool, scenes
+from training.synthetic_pages.fonts import Split
+from training.synthetic_pages.sampler import PageSampler, to_channels
 
 Image = NDArray[np.uint8]  # [H,W,C]
 Array = NDArray[Any]
 
 OFFICE_LICENCE = "freely available (UCI data set 216; NoisyOffice, Castro-Bleda et al. 2019)"
-PAGE_COUNTS = {"pages/mixed": 9000, "pages/noisy-office": 3000}  # generated sources: how many patches
-GENERATED_GROUP = "own pages"  # held-out pages that are typeset and degraded here
-GENERATED_COUNT = 24  # of them, for validation and for test
-GENERATED_SIZE = 400  # pixels a side
+PAGE_COUNTS = {"pages/mixed": 4000, "pages/noisy-office": 3000}  # generated sources: how many patches in an epoch
+POOL_PAGES = {"train": 3000, "validation": 60, "test": 60}  # drawn to draw scenes from
+SCENE_GROUPS = {
+    "own pages": ("paper",),
+    "own figures": ("photograph", "drawing"),
+    "own colours": ("fills", "chart", "highlighter"),
+    "own dark slides": ("dark", "screen"),
+}  # held-out scenes: group -> grounds
+SCENES = 12  # of each group; twice as many of the first, whose paler half has a group of its own
+PALE = 0.6  # contrast below which ink is pale
+SCENE_SIZE = 192  # pixels a side
 EXAMPLES = (
     "ibm-max-city",
     "ibm-max-7-action-athlete-896567",
@@ -61,14 +68,14 @@ class EvaluationImage:
 
 @dataclass(frozen=True)
 class RestorationData:
-    """`train` uint8 [N,P,P,C], or [N,P,P,2C] if it `is_paired`: clean channels, then noisy ones.
+    """`train` uint8 [N,P,P,C], or [N,P,P,2C] if it `is_paired`: clean channels, then noisy ones; or a sampler of pairs.
 
     `subsets`: suffix of a metric's name -> the groups that it is averaged over; without it, one metric over all groups.
     """
 
     source: str
     licence: str
-    train: NDArray[np.uint8]
+    train: NDArray[np.uint8] | PageSampler
     is_paired: bool
     validation: Sequence[EvaluationImage]
     test: Sequence[EvaluationImage]
@@ -79,8 +86,10 @@ class RestorationData:
 
     @property
     def digest(self) -> str:
-        """SHA-256 (hex) of all pixels."""
-        sha256 = hashlib.sha256(str(self.train.shape).encode() + self.train.tobytes())
+        """SHA-256 (hex) of all pixels, or of what training pairs are drawn from."""
+        is_drawn = isinstance(self.train, PageSampler)
+        pixels = self.train.digest.encode() if isinstance(self.train, PageSampler) else self.train.tobytes()
+        sha256 = hashlib.sha256((b"" if is_drawn else str(self.train.shape).encode()) + pixels)
         for image in (*self.validation, *self.test):
             sha256.update(image.clean.tobytes() + (b"" if image.noisy is None else image.noisy.tobytes()))
         return sha256.hexdigest()
@@ -127,17 +136,25 @@ def load(recipe: DenoiserRecipe) -> RestorationData:
 
 
 def _load_pages(source: str, recipe: DenoiserRecipe) -> RestorationData:
-    """NoisyOffice's own splits, its train pages recombined; for pages/mixed also pages typeset and degraded here."""
-    office = find_path("noisy-office")
-    train = _load_generated(source, recipe.data.patch, recipe.seed, office)
-    patches = np.stack([train["clean"], train["noisy"]], -1)
-    validation, test = (_load_office(office, split) for split in ("val", "test"))
-    licence, subsets = OFFICE_LICENCE, _office_subsets(test)
-    if source == "pages/mixed":
-        validation += _generate_held_out("validation")
-        test += _generate_held_out("test")
-        licence += "; text of installed manual pages and fonts, drawn as pictures"
-    return RestorationData(source, licence, patches, True, validation, test, subsets=subsets)
+    """NoisyOffice's own splits, its train pages recombined; for pages/mixed also scenes of pages (synthetic_pages)."""
+    office, channels, licence = find_path("noisy-office"), recipe.architecture.channels, OFFICE_LICENCE
+    validation, test = (_load_office(office, split, channels) for split in ("val", "test"))
+    subsets = _office_subsets(test)
+    if source == "pages/noisy-office":
+        corpus = _load_corpus_pairs(recipe.data.patch, recipe.seed, office)
+        train = np.concatenate([np.repeat(corpus[key][..., None], channels, -1) for key in ("clean", "noisy")], -1)
+        return RestorationData(source, licence, train, True, validation, test, subsets=subsets)
+    pictures = {split: _load_pictures(is_validation=split != "train") for split in ("train", "validation")}
+    sampler = PageSampler(
+        _open_pool("train", recipe.seed), pictures["train"], noisyoffice.load(office, "train"),
+        count=PAGE_COUNTS[source], size=recipe.data.patch, channels=channels,
+    )  # fmt: skip
+    validation += _draw_held_out("validation", pictures["validation"], channels)
+    test += _draw_held_out("test", pictures["validation"], channels)
+    licence += f"; text of installed manual pages and fonts, drawn as pictures; photographs: {photographs.licence()}"
+    return RestorationData(
+        source, licence, sampler, True, validation, test, subsets=subsets, credit_table=photographs.credit_table()
+    )
 
 
 def _office_subsets(test: Sequence[EvaluationImage]) -> dict[str, list[str]]:
@@ -147,34 +164,46 @@ def _office_subsets(test: Sequence[EvaluationImage]) -> dict[str, list[str]]:
     return {"": groups, **({"_without_wrinkled": unseen} if 0 < len(unseen) < len(groups) else {})}
 
 
-def _load_generated(source: str, size: int, seed: int, office: Path) -> dict[str, Array]:
-    """`clean` and `noisy` uint8 [N,size,size], generated once and cached."""
-    name = f"{source.split('/')[1]}-{PAGE_COUNTS[source]}-{size}-{seed}-{generate.fingerprint()}.npz"
-    file = cache() / "pages" / name
+def _load_corpus_pairs(size: int, seed: int, office: Path) -> dict[str, Array]:
+    """`clean` and `noisy` uint8 [N,size,size] of the corpus, generated once and cached."""
+    count = PAGE_COUNTS["pages/noisy-office"]
+    file = cache() / "pages" / f"noisy-office-{count}-{size}-{seed}-{generate.fingerprint()}.npz"
     if not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
-        corpus_only = source == "pages/noisy-office"
-        generate.write_pages(
-            PAGE_COUNTS[source], size, seed, "train", file, noisy_office=office, corpus_only=corpus_only
-        )
+        generate.write_pages(count, size, seed, "train", file, noisy_office=office, corpus_only=True)
     with np.load(file, allow_pickle=False) as arrays:
         return {"clean": arrays["clean"], "noisy": arrays["noisy"]}
 
 
-def _load_office(folder: Path, split: Literal["val", "test"]) -> list[EvaluationImage]:
+def _load_office(folder: Path, split: Literal["val", "test"], channels: int) -> list[EvaluationImage]:
     return [
-        EvaluationImage(pair.id, pair.noise, pair.clean[..., None], pair.noisy[..., None])
+        EvaluationImage(pair.id, pair.noise, to_channels(pair.clean, channels), to_channels(pair.noisy, channels))
         for pair in noisyoffice.load(folder, split)
     ]
 
 
-def _generate_held_out(split: Literal["validation", "test"]) -> list[EvaluationImage]:
-    """Pages of fonts and text that no training page has."""
-    pairs = generate.draw_pairs(GENERATED_COUNT, GENERATED_SIZE, 0, FontBook.installed(split), TextCorpus(split))
-    return [
-        EvaluationImage(f"own-{n}", GENERATED_GROUP, clean[..., None], noisy[..., None])
-        for n, (clean, noisy) in enumerate(pairs)
-    ]
+def _open_pool(split: Split, seed: int) -> pool.Pool:
+    return pool.open_pool(cache() / "pages", POOL_PAGES[split], seed, split)
+
+
+def _load_pictures(*, is_validation: bool) -> list[Image]:
+    """The free photographs of one split, uint8 [h,w,3]."""
+    folder = photographs.find_folder()
+    listed = [photo for photo in photographs.list_photographs() if photo.is_validation == is_validation]
+    return [_read_image(folder / photo.file, 3) for photo in listed]
+
+
+def _draw_held_out(split: Split, pictures: Sequence[Image], channels: int) -> list[EvaluationImage]:
+    """Scenes of fonts, text and photographs that no training pair has, the same in every run."""
+    held_out, images = _open_pool(split, 0), []
+    for row, (group, grounds) in enumerate(SCENE_GROUPS.items()):
+        for number in range(SCENES * (2 if grounds == ("paper",) else 1)):
+            rng = np.random.default_rng([row, number])
+            scene = scenes.draw_scene(rng, SCENE_SIZE, held_out, pictures, grounds[number % len(grounds)])
+            name = "own pale pages" if grounds == ("paper",) and scene.contrast < PALE else group
+            clean, noisy = (to_channels(page, channels) for page in (scene.clean, scene.noisy))
+            images.append(EvaluationImage(f"{group}-{number}", name, clean, noisy))
+    return images
 
 
 # --- files -----------------------------------------------------------------------------------------------

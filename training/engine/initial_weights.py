@@ -24,7 +24,7 @@ def load_initial_weights(module: nn.Module, source: Path) -> None:
     """Load weights into `module`.
 
     Args:
-        module: of the architecture that `source` was trained with.
+        module: of the architecture that `source` was trained with; or for RGB where `source` is for grey.
         source: a package's folder (models/NAME/VERSION, or models/NAME for its highest version), or a checkpoint file.
     Raises:
         TrainingError: nothing usable is there, or it is of another architecture; one sentence.
@@ -34,6 +34,8 @@ def load_initial_weights(module: nn.Module, source: Path) -> None:
     fitted: dict[str, Tensor] = {}
     for name, value in expected.items():
         weight = weights.get(name)
+        if weight is not None and weight.numel() * 3 == value.numel():
+            weight = _spread_over_channels(name, weight, value.shape)
         if weight is None or weight.numel() != value.numel():
             shape = "none" if weight is None else list(weight.shape)
             raise TrainingError(
@@ -41,6 +43,17 @@ def load_initial_weights(module: nn.Module, source: Path) -> None:
             )
         fitted[name] = weight.reshape(value.shape).to(value)
     module.load_state_dict(fitted)
+
+
+def _spread_over_channels(name: str, weight: Tensor, shape: torch.Size) -> Tensor | None:
+    """Weights of a first or last layer for grey images -> for RGB: what the network did with grey it does with luma
+    (ITU-R 601), and each channel gets the same correction. None: of any other layer."""
+    if name == "first.weight":
+        luma = torch.tensor([0.299, 0.587, 0.114])
+        return (luma[None, :, None] * weight.reshape(shape[0], 1, -1)).reshape(shape)
+    if name in ("last.weight", "last.bias"):
+        return weight.reshape(1, -1).expand(3, -1).reshape(shape)
+    return None
 
 
 def read_checkpoint(path: Path) -> Mapping[str, Tensor]:

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from training.engine.corruption import CORRUPTIONS
 from training.recipe import Corruption
+from training.synthetic_pages.sampler import PageSampler
 
 Image = NDArray[np.uint8]  # [P,P,C]
 
@@ -30,26 +31,37 @@ class PairBatches:
     """The training patches of a denoiser, batch by batch, on a device.
 
     Args:
-        patches: uint8 [N,P,P,C], or [N,P,P,2C] of data that are pairs already.
+        patches: uint8 [N,P,P,C], or [N,P,P,2C] of data that are pairs already; or a sampler, which draws each pair
+            when its batch is prepared, whatever its index.
         corruptions: of the recipe; if none of them needs images, batches are the patches as they are.
         device: where batches are used.
         processes: that prepare batches; 0: the calling one does. None: 0 on the CPU, else all cores but two.
     """
 
     def __init__(
-        self, patches: Image, corruptions: Sequence[Corruption], device: torch.device, processes: int | None = None
+        self,
+        patches: Image | PageSampler,
+        corruptions: Sequence[Corruption],
+        device: torch.device,
+        processes: int | None = None,
     ) -> None:
         self.device = device
         if processes is None:
             processes = 0 if device.type == "cpu" else max(1, len(os.sched_getaffinity(0)) - 2)
-        has_pairs = has_image_corruption(corruptions)
+        samples: Dataset[tuple[Tensor, Tensor]] | None = None
         self.count = len(patches)
-        self.patches = None if has_pairs else torch.from_numpy(patches).to(device)
+        self.patches: Tensor | None = None
+        if isinstance(patches, PageSampler):
+            samples = _DrawnPairs(patches)
+        elif has_image_corruption(corruptions):
+            samples = _Pairs(patches, corruptions)
+        else:
+            self.patches = torch.from_numpy(patches).to(device)
         self.order: list[tuple[int, list[int]]] = []
         self.loader: DataLoader[tuple[Tensor, Tensor]] | None = None
-        if has_pairs:
+        if samples is not None:
             self.loader = DataLoader(
-                _Pairs(patches, corruptions), batch_size=None, sampler=self.order, num_workers=processes,
+                samples, batch_size=None, sampler=self.order, num_workers=processes,
                 pin_memory=device.type == "cuda", persistent_workers=processes > 0,
                 prefetch_factor=PREFETCHED if processes else None,
             )  # fmt: skip
@@ -92,6 +104,17 @@ class _Pairs(Dataset[tuple[Tensor, Tensor]]):
             is_pair.append(CORRUPTIONS[corruption.kind].apply_to_image is not None)
             pairs.append(make_pair(patch, corruption, rng) if is_pair[-1] else (patch, patch))
         return torch.from_numpy(np.stack([np.concatenate(pair, -1) for pair in pairs])), torch.tensor(is_pair)
+
+
+class _DrawnPairs(Dataset[tuple[Tensor, Tensor]]):
+    def __init__(self, sampler: PageSampler) -> None:
+        self.sampler = sampler
+
+    def __getitem__(self, key: tuple[int, list[int]]) -> tuple[Tensor, Tensor]:
+        seed, indices = key
+        rng = np.random.default_rng(seed)
+        pairs = [np.concatenate(self.sampler.draw(rng), -1) for _ in indices]
+        return torch.from_numpy(np.stack(pairs)), torch.ones(len(pairs), dtype=torch.bool)
 
 
 def has_image_corruption(corruptions: Sequence[Corruption]) -> bool:

@@ -127,9 +127,10 @@ def _measure_pairs(denoiser: Denoiser, data: RestorationData, int8: Filter | Non
 
 
 def _grey_pairs(images: Sequence[EvaluationImage]) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-    """(noisy, clean) of about 12 images of one channel, evenly spread over `images`."""
-    for image in images[:: max(1, len(images) // 12)]:
-        if image.noisy is not None and image.clean.shape[2] == 1:
+    """(noisy, clean) of about 12 grey images, evenly spread over `images`."""
+    grey = [image for image in images if image.noisy is not None and is_grey(image.clean) and is_grey(image.noisy)]
+    for image in grey[:: max(1, len(grey) // 12)]:
+        if image.noisy is not None:
             yield image.noisy, image.clean
 
 

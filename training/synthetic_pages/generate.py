@@ -28,7 +28,7 @@ from training.errors import DataError, TrainingError
 from training.synthetic_pages.degradation import degrade
 from training.synthetic_pages.fonts import FontBook, Split
 from training.synthetic_pages.ink import Compositor
-from training.synthetic_pages.noisyoffice import PagePair, load
+from training.synthetic_pages.noisyoffice import PagePair, cut_piece, load
 from training.synthetic_pages.text import TextCorpus
 from training.synthetic_pages.typesetting import draw_page
 
@@ -62,19 +62,8 @@ def draw_mixed_pairs(
             clean = draw_page(rng, size, size, *writer)
             yield clean, degrade(clean, rng) if kind < 3 else compositor.compose(clean, rng)
         else:
-            clean, noisy = _cut_piece(rng, scans[int(rng.integers(len(scans)))], size)
+            clean, noisy = cut_piece(rng, scans[int(rng.integers(len(scans)))], size)
             yield clean, noisy if rng.random() < UNCHANGED_SHARE else compositor.compose(clean, rng)
-
-
-def _cut_piece(rng: np.random.Generator, pair: PagePair, size: int) -> Pages:
-    """uint8 [2,size,size]: clean and noisy, mirrored past the page's edges; one piece in four is flipped at random."""
-    missing = [max(size - length, 0) for length in pair.clean.shape]
-    sheet = np.pad(np.dstack([pair.clean, pair.noisy]), [(0, missing[0]), (0, missing[1]), (0, 0)], mode="symmetric")
-    y, x = (int(rng.integers(length - size + 1)) for length in sheet.shape[:2])
-    piece = sheet[y : y + size, x : x + size]
-    if rng.random() < 0.25:
-        piece = piece[:: rng.choice([1, -1]), :: rng.choice([1, -1])]
-    return np.ascontiguousarray(np.moveaxis(piece, -1, 0))
 
 
 def fingerprint() -> str:

@@ -67,6 +67,17 @@ def _read_page(path: Path) -> Page:
     return np.asarray(image, np.uint8)
 
 
+def cut_piece(rng: np.random.Generator, pair: PagePair, size: int) -> NDArray[np.uint8]:
+    """uint8 [2,size,size]: clean and noisy, mirrored past the page's edges; one piece in four is flipped at random."""
+    missing = [max(size - length, 0) for length in pair.clean.shape]
+    sheet = np.pad(np.dstack([pair.clean, pair.noisy]), [(0, missing[0]), (0, missing[1]), (0, 0)], mode="symmetric")
+    y, x = (int(rng.integers(length - size + 1)) for length in sheet.shape[:2])
+    piece = sheet[y : y + size, x : x + size]
+    if rng.random() < 0.25:
+        piece = piece[:: rng.choice([1, -1]), :: rng.choice([1, -1])]
+    return np.ascontiguousarray(np.moveaxis(piece, -1, 0))
+
+
 def is_background_shared(noise: str) -> bool:
     """Whether the test pages of this kind of dirt lie on the sheet of the train pages: the wrinkled ones do."""
     return "wrinkled" in noise

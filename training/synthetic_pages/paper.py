@@ -40,6 +40,32 @@ def draw_sheet(rng: np.random.Generator, shape: Shape, strength: float) -> Float
     return np.clip(paper, 0.02, 1, out=paper)
 
 
+def draw_relief(rng: np.random.Generator, shape: Shape, strength: float) -> Floats:
+    """What a sheet's surface does to light, to multiply by: texture, wrinkles, folds; float32 [H,W], about 1."""
+    relief = np.ones(shape, np.float32)
+    if rng.random() < 0.9:
+        relief += draw_texture(rng, shape, (0.3 + strength) * rng.gamma(2, 0.008))
+    if rng.random() < 0.4:
+        relief *= draw_wrinkles(rng, shape, strength)
+    if rng.random() < 0.35:
+        relief *= draw_folds(rng, shape, strength)
+    return relief
+
+
+def draw_dirt(rng: np.random.Generator, shape: Shape, strength: float) -> Floats:
+    """What has come onto a sheet, to multiply by: stains, rings, prints, specks, scratches; float32 [H,W], 0..1."""
+    dirt = np.ones(shape, np.float32)
+    for _ in range(int(rng.integers(0, 6))):
+        dirt *= (draw_ring, draw_blob, draw_blob, draw_footprint)[int(rng.integers(4))](rng, shape, strength)
+    if rng.random() < 0.5:
+        add_specks(rng, dirt, strength)
+    if rng.random() < 0.25:
+        add_scratches(rng, dirt, strength)
+    if rng.random() < 0.15:
+        add_borders(rng, dirt)
+    return np.clip(dirt, 0.02, 1, out=dirt)
+
+
 def smooth_noise(rng: np.random.Generator, shape: Shape, cell: float) -> Floats:
     """Value noise, float32 [H,W]: normal numbers on a grid of `cell` pixels, interpolated; unit variance at nodes."""
     height, width = shape

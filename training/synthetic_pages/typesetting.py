@@ -28,12 +28,19 @@ MIN_SIZE, MAX_SIZE = 10, 110  # em in pixels: an x-height of about 5 to 60
 
 def draw_page(rng: np.random.Generator, height: int, width: int, fonts: FontBook, text: TextCorpus) -> Page:
     """One clean page, uint8 [height,width]; the same generator state, fonts and text give the same page."""
-    sheet = _Sheet(rng, height, width, fonts, text)
-    sheet.fill()
-    clean: Page = np.minimum(np.asarray(sheet.print), sheet.strokes)
+    clean: Page = np.minimum(*draw_layers(rng, height, width, fonts, text))
     if rng.random() < 0.2:
         clean = _rescan(rng, clean)
     return clean
+
+
+def draw_layers(
+    rng: np.random.Generator, height: int, width: int, fonts: FontBook, text: TextCorpus
+) -> tuple[Page, Page]:
+    """One clean page in two layers, uint8 [height,width] each: what is printed, and strokes: lines and handwriting."""
+    sheet = _Sheet(rng, height, width, fonts, text)
+    sheet.fill()
+    return np.array(sheet.print), sheet.strokes
 
 
 def _rescan(rng: np.random.Generator, clean: Page) -> Page:
@@ -107,7 +114,7 @@ class _Sheet:
         rng, fonts = self.rng, self.fonts
         weights = np.array([SCRIPT_WEIGHTS.get(script, 0.3) for script in fonts.scripts])
         script = fonts.scripts[rng.choice(len(weights), p=weights / weights.sum())]
-        face = fonts.choose(rng, script, is_handwriting=self.chance(0.15))
+        face = fonts.choose(rng, script, is_handwriting=self.chance(0.25))
         pixels = int(MIN_SIZE * (MAX_SIZE / MIN_SIZE) ** rng.beta(1.3, 2.6))
         pixels, grey = max(pixels, 13) if script in UNSPACED else pixels, self.choose_grey()
         while _thinness(face, script, pixels) > 0.45 and pixels < 40:  # hairlines would be too faint to be a target
@@ -124,7 +131,7 @@ class _Sheet:
         blocks = [self.add_paragraph, self.add_heading, self.add_bullets, self.add_table, self.add_form, self.add_box]
         blocks += [self.add_line_art, self.add_handwriting, self.add_inverted, self.add_figure]
         weights = np.array([5, 1.2, 0.8, 0.8, 0.4, 0.3, 0.35, 0.5, 0.12, 0.06])
-        is_handwritten = self.chance(0.07)
+        is_handwritten = self.chance(0.12)
         for column in range(columns):
             x = margin + column * (span + gap)
             y = margin + int(rng.uniform(-0.3, 0.5) * self.body.pixels)

@@ -34,6 +34,22 @@ def test_a_module_with_a_packages_weights_answers_as_the_package() -> None:
     assert (output.permute(0, 2, 3, 1) - served).abs().max() <= 1
 
 
+def test_a_grey_packages_weights_do_the_same_with_grey_pages_in_colour_and_correct_all_channels_alike() -> None:
+    recipe = recipes.load("pages")
+    assert isinstance(recipe, recipes.DenoiserRecipe)
+    grey_recipe = recipes.with_changes(recipe, {"architecture.channels": 1})
+    colour, grey = train_denoiser.build(recipe).eval(), train_denoiser.build(grey_recipe).eval()
+    load_initial_weights(grey, ROOT / "models" / "pages" / "1")
+    load_initial_weights(colour, ROOT / "models" / "pages" / "1")
+    page = torch.rand(1, 1, 32, 48, generator=torch.Generator().manual_seed(0))
+    tint = torch.tensor([1.0, 0.9, 0.7])[None, :, None, None]
+    with torch.inference_mode():
+        cleaned = colour(page.expand(-1, 3, -1, -1))
+        torch.testing.assert_close(cleaned, grey(page).expand(-1, 3, -1, -1), atol=1e-4, rtol=0)
+        correction = colour(page * tint) - page * tint
+    torch.testing.assert_close(correction, correction[:, :1].expand(-1, 3, -1, -1), atol=1e-6, rtol=0)
+
+
 def test_a_checkpoint_gives_its_best_weights(tmp_path: Path) -> None:
     trained, module = photos(), photos()
     for parameter in trained.parameters():

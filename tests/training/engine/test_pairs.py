@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from tests.training.restoration import build_recipe
+from tests.training.synthetic_pages.test_sampler import make_sampler
 from training.engine.crops import RandomCrops
 from training.engine.pairs import PairBatches, has_image_corruption, make_pair
 from training.recipe import Corruption
@@ -41,6 +42,17 @@ def test_the_generator_decides_all_whatever_the_number_of_processes(processes: i
             assert torch.equal(pairs, expected_pairs)
             assert torch.equal(is_pair, expected_mask)
     assert not torch.equal(epoch(batches, 8)[0][0], expected[0][0])
+
+
+@pytest.mark.parametrize("processes", [0, 2])
+def test_a_sampler_draws_other_pairs_in_every_epoch(processes: int) -> None:
+    batches = PairBatches(make_sampler(), [], CPU, processes)
+    first, again, second = (epoch(batches, seed) for seed in (7, 7, 8))
+    assert len(first) == 5
+    assert first[0][0].shape == (4, 64, 64, 6)
+    assert all(is_pair.all() for _, is_pair in first)
+    assert torch.equal(first[2][0], again[2][0])
+    assert not torch.equal(first[2][0], second[2][0])
 
 
 def test_pairs_are_processed_and_all_other_patches_are_there_twice() -> None:
