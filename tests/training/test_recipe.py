@@ -19,7 +19,7 @@ DIGESTS = {
     "digits-rot": "611ace7f9e6badb66673e247c68cbd0189c4bf1bcad1aea2810066343434048a",
     "drawings-classified": "d0bdcb2e678b01f1fa0aae564e074bd2ddf71519d1aedb7c8e509aa5ad7661eb",
     "pages-noisy-office": "941f423cf7b95f406308c54e283ad2fad128d26efa5d18f5f30275c1d5c1ac98",
-    "pages": "fdc8debe0a4dbd860ce38c225e2d7aff5d6f2df89370b40187b44ae187cefc0c",
+    "pages": "4fccdf0190545436f971c24063086fb1b0cba157b59afff91f6a4772917c33a1",
     "photos-bsds": "3a5f7be1aba556184433cc4e5dcc35bdd6e202c966a3be4404297b9e496cf009",
     "photos": "c6977280c347dc464bad96990c687465db617ef4543d5d9ffd7a96b19ab577f4",
 }

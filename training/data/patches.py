@@ -147,7 +147,7 @@ def _load_pages(source: str, recipe: DenoiserRecipe) -> RestorationData:
     pictures = {split: _load_pictures(is_validation=split != "train") for split in ("train", "validation")}
     sampler = PageSampler(
         _open_pool("train", recipe.seed), pictures["train"], noisyoffice.load(office, "train"),
-        count=PAGE_COUNTS[source], size=recipe.data.patch, channels=channels,
+        count=PAGE_COUNTS[source], size=recipe.data.crop, channels=channels,
     )  # fmt: skip
     validation += _draw_held_out("validation", pictures["validation"], channels)
     test += _draw_held_out("test", pictures["validation"], channels)
@@ -190,7 +190,7 @@ def _load_pictures(*, is_validation: bool) -> list[Image]:
     """The free photographs of one split, uint8 [h,w,3]."""
     folder = photographs.find_folder()
     listed = [photo for photo in photographs.list_photographs() if photo.is_validation == is_validation]
-    return [_read_image(folder / photo.file, 3) for photo in listed]
+    return [page for photo in listed for page in _read_pages(folder / photo.file, 3)]
 
 
 def _draw_held_out(split: Split, pictures: Sequence[Image], channels: int) -> list[EvaluationImage]:
