@@ -69,6 +69,13 @@ def current_interruption() -> Interruption | None:
     return interruption
 
 
+def check_interruption() -> None:
+    """Raises InterruptedError once nobody waits for the work of this thread; for work in slices."""
+    interruption = current_interruption()
+    if interruption is not None and interruption.is_stopped:
+        raise InterruptedError
+
+
 class interruptible:  # noqa: N801  (used as a function, in a `with` statement)
     """`with interruptible(interruption)`: inside the block it is this thread's `current_interruption()`."""
 

@@ -20,6 +20,7 @@ from service.api.v1.format import V1Format
 from service.api.v2.routes import find_model
 from service.api.v2.tensors import V2Format
 from service.api.wire_format import WireFormat
+from service.codecs.large_json import LARGE_BYTES
 from service.inference import cost
 from service.inference.admission import Permit
 from service.inference.options import Options
@@ -95,6 +96,11 @@ class OperationHandler:
         with services.statistics.time_request(model, operation) as timer, services.admission.enter() as permit:
             body = await self.receive(request, headers, permit, record)
             with Deadline(wire_format.seconds or self._settings.deadline) as deadline:
+                if len(body) > LARGE_BYTES:  # its numbers are reserved before they are parsed
+                    numbers = await services.scheduler.call(
+                        wire_format.count_numbers, body, wire_format.parsing_cost(body)
+                    )
+                    permit.reserve_pixels(numbers)
                 payload = await services.scheduler.call(wire_format.parse, body, wire_format.parsing_cost(body))
                 del body  # it may be large, and its content is in `payload`
                 seconds = wire_format.seconds
@@ -129,6 +135,8 @@ class OperationHandler:
         record.pixels = execution.permit.pixels
         record.end_stage("decode")
         result = await services.inference.run(model, operation, inputs, wire_format.options)
+        del inputs  # the response may be as large
+        execution.permit.reserve_pixels_up_to(result.size)
         execution.timer.samples = len(result.samples)
         record.end_stage("queue", result.run_start)
         record.end_stage("run", result.run_end)
@@ -175,6 +183,7 @@ class OperationHandler:
             stream = ndjson.EncodeStream(
                 services.preprocessor,
                 services.inference,
+                services.scheduler,
                 model,
                 options,
                 permit,

@@ -28,6 +28,9 @@ class WireFormat(Protocol):
     def parsing_cost(self, body: bytes) -> int:
         """Cost of `parse` (service.inference.cost)."""
 
+    def count_numbers(self, body: bytes) -> int:
+        """Numbers of a large JSON body, at most, before any is parsed; 0 for all others. Raises as `parse`."""
+
     def parse(self, body: bytes) -> Payload:
         """Raises the errors of service.errors with a status below 429."""
 

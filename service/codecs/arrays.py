@@ -2,7 +2,9 @@
 
 .npy  -> header (numpy's own format) -> declared size against the body's length -> array, no copy where possible
 JSON  -> nested lists -> shape, level by level -> array; numpy never guesses a dtype
-array -> .npy | JSON
+array -> .npy
+
+Large JSON documents are read by service.codecs.large_json and written by service.codecs.json_writer.
 """
 
 import ast
@@ -18,12 +20,13 @@ import orjson
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from service.codecs.buffers import SLICE_BYTES, join_in_slices
 from service.codecs.formats import NPY_MAGIC
 from service.errors import InvalidInput, MalformedBody
 
 Array = NDArray[Any]
 
-_MAX_AXES = 8
+MAX_AXES = 8
 _JSON_NAMES = {str: "text", bool: "true or false", type(None): "null", dict: "an object", list: "a list"}
 
 
@@ -47,8 +50,8 @@ def read_npy(data: bytes, label: str) -> Array:
         raise MalformedBody(f"{label} is not .npy: its header cannot be read") from error
     if dtype.kind not in "uif":
         raise InvalidInput(f"{label} has dtype {dtype}; whole or real numbers are taken")
-    if len(shape) > _MAX_AXES:
-        raise InvalidInput(f"{label} has {len(shape)} axes; at most {_MAX_AXES} make sense here")
+    if len(shape) > MAX_AXES:
+        raise InvalidInput(f"{label} has {len(shape)} axes; at most {MAX_AXES} make sense here")
     declared_size, actual_size = math.prod(shape) * dtype.itemsize, len(data) - start
     if min(shape, default=1) < 0 or declared_size != actual_size:
         raise MalformedBody(
@@ -63,7 +66,10 @@ def read_npy(data: bytes, label: str) -> Array:
 
 def write_npy(array: Array) -> bytes:
     """.npy version 1.0, C order."""
-    return _npy_header(array.dtype, array.shape) + array.tobytes()
+    header = _npy_header(array.dtype, array.shape)
+    if array.nbytes <= SLICE_BYTES:
+        return header + array.tobytes()
+    return join_in_slices((header, np.ascontiguousarray(array).reshape(-1).view(np.uint8).data))
 
 
 def _find_numbers(data: bytes) -> int:
@@ -126,14 +132,14 @@ def read_numbers(nested: Any, label: str) -> NDArray[np.float64]:
         lengths = set(map(len, level))
         if len(lengths) > 1:
             raise InvalidInput(f"{label} is ragged: lists of {min(lengths)} and of {max(lengths)} side by side")
-        if len(shape) == _MAX_AXES:
-            raise InvalidInput(f"{label} is nested more than {_MAX_AXES} lists deep")
+        if len(shape) == MAX_AXES:
+            raise InvalidInput(f"{label} is nested more than {MAX_AXES} lists deep")
         shape.append(lengths.pop())
         level = list(chain.from_iterable(level))
     if not level:
         raise InvalidInput(f"{label} is empty; at least one sample is needed")
     if kinds - {int, float}:
-        values = " and ".join(sorted(_JSON_NAMES[kind] for kind in kinds - {int, float}))
+        values = " and ".join(sorted(map(_name_kind, kinds - {int, float})))
         raise InvalidInput(f"{label} holds {values} where numbers are wanted")
     return np.array(level, np.float64).reshape(shape)
 
@@ -164,7 +170,7 @@ def read_flat(data: bytes, key: str) -> NDArray[np.float64] | NDArray[np.uint8] 
         start, stop = len(brackets) - len(brackets.lstrip(b"[")), brackets.find(b"]")
         count = brackets.count(b",", start, stop) + 1
         row = b",".join([element] * count)
-        if not 0 < start <= min(stop, _MAX_AXES) or brackets[start:stop] != row:
+        if not 0 < start <= min(stop, MAX_AXES) or brackets[start:stop] != row:
             return None
         shape.append(count)
         element = b"%d" % len(shape)
@@ -182,7 +188,7 @@ def read_flat(data: bytes, key: str) -> NDArray[np.float64] | NDArray[np.uint8] 
 
 
 def write_json(document: dict[str, Any]) -> bytes:
-    """JSON of a document with arrays in it; float32 numbers are the shortest that read back the same."""
+    """JSON of a document with arrays in it, in one step; float32 numbers are the shortest that read back the same."""
     return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
@@ -209,4 +215,9 @@ def to_uint8(array: NDArray[np.float64] | NDArray[np.uint8], label: str) -> NDAr
 
 
 def _json_name(value: object) -> str:
-    return _JSON_NAMES.get(type(value), "a single number")
+    return "a single number" if type(value) in (int, float) else _name_kind(type(value))
+
+
+def _name_kind(kind: type) -> str:
+    """In words; spans of a large document (service.codecs.json_spans) know their own."""
+    return _JSON_NAMES.get(kind) or str(kind.json_name)  # type: ignore[attr-defined]

@@ -128,6 +128,11 @@ class Permit:
         self._admission.pixels += count
         self.pixels += count
 
+    def reserve_pixels_up_to(self, count: int) -> None:
+        """Reserve as many more as are missing for `count`; raises as `reserve_pixels`."""
+        if count > self.pixels:
+            self.reserve_pixels(count - self.pixels)
+
 
 _current_permit: ContextVar[Permit | None] = ContextVar("permit", default=None)
 

@@ -58,6 +58,12 @@ class Result:
     is_unusual: NDArray[np.bool_] | None = None
 
     @property
+    def size(self) -> int:
+        """Numbers of the samples."""
+        samples = self.samples
+        return sum([sample.size for sample in samples]) if isinstance(samples, tuple) else samples.size
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the samples."""
         samples = self.samples

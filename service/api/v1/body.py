@@ -2,18 +2,20 @@
 
 bytes, Content-Type -> image | PDF | form | JSON | .npy -> Payload
 
-The payload is not decoded: service.inference.inputs decides what its parts mean to the model. Nothing here takes more
-memory than the body.
+The payload is not decoded: service.inference.inputs decides what its parts mean to the model. Beside the body, the
+payload takes no more bytes than the body, and 4 for each number of JSON, which is counted before (count_numbers).
 """
 
 import base64
 import binascii
+import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from starlette.requests import ClientDisconnect, Request
 
-from service.codecs import arrays, pdf
+from service.codecs import arrays, json_spans, large_json, pdf
 from service.codecs.formats import (
     JSON,
     MULTIPART_FORM,
@@ -27,6 +29,8 @@ from service.codecs.formats import (
     detect_image_format,
     parse_media_type,
 )
+from service.codecs.json_spans import TextSpan
+from service.codecs.large_json import Outline
 from service.codecs.multipart import FormPart, parse_form
 from service.errors import InvalidInput, LatentMismatch, TooLarge, UnsupportedMediaType
 from service.inference import cost
@@ -36,7 +40,9 @@ from service.model.manifest import Operation
 from service.model.runtime import Array, Model
 
 
-async def receive_body(request: Request, length: str | None, limit: int, reserve: Callable[[int], None]) -> bytes:
+async def receive_body(
+    request: Request, length: str | None, limit: int, reserve: Callable[[int], None] = lambda _: None
+) -> bytes:
     """The complete body. Starlette's own limit is not used: its error is plain text and no problem document.
 
     Args:
@@ -50,28 +56,38 @@ async def receive_body(request: Request, length: str | None, limit: int, reserve
     detail = f"the body is larger than {limit} bytes, which is the limit"
     if length is not None and length.isdecimal() and int(length) > limit:
         raise TooLarge(f"{detail}: it has {length}", limit=limit)
-    body = bytearray()
+    body = io.BytesIO()  # grows, and gives its content away, without a copy of it all
+    size = 0
     while True:
         message = await request.receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
         chunk = message.get("body", b"")
         reserve(len(chunk))
-        if len(body) + len(chunk) > limit:
+        size += len(chunk)
+        if size > limit:
             raise TooLarge(detail, limit=limit)
         is_last = not message.get("more_body", False)
-        if is_last and not body:
+        if is_last and size == len(chunk):
             return bytes(chunk)  # the only chunk: no copy
-        body += chunk
+        body.write(chunk)
         if is_last:
-            return bytes(body)
+            return body.getvalue()
 
 
 def parsing_cost(body: bytes, content_type: str | None) -> int:
-    """Cost of `parse_body` (service.inference.cost): images and .npy are not even copied, JSON and forms are parsed."""
-    if body.startswith(NPY_MAGIC) or parse_media_type(content_type) in READABLE_MEDIA_TYPES:
+    """Cost of `parse_body` (service.inference.cost): images are not copied, .npy may be, JSON and forms are parsed."""
+    if body.startswith(NPY_MAGIC):
+        return len(body) * cost.COPIED_BYTE
+    if parse_media_type(content_type) in READABLE_MEDIA_TYPES:
         return 0
     return len(body) * cost.JSON_BYTE
+
+
+def outline_json(body: bytes, content_type: str | None) -> Outline | None:
+    """The outline of a large JSON body, None for all others; raises TooLarge, InvalidInput (413, 422)."""
+    is_large = len(body) > large_json.LARGE_BYTES and parse_media_type(content_type) == JSON
+    return Outline(body) if is_large else None
 
 
 def accepted_types(port: str) -> tuple[str, ...]:
@@ -79,9 +95,18 @@ def accepted_types(port: str) -> tuple[str, ...]:
     return (*READABLE_MEDIA_TYPES, MULTIPART_FORM, JSON, NPY, OCTET_STREAM) if port == "image" else (JSON, NPY)
 
 
-def parse_body(body: bytes, content_type: str | None, model: Model, operation: Operation, max_batch: int) -> Payload:
+def parse_body(
+    body: bytes,
+    content_type: str | None,
+    model: Model,
+    operation: Operation,
+    max_batch: int,
+    outline: Outline | None = None,
+) -> Payload:
     """Parse a body by its Content-Type, or by its first bytes without one.
 
+    Args:
+        outline: of a large JSON body, if it was made already.
     Raises:
         MalformedBody, LatentMismatch, TooLarge, UnsupportedMediaType, InvalidInput: 400, 409, 413, 415, 422.
     """
@@ -97,7 +122,7 @@ def parse_body(body: bytes, content_type: str | None, model: Model, operation: O
         image_format = detect_image_format(body)
         media_type = image_format.media_type if image_format else OCTET_STREAM
     if media_type == JSON:
-        return _json_payload(body, model, operation, max_batch)
+        return _json_payload(body, outline or outline_json(body, JSON), model, operation, max_batch)
     if media_type == NPY:
         return Payload((PayloadPart(arrays.read_npy(body, "the body"), "the body"),), "npy")
     if port == "image" and media_type in READABLE_MEDIA_TYPES:
@@ -167,14 +192,17 @@ def _form_payload(body: bytes, content_type: str, model: Model, operation: Opera
     return Payload(tuple(parts), "json")
 
 
-def _json_payload(body: bytes, model: Model, operation: Operation, max_batch: int) -> Payload:
+def _json_payload(body: bytes, outline: Outline | None, model: Model, operation: Operation, max_batch: int) -> Payload:
     is_latents = OPERATIONS[operation].takes_latents
     key = "latents" if is_latents else "inputs"
     port = model.input_port(operation).name
-    numbers = arrays.read_flat(body, key)
-    if numbers is not None:
-        return Payload((PayloadPart(_to_port_dtype(numbers, port, key), key),), "json")
-    document = arrays.parse_json(body)
+    if outline is None:
+        numbers = arrays.read_flat(body, key)
+        if numbers is not None:
+            return Payload((PayloadPart(_to_port_dtype(numbers, port, key), key),), "json")
+        document = arrays.parse_json(body)
+    else:
+        document = outline.parse()
     members = (key, "model", "version", "operation") if is_latents else (key,)
     if not isinstance(document, dict):
         raise InvalidInput(f'the body is no JSON object; send {{"{key}": ...}}')
@@ -186,16 +214,17 @@ def _json_payload(body: bytes, model: Model, operation: Operation, max_batch: in
     if is_latents:
         _check_origin(document, model)
     values = document[key]
-    if port == "image" and isinstance(values, str):
+    if port == "image" and isinstance(values, str | TextSpan):
         return Payload((PayloadPart(_decode_base64(values, key), key),), "json")
-    if port == "image" and isinstance(values, list) and values and all(isinstance(v, str) for v in values):
+    if port == "image" and isinstance(values, list) and values and all(isinstance(v, str | TextSpan) for v in values):
         if len(values) > max_batch:
             raise TooLarge(f"{key} holds {len(values)} images; the limit is {max_batch}", limit=max_batch)
         parts = (
             PayloadPart(_decode_base64(text, f"{key}[{index}]"), f"{key}[{index}]") for index, text in enumerate(values)
         )
         return Payload(tuple(parts), "json")
-    return Payload((PayloadPart(_to_port_dtype(arrays.read_numbers(values, key), port, key), key),), "json")
+    dtype = np.uint8 if port == "image" else np.float32
+    return Payload((PayloadPart(json_spans.read_numbers(values, key, dtype), key),), "json")
 
 
 def _to_port_dtype(numbers: Array, port: str, key: str) -> Array:
@@ -220,8 +249,10 @@ def _check_origin(document: dict[str, Any], model: Model) -> None:
         )
 
 
-def _decode_base64(text: str, label: str) -> bytes:
+def _decode_base64(text: str | TextSpan, label: str) -> bytes:
     """Base64, plain or in a data: URL, with or without line breaks -> the image's bytes."""
+    if isinstance(text, TextSpan):
+        return text.decode_base64(label)
     encoded = text.partition(",")[2] if text[:5].lower() == "data:" else text
     try:
         return base64.b64decode("".join(encoded.split()), validate=True)

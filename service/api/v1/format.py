@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from starlette.responses import Response
 
 from service.api.v1 import responses
-from service.api.v1.body import parse_body, parsing_cost
+from service.api.v1.body import outline_json, parse_body, parsing_cost
+from service.codecs.large_json import Outline
 from service.inference.engine import Result
 from service.inference.inputs import Batch, Images
 from service.inference.options import Options
@@ -34,14 +35,20 @@ class V1Format:
     options: Options
     seconds: float | None
     max_batch: int
+    _outline: Outline | None = None
     _payload: Payload | None = None
     _media_type: str = ""
 
     def parsing_cost(self, body: bytes) -> int:
         return parsing_cost(body, self.content_type)
 
+    def count_numbers(self, body: bytes) -> int:
+        self._outline = outline_json(body, self.content_type)
+        return self._outline.numbers if self._outline is not None else 0
+
     def parse(self, body: bytes) -> Payload:
-        return parse_body(body, self.content_type, self.model, self.operation, self.max_batch)
+        outline, self._outline = self._outline, None  # it holds the body
+        return parse_body(body, self.content_type, self.model, self.operation, self.max_batch, outline)
 
     def negotiate(self, payload: Payload, inputs: Batch | Images) -> None:
         self._payload = payload

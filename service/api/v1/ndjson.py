@@ -12,6 +12,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -22,14 +23,17 @@ from starlette.types import Receive, Scope, Send
 from service.api import error_handlers
 from service.api.v1.body import file_payload
 from service.api.v1.negotiation import choose
-from service.codecs import arrays
+from service.codecs import json_writer
+from service.codecs.buffers import SLICE_BYTES
 from service.codecs.formats import JSON, MULTIPART_FORM, NDJSON, NPY, parse_media_type
 from service.codecs.multipart import FormPart
 from service.errors import DeadlineExceeded, ServiceError, problem
+from service.inference import cost
 from service.inference.admission import Permit
 from service.inference.engine import Inference
 from service.inference.inputs import Preprocessor
 from service.inference.options import Options
+from service.inference.scheduler import Scheduler
 from service.model.runtime import Model
 from service.observability.request_record import request_record
 from service.observability.statistics import RequestTimer
@@ -59,6 +63,7 @@ class EncodeStream:
 
     preprocessor: Preprocessor
     inference: Inference
+    scheduler: Scheduler
     model: Model
     options: Options
     permit: Permit
@@ -99,7 +104,8 @@ class NdjsonResponse(Response):
                 return
             except DeadlineExceeded as error:
                 for index in tuple(stream.pending):
-                    await _send(stream, send, index, problem=error.problem(path))
+                    line = _write_line(stream, index, {"problem": error.problem(path)})
+                    await _send(stream, send, index, line)
             finally:
                 record.pixels = stream.pixels
                 record.end_stage("run")
@@ -115,35 +121,44 @@ async def _encode_files(stream: EncodeStream, path: str, deadline: Deadline, sen
 
 async def _run_worker(stream: EncodeStream, indices: Iterator[int], path: str, deadline: Deadline, send: Send) -> None:
     for index in indices:
-        try:
-            latents = await _encode_file(stream, index, deadline)
-        except ServiceError as error:
-            if error.status == HTTPStatus.INTERNAL_SERVER_ERROR:
-                _log.error("%s: %s", path, error.detail, exc_info=error.__cause__)
-            await _send(stream, send, index, problem=error.problem(path))
-            error_handlers.drop_traceback(error)
-        except Exception as error:  # noqa: BLE001  (a bug with one file does not affect the others)
-            _log.exception("%s failed: this is a bug", path)
-            await _send(stream, send, index, problem=problem(path, *error_handlers.INTERNAL_ERROR))
-            error_handlers.drop_traceback(error)
-        else:
-            stream.timer.samples += len(latents)
-            await _send(stream, send, index, latents=latents)
+        with stream.permit.sub_permit() as permit:  # until its line is sent
+            try:
+                line = await _encode_file(stream, index, permit, deadline)
+            except ServiceError as error:
+                if error.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+                    _log.error("%s: %s", path, error.detail, exc_info=error.__cause__)
+                line = _write_line(stream, index, {"problem": error.problem(path)})
+                error_handlers.drop_traceback(error)
+            except Exception as error:  # noqa: BLE001  (a bug with one file does not affect the others)
+                _log.exception("%s failed: this is a bug", path)
+                line = _write_line(stream, index, {"problem": problem(path, *error_handlers.INTERNAL_ERROR)})
+                error_handlers.drop_traceback(error)
+            await _send(stream, send, index, line)
 
 
-async def _encode_file(stream: EncodeStream, index: int, deadline: Deadline) -> Any:
-    """Latents float32 [N,...]; admission counts the file's pixels for the duration of the call."""
-    payload = file_payload(stream.pending[index], "the file")
-    with stream.permit.sub_permit() as permit:
-        inputs = await stream.preprocessor.prepare(stream.model, "encode", payload, stream.options, permit)
-        stream.pixels += permit.pixels
-        deadline.extend(permit.pixels / MEGAPIXEL * stream.per_megapixel)
-        return (await stream.inference.run(stream.model, "encode", inputs, stream.options)).samples
+async def _encode_file(stream: EncodeStream, index: int, permit: Permit, deadline: Deadline) -> bytes:
+    """The line with the latents of one file."""
+    file = stream.pending[index]
+    payload = await stream.scheduler.call(
+        partial(file_payload, label="the file"), file, len(file.data) * cost.COPIED_BYTE
+    )
+    inputs = await stream.preprocessor.prepare(stream.model, "encode", payload, stream.options, permit)
+    stream.pixels += permit.pixels
+    deadline.extend(permit.pixels / MEGAPIXEL * stream.per_megapixel)
+    result = await stream.inference.run(stream.model, "encode", inputs, stream.options)
+    permit.reserve_pixels_up_to(result.size)
+    stream.timer.samples += len(result.samples)
+    outcome = {"latents": result.samples}
+    return await stream.scheduler.call(partial(_write_line, stream, index), outcome, result.nbytes * cost.JSON_BYTE)
 
 
-async def _send(stream: EncodeStream, send: Send, index: int, **outcome: Any) -> None:
+def _write_line(stream: EncodeStream, index: int, outcome: dict[str, Any]) -> bytes:
+    return json_writer.write({"index": index, "name": stream.pending[index].filename, **outcome}, end=b"\n")
+
+
+async def _send(stream: EncodeStream, send: Send, index: int, line: bytes) -> None:
     """Send one line; `send` waits for a slow client."""
-    line = arrays.write_json({"index": index, "name": stream.pending[index].filename, **outcome})
     async with stream.send_lock:
         del stream.pending[index]  # before sending: the deadline may expire while `send` waits
-        await send({"type": "http.response.body", "body": line + b"\n", "more_body": True})
+        for start in range(0, len(line), SLICE_BYTES):  # the server copies each
+            await send({"type": "http.response.body", "body": line[start : start + SLICE_BYTES], "more_body": True})

@@ -6,14 +6,13 @@ Without Accept the response has the request's format, an image its own (BMP beco
 Headers name the model and its version.
 """
 
-import base64
 from typing import Any
 
 import numpy as np
 from starlette.responses import Response
 
 from service.api.v1.negotiation import choose
-from service.codecs import arrays, images
+from service.codecs import arrays, images, json_writer
 from service.codecs.formats import JSON, NPY, PDF, PNG, TIFF, WRITABLE_MEDIA_TYPES, detect_image_format
 from service.errors import NotAcceptable
 from service.imaging import heatmap
@@ -106,7 +105,9 @@ def serialize(result: Result, media_type: str, model: Model, operation: Operatio
         if result.is_unusual is not None:
             headers["reconstruction-unusual"] = ", ".join("true" if value else "false" for value in result.is_unusual)
     if media_type == JSON:
-        body = arrays.write_json(_document(result, model, operation, has_images=bool(payload.images)))
+        has_images = bool(payload.images)
+        write = json_writer.write if has_images or result.nbytes > json_writer.LARGE_BYTES else arrays.write_json
+        body = write(_document(result, model, operation, has_images=has_images))
     elif media_type == NPY:
         body = arrays.write_npy(_to_array(result))
     elif len(result.samples) > 1:
@@ -131,7 +132,7 @@ def _document(result: Result, model: Model, operation: Operation, *, has_images:
     elif result.heatmaps is not None:
         document["heatmaps"] = result.heatmaps
     elif has_images:
-        document["images"] = [base64.b64encode(images.encode(picture, PNG)).decode() for picture in _pictures(result)]
+        document["images"] = [json_writer.Base64(images.encode(picture, PNG)) for picture in _pictures(result)]
     else:
         document["outputs"] = _to_array(result)
     if result.error is not None:

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from service import __version__
 from service.api.router import DocumentationRoute, schema_only
+from service.api.v1.body import receive_body
 from service.api.v2.schemas import (
     Duration,
     IndexEntry,
@@ -49,6 +50,7 @@ PLATFORM = "onnxruntime_onnx"  # as Triton names ONNX graphs
 
 Name = Annotated[str, Path(description="a package's name, or NAME.OPERATION", examples=["cats-stacked.encode"])]
 Version = Annotated[str, Path(description="one of its versions", examples=["1"])]
+MAX_INDEX_BYTES = 1 << 10  # of a request for the index, whose longest is {"ready": false}
 _TAG: Any = {"tags": ["open inference protocol"]}
 
 
@@ -142,11 +144,15 @@ def add_v2_routes(app: FastAPI, registry: Registry, statistics: Statistics) -> N
         "/v2/repository/index",
         summary="All models, and what was refused",
         openapi_extra={"requestBody": {"content": _json_content(IndexRequest)}},
-        responses={422: {"description": "a body that is not one of these", "model": ProtocolError}},
+        responses={
+            413: {"description": "a body of more than 1 KiB", "model": ProtocolError},
+            422: {"description": "a body that is not one of these", "model": ProtocolError},
+        },
         **_TAG,
     )
     async def index(request: Request) -> list[IndexEntry]:
-        return _index(registry, is_ready_only=_parse_ready(await request.body()))
+        body = await receive_body(request, request.headers.get("content-length"), MAX_INDEX_BYTES)
+        return _index(registry, is_ready_only=_parse_ready(body))
 
     _add_infer_documentation(app)
 

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import orjson
 from starlette.responses import Response
 
 from service.api.query import PARAMETERS, V2_BODY_PARAMETERS, parse_parameters, reject_v1_parameters
-from service.codecs import arrays
+from service.codecs import arrays, json_spans, json_writer
+from service.codecs.buffers import join_in_slices
 from service.codecs.formats import JSON, OCTET_STREAM
+from service.codecs.large_json import LARGE_BYTES, Outline
 from service.errors import InvalidInput, MalformedBody, UnsupportedMediaType
 from service.inference import cost
 from service.inference.engine import Result
@@ -86,14 +87,23 @@ class V2Format:
     options: Options
     seconds: float | None
     max_seconds: float
+    _outline: Outline | None = None
     _id: str | None = None
     _output_tensors: tuple[Tensor, ...] = ()
     _requested_outputs: dict[str, bool] = field(default_factory=dict)  # name -> whether as bytes
 
     def parsing_cost(self, body: bytes) -> int:
         if self.header_length is not None and self.header_length.isdecimal():
-            return int(self.header_length) * cost.JSON_BYTE
+            size = min(int(self.header_length), len(body))
+            return size * cost.JSON_BYTE + (len(body) - size) * cost.COPIED_BYTE
         return len(body) * cost.JSON_BYTE
+
+    def count_numbers(self, body: bytes) -> int:
+        end = self._find_end(body)
+        if end <= LARGE_BYTES:
+            return 0
+        self._outline = Outline(body, end)
+        return self._outline.numbers
 
     def parse(self, body: bytes) -> Payload:
         """The request's one input [N,...], of the port's rank and datatype.
@@ -123,18 +133,26 @@ class V2Format:
 
     def _read_document(self, body: bytes) -> tuple[dict[str, Any], int]:
         """(the JSON object, the offset of its end)."""
-        end = len(body)
-        if self.header_length is not None:
-            if not self.header_length.isdecimal() or not 0 < int(self.header_length) <= len(body):
-                raise MalformedBody(
-                    f"{HEADER_LENGTH} is {self.header_length[:100]!r}; it must be the length of the JSON in bytes, "
-                    f"1 to the body's {len(body)}"
-                )
-            end = int(self.header_length)
-        document = arrays.parse_json(body[:end])
+        end = self._find_end(body)
+        if end <= LARGE_BYTES:
+            document = arrays.parse_json(body[:end])
+        else:
+            outline, self._outline = self._outline or Outline(body, end), None  # it holds the body
+            document = outline.parse()
         if not isinstance(document, dict):
             raise MalformedBody('the request is no JSON object; send {"inputs": [...]}')
         return document, end
+
+    def _find_end(self, body: bytes) -> int:
+        """The length of the JSON; raises MalformedBody if the header that says it cannot be right."""
+        if self.header_length is None:
+            return len(body)
+        if not self.header_length.isdecimal() or not 0 < int(self.header_length[:20]) <= len(body):
+            raise MalformedBody(
+                f"{HEADER_LENGTH} is {self.header_length[:100]!r}; it must be the length of the JSON in bytes, "
+                f"1 to the body's {len(body)}"
+            )
+        return int(self.header_length)
 
     def _read_parameters(self, parameters: Mapping[str, Any]) -> bool:
         """Set `options` and `seconds`; whether all outputs are sent as bytes unless they say otherwise."""
@@ -244,10 +262,13 @@ class V2Format:
         if self._id is not None:
             document["id"] = self._id
         document["outputs"] = outputs
-        head = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+        write = arrays.write_json if result.nbytes <= json_writer.LARGE_BYTES else json_writer.write
+        head = write(document)
         if not chunks:
             return Response(head, media_type=JSON)
-        return Response(b"".join((head, *chunks)), media_type=OCTET_STREAM, headers={HEADER_LENGTH: str(len(head))})
+        return Response(
+            join_in_slices((head, *chunks)), media_type=OCTET_STREAM, headers={HEADER_LENGTH: str(len(head))}
+        )
 
 
 def _name_arrays(result: Result, tensors: Sequence[Tensor]) -> dict[str, Array]:
@@ -268,14 +289,15 @@ def _from_json(data: object, shape: tuple[int, ...], tensor: Tensor) -> Array:
     label = f"input {tensor.name}"
     if data is None:
         raise InvalidInput(f"{label} has no data")
-    numbers = arrays.read_numbers(data, f"data of {label}")
+    dtype = np.uint8 if tensor.datatype == "UINT8" else np.float32
+    numbers = json_spans.read_numbers(data, f"data of {label}", dtype)
     count = math.prod(shape)
     if numbers.shape not in (shape, (count,)):
         raise InvalidInput(
             f"{label} has shape {list(shape)}, and its data {list(numbers.shape)}; it must be that, or {count} numbers "
             "in one list"
         )
-    array: Array = arrays.to_uint8(numbers, label) if tensor.datatype == "UINT8" else arrays.to_float32(numbers, label)
+    array: Array = numbers if dtype == np.uint8 else arrays.to_float32(numbers, label)
     return array.reshape(shape)
 
 

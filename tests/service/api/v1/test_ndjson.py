@@ -84,7 +84,7 @@ def test_openapi_describes_a_line(client: TestClient) -> None:
 
 # --- while it is sent -----------------------------------------------------------------------------------------------
 
-Encode = Callable[[ndjson.EncodeStream, int, Any], Awaitable[Any]]
+Encode = Callable[[ndjson.EncodeStream, int, Any, Any], Awaitable[Any]]
 
 
 class Caller:
@@ -147,10 +147,10 @@ def test_a_line_goes_out_when_it_is_ready_and_not_when_all_are(
     async def run() -> None:
         caller = Caller(models, 5)
 
-        async def first_is_slow(work: ndjson.EncodeStream, index: int, deadline: Any) -> Any:
+        async def first_is_slow(work: ndjson.EncodeStream, index: int, permit: Any, deadline: Any) -> Any:
             if index == 0:
                 await caller.came.wait()  # for a line of another; for ever, if lines waited for each other
-            return await real(work, index, deadline)
+            return await real(work, index, permit, deadline)
 
         real = encode(first_is_slow)
         await caller.ask()
@@ -165,10 +165,10 @@ def test_a_bug_with_one_file_is_its_line(
     models: Path, encode: Callable[[Encode], Encode], caplog: pytest.LogCaptureFixture
 ) -> None:
     async def run() -> list[dict[str, Any]]:
-        async def second_fails(work: ndjson.EncodeStream, index: int, deadline: Any) -> Any:
+        async def second_fails(work: ndjson.EncodeStream, index: int, permit: Any, deadline: Any) -> Any:
             if index == 1:
                 raise ZeroDivisionError("the secret")
-            return await real(work, index, deadline)
+            return await real(work, index, permit, deadline)
 
         real = encode(second_fails)
         caller = Caller(models, 3)
@@ -185,10 +185,10 @@ def test_a_bug_with_one_file_is_its_line(
 
 def test_files_that_are_not_done_in_time_say_so(models: Path, encode: Callable[[Encode], Encode]) -> None:
     async def run() -> Caller:
-        async def last_never_ends(work: ndjson.EncodeStream, index: int, deadline: Any) -> Any:
+        async def last_never_ends(work: ndjson.EncodeStream, index: int, permit: Any, deadline: Any) -> Any:
             if index >= 2:
                 await asyncio.Event().wait()
-            return await real(work, index, deadline)
+            return await real(work, index, permit, deadline)
 
         real = encode(last_never_ends)
         caller = Caller(models, 8, **{"Request-Deadline": "0.3"})
@@ -207,9 +207,9 @@ def test_a_slow_reader_is_waited_for_and_who_leaves_takes_the_rest_along(
     async def run() -> None:
         starts: list[int] = []
 
-        async def counted(work: ndjson.EncodeStream, index: int, deadline: Any) -> Any:
+        async def counted(work: ndjson.EncodeStream, index: int, permit: Any, deadline: Any) -> Any:
             starts.append(index)
-            return await real(work, index, deadline)
+            return await real(work, index, permit, deadline)
 
         real = encode(counted)
         caller = Caller(models, 50)
