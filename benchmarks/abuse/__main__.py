@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.abuse import bodies, contract, crowds, endings, fuzzing, names, packages, soaking
+from benchmarks.abuse import bodies, contract, crowds, endings, floods, fuzzing, names, packages, soaking
 from benchmarks.abuse.crowds import Request
 from benchmarks.abuse.report import HEADING, Outcome
 from benchmarks.abuse.serving import Client, serving
@@ -54,6 +54,18 @@ def bombs(scale: float) -> Outcome:
 def slow(scale: float) -> Outcome:
     with serving({"headers_deadline": DEADLINE, "body_deadline": DEADLINE}) as served:
         return crowds.slow(served, request(f"{CATS}/encode", "npy"), int(300 * scale), DEADLINE, max(2, 15 * scale))
+
+
+def flood(scale: float) -> Outcome:
+    with serving({"max_body_bytes": 1 << 20}) as served:
+        attacks = floods.endless_floods(f"{CATS}/encode".encode())
+        return floods.floods(served, attacks, 20, int(200 * scale) << 20, must_end=True)
+
+
+def pipeline(scale: float) -> Outcome:
+    with serving({"max_body_bytes": 1 << 20, "log_requests": "off"}) as served:
+        attacks = floods.pipelined_floods(f"{CATS}/encode".encode())
+        return floods.floods(served, attacks, 20, int(20 * scale) << 20, must_end=False)
 
 
 def overload(scale: float) -> Outcome:
@@ -164,6 +176,8 @@ TRIALS = {
     "bombs": bombs,
     "schemathesis": schemathesis,
     "slow": slow,
+    "floods": flood,
+    "pipelines": pipeline,
     "overload": overload,
     "sigterm": sigterm,
     "endless": endless,

@@ -85,6 +85,8 @@ async def _http_error(request: Request, error: Exception) -> Response:
     detail = details.get(error.status_code, str(error.detail))
     response = problem_response(request, error.status_code, phrase, detail)
     response.headers.update(error.headers or {})
+    if response.headers.get("allow") == "GET":
+        response.headers["allow"] = "GET, HEAD"  # service.api.router
     return response
 
 

@@ -120,6 +120,8 @@ class RequestMiddleware:
                 record.status = message["status"]
                 extra = _INFERENCE_HEADERS if record.operation else _security_headers(path)
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id), *extra]
+                if record.status == HTTPStatus.TEMPORARY_REDIRECT:
+                    message["headers"] = _without_host(message["headers"])
             else:
                 record.bytes_out += len(message.get("body", b""))
             await send(message)
@@ -182,6 +184,11 @@ class RequestMiddleware:
         log_record = _log.makeRecord(_log.name, logging.INFO, "", 0, "%s %r %d %.3f ms %s", arguments, None)
         log_record.fields = fields
         _log.handle(log_record)
+
+
+def _without_host(headers: Headers) -> Headers:
+    """Redirects of Starlette repeat the Host header, which is whatever a client or a proxy sent: the path is enough."""
+    return [(k, b"/" + v.split(b"/", 3)[3].lstrip(b"/") if k == b"location" and b"://" in v else v) for k, v in headers]
 
 
 def _security_headers(path: str) -> Headers:

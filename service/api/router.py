@@ -4,7 +4,7 @@ POST /v1/models/<name>[/versions/<version>]/<operation> -> handle_v1 -> response
 POST /v2/models/<name>[/versions/<version>]/infer       -> handle_v2 -> response
 
 FastAPI has these routes only for OpenAPI and for status 405. Its layers cost more than a small request's inference.
-Errors become the same problem documents.
+Errors become the same problem documents. HEAD is answered wherever GET is, with the same headers.
 """
 
 import re
@@ -13,7 +13,7 @@ from http import HTTPStatus
 
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.routing import APIRoute
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from service.api import error_handlers
 from service.inference.operations import OPERATIONS
@@ -64,6 +64,8 @@ class OperationRouter:
             if match is None:
                 match, handle = _V2_PATH.fullmatch(scope["path"]), self._handle_v2
         if match is None:
+            if scope["type"] == "http" and scope["method"] == "HEAD":
+                scope, send = {**scope, "method": "GET"}, _without_body(send)
             await self.fallback(scope, receive, send)
             return
         request = Request(scope, receive)
@@ -79,3 +81,10 @@ class OperationRouter:
             await response(scope, receive, send)
         else:
             record.status, record.bytes_out = response.status_code, size
+
+
+def _without_body(send: Send) -> Send:
+    async def send_without_body(message: Message) -> None:
+        await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+    return send_without_body

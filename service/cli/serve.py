@@ -7,6 +7,7 @@ import gc
 import signal
 import socket
 import sys
+from functools import partial
 from types import FrameType
 
 import uvicorn
@@ -16,8 +17,9 @@ from service.app import create_app
 from service.cli.errors import ListenError
 from service.observability.logging import configure_logging
 from service.repository.registry import Registry
-from service.server.connection import ConnectionMonitor
+from service.server.connection import Connection
 from service.server.connection_limits import ConnectionLimits, allow_files
+from service.server.connection_monitor import ConnectionMonitor
 from service.server.graceful import GracefulServer
 from service.settings import MEGAPIXEL, Settings
 
@@ -45,7 +47,7 @@ def serve(settings: Settings) -> int:
     config = uvicorn.Config(
         app,
         loop="uvloop" if sys.platform != "win32" else "asyncio",
-        http=monitor.create_connection,  # type: ignore[arg-type]  # any callable that returns a protocol
+        http=partial(Connection, monitor),  # type: ignore[arg-type]  # any callable that returns a protocol
         ws="none",
         timeout_keep_alive=settings.keep_alive,
         log_level="warning",

@@ -4,7 +4,9 @@ Settings -> Limits        socket -> bytes that its peer has not taken        max
 """
 
 import os
+import select
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +17,8 @@ if os.name == "posix":
     import resource
     import termios
 
+MAX_HEADER_LINES = 256  # of one request: each takes about 150 bytes of memory beside its own
+_HANG_UP = getattr(select, "POLLRDHUP", 0)  # Linux and FreeBSD
 OTHER_FILES = 256  # descriptors beside connections: those above the limit, packages, libraries, the loop, logs
 
 
@@ -29,6 +33,7 @@ class ConnectionLimits:
     body_deadline: float
     body_rate: int
     max_header_bytes: int
+    max_body_bytes: int
     max_connections: int
     always_answered: frozenset[str] = frozenset()
 
@@ -39,6 +44,7 @@ class ConnectionLimits:
             settings.body_deadline,
             settings.body_rate,
             settings.max_header_bytes,
+            settings.max_body_bytes,
             settings.max_connections,
             always_answered,
         )
@@ -62,6 +68,23 @@ def unsent_bytes(socket: Any) -> int:
     except OSError:
         return 0
     return int(count)
+
+
+def find_hang_ups(sockets: Sequence[Any]) -> list[int]:
+    """Indices of the sockets whose peer has closed, or sends no more, whatever lies unread before that.
+
+    Always empty where the system does not tell (macOS, Windows).
+    """
+    if not _HANG_UP:
+        return []
+    poll = select.poll()
+    indices = {}
+    for index, socket in enumerate(sockets):
+        descriptor = socket.fileno()
+        if descriptor >= 0:
+            indices[descriptor] = index
+            poll.register(descriptor, _HANG_UP)
+    return [indices[descriptor] for descriptor, _ in poll.poll(0)]
 
 
 def allow_files(max_connections: int) -> None:

@@ -23,7 +23,7 @@ from types import FrameType
 
 import uvicorn
 
-from service.server.connection import ConnectionMonitor
+from service.server.connection_monitor import ConnectionMonitor
 from service.server.lifecycle import Lifecycle
 
 CANCEL_TIMEOUT = 1.0  # seconds for cancelled requests to end
@@ -36,7 +36,7 @@ class GracefulServer(uvicorn.Server):
     """A uvicorn server that drains before it stops.
 
     Args:
-        config: its `http` is `monitor.create_connection`.
+        config: its `http` makes connections of `monitor`.
         lifecycle: its `is_stopping` becomes True.
         drain: seconds from SIGTERM until no connection is accepted, 0 or more.
         grace: seconds from then until requests in progress are dropped.
