@@ -48,7 +48,7 @@ from service.server.request_head import ANY_RESOURCE, SEVERAL_HOSTS, check_head,
 LINGER = 0.5  # seconds that an idle connection stays open at shutdown: a request may be on its way
 MAX_WAITING_BYTES = 1 << 18  # behind a request in progress
 PIECE_BYTES = 1 << 12  # a piece holds at most 157 requests, which are parsed before the first is answered
-MAX_PARSE_SECONDS = 0.002  # in a row for one client: a piece of the smallest chunks takes half a millisecond
+MAX_PARSE_SECONDS = 0.001  # in a row for one client: a piece of the smallest chunks takes half a millisecond
 _LARGE_READ = 1 << 16  # bytes
 FRAMING_PER_CHUNK = 16  # bytes of a chunk's length and line ends beside its data; more counts as framing
 _MAX_COPY_BYTES = 1 << 14  # bytes of a body: copying it behind its headers is faster than a second write
