@@ -74,7 +74,7 @@ def draw_tint(rng: np.random.Generator, shape: Shape) -> Floats:
     tint = np.clip(paper * (1 + rng.normal(0, 0.03, 3)), 0.25, 1.05).astype(np.float32)[None, None]
     if kind >= 0.45 and rng.random() < 0.4:
         uneven = 1 + rng.uniform(0.1, 0.5) * smooth_noise(rng, shape, rng.uniform(30, 200))
-        return np.asarray(tint ** np.clip(uneven, 0.2, 2)[..., None].astype(np.float32), np.float32)
+        return np.asarray(tint ** np.clip(uneven, 0.5, 1.5)[..., None].astype(np.float32), np.float32)
     return np.asarray(tint, np.float32)
 
 
