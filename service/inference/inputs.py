@@ -181,14 +181,22 @@ def _pair_with_headers(payload: Payload, headers: list[Header]) -> list[_Source]
 
 
 def _to_pictures(source: _Source, channels: int) -> list[Picture]:
-    """One part -> its pictures as they are; images of an array have the model's channels."""
+    """One part -> its pictures as they are; images of an array have the model's channels, or are grey."""
     part, header = source
     if header is not None:
         return images.decode(_require_bytes(part), header, part.label)
-    batch = _as_images(_require_array(part), channels, part.label)
+    array = _require_array(part)
+    batch = _as_images(array, 1 if _is_grey(array) else channels, part.label)
     if batch.size == 0:
         raise InvalidInput(f"the batch is empty (shape {list(batch.shape)}); at least one sample is needed")
     return [Picture(image) for image in batch]
+
+
+def _is_grey(array: Array) -> bool:
+    """Whether an array has the shape [H,W], [H,W,1], [N,H,W] or [N,H,W,1]; a last axis of 2 to 4 is one of colours."""
+    return (
+        array.ndim == 2 or (array.ndim in (3, 4) and array.shape[-1] == 1) or (array.ndim == 3 and array.shape[2] > 4)
+    )
 
 
 def _to_samples(source: _Source, port: Port, mode: Fit | None, model_name: str) -> Array:

@@ -57,6 +57,26 @@ def test_a_page_in_tiles_is_the_page_as_a_whole(denoisers: TestClient) -> None:
     assert np.abs(arrays[0].astype(int) - arrays[1]).max() <= 1
 
 
+@pytest.mark.parametrize("shape", [(19, 45), (19, 45, 1), (2, 19, 45), (2, 19, 45, 1)])
+def test_a_model_for_colour_takes_grey_arrays_as_it_takes_grey_pictures(
+    denoisers: TestClient, shape: tuple[int, ...]
+) -> None:
+    grey = np.random.default_rng(1).integers(0, 256, shape, np.uint8)
+    answer = denoisers.post(denoise_url("photo"), content=npy(grey), headers=NPY)
+    assert answer.status_code == 200, answer.text
+    denoised = np.load(io.BytesIO(answer.content)).reshape(-1, 19, 45)
+    for page, original in zip(denoised, grey.reshape(-1, 19, 45), strict=True):
+        data = images.encode(Picture(original[..., None]), "image/png")
+        expected = decode_pages(send(denoisers, "photo", data).content)[0].pixels[..., 0]
+        np.testing.assert_array_equal(page, expected)
+
+
+def test_arrays_of_two_or_four_channels_are_no_images(denoisers: TestClient) -> None:
+    for channels in (2, 4):
+        answer = denoisers.post(denoise_url("photo"), content=npy(np.zeros((9, 9, channels), np.uint8)), headers=NPY)
+        refused(answer, 422, "images are")
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_strength_is_between_the_picture_and_the_denoised_one(denoisers: TestClient, dtype: Any) -> None:
     original = pixels(dtype, 3)
