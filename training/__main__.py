@@ -15,6 +15,7 @@ import json
 import sys
 import tomllib
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,12 @@ import torch
 
 from service.model.errors import PackageError
 from service.model.kinds import KINDS
+from service.model.plain_files import to_printable
 from training import __version__, compare, train_autoencoder, train_classifier, train_denoiser
 from training import recipe as recipes
 from training.data import datasets, patches
 from training.engine import distributed
+from training.engine.run_lock import lock_run
 from training.errors import RecipeError, TrainingError
 from training.recipe import DenoiserRecipe, Recipe
 
@@ -43,11 +46,12 @@ def main(arguments: list[str] | None = None) -> int:
                 _train(_parser().parse_args(words))
     except (TrainingError, PackageError) as error:
         if distributed.is_main_process() or not isinstance(error, RecipeError):
-            print(f"autoencoder-train: {error}", file=sys.stderr)
+            print(f"autoencoder-train: {to_printable(str(error))}", file=sys.stderr)
         return 2
     except OSError as error:  # of a disk or a pipe, where no error of training.errors says more
         prefix = f"{error.filename}: " if error.filename else ""
-        print(f"autoencoder-train: {prefix}{error.strerror or error}; no package was written", file=sys.stderr)
+        sentence = to_printable(f"{prefix}{error.strerror or error}")
+        print(f"autoencoder-train: {sentence}; no package was written", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("autoencoder-train: interrupted; the same command goes on from the last epoch", file=sys.stderr)
@@ -65,20 +69,25 @@ def _train(options: argparse.Namespace) -> None:
     recipe = recipes.with_changes(recipe, {"name": out.name})
     distributed.check_batch_sizes(recipe)
     device = _select_device(options.device)
-    if options.fresh and distributed.is_main_process():
-        for checkpoint in (Path(options.runs) / out.name).rglob("*.pt"):
-            checkpoint.unlink()
     start = None if options.start is None else Path(options.start)
-    directory = _run(
-        recipe,
-        out,
-        Path(options.runs),
-        device,
-        start,
-        options.minutes,
-        resume=options.resume,
-        is_exported=not options.no_package,
-    )
+    folder = Path(options.runs) / out.name
+    with ExitStack() as stack:
+        with distributed.main_process_first():
+            if distributed.is_main_process():
+                stack.enter_context(lock_run(folder))
+                if options.fresh:
+                    for checkpoint in folder.rglob("*.pt"):
+                        checkpoint.unlink()
+        directory = _run(
+            recipe,
+            out,
+            Path(options.runs),
+            device,
+            start,
+            options.minutes,
+            resume=options.resume,
+            is_exported=not options.no_package,
+        )
     if directory is not None:
         _report(directory)
 
@@ -87,10 +96,11 @@ def _classify(options: argparse.Namespace) -> None:
     distributed.refuse_torchrun("classify")
     recipe = recipes.load_autoencoder(options.recipe, dict(_parse_assignment(text) for text in options.set))
     out = Path(options.out or Path("classifiers") / recipe.name)
-    train_classifier.run(
-        recipe, out, Path(options.runs), _select_device(options.device),
-        encoder=options.encoder, use_test=not options.tune,
-    )  # fmt: skip
+    with lock_run(Path(options.runs) / recipe.name):
+        train_classifier.run(
+            recipe, out, Path(options.runs), _select_device(options.device),
+            encoder=options.encoder, use_test=not options.tune,
+        )  # fmt: skip
 
 
 def _run(

@@ -5,6 +5,8 @@ TrainingError
 ├── DataError        data that is missing, broken, too little, or of mixed sizes; the message names the file
 ├── DownloadError    the publisher cannot be reached, or the bytes do not have the expected checksum
 ├── NotFinite        the loss became NaN or infinite: the run stops, the last checkpoint stays
+├── CheckpointError  a checkpoint that is damaged, or does not fit the run
+├── RunLocked        another process trains in the same folder
 ├── DiskError        a file could not be written: the old one, if any, stays
 ├── ComparisonError  folders that `compare` got hold no packages, or packages of different data
 └── ParityError      the exported graphs do not answer as torch does: no package is written
@@ -28,6 +30,14 @@ class DownloadError(TrainingError):
 
 
 class NotFinite(TrainingError):
+    pass
+
+
+class CheckpointError(TrainingError):
+    pass
+
+
+class RunLocked(TrainingError):
     pass
 
 

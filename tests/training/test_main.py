@@ -15,6 +15,7 @@ import pytest
 from service.model import package
 from tests.drawings import drawings, small_recipe, waves
 from training.__main__ import main
+from training.engine import checkpoint as checkpoints
 
 
 def toml(document: dict[str, Any]) -> str:
@@ -111,6 +112,55 @@ def test_ablations_are_trained_and_stand_beside_the_result(working_folder: Path)
 def test_the_data_line_can_be_replaced(working_folder: Path) -> None:
     assert main(["small.toml", "--data", "waves.npy"]) == 0
     assert package.read(working_folder / "models" / "small" / "1").modality == "vector"
+
+
+@pytest.mark.parametrize("further", [[], ["--fresh"], ["--set", "seed=1"]])
+def test_a_second_run_of_the_same_name_is_refused_while_the_first_goes_on(
+    working_folder: Path, capsys: pytest.CaptureFixture[str], further: list[str]
+) -> None:
+    command = [sys.executable, "-m", "training", "small.toml", "--set", "optimization.epochs=100000"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    checkpoint = working_folder / "runs" / "small" / "checkpoint.pt"
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+        try:
+            while not checkpoint.exists() and process.poll() is None:
+                time.sleep(0.005)
+            assert main(["small.toml", *further]) == 2
+            sentence = capsys.readouterr().err
+            assert sentence.startswith(
+                f"autoencoder-train: runs/small is in use by another run (process {process.pid} on "
+            )
+            assert sentence.count("\n") == 1
+            assert checkpoint.exists(), "--fresh removes nothing of a run that goes on"
+            assert main(["small.toml", "--runs", "others"]) == 0
+        finally:
+            process.kill()
+    assert main(["small.toml", *further, "--set", "optimization.epochs=2"]) == 0, "the lock died with its process"
+    assert package.read(working_folder / "models" / "small" / "2")
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "another architecture"])
+def test_a_damaged_checkpoint_is_one_line_and_fresh_starts_again(
+    working_folder: Path, capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
+    assert main(["small.toml"]) == 0
+    path = working_folder / "runs" / "small" / "checkpoint.pt"
+    data = bytearray(path.read_bytes())
+    if damage == "another architecture":
+        state = checkpoints.read(path)
+        del state["module"][next(iter(state["module"]))]
+        checkpoints.save(path, state)
+    else:
+        data[len(data) // 2] ^= 0x10
+        path.write_bytes(data[: len(data) // 2] if damage == "cut" else data)
+    capsys.readouterr()
+    assert main(["small.toml"]) == 2
+    sentence = capsys.readouterr().err
+    assert "runs/small/checkpoint.pt is" in sentence
+    assert "--fresh" in sentence
+    assert sentence.count("\n") == 1
+    assert not (working_folder / "models" / "small" / "2").exists()
+    assert main(["small.toml", "--fresh"]) == 0
 
 
 def test_shipped_recipes_are_listed(capsys: pytest.CaptureFixture[str]) -> None:

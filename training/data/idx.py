@@ -8,12 +8,15 @@ import math
 import struct
 import zlib
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.memory import check_memory
 from training.errors import DataError
 
+CHUNK = 1 << 20  # bytes
 LABELS, IMAGES = 0x00000801, 0x00000803  # uint8 of one axis, of three
 
 
@@ -52,10 +55,21 @@ def find_file(folder: Path, pattern: str) -> Path:
 def _read(path: Path, kind: int, name: str) -> NDArray[np.uint8]:
     axes = kind & 0xFF
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        magic, *shape = struct.unpack(f">I{axes}I", data[: 4 * (1 + axes)])
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            magic, *shape = struct.unpack(f">I{axes}I", file.read(4 * (1 + axes)))
+            size = math.prod(shape) if magic == kind else 0
+            check_memory(size, str(path))
+            data = _read_exactly(file, size)
     except (OSError, EOFError, zlib.error, struct.error) as error:
         raise DataError(f"{path} cannot be read as IDX: {error}") from error
-    if magic != kind or len(data) != 4 * (1 + axes) + math.prod(shape):
+    if magic != kind or data is None:
         raise DataError(f"{path} is not an IDX file of uint8 {name}, or it is cut off")
-    return np.frombuffer(data, np.uint8, offset=4 * (1 + axes)).reshape(shape)
+    return np.frombuffer(data, np.uint8).reshape(shape)
+
+
+def _read_exactly(file: IO[bytes], size: int) -> bytearray | None:
+    """The remaining bytes, None unless they are `size`. Memory grows with what there is, not with what is declared."""
+    data = bytearray()
+    while chunk := file.read(min(CHUNK, size + 1 - len(data))):
+        data += chunk
+    return data if len(data) == size else None

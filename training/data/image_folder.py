@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from service.model import image_samples
 from service.model.image_samples import Picture, ServiceError
 from service.model.manifest import Fit
+from service.model.plain_files import to_printable
 from training.data.stored_samples import StoredSamples, join_names
 from training.errors import DataError
 
@@ -83,7 +84,7 @@ def read_all(
     contents: list[tuple[Path, Content]] = []
     damaged: dict[str, list[str]] = {}  # the service's sentence without the file's name -> files
     for path in listing.pictures:
-        name = str(path.relative_to(listing.folder))
+        name = to_printable(str(path.relative_to(listing.folder)))
         try:
             pages = image_samples.read_pictures(path.read_bytes(), name, MAX_PAGES)
         except ServiceError as error:
@@ -150,7 +151,7 @@ def _read_start(path: Path) -> bytes:
 
 def _describe_other_file(path: Path) -> str:
     """ ".txt files", and for a picture of a format that is not read also the service's sentence about it."""
-    suffix = path.suffix.lower()
+    suffix = to_printable(path.suffix.lower())
     reason = f"{suffix} files" if suffix else "files without a suffix"
     if suffix in OTHER_PICTURES or (mimetypes.guess_type(f"a{suffix}")[0] or "").startswith("image/"):
         try:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data import datasets, idx, mnist_variations
+from training.data import datasets, idx, mnist_variations, numpy_files
 from training.data.datasets import Dataset
 from training.errors import DataError
 from training.recipe import AutoencoderData
@@ -41,7 +41,7 @@ def load(data: AutoencoderData) -> LabelledDataset:
     stored = datasets.read_split_samples(data, path)
     labels, names = _number_classes(stored.labels) if stored.labels is not None else _read_labels(path, data.source)
     split = stored.split
-    if labels.shape != split.shape or labels.dtype.kind not in "iu" or labels.min() < 0:
+    if labels.shape != split.shape or labels.dtype.kind not in "iu" or labels.min(initial=0) < 0:
         raise DataError(f"{path}: labels must be one whole number from 0 for each of the {len(split)} samples")
     classes = int(labels.max()) + 1
     if names and len(names) < classes:
@@ -79,9 +79,10 @@ def _read_labels(path: Path, source: str) -> tuple[NDArray[Any], Sequence[str]]:
         parts = [idx.read_labels(idx.find_file(path, f"{part}-labels*idx1*")) for part in ("train", "t10k")]
         return np.concatenate(parts), ()
     if path.suffix.lower() == ".npz":
-        with np.load(path, allow_pickle=False) as file:  # datasets.load has checked the file
-            if "labels" in file.files:
-                return file["labels"], [str(name) for name in file["names"]] if "names" in file.files else ()
+        members = numpy_files.list_npz(path)
+        if "labels" in members:
+            arrays = numpy_files.read_npz(path, [name for name in ("labels", "names") if name in members])
+            return arrays["labels"], [str(name) for name in np.atleast_1d(arrays.get("names", np.array([])))]
     raise DataError(
         f"{path} has no labels; give mnist, a folder of IDX files, an .npz with images and labels, or a table and its "
         "data.label_column"

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from service.model import image_samples
 from service.model.image_samples import Picture
-from training.data import photographs
+from training.data import numpy_files, photographs
 from training.data.datasets import find_path
 from training.data.download import cache
 from training.data.image_folder import FolderListing, list_files, read_all
@@ -171,8 +171,7 @@ def _load_corpus_pairs(size: int, seed: int, office: Path) -> dict[str, Array]:
     if not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
         generate.write_pages(count, size, seed, "train", file, noisy_office=office, corpus_only=True)
-    with np.load(file, allow_pickle=False) as arrays:
-        return {"clean": arrays["clean"], "noisy": arrays["noisy"]}
+    return numpy_files.read_npz(file, ("clean", "noisy"))
 
 
 def _load_office(folder: Path, split: Literal["val", "test"], channels: int) -> list[EvaluationImage]:
@@ -233,11 +232,12 @@ def _load_photographs(recipe: DenoiserRecipe) -> RestorationData:
 
 
 def _load_npz(path: Path) -> list[EvaluationImage]:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            clean, noisy = arrays["clean"], arrays["noisy"]
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"{path} must hold the arrays clean and noisy, uint8 [N,H,W] or [N,H,W,C]: {error}") from error
+    if missing := [name for name in ("clean", "noisy") if name not in numpy_files.list_npz(path)]:
+        raise DataError(
+            f"{path} must hold the arrays clean and noisy, uint8 [N,H,W] or [N,H,W,C]; it lacks {', '.join(missing)}"
+        )
+    arrays = numpy_files.read_npz(path, ("clean", "noisy"))
+    clean, noisy = arrays["clean"], arrays["noisy"]
     if clean.shape != noisy.shape or clean.dtype != np.uint8 or noisy.dtype != np.uint8 or clean.ndim not in (3, 4):
         raise DataError(
             f"{path}: clean is {clean.dtype} {list(clean.shape)}, noisy {noisy.dtype} {list(noisy.shape)}; "

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data import numpy_files
 from training.data.download import cache, data_folders, fetch
 from training.errors import DataError
 
@@ -24,7 +25,7 @@ def fetch_cats() -> Path:
     destination = cache() / "quickdraw" / "cats.npz"
     if not destination.is_file():
         published = fetch(URL, cache() / "quickdraw" / "cat.npy")
-        images = select_drawings(np.load(published, mmap_mode="r", allow_pickle=False))
+        images = select_drawings(numpy_files.read_npy(published))
         part = destination.with_suffix(".part.npz")
         np.savez_compressed(part, images=images)
         part.replace(destination)

@@ -5,15 +5,13 @@ path -> read_samples -> StoredSamples
 Every reader raises DataError, which names the file and what is wrong with it.
 """
 
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data import idx
+from training.data import idx, numpy_files
 from training.data.image_folder import read_image_folder
 from training.data.splits import split_by_content, split_by_rank
 from training.data.stored_samples import StoredSamples
@@ -36,6 +34,8 @@ def read_samples(path: Path, data: AutoencoderData) -> StoredSamples:
         if is_idx_folder(path):
             return StoredSamples(*read_idx_folder(path, data.validation_samples))
         return read_image_folder(path, data.size, data.fit, leave_out_damaged=data.leave_out_damaged)
+    if not path.is_file():
+        raise DataError(f"{path} is a pipe or a device; give a file or a folder")
     suffix = path.suffix.lower()
     if suffix in {".npy", ".npz"}:
         return StoredSamples(*read_numpy(path))
@@ -58,19 +58,16 @@ def read_samples(path: Path, data: AutoencoderData) -> StoredSamples:
 
 def read_numpy(path: Path) -> tuple[Array, Array | None]:
     """.npy: one array; .npz: `images`, `vectors` or its only array, and optionally `split` (0, 1, 2)."""
-    try:
-        with path.open("rb") as file:
-            content = np.load(file, allow_pickle=False)
-            if isinstance(content, np.ndarray):
-                return content, None
-            arrays = {name: content[name] for name in content.files if name not in {"labels", "names"}}
-    except (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} cannot be read as numpy data: {error}") from error
-    split = arrays.pop("split", None)
-    name = next((n for n in ("images", "vectors", *arrays) if n in arrays), None)
-    if name is None or (name not in {"images", "vectors"} and len(arrays) > 1):
-        raise DataError(f"{path} holds {', '.join(arrays) or 'nothing'}; one must be named images or vectors")
-    if split is not None and (split.shape != (len(arrays[name]),) or not np.isin(split, (0, 1, 2)).all()):
+    if not numpy_files.is_npz(path):
+        return numpy_files.read_npy(path), None
+    members = numpy_files.list_npz(path)
+    names = [name for name in members if name not in {"labels", "names", "split"}]
+    name = next((n for n in ("images", "vectors", *names) if n in names), None)
+    if name is None or (name not in {"images", "vectors"} and len(names) > 1):
+        raise DataError(f"{path} holds {', '.join(names) or 'nothing'}; one must be named images or vectors")
+    arrays = numpy_files.read_npz(path, [name, *(["split"] if "split" in members else [])])
+    split = arrays.get("split")
+    if split is not None and (split.shape != arrays[name].shape[:1] or not np.isin(split, (0, 1, 2)).all()):
         raise DataError(f"{path}: split must hold 0 (train), 1 (validation) or 2 (test) for each sample")
     return arrays[name], split
 

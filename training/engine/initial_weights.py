@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from service.model.errors import PackageError
 from service.model.package import read
+from training.engine import checkpoint
 from training.errors import TrainingError
 
 PREFIX = "denoiser."
@@ -58,11 +59,9 @@ def _spread_over_channels(name: str, weight: Tensor, shape: torch.Size) -> Tenso
 
 def read_checkpoint(path: Path) -> Mapping[str, Tensor]:
     """The best weights of a checkpoint of this package."""
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        weights: Mapping[str, Tensor] = state["best"]
-    except Exception as error:  # torch.load raises whatever damaged bytes lead it to
-        raise TrainingError(f"{path} is not a checkpoint of a training run") from error
+    weights = checkpoint.read(path).get("best")
+    if not isinstance(weights, Mapping) or not all(isinstance(weight, Tensor) for weight in weights.values()):
+        raise TrainingError(f"{path} is not a checkpoint of a training run")
     return weights
 
 

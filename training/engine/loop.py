@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from training.engine import checkpoint, distributed
 from training.engine.muon import Muon
-from training.errors import NotFinite, TrainingError
+from training.errors import CheckpointError, NotFinite, TrainingError
 from training.recipe import Optimization
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -99,6 +99,7 @@ def fit(
         resume: go on from the checkpoint although its fingerprint is another one: recipe or data have changed since.
     Raises:
         NotFinite: the loss became NaN or infinite.
+        CheckpointError: the checkpoint is damaged, or does not fit the module.
         DiskError: a checkpoint could not be written.
         TrainingError: the batches hold one sample each and the module has batch norm; or `minutes` with several
             processes, whose clocks would disagree; or there is nothing to `resume`.
@@ -118,7 +119,13 @@ def fit(
     if resume and state is None:
         raise TrainingError(f"there is no checkpoint {file} to resume from")
     if state is not None:
-        run.restore(state)
+        try:
+            run.restore(state)
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise CheckpointError(
+                f"the checkpoint {file} is of another architecture or optimizer, or incomplete: undo that change of "
+                "the recipe, or start again with --fresh"
+            ) from error
         if state["fingerprint"] != fingerprint:
             run.forget_best()
         if run.epoch < epochs and is_main:

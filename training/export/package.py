@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from service.model import golden, package
+from service.model.errors import PackageExists
 from service.model.kinds import KINDS
 from service.model.manifest import QUANTILES, Fit, GraphFile, Kind, Manifest, Metric, Role, Training
 from training.errors import DiskError
@@ -68,6 +69,8 @@ def publish(
 ) -> Path:  # fmt: skip
     """Write the package with its model card and figures; returns its directory, models/<name>/<version>/.
 
+    If another process has written that version meanwhile, the package gets the next free one.
+
     Args:
         facts, graphs: as training.export.parity has verified them.
         notes: paragraphs for the model card, Markdown; may be empty.
@@ -76,12 +79,17 @@ def publish(
     Raises:
         DiskError: it cannot be written; nothing is left.
     """
-    text = card.render(
-        facts, {file: caption for file, (caption, _) in figures.items()}, notes, parity, credit_table, remarks
-    )
-    return write(
-        models, facts, graphs, {"README.md": text.encode(), **{file: png for file, (_, png) in figures.items()}}
-    )
+    captions = {file: caption for file, (caption, _) in figures.items()}
+    pictures = {file: png for file, (_, png) in figures.items()}
+    while True:
+        text = card.render(facts, captions, notes, parity, credit_table, remarks)
+        try:
+            return write(models, facts, graphs, {"README.md": text.encode(), **pictures})
+        except PackageExists:
+            version = package.next_version(models, facts.name)
+            if version <= facts.version:
+                raise
+            facts = facts.model_copy(update={"version": version})
 
 
 def write(models: Path, facts: Manifest, graphs: Mapping[Role, bytes], files: Mapping[str, bytes]) -> Path:

@@ -9,7 +9,7 @@ from service.model.runtime import Model
 from tests.training.export import packages
 from training.errors import DiskError
 from training.evaluation.autoencoders import reconstruction_errors
-from training.export.package import write
+from training.export.package import publish, write
 from training.recipe import Dense
 
 
@@ -28,6 +28,15 @@ def test_the_written_package_is_the_one_that_was_checked(tmp_path: Path) -> None
 def test_a_denoising_package_offers_denoise_and_others_do_not() -> None:
     assert "denoise" in KINDS["denoising"].operations
     assert "denoise" not in KINDS["stacked"].operations
+
+
+def test_of_two_runs_that_end_together_each_leaves_a_package(tmp_path: Path) -> None:
+    _, graphs, manifest = packages.export(Dense(latent_dim=4), packages.IMAGES)
+    directories = [publish(tmp_path, manifest, graphs, {}, "", "They agree.") for _ in range(3)]
+    assert [directory.name for directory in directories] == ["1", "2", "3"]
+    for version, directory in enumerate(directories, 1):
+        assert package.read(directory).manifest.version == version
+        assert f"version {version}" in (directory / "README.md").read_text().splitlines()[0]
 
 
 def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
