@@ -16,10 +16,12 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.imaging.picture import MAX_PIXELS
+from service.model.plain_files import READ_SECONDS, call_within, read_regular, write_whole
 from service.model.providers import Precision, Provider, count_usable_cores
 
 PREFIX = "AUTOENCODER_"
 DEFAULT_FILE = Path("autoencoder-service.toml")  # read if it exists; AUTOENCODER_SETTINGS names another
+MAX_FILE_BYTES = 1 << 20  # of the settings file
 MIB = 2**20
 MEGAPIXEL = 1_000_000
 LogFormat = Literal["auto", "json", "text"]
@@ -169,7 +171,11 @@ class Settings(BaseSettings):
     @field_validator("models")
     @classmethod
     def _check_models_folder(cls, models: Path) -> Path:
-        if not models.is_dir():
+        try:
+            is_folder = call_within(READ_SECONDS, models.is_dir, models)
+        except OSError as error:
+            raise ValueError(f"cannot be read: {error.strerror or error}") from error
+        if not is_folder:
             raise ValueError("must be a folder that exists")
         return models
 
@@ -228,12 +234,15 @@ def read_file() -> dict[str, Any]:
     """
     path = find_file()
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = call_within(READ_SECONDS, lambda: read_regular(path, MAX_FILE_BYTES), path)
+        values = tomllib.loads(data.decode())
     except FileNotFoundError:
         if path == DEFAULT_FILE:
             return {}
         raise SettingsError(f"{PREFIX}SETTINGS={path} does not exist") from None
-    except (OSError, ValueError) as error:  # UnicodeDecodeError and TOMLDecodeError are ValueErrors
+    except OSError as error:
+        raise SettingsError(f"the settings file {path} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:  # UnicodeDecodeError and TOMLDecodeError are ValueErrors
         raise SettingsError(f"the settings file {path} cannot be read: {error}") from error
     for name, value in values.items():
         if name not in Settings.model_fields:
@@ -246,10 +255,8 @@ def write_file(changes: Mapping[str, int]) -> Path:
     """Change values in the settings file and keep all others; raises SettingsError if it cannot be written."""
     path, values = find_file(), {**read_file(), **changes}
     lines = [f"{name} = {json.dumps(value)}" for name, value in values.items()]  # such values are TOML as well
-    part = path.with_name(path.name + ".part")
     try:
-        part.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        part.replace(path)
+        write_whole(path, ("\n".join(lines) + "\n").encode())
     except OSError as error:
         raise SettingsError(f"the settings file {path} cannot be written: {error.strerror or error}") from error
     return path

@@ -19,6 +19,7 @@ from pathlib import Path
 from aiolimiter import AsyncLimiter
 
 from service.errors import RateLimited, Unauthorized
+from service.model.plain_files import READ_SECONDS, call_within, read_regular
 
 CHECK_INTERVAL = 1.0  # seconds
 MAX_FILE_BYTES = 1 << 20
@@ -101,12 +102,9 @@ class ApiKeys:
 def read_keys(path: Path) -> list[ApiKey]:
     """The keys of a file; raises KeysError."""
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
+        data = call_within(READ_SECONDS, lambda: read_regular(path, MAX_FILE_BYTES), path)
     except OSError as error:
         raise KeysError(f"the key file {path} cannot be read: {error.strerror or error}") from error
-    if len(data) > MAX_FILE_BYTES:
-        raise KeysError(f"the key file {path} is larger than {MAX_FILE_BYTES} bytes")
     keys: list[ApiKey] = []
     for number, line in enumerate(data.decode("utf-8", "replace").splitlines(), 1):
         text = line.partition("#")[0].strip()

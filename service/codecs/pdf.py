@@ -141,9 +141,10 @@ class Reader:
         if pipe is None:
             raise AssertionError("This is a bug: the process has pipes")
         data = bytearray()
+        poll = select.poll()  # unlike select.select, takes descriptors above 1023
+        poll.register(pipe, select.POLLIN)
         while len(data) < count:
-            ready, _, _ = select.select([pipe], [], [], max(0.0, limit - time.monotonic()))
-            if not ready:
+            if not poll.poll(max(0.0, limit - time.monotonic()) * 1000):
                 raise TimeoutError
             chunk = os.read(pipe.fileno(), min(count - len(data), _MIB))
             if not chunk:

@@ -26,11 +26,13 @@ from service.model.errors import DigestMismatch, GraphMissing, ManifestError, Pa
 from service.model.graph import Port, Ports, verify_graph, verify_ports_agree
 from service.model.kinds import KINDS
 from service.model.manifest import QUANTILES, Golden, GraphFile, Manifest, Role
+from service.model.plain_files import read_regular
 
 MANIFEST = "manifest.json"
 STALE_SECONDS = 3600  # a package is written in less than one
 _STAGING = ".writing-"
 MAX_GOLDEN = 64 * 2**20  # bytes; a few thousand for models of drawings
+MAX_MANIFEST = 4 * 2**20  # bytes; the shipped ones have up to 6,000
 
 Modality = Literal["image", "vector"]
 
@@ -120,7 +122,7 @@ def modality(ports: Mapping[Role, Ports]) -> Modality:
 def read_manifest(directory: Path) -> Manifest:
     """The manifest of models/<name>/<version>/; no graph is read. Raises ManifestError, OSError."""
     try:
-        return Manifest.model_validate_json(_read_file(directory, MANIFEST))
+        return Manifest.model_validate_json(_read_file(directory, MANIFEST, MAX_MANIFEST))
     except GraphMissing as error:
         raise ManifestError(f"{format_key(directory)} has no {MANIFEST}") from error
     except ValidationError as error:
@@ -151,9 +153,7 @@ def _read_file(directory: Path, name: str, max_bytes: int | None = None) -> byte
         raise GraphMissing(f"{format_key(directory)} has no file {name}")
     if max_bytes is not None and (size := path.stat().st_size) > max_bytes:
         raise ManifestError(f"{format_key(directory)}/{name} has {size} bytes; the limit is {max_bytes}")
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
-    with os.fdopen(descriptor, "rb") as file:
-        return file.read()
+    return read_regular(path, max_bytes, follow_links=False)  # whatever has taken its place meanwhile
 
 
 # --- writing ---------------------------------------------------------------------------------------------

@@ -73,13 +73,18 @@ def read_regular(path: Path, max_bytes: int | None = None, *, follow_links: bool
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
     flags |= 0 if follow_links else getattr(os, "O_NOFOLLOW", 0)
     descriptor = os.open(path, flags)
-    with os.fdopen(descriptor, "rb", closefd=True) as file:
+    try:
         mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         if not stat.S_ISREG(mode):
-            raise OSError(errno.EINVAL, "a pipe or a device, not a file", str(path))
-        content = file.read() if max_bytes is None else file.read(max_bytes + 1)
+            raise OSError(errno.EINVAL, "it is a pipe or a device, not a file", str(path))
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            content = file.read() if max_bytes is None else file.read(max_bytes + 1)
+    finally:
+        os.close(descriptor)
     if max_bytes is not None and len(content) > max_bytes:
-        raise OSError(errno.EFBIG, f"larger than {max_bytes} bytes", str(path))
+        raise OSError(errno.EFBIG, f"it is larger than {max_bytes} bytes", str(path))
     return content
 
 

@@ -7,8 +7,10 @@ starts with "." and other plain files (README.md) are not packages.
 import contextlib
 from pathlib import Path
 
+from service.model.plain_files import read_regular
 from service.repository.registry import DEFAULT, RejectedPackage
 
+MAX_DEFAULT_BYTES = 1024  # of the file that holds a version number
 FileSnapshot = tuple[tuple[str, int, int, int], ...]  # of each file: name, bytes, time of change in ns, inode
 
 
@@ -28,8 +30,7 @@ def read_default_versions(models: Path) -> dict[str, int | RejectedPackage]:
         name = directory.name
         key = f"{name}/{DEFAULT}"
         try:
-            with (directory / DEFAULT).open("rb") as file:
-                text = file.read(100).strip()
+            text = read_regular(directory / DEFAULT, MAX_DEFAULT_BYTES).strip()
         except (FileNotFoundError, IsADirectoryError):
             continue
         except OSError as error:

@@ -4,15 +4,14 @@ store.list_packages -> keys "<name>/<version>" -> directory, read, read_manifest
 store.snapshot -> watcher: what was added, changed or removed
 """
 
-import errno
 import os
-import stat
 from pathlib import Path
 from typing import Protocol
 
 from service.model import package
 from service.model.manifest import Manifest
 from service.model.package import Package
+from service.model.plain_files import read_regular
 from service.repository import layout
 from service.repository.layout import FileSnapshot
 from service.repository.registry import RejectedPackage
@@ -96,15 +95,4 @@ class FolderStore:
             return {}
 
     def read_file(self, key: str, name: str, max_bytes: int) -> bytes:
-        with open(self.directory(key) / name, "rb", opener=_open_plain) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-            content = file.read(max_bytes + 1)
-        if len(content) > max_bytes:
-            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
-        return content
-
-
-def _open_plain(path: str, flags: int) -> int:
-    """Open without following a link, and without waiting for a writer if it is a pipe."""
-    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+        return read_regular(self.directory(key) / name, max_bytes, follow_links=False)

@@ -1,6 +1,7 @@
 """Verifier process: `python -m service.repository.verifier_process`, the child of service.repository.verifier.
 
-a line of JSON {directory, memory, seconds} -> fork with limits: read, open, warm up, golden -> {passed | refused}
+a line of JSON {directory, memory, seconds} -> fork with limits: read, open, warm up, golden
+  -> {passed | refused | interrupted}
 
 The process loads onnxruntime, but starts no thread and opens no session: only its forks do.
 """
@@ -60,6 +61,8 @@ def _verify_in_fork(directory: Path, memory: int, seconds: float) -> dict[str, s
     signal_number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
     if is_over_time or signal_number == signal.SIGXCPU:
         return {"refused": f"{folder} took longer than {seconds:g} s to be read, opened and run"}
+    if signal_number == signal.SIGKILL:
+        return {"interrupted": "the process that tried it was killed from outside (SIGKILL), as when memory is short"}
     cause = f"was ended by {signal.Signals(signal_number).name}" if signal_number else "ended"
     sentence = f"{folder} is not usable: the process that tried it {cause} (limit of memory {memory // MIB} MiB)"
     return {"refused": sentence}

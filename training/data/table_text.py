@@ -12,8 +12,13 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from training.data.memory import GIB, free_memory
 from training.errors import DataError
+
+CHUNK = 1 << 20  # bytes
+MEMORY_SHARE = 4  # text, the same decoded, and its numbers
 
 _BYTE_ORDER_MARKS = (  # UTF-32 before UTF-16, whose mark it begins with
     (codecs.BOM_UTF8, "utf-8-sig", "UTF-8"),
@@ -55,22 +60,23 @@ def _unpack(data: bytes, path: Path) -> tuple[bytes, str]:
     """The bytes and the name of their packing, "" if they were not packed."""
     try:
         if data.startswith(_GZIP):
-            return gzip.decompress(data), "gzip"
+            return _read_stream(gzip.GzipFile(fileobj=io.BytesIO(data)), path), "gzip"
         if data.startswith(_BZIP2):
-            return bz2.decompress(data), "bzip2"
+            return _read_stream(bz2.BZ2File(io.BytesIO(data)), path), "bzip2"
         if data.startswith(_XZ):
-            return lzma.decompress(data), "xz"
+            return _read_stream(lzma.LZMAFile(io.BytesIO(data)), path), "xz"
         if data.startswith(_ZSTD):
             import pyarrow  # 0.2 s, and only these files need it
 
-            return pyarrow.CompressedInputStream(pyarrow.BufferReader(data), "zstd").read(), "zstd"
+            stream = pyarrow.CompressedInputStream(pyarrow.BufferReader(data), "zstd")
+            return _read_stream(stream, path), "zstd"
         if data.startswith(_ZIP):
             return _unpack_zip(data, path), "zip"
     except ImportError as error:
         raise DataError(
             f"{path} is packed with zstd, which pyarrow reads: pip install pyarrow, or unpack it"
         ) from error
-    except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, RuntimeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} cannot be unpacked, it is damaged or cut off: {error}") from error
     return data, ""
 
@@ -82,7 +88,20 @@ def _unpack_zip(data: bytes, path: Path) -> bytes:
             raise DataError(f"{path} is a workbook of a spreadsheet; save the sheet as CSV")
         if len(names) != 1:
             raise DataError(f"{path} holds {len(names)} files; unpack it and give one of them, or a folder")
-        return archive.read(names[0])
+        with archive.open(names[0]) as member:
+            return _read_stream(member, path)
+
+
+def _read_stream(stream: Any, path: Path) -> bytes:
+    """All bytes of an unpacking stream; DataError if they are more than a share of the free memory."""
+    limit, data = free_memory() // MEMORY_SHARE, bytearray()
+    while chunk := stream.read(CHUNK):
+        data += chunk
+        if len(data) > limit:
+            raise DataError(
+                f"{path} unpacks to more than {limit / GIB:.3g} GiB, a quarter of the free memory; give fewer rows"
+            )
+    return bytes(data)
 
 
 def _decode(data: bytes, path: Path) -> tuple[str, str]:

@@ -179,7 +179,7 @@ def test_pipes_and_hidden_files_are_no_data(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is a pipe or a device"):
         load_dataset(tmp_path / "pipe.npy")
     os.mkfifo(tmp_path / "pipe.png")
-    with pytest.raises(DataError, match="holds no image"):
+    with pytest.raises(DataError, match="holds no picture"):
         load_dataset(tmp_path)
 
 
