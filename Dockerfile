@@ -2,47 +2,72 @@
 # GPU:  docker build -t autoencoder-service:gpu --build-arg ACCELERATOR=gpu .
 # deploy/build.sh builds and tries it, and shows how to run it.
 
-# Both stages must have the same Python: the packages are installed in the first and run in the last.
+# Both stages must have the same Python: the packages are installed in the first and run in the last. Once the digest of
+# this tag is known here, it stands behind it (`python deploy/pin_images.py`, which asks the registry).
 ARG BASE=docker.io/library/python:3.11-slim-bookworm
-# cpu or gpu. CUDA and cuDNN come as wheels that deploy/constraints-gpu.txt pins together with onnxruntime-gpu, so that
+# cpu or gpu. CUDA and cuDNN come as wheels that deploy/locked-gpu.txt pins together with onnxruntime-gpu, so that
 # one base serves both; the driver comes from the host (NVIDIA Container Toolkit).
 ARG ACCELERATOR=cpu
 # Extras of the service that are built in, such as "pdf tracing"; none by default: what is not there cannot be attacked.
 ARG EXTRAS=""
 
-# ---- packages: what the service imports, in an environment of its own; changes with pyproject.toml and constraints only
+# ---- packages: what the service imports, in an environment of its own; changes with pyproject.toml and the hashes only
 FROM ${BASE} AS packages
 ARG ACCELERATOR
 ARG EXTRAS
 WORKDIR /build
-COPY pyproject.toml constraints.txt deploy/constraints-gpu.txt deploy/requirements.py ./
+COPY pyproject.toml deploy/locked-cpu.txt deploy/locked-gpu.txt deploy/locked-sbom.txt \
+     deploy/locked.py deploy/requirements.py ./
 # The optional secret `ca` is a file of certificates, for networks whose proxy has its own: --secret id=ca,src=FILE
-# Bytecode stays, 22 MB of it: on a read-only root file system each start would compile everything again, for 0.8 s.
+# pip refuses every file whose hash is not in deploy/locked-*.txt; pyvips, which has no wheel, is built here from its
+# hashed source with hashed tools. Bytecode stays, 22 MB of it: on a read-only root file system each start would compile
+# everything again, for 0.8 s.
 RUN --mount=type=cache,target=/root/.cache/pip \
     --mount=type=secret,id=ca,required=false \
     if [ -s /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi \
     && python -m venv --without-pip /opt/autoencoder \
     && python requirements.py "${ACCELERATOR}" "${EXTRAS}" > requirements.txt \
+    && python locked.py "locked-${ACCELERATOR}.txt" --without pyvips < requirements.txt > pinned.txt \
+    && echo pyvips > pyvips.in \
+    && python locked.py "locked-${ACCELERATOR}.txt" --alone < pyvips.in > pyvips.txt \
+    && printf 'setuptools\nwheel\ncffi\npkgconfig\n' > tools.in \
+    && python locked.py "locked-${ACCELERATOR}.txt" < tools.in > tools.txt \
+    && python -m pip --disable-pip-version-check install \
+        --require-hashes --only-binary :all: --requirement tools.txt \
+    && python -m pip --disable-pip-version-check wheel \
+        --require-hashes --no-deps --no-build-isolation --no-binary pyvips --requirement pyvips.txt --wheel-dir wheels \
     && python -m pip --disable-pip-version-check --python /opt/autoencoder/bin/python install \
-        --no-compile --only-binary :all: --no-binary pyvips --constraint constraints.txt --constraint constraints-gpu.txt \
-        --requirement requirements.txt \
+        --require-hashes --no-compile --only-binary :all: --requirement pinned.txt \
+    && python -m pip --disable-pip-version-check --python /opt/autoencoder/bin/python install \
+        --no-index --no-deps --no-compile wheels/pyvips-*.whl \
     && find /opt/autoencoder -type d \( -name tests -o -name test -o -name include \) -prune -exec rm -rf {} + \
     && find /opt/autoencoder -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.a' -o -name '*.proto' \) -delete \
     && for nvidia in /opt/autoencoder/lib/python3*/site-packages/nvidia; do \
         if [ -d "${nvidia}" ]; then ln -s "${nvidia}" /opt/autoencoder/nvidia; fi; done \
     && /opt/autoencoder/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/autoencoder/lib
 
+# ---- bom: what is in that environment, as CycloneDX
+FROM packages AS bom
+RUN --mount=type=cache,target=/root/.cache/pip \
+    --mount=type=secret,id=ca,required=false \
+    if [ -s /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi \
+    && echo cyclonedx-bom > bom.in \
+    && python locked.py locked-sbom.txt < bom.in > bom.txt \
+    && python -m venv /bom \
+    && /bom/bin/python -m pip --disable-pip-version-check install \
+        --require-hashes --only-binary :all: --requirement bom.txt \
+    && /bom/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+        --output-file /sbom.cdx.json /opt/autoencoder/bin/python
+
 # ---- service: this repository's code and models, laid out as in the image under /staged
 FROM packages AS service
 COPY service service
 COPY README.md ./
 # pyproject.toml names the training package as well; an empty folder installs nothing of it.
-RUN --mount=type=cache,target=/root/.cache/pip \
-    --mount=type=secret,id=ca,required=false \
-    if [ -s /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi \
-    && mkdir training \
+RUN mkdir training \
+    && python -m pip --disable-pip-version-check wheel --no-index --no-deps --no-build-isolation --wheel-dir wheels . \
     && python -m pip --disable-pip-version-check --python /opt/autoencoder/bin/python install \
-        --no-compile --no-deps --root /staged . \
+        --no-index --no-compile --no-deps --root /staged wheels/autoencoder_service-*.whl \
     && rm /staged/opt/autoencoder/bin/autoencoder-train \
     && /opt/autoencoder/bin/python -m compileall -q --invalidation-mode unchecked-hash -s /staged /staged/opt
 COPY models /staged/models
@@ -84,6 +109,7 @@ LABEL org.opencontainers.image.title="autoencoder-service" \
       org.opencontainers.image.base.name="${BASE}"
 COPY --from=packages /opt/autoencoder /opt/autoencoder
 COPY --from=service /staged/ /
+COPY --from=bom --chmod=444 /sbom.cdx.json /opt/autoencoder/sbom.cdx.json
 # By number, so that Kubernetes can see that it is not root.
 USER 10001:10001
 EXPOSE 8000

@@ -30,15 +30,22 @@ def requirements(pyproject: str, accelerator: str, extras: str = "") -> list[str
     project = tomllib.loads(pyproject)["project"]
     named: list[str] = project["dependencies"]
     known: dict[str, list[str]] = project["optional-dependencies"]
-    allowed = sorted(set(known) - {NOT_SERVED})
+    allowed = extras_of(pyproject)
     for extra in extras.split():
         if extra not in allowed:
             raise ValueError(f"EXTRAS has {extra!r}; allowed are {', '.join(allowed)}")
     more = [line for extra in extras.split() for line in known[extra]]
-    others = [line for line in named if not re.match(r"onnxruntime\b", line)]
-    if len(others) != len(named) - 1:
+    runtimes = [line for line in named if re.match(r"onnxruntime\b", line)]
+    if len(runtimes) != 1:
         raise ValueError("pyproject.toml must name onnxruntime exactly once")
-    return [*named, *more] if accelerator == "cpu" else [*others, GPU, *more]
+    others = [line for line in named if line not in runtimes]
+    gpu_runtime = GPU + runtimes[0].removeprefix("onnxruntime")  # the same bounds: the service is one
+    return [*named, *more] if accelerator == "cpu" else [*others, gpu_runtime, *more]
+
+
+def extras_of(pyproject: str) -> list[str]:
+    """Names of the service's extras, sorted, in the text of pyproject.toml."""
+    return sorted(set(tomllib.loads(pyproject)["project"]["optional-dependencies"]) - {NOT_SERVED})
 
 
 def main() -> int:

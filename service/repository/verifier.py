@@ -67,6 +67,7 @@ class Verifier:
     def _try_until_answered(self, directory: Path) -> dict[str, Any]:
         """The answer of the first attempt that was not cut short from outside; of the last one VerificationFailed."""
         folder = package.format_key(directory)
+        cause: Exception | None = None
         for attempt in range(ATTEMPTS):
             try:
                 answer = self._request({"directory": str(directory.absolute()), **self._limits})

@@ -8,7 +8,7 @@ import math
 import struct
 import zlib
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,7 +67,7 @@ def _read(path: Path, kind: int, name: str) -> NDArray[np.uint8]:
     return np.frombuffer(data, np.uint8).reshape(shape)
 
 
-def _read_exactly(file: IO[bytes], size: int) -> bytearray | None:
+def _read_exactly(file: gzip.GzipFile | BinaryIO, size: int) -> bytearray | None:
     """The remaining bytes, None unless they are `size`. Memory grows with what there is, not with what is declared."""
     data = bytearray()
     while chunk := file.read(min(CHUNK, size + 1 - len(data))):

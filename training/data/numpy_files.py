@@ -107,13 +107,13 @@ def _read_array(file: IO[bytes], size: int, label: str) -> Array:
         )
     check_memory(declared, label)
     flat = np.empty(math.prod(shape), dtype)
-    data = memoryview(flat.view(np.uint8)) if declared else memoryview(b"")
+    data = flat.view(np.uint8) if declared else flat
     position = 0
     while position < declared:
         chunk = file.read(min(1 << 24, declared - position))
         if not chunk:
             raise EOFError("it is cut off")
-        data[position : position + len(chunk)] = chunk
+        data[position : position + len(chunk)] = np.frombuffer(chunk, np.uint8)
         position += len(chunk)
     return flat.reshape(shape, order="F" if is_fortran else "C")
 

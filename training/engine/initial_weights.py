@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from service.model.errors import PackageError
 from service.model.package import read
 from training.engine import checkpoint
-from training.errors import TrainingError
+from training.errors import CheckpointError, TrainingError
 
 PREFIX = "denoiser."
 
@@ -59,7 +59,10 @@ def _spread_over_channels(name: str, weight: Tensor, shape: torch.Size) -> Tenso
 
 def read_checkpoint(path: Path) -> Mapping[str, Tensor]:
     """The best weights of a checkpoint of this package."""
-    weights = checkpoint.read(path).get("best")
+    try:
+        weights = checkpoint.read(path).get("best")
+    except CheckpointError as error:
+        raise TrainingError(f"{path} is damaged, or is not a checkpoint of a training run") from error
     if not isinstance(weights, Mapping) or not all(isinstance(weight, Tensor) for weight in weights.values()):
         raise TrainingError(f"{path} is not a checkpoint of a training run")
     return weights
