@@ -60,7 +60,7 @@ def _lay_drawing(rng: np.random.Generator, ground: Ground, photographs: Sequence
         grey = np.round(cv2.GaussianBlur(grey, (0, 0), 1.0) * steps) / np.float32(steps)
     tint = 1 - np.float32(rng.uniform(0, 0.5)) * np.asarray(_saturated(rng), np.float32) * (rng.random() < 0.3)
     ink = (1 - grey[..., None]) * np.asarray(tint, np.float32)
-    _lay(ground, box, 1 - ink * np.float32(rng.uniform(0.5, 1)), is_kept=True, is_written=False)
+    _lay(ground, box, 1 - ink * np.float32(rng.uniform(0.5, 1)), is_kept=False, is_written=False)
 
 
 def _lay_fills(rng: np.random.Generator, ground: Ground, _photographs: Sequence[Photograph]) -> None:

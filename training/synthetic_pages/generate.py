@@ -1,16 +1,12 @@
-"""Generator of scanned pages to train on: a file of clean and noisy pages.
+"""Generator of scanned pages to look at or to train on elsewhere: a file of clean and noisy pages.
 
-`python -m training.synthetic_pages.generate --pages 1000 --split train --out pages.npz`:
+`python -m training.synthetic_pages.generate --pages 48 --size 192 --out pages.npz --sheet pages.png`:
 
-fonts and text of one split -> typesetting.draw_page --+-> degradation.degrade --------------------+-> `clean`, `noisy`
-a piece of a clean page of NoisyOffice's train split --+-> ink.Compositor: ink and paper as there --+   uint8 [N,H,W]
-the same piece of its noisy page, as it is ------------------------------------------------------+
+fonts and text of one split -> pool -> sampler.PageSampler ---------+-> `clean`, `noisy`
+the train split of NoisyOffice -> pieces, as they are or recombined +   uint8 [N,H,W,3], or [N,H,W] of the corpus alone
 
-The same seed, size, fonts and text give the same file. Page k has its own generator, so a longer file begins with the
-pages of a shorter one. With --noisy-office, of twenty pages three are typeset and degraded here, two are typeset here
-and laid on a sheet of the corpus, and fifteen are pieces of the corpus. One in three of these pieces keeps its own
-noisy page, which shows how ink really lies on a sheet; two are laid on another sheet. With --only, all are of the
-corpus.
+The same options, fonts and text give the same file. The recipe `pages` draws such pairs while it trains and needs no
+file.
 """
 
 import argparse
@@ -25,45 +21,37 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from training.errors import DataError, TrainingError
-from training.synthetic_pages.degradation import degrade
+from training.synthetic_pages import pool
+from training.synthetic_pages.figures import Photograph
 from training.synthetic_pages.fonts import FontBook, Split
 from training.synthetic_pages.ink import Compositor
 from training.synthetic_pages.noisyoffice import PagePair, cut_piece, load
+from training.synthetic_pages.sampler import PageSampler
 from training.synthetic_pages.text import TextCorpus
-from training.synthetic_pages.typesetting import draw_page
 
-Pages = NDArray[np.uint8]  # [H,W] or [N,H,W], white 255
+Pages = NDArray[np.uint8]  # [H,W] or [H,W,3], or [N,...] of them; white 255
 
 UNCHANGED_SHARE = 1 / 3  # of the corpus's pieces: their noisy page is the corpus's own
+POOL_PAGES = 100  # at most, that scenes are cut from
+SHEET_PAIRS = 12
 
 
-def draw_pairs(count: int, size: int, seed: int, fonts: FontBook, text: TextCorpus) -> Iterator[tuple[Pages, Pages]]:
-    """Yields `count` pairs (clean, noisy), each uint8 [size,size]."""
+def draw_pairs(count: int, seed: int, sampler: PageSampler) -> Iterator[tuple[Pages, Pages]]:
+    """Yields `count` pairs (clean, noisy), each uint8 [size,size,C]."""
     for number in range(count):
-        rng = np.random.default_rng([seed, number])
-        clean = draw_page(rng, size, size, fonts, text)
-        yield clean, degrade(clean, rng)
+        yield sampler.draw(np.random.default_rng([seed, number]))
 
 
-def draw_mixed_pairs(
-    count: int, size: int, seed: int, writer: tuple[FontBook, TextCorpus] | None, scans: Sequence[PagePair]
-) -> Iterator[tuple[Pages, Pages]]:
-    """Yields `count` pairs (clean, noisy), each uint8 [size,size]; three of four show text of the corpus on its sheets.
+def draw_corpus_pairs(count: int, size: int, seed: int, scans: Sequence[PagePair]) -> Iterator[tuple[Pages, Pages]]:
+    """Yields `count` pairs (clean, noisy) of the corpus, each uint8 [size,size].
 
-    Args:
-        writer: fonts and text for the others; None: all pairs are of the corpus.
-        scans: the train pages of the corpus.
+    One in three keeps its own noisy page, which shows how ink really lies on a sheet; two are laid on another sheet.
     """
     compositor = Compositor(scans)
     for number in range(count):
         rng = np.random.default_rng([seed, number])
-        kind = rng.integers(20) if writer else 20
-        if writer and kind < 5:
-            clean = draw_page(rng, size, size, *writer)
-            yield clean, degrade(clean, rng) if kind < 3 else compositor.compose(clean, rng)
-        else:
-            clean, noisy = cut_piece(rng, scans[int(rng.integers(len(scans)))], size)
-            yield clean, noisy if rng.random() < UNCHANGED_SHARE else compositor.compose(clean, rng)
+        clean, noisy = cut_piece(rng, scans[int(rng.integers(len(scans)))], size)
+        yield clean, noisy if rng.random() < UNCHANGED_SHARE else compositor.compose(clean, rng)
 
 
 def fingerprint() -> str:
@@ -73,8 +61,11 @@ def fingerprint() -> str:
 
 
 def draw_contact_sheet(clean: Pages, noisy: Pages, columns: int = 4) -> Pages:
-    """Up to 12 pairs side by side, clean left of noisy; uint8 [H,W]."""
-    cells = [np.pad(np.concatenate(pair, 1), 3) for pair in zip(clean[:12], noisy[:12], strict=True)]
+    """Up to SHEET_PAIRS pairs side by side, clean left of noisy; uint8 [H,W] or [H,W,3]."""
+    border = [(3, 3), (3, 3), (0, 0)][: clean.ndim - 1]
+    cells = [
+        np.pad(np.concatenate(pair, 1), border) for pair in zip(clean[:SHEET_PAIRS], noisy[:SHEET_PAIRS], strict=True)
+    ]
     while len(cells) % columns:
         cells.append(np.zeros_like(cells[0]))
     rows = [np.concatenate(cells[start : start + columns], 1) for start in range(0, len(cells), columns)]
@@ -90,15 +81,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--size", type=int, default=512, help="pixels a side (default 512)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--split", choices=("train", "validation", "test"), default="train", help="of fonts and text")
-    parser.add_argument("--out", type=Path, required=True, help=".npz with clean and noisy, uint8 [N,H,W]")
+    parser.add_argument("--out", type=Path, required=True, help=".npz with clean and noisy, uint8 [N,H,W,3]")
+    parser.add_argument("--photographs", type=Path, help="folder of JPEG files that become figures")
     parser.add_argument("--noisy-office", type=Path, help="folder of the corpus; its split train is mixed in")
-    parser.add_argument("--only", action="store_true", help="nothing but the corpus")
-    parser.add_argument("--sheet", type=Path, help="also a PNG of the first 12 pairs, to look at")
+    parser.add_argument("--only", action="store_true", help="nothing but the corpus, in grey")
+    parser.add_argument("--sheet", type=Path, help=f"also a PNG of the first {SHEET_PAIRS} pairs, to look at")
     options = parser.parse_args(arguments)
     try:
         write_pages(
             options.pages, options.size, options.seed, options.split, options.out,
-            noisy_office=options.noisy_office, corpus_only=options.only, sheet=options.sheet,
+            noisy_office=options.noisy_office, corpus_only=options.only, photographs=options.photographs,
+            sheet=options.sheet,
         )  # fmt: skip
     except TrainingError as error:
         sys.stderr.write(f"{error}\n")
@@ -115,9 +108,12 @@ def write_pages(
     *,
     noisy_office: Path | None = None,
     corpus_only: bool = False,
+    photographs: Path | None = None,
     sheet: Path | None = None,
 ) -> None:
-    """Writes `out`, an .npz of `clean` and `noisy`, uint8 [count,size,size]; options are those of the command.
+    """Writes `out`, an .npz of `clean` and `noisy`, uint8 [count,size,size,3]; of the corpus alone [count,size,size].
+
+    Options are those of the command.
 
     Raises:
         DataError: options that do not fit, no fonts, a corpus that cannot be read, or a file that cannot be written.
@@ -128,24 +124,38 @@ def write_pages(
         raise DataError("--noisy-office is for --split train: the corpus has splits of its own")
     if corpus_only and not noisy_office:
         raise DataError("--only needs --noisy-office FOLDER")
-    writer = None if corpus_only else (FontBook.installed(split), TextCorpus(split))
-    if noisy_office:
-        pairs = draw_mixed_pairs(count, size, seed, writer, load(noisy_office, "train"))
-    elif writer:
-        pairs = draw_pairs(count, size, seed, *writer)
-    _write_file(pairs, count, size, out, sheet)
+    scans = load(noisy_office, "train") if noisy_office else []
+    if corpus_only:
+        _write_file(draw_corpus_pairs(count, size, seed, scans), (count, size, size), out, sheet)
+        return
+    pages = min(count, POOL_PAGES)
+    drawn = pool.Pool(
+        pool.draw_ink(pages, seed, FontBook.installed(split), TextCorpus(split), max(size, pool.SIZE)),
+        pool.draw_sheets(pages, seed, max(size, pool.SIZE)),
+    )
+    sampler = PageSampler(drawn, _read_photographs(photographs), scans, count=count, size=size, channels=3)
+    _write_file(draw_pairs(count, seed, sampler), (count, size, size, 3), out, sheet)
 
 
-def _write_file(pairs: Iterator[tuple[Pages, Pages]], count: int, size: int, out: Path, sheet: Path | None) -> None:
-    clean, noisy = np.empty((2, count, size, size), np.uint8)
-    for number, pair in enumerate(tqdm(pairs, total=count, unit="page", disable=None)):
+def _read_photographs(folder: Path | None) -> list[Photograph]:
+    files = sorted(folder.rglob("*.jpg")) if folder else []
+    if folder and not files:
+        raise DataError(f"{folder} holds no .jpg files")
+    pictures = [cv2.imread(str(file), cv2.IMREAD_COLOR) for file in files]
+    return [np.asarray(picture[..., ::-1], np.uint8) for picture in pictures if picture is not None]
+
+
+def _write_file(pairs: Iterator[tuple[Pages, Pages]], shape: tuple[int, ...], out: Path, sheet: Path | None) -> None:
+    clean, noisy = np.empty((2, *shape), np.uint8)
+    for number, pair in enumerate(tqdm(pairs, total=len(clean), unit="page", disable=None)):
         clean[number], noisy[number] = pair
     part = out.with_name(out.name + ".part.npz")
     try:
         np.savez_compressed(part, clean=clean, noisy=noisy)
         part.replace(out)
         if sheet:
-            cv2.imwrite(str(sheet), draw_contact_sheet(clean, noisy))
+            picture = draw_contact_sheet(clean, noisy)
+            cv2.imwrite(str(sheet), picture if picture.ndim == 2 else picture[..., ::-1])
     except OSError as error:
         raise DataError(f"{out} cannot be written: {error.strerror or error}") from error
 

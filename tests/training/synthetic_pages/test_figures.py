@@ -18,7 +18,7 @@ def test_every_ground_has_colours_and_says_what_is_kept(kind: str) -> None:
         assert ground.kept.min() >= 0
         assert ground.kept.max() <= 1
     is_kept = [bool(ground.kept.any()) for ground in drawn]
-    assert all(is_kept) == (kind in {"photograph", "drawing", "dark", "screen"}) or kind == "surround"
+    assert all(is_kept) == (kind in {"photograph", "dark", "screen"}) or kind == "surround"
     assert any((ground.colours != 1).any() for ground in drawn) == (kind != "paper")
 
 
