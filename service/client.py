@@ -254,7 +254,8 @@ class Client:
     ) -> Array | bytes:
         """Noisy -> clean, of the input's type, which may be a PDF; an image as `media_type` if that is given.
 
-        `strength`: 0 (no denoising) to 1 (full). `dpi`: dots per inch at which a PDF's pages are rendered.
+        `strength`: 0 (no denoising) to 1 (full); up to 2: the result is denoised again.
+        `dpi`: dots per inch at which a PDF's pages are rendered.
         """
         return self._call(_denoise_call(model, inputs, version, strength, fit, dpi, media_type))
 

@@ -196,7 +196,12 @@ class OperationHandler:
             return ndjson.NdjsonResponse(stream, resources.pop_all())
 
     def _extend_deadline(self, execution: _Execution, pixels: int) -> None:
-        """A large request gets more time, unless its caller has set the deadline."""
+        """A large request gets more time, and twice as much if it is denoised twice.
+
+        Not if its caller has set the deadline.
+        """
+        if execution.wire_format.options.strength > 1:
+            pixels *= 2
         if execution.wire_format.seconds is None and pixels > MEGAPIXEL:
             execution.deadline.extend(pixels / MEGAPIXEL * self._settings.deadline_per_megapixel)
 

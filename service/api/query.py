@@ -90,8 +90,9 @@ PARAMETERS: dict[str, Parameter] = {
         ),
         Parameter(
             "strength",
-            {"type": "number", "minimum": 0, "maximum": 1, "default": 1},
-            "how much of the correction is applied: 0 nothing, 1 all of it",
+            {"type": "number", "minimum": 0, "maximum": 2, "default": 1},
+            "how much of the correction is applied: 0 nothing, 1 all of it; above 1 the result is denoised again, "
+            "in twice the time, and 2 applies all of the second correction too",
             operation="denoise",
             verb="weaken",
             in_v2_body=True,

@@ -82,7 +82,7 @@ def add_file_arguments(parser: argparse.ArgumentParser, operation: FileOperation
             type=float,
             default=strength["default"],
             metavar=f"{strength['minimum']}..{strength['maximum']}",
-            help="1 cleans all (default), 0 nothing",
+            help="1 cleans all (default), 0 nothing, 2 twice",
         )
         parser.add_argument("--dpi", type=int, metavar="N", help="dots per inch of a PDF's pages (default 300)")
         parser.add_argument("--again", action="store_true", help="process files again whose output is up to date")

@@ -109,6 +109,8 @@ class Inference:
 
     async def run(self, model: Model, operation: Operation, inputs: Batch | Images, options: Options) -> Result:
         """The operation's result; raises ModelFailed."""
+        if options.strength > 1:
+            return await self._denoise_twice(model, inputs, options)
         if isinstance(inputs, Images):
             return await self._denoise(model, inputs, options.strength)
         samples = inputs.samples
@@ -148,6 +150,14 @@ class Inference:
             function = partial(_run_batch, model, operation, partial(self._statistics.record_run, model, operation))
             self._batchers[key] = Batcher(self._scheduler, function, size, allow_inline=model.on_cpu)
         return self._batchers[key]
+
+    async def _denoise_twice(self, model: Model, inputs: Batch | Images, options: Options) -> Result:
+        """The denoised inputs are denoised again; of the second correction `strength` - 1 is applied."""
+        first = await self.run(model, "denoise", inputs, replace(options, strength=1.0))
+        pictures, samples = first.pictures, first.samples
+        denoised = Images(pictures) if pictures is not None else Batch(np.asarray(samples))
+        second = await self.run(model, "denoise", denoised, replace(options, strength=options.strength - 1))
+        return replace(second, run_start=first.run_start)
 
     async def _denoise(self, model: Model, inputs: Images, strength: float) -> Result:
         """Tile by tile; the outputs are the only arrays of the images' size that are made."""

@@ -14,7 +14,8 @@ class Options:
 
     Args:
         fit: how an image is resized to the model's size; None: as the manifest says, or it must have that size.
-        strength: share of the denoiser's correction that is applied, 0 (none) to 1 (all).
+        strength: share of the denoiser's correction that is applied, 0 (none) to 1 (all); above 1, at most 2, the
+            result is denoised again, and strength - 1 is the share of that second correction.
         dpi: dots per inch at which a PDF's pages are rendered; None: the service's setting.
         explain: the result is a heatmap of the reconstruction error.
         false_alarm_rate: the result has a verdict for each sample at this rate (Model.unusual_threshold).

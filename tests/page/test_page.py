@@ -131,10 +131,12 @@ def test_the_curl_line_does_what_was_done(visit: Visit, tmp_path: Path) -> None:
     page.set_input_files("#file-input", tmp_path / name)
     page.wait_for_selector("#download[href]")
     full = download(page)
+    first = page.get_attribute("#download", "href")
     page.evaluate("document.getElementById('strength').value = 0.5")
     page.dispatch_event("#strength", "change")
-    page.wait_for_selector("#download:not([href])", state="attached")
-    page.wait_for_selector("#download[href]")
+    wait_until(
+        page, "first => ![null, first].includes(document.getElementById('download').getAttribute('href'))", first
+    )
     half = download(page)
     assert half != full
     page.click("#copy")
@@ -142,6 +144,39 @@ def test_the_curl_line_does_what_was_done(visit: Visit, tmp_path: Path) -> None:
     assert line == page.inner_text("#curl")
     subprocess.run(["bash", "-c", line.replace("curl ", "curl -sS ", 1)], cwd=tmp_path, check=True)
     assert (tmp_path / shlex.split(line)[-1]).read_bytes() == half
+
+
+def test_the_strength_slider_blends_what_was_computed(visit: Visit) -> None:
+    page = visit("photos")
+    page.set_input_files("#file-input", {"name": "a.png", "mimeType": "image/png", "buffer": picture()})
+    page.wait_for_selector("#download[href]")
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url) if "/denoise" in request.url else None)
+
+    def move(strength: float) -> None:
+        page.evaluate("value => (document.getElementById('strength').value = value)", strength)
+        page.dispatch_event("#strength", "input")
+
+    move(0.4)
+    assert page.evaluate("document.getElementById('after').style.opacity") == "0.4"
+    assert page.evaluate("document.getElementById('base').src === document.getElementById('before').src")
+    assert requests == []
+    for strength in (1.25, 1.5, 2):
+        move(strength)
+    wait_until(page, "document.getElementById('after').style.opacity === '1'")
+    move(1.25)
+    wait_until(page, "document.getElementById('after').style.opacity === '0.25'")
+    assert [url.rpartition("?")[2] for url in requests] == ["strength=2"]  # one more run, whatever the slider does
+    first = page.get_attribute("#download", "href")
+    move(2)
+    page.dispatch_event("#strength", "change")
+    wait_until(
+        page, "first => ![null, first].includes(document.getElementById('download').getAttribute('href'))", first
+    )
+    twice = httpx2.post(
+        f"{visit.address}v1/models/photos/denoise?strength=2", content=picture(), headers={"Content-Type": "image/png"}
+    )
+    assert download(page) == twice.content
 
 
 def test_a_tiff_which_browsers_cannot_show_is_shown_and_downloaded_as_tiff(visit: Visit) -> None:

@@ -12,7 +12,12 @@ const SMALL_SIDE = 128; // pixels; images up to this size are enlarged
 export class FileView {
   /** `showError(error, retry)` and `showCurl(line)` are functions of the page. */
   constructor(showError, showCurl) {
-    Object.assign(this, { showError, showCurl, file: null, model: null, objectUrls: [], controller: null, result: null });
+    Object.assign(this, { showError, showCurl, file: null, model: null, objectUrls: [], result: null });
+    this.controller = null; // of the request whose result will be shown
+    this.strengthController = null; // of the request for the file of another strength
+    this.firstOutput = null; // the file of strength 1
+    this.secondOutput = null; // a promise of the file of strength 2
+    this.pictures = new Map(); // 0, 1, 2 -> object URL of what is shown at that strength
     for (const id of ["file-input", "photo-input", "other-file-input"]) {
       $(id).addEventListener("change", (event) => {
         if (event.target.files[0]) this.openFile(event.target.files[0]);
@@ -23,7 +28,7 @@ export class FileView {
     $("cancel").addEventListener("click", () => this.controller?.abort());
     $("compare").addEventListener("input", () => this.#updateComparison());
     $("strength").addEventListener("input", () => this.#updateStrength());
-    $("strength").addEventListener("change", () => this.send());
+    $("strength").addEventListener("change", () => this.#changeStrength());
     $("actual-size").addEventListener("change", () => this.#updateZoom());
   }
 
@@ -40,6 +45,7 @@ export class FileView {
 
   deactivate() {
     this.controller?.abort();
+    this.strengthController?.abort();
   }
 
   openFile(file) {
@@ -58,6 +64,7 @@ export class FileView {
 
   async send() {
     this.controller?.abort();
+    this.strengthController?.abort();
     const controller = (this.controller = new AbortController());
     const { signal } = controller;
     const { file } = this;
@@ -67,17 +74,18 @@ export class FileView {
     const stopProgress = this.#startProgress();
     try {
       const isDisplayable = file.type !== "image/tiff"; // browsers show no TIFF
-      const { response, seconds } = await post(this.#operationPath(), file, { signal });
+      const { response, seconds } = await post(this.#operationPath(1), file, { signal });
       const output = await response.blob();
-      const after = isDisplayable ? output : await this.#fetchAsPng(file, this.#operationPath(), signal);
+      const after = isDisplayable ? output : await this.#fetchAsPng(file, this.#operationPath(1), signal);
       const before = isDisplayable ? file : await this.#fetchAsPng(file, this.#operationPath(0), signal);
       if (controller !== this.controller) return;
       this.#revokeUrls();
+      this.firstOutput = output;
       this.result = { seconds, error: response.headers.get("Reconstruction-Error") };
       await this.#showResult(before, after);
-      $("download").href = this.#createUrl(output);
-      $("download").download = this.#outputName(output.type);
+      this.#offerDownload(output);
       this.updateText();
+      if (this.#strength() !== 1) this.#changeStrength();
     } catch (error) {
       if (controller !== this.controller) return;
       if (!this.result) this.#showDropZone();
@@ -99,14 +107,51 @@ export class FileView {
     }
   }
 
+  /** After the slider was moved: the file of that strength. The view shows it already (#updateStrength). */
+  async #changeStrength() {
+    this.strengthController?.abort();
+    if (!this.result) return; // `send` goes on with it
+    this.updateText();
+    const strength = this.#strength();
+    const controller = (this.strengthController = new AbortController());
+    $("download").setAttribute("aria-disabled", "true");
+    $("download").removeAttribute("href");
+    try {
+      const output = await this.#fetchOutput(strength, controller.signal);
+      if (controller === this.strengthController) this.#offerDownload(output);
+    } catch (error) {
+      if (error.name !== "AbortError" && controller === this.strengthController) this.showError(error, () => this.#changeStrength());
+    }
+  }
+
+  /** The file of a strength; those of 1 and 2, which other strengths are blends of, are fetched once. */
+  async #fetchOutput(strength, signal) {
+    if (strength === 2) return this.#fetchSecondOutput();
+    if (strength === 1) return this.firstOutput;
+    const { response } = await post(this.#operationPath(strength), this.file, { signal });
+    return response.blob();
+  }
+
+  #fetchSecondOutput() {
+    this.secondOutput ??= post(this.#operationPath(2), this.file).then(({ response }) => response.blob());
+    return this.secondOutput;
+  }
+
+  #offerDownload(output) {
+    $("download").href = this.#createUrl(output);
+    $("download").download = this.#outputName(output.type);
+    $("download").removeAttribute("aria-disabled");
+  }
+
   async #showResult(before, after) {
     $("drop").hidden = true;
     $("result").hidden = false;
     $("frame").hidden = after === null || before === null;
     $("no-preview").hidden = !$("frame").hidden;
     if ($("frame").hidden) return;
-    $("after").src = this.#createUrl(after);
-    $("before").src = this.#createUrl(await this.#fitToModel(before));
+    this.pictures.set(0, this.#createUrl(await this.#fitToModel(before))).set(1, this.#createUrl(after));
+    this.#updateBlend();
+    $("before").src = this.pictures.get(0);
     await Promise.all([$("after").decode(), $("before").decode()]);
     const { naturalWidth: width, naturalHeight: height } = $("after");
     Object.assign(this.result, { width, height });
@@ -129,11 +174,15 @@ export class FileView {
     return canvas.convertToBlob();
   }
 
-  #operationPath(strength = Number($("strength").value)) {
+  #strength() {
+    return this.operation === "denoise" ? Number($("strength").value) : 1;
+  }
+
+  #operationPath(strength = this.#strength()) {
     const [height] = this.model.ports.image.shape.slice(1, 3);
     const query = new URLSearchParams();
     if (typeof height === "number") query.set("fit", this.model.fit ?? "contain");
-    if (this.operation === "denoise" && strength < 1) query.set("strength", strength);
+    if (this.operation === "denoise" && strength !== 1) query.set("strength", strength);
     return `v1/models/${this.model.name}/${this.operation}${query.size ? `?${query}` : ""}`;
   }
 
@@ -164,7 +213,8 @@ export class FileView {
     const start = performance.now();
     const tick = () => ($("progress-text").textContent = t("working", { s: ((performance.now() - start) / 1000).toFixed(1) }));
     if ($("result").hidden) {
-      for (const id of ["before", "after"]) $(id).src = this.#createUrl(this.file);
+      const url = this.#createUrl(this.file);
+      for (const id of ["before", "after", "base"]) $(id).src = url;
       $("before").decode().then(() => this.#resizeFrame($("before")), () => {}); // not shown if the browser cannot
       $("frame").hidden = false;
       $("no-preview").hidden = true;
@@ -183,7 +233,6 @@ export class FileView {
       if (controller !== this.controller) return; // another request is running
       $("result").classList.remove("is-working");
       $("progress").hidden = true;
-      if ($("download").href) $("download").removeAttribute("aria-disabled");
     };
   }
 
@@ -201,6 +250,40 @@ export class FileView {
   }
 
   #updateStrength() {
+    $("strength-value").textContent = `${Math.round(100 * $("strength").value)}%`;
+    if (this.result) this.#updateBlend();
+  }
+
+  /**
+   * Shows any strength at once: between 0 and 1 it is a blend of the input and the output, between 1 and 2 one of the
+   * output and of that output denoised again, as the service computes it.
+   */
+  async #updateBlend() {
+    const strength = this.#strength();
+    const { pictures } = this;
+    if (strength > 1 && !pictures.has(2)) await this.#addSecondPass(pictures);
+    if (pictures !== this.pictures || strength !== this.#strength()) return; // moved on meanwhile
+    const [low, high] = strength <= 1 ? [0, 1] : [1, 2];
+    for (const [id, key] of [["base", low], ["after", high]]) {
+      const url = pictures.get(key) ?? pictures.get(1);
+      if (url && $(id).src !== url) $(id).src = url;
+    }
+    $("after").style.opacity = strength - low;
+  }
+
+  /** Adds the picture of strength 2; without it strengths above 1 show that of 1, and the error is told. */
+  async #addSecondPass(pictures) {
+    const { file } = this;
+    $("strength-value").textContent += " …";
+    try {
+      const isDisplayable = file.type !== "image/tiff";
+      const picture = await (isDisplayable ? this.#fetchSecondOutput() : this.#fetchAsPng(file, this.#operationPath(2)));
+      if (picture && pictures === this.pictures && !pictures.has(2)) pictures.set(2, this.#createUrl(picture));
+    } catch (error) {
+      if (pictures !== this.pictures) return;
+      this.secondOutput = null;
+      this.showError(error);
+    }
     $("strength-value").textContent = `${Math.round(100 * $("strength").value)}%`;
   }
 
@@ -225,5 +308,7 @@ export class FileView {
 
   #revokeUrls() {
     this.objectUrls.splice(0).forEach((url) => URL.revokeObjectURL(url));
+    this.firstOutput = this.secondOutput = null;
+    this.pictures = new Map();
   }
 }

@@ -50,7 +50,8 @@ def test_vectors_are_served(client: TestClient) -> None:
 
 def test_strength_is_for_arrays_and_vectors_too(denoisers: TestClient) -> None:
     batch = pixels(np.uint8, 1)[None]
-    for strength, expected in ((0, batch), (0.25, np.rint(batch + 0.25 * (255.0 - 2.0 * batch))), (1, 255 - batch)):
+    for strength, expected in ((0, batch), (0.25, np.rint(batch + 0.25 * (255.0 - 2.0 * batch))), (1, 255 - batch),
+                               (1.25, np.rint(255.0 - batch + 0.25 * (2.0 * batch - 255))), (2, batch)):  # fmt: skip
         query = f"?strength={strength}"
         array = np.load(
             io.BytesIO(denoisers.post(denoise_url("grey-negative", query), content=npy(batch), headers=NPY).content)

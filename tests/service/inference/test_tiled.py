@@ -98,3 +98,15 @@ def test_small_images_of_one_shape_are_run_together_and_large_tiles_alone(tmp_pa
     large = tiled.plan_tasks(model, strip, strip, 32)
     groups = list(tiled.group_tasks([*small, *large], 8 * 112 * 2))
     assert [len(group) for group in groups] == [3, 2, 2, 2, 1]
+
+
+def test_a_strength_above_one_denoises_the_result_again(denoisers: TestClient) -> None:
+    original = pixels(np.uint16, 3)
+    data = images.encode(Picture(original), "image/png")
+
+    def denoise(picture: bytes, strength: float) -> bytes:
+        return send(denoisers, "photo", picture, f"?strength={strength}").content
+
+    for strength in (1.4, 2):
+        at_once, in_two_calls = denoise(data, strength), denoise(denoise(data, 1), strength - 1)
+        np.testing.assert_array_equal(decode_pages(at_once)[0].pixels, decode_pages(in_two_calls)[0].pixels)
