@@ -105,7 +105,7 @@ def test_a_strength_above_one_denoises_the_result_again(denoisers: TestClient) -
     data = images.encode(Picture(original), "image/png")
 
     def denoise(picture: bytes, strength: float) -> bytes:
-        return send(denoisers, "photo", picture, f"?strength={strength}").content
+        return bytes(send(denoisers, "photo", picture, f"?strength={strength}").content)
 
     for strength in (1.4, 2):
         at_once, in_two_calls = denoise(data, strength), denoise(denoise(data, 1), strength - 1)
