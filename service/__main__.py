@@ -8,14 +8,26 @@ import signal
 import sys
 from types import FrameType
 
+# of the loader of libraries, and of threads
+_SHORTAGES = ("failed to map segment", "annot allocate memory", "can't start new thread")
+
 
 def main() -> int:
     """The exit code; 0 if SIGTERM arrives before `serve` has installed its own handlers."""
     if sys.argv[1:2] == ["serve"]:
         signal.signal(signal.SIGTERM, _exit)
-    from service.cli.main import main as run  # not at the top: this import takes long
+    try:
+        from service.cli.main import main as run  # not at the top: this import takes long
 
-    return run()
+        return run()
+    except (MemoryError, ImportError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not any(words in str(error) for words in _SHORTAGES):
+            raise
+        sys.stderr.write(
+            f"autoencoder-service: the system gave no memory or no thread ({error or 'MemoryError'}): raise the limit "
+            "of memory, address space or processes of this process (ulimit, container)\n"
+        )
+        return 2
 
 
 def _exit(_signal: int, _frame: FrameType | None) -> None:

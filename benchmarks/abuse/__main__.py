@@ -17,10 +17,22 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.abuse import bodies, contract, crowds, endings, floods, fuzzing, names, packages, soaking
+from benchmarks.abuse import (
+    bodies,
+    contract,
+    crowds,
+    endings,
+    floods,
+    fuzzing,
+    names,
+    packages,
+    soaking,
+    systems,
+    training,
+)
 from benchmarks.abuse.crowds import Request
 from benchmarks.abuse.report import HEADING, Outcome
-from benchmarks.abuse.serving import Client, serving
+from benchmarks.abuse.serving import LOGS, Client, serving
 from benchmarks.abuse.soaking import Kind
 
 CATS, PHOTOS, PAGES = "/v1/models/cats-convolutional", "/v1/models/photos", "/v1/models/pages"
@@ -171,6 +183,25 @@ def file_names(scale: float) -> Outcome:
         return names.try_names(Path(folder) / "images", "cats-convolutional", "pages", ["--models", "models"])
 
 
+def descriptors(scale: float) -> Outcome:
+    del scale
+    return systems.exhaust_descriptors(Path("models"), request(f"{CATS}/encode", "npy"), LOGS)
+
+
+def limits(scale: float) -> Outcome:
+    del scale
+    return systems.try_limits(Path("models"), "cats-convolutional")
+
+
+def shared_folder(scale: float) -> Outcome:
+    return systems.share_folder(Path("models"), "pages", max(2, int(4 * scale)))
+
+
+def training_files(scale: float) -> Outcome:
+    del scale
+    return training.try_damages()
+
+
 TRIALS = {
     "fuzz": fuzz,
     "bombs": bombs,
@@ -184,6 +215,10 @@ TRIALS = {
     "answers": answers,
     "address-space": address_space,
     "names": file_names,
+    "descriptors": descriptors,
+    "limits": limits,
+    "shared-folder": shared_folder,
+    "training": training_files,
     "soak": soak,
     "leak": leak,
 }

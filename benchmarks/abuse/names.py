@@ -52,11 +52,16 @@ def write_folder(folder: Path) -> int:
     for number, name in enumerate((*NAMES, *HIDDEN)):
         path = Path(os.fsdecode(os.fsencode(folder) + b"/" + name))
         path.parent.mkdir(parents=True, exist_ok=True)
-        data = io.BytesIO()
-        Image.fromarray(np.full((28, 28), 10 * (number + 1), np.uint8)).save(data, "PNG")
-        path.write_bytes(data.getvalue())
+        path.write_bytes(draw_image(10 * (number + 1)))
     Path(os.fsdecode(os.fsencode(folder) + b"/" + BAD)).write_bytes(b"no image")
     return len(NAMES)
+
+
+def draw_image(grey: int) -> bytes:
+    """A PNG of 28 x 28 pixels of one grey level."""
+    data = io.BytesIO()
+    Image.fromarray(np.full((28, 28), grey, np.uint8)).save(data, "PNG")
+    return data.getvalue()
 
 
 def run_command(*arguments: str | Path) -> Run:

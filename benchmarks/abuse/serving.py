@@ -52,11 +52,12 @@ def serving(
     models: Path = Path("models"),
     logs: Path = LOGS,
     address_space: int | None = None,
+    open_files: int | None = None,
 ) -> Iterator[Serving]:
     """`python -m module serve` with these settings (names as in the settings file), ready; stopped afterwards.
 
     Args:
-        address_space: a hard limit, in bytes.
+        address_space, open_files: hard limits, in bytes and in descriptors.
     Raises:
         RuntimeError: it is not ready after 60 seconds, or ended before.
     """
@@ -68,7 +69,7 @@ def serving(
     chosen = {"drain": 0, "models": models.resolve(), "port": port, **(settings or {})}
     environment = {**os.environ, **{f"AUTOENCODER_{name.upper()}": str(value) for name, value in chosen.items()}}
     with log.open("wb") as output:
-        process = start(module, environment, output, address_space)
+        process = start(module, environment, output, address_space, open_files)
     try:
         running = Serving(port, process, log)
         _wait(running)
@@ -84,9 +85,15 @@ def serving(
 
 
 def start(
-    module: str, environment: Mapping[str, str], output: IO[bytes], address_space: int | None = None
+    module: str,
+    environment: Mapping[str, str],
+    output: IO[bytes],
+    address_space: int | None = None,
+    open_files: int | None = None,
 ) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", module, "serve"]
+    if open_files is not None:
+        command = ["sh", "-c", 'ulimit -n "$0" && exec "$@"', str(open_files), *command]
     if address_space is not None:
         command = ["sh", "-c", 'ulimit -v "$0" && exec "$@"', str(address_space // 1024), *command]
     return subprocess.Popen(command, env=environment, stdout=output, stderr=output)

@@ -3,9 +3,11 @@
 key file -> ApiKeys; a request's key -> SHA-256 -> compared with every key in constant time -> name, rate limit
 
 Keys are random and have 256 bits, so they cannot be guessed from their digests, and one round of SHA-256 suffices. The
-file's status is checked once a second and the file is read again when it has changed. A file with an error is ignored.
+file's status is checked once a second, in a thread, and the file is read again when it has changed. A file with an
+error is ignored, and while its file system does not answer the previous keys stay in use.
 """
 
+import asyncio
 import hashlib
 import hmac
 import logging
@@ -22,6 +24,7 @@ from service.errors import RateLimited, Unauthorized
 from service.model.plain_files import READ_SECONDS, call_within, read_regular
 
 CHECK_INTERVAL = 1.0  # seconds
+REFRESH_WAIT = 0.25  # seconds that the request which begins a check waits for it
 MAX_FILE_BYTES = 1 << 20
 _LINE = re.compile(r"([A-Za-z0-9._-]{1,64}):([0-9a-f]{64})(?::([0-9]{1,9}))?")
 _log = logging.getLogger("service.keys")
@@ -55,6 +58,7 @@ class ApiKeys:
         self._version = _file_version(path)
         self._keys = read_keys(path)
         self._next_check = time.monotonic() + CHECK_INTERVAL
+        self._refresh_task: asyncio.Task[None] | None = None
 
     async def authenticate(self, headers: dict[bytes, bytes]) -> str:
         """The name of the key in `Authorization: Bearer KEY` or `X-API-Key`.
@@ -63,8 +67,9 @@ class ApiKeys:
             Unauthorized: there is no key, or it is unknown (401).
             RateLimited: the key is over its limit of requests (429).
         """
-        if time.monotonic() >= self._next_check:
-            self._refresh()
+        if time.monotonic() >= self._next_check and self._refresh_task is None:
+            self._refresh_task = asyncio.create_task(self._refresh())
+            await asyncio.wait({self._refresh_task}, timeout=REFRESH_WAIT)
         credential = _credential(headers)
         if credential is None:
             raise Unauthorized("an API key is required; send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'")
@@ -84,19 +89,29 @@ class ApiKeys:
             await match.limiter.acquire()
         return match.name
 
-    def _refresh(self) -> None:
-        self._next_check = time.monotonic() + CHECK_INTERVAL
-        version = _file_version(self._path)
-        if version == self._version:
-            return
-        self._version = version
-        previous = {key: key for key in self._keys}
+    async def _refresh(self) -> None:
         try:
-            self._keys = [previous.get(key, key) for key in read_keys(self._path)]  # an unchanged key keeps its limiter
+            keys = await asyncio.to_thread(self._read_if_changed)
+            if keys is not None:
+                previous = {key: key for key in self._keys}
+                self._keys = [previous.get(key, key) for key in keys]  # an unchanged key keeps its limiter
+                _log.info("%d API keys were read", len(keys))
         except KeysError as error:
             _log.error("%s; the previous keys stay in use", error)
-        else:
-            _log.info("%d API keys were read", len(self._keys))
+        finally:
+            self._next_check = time.monotonic() + CHECK_INTERVAL
+            self._refresh_task = None
+
+    def _read_if_changed(self) -> list[ApiKey] | None:
+        """The keys, None if the file is the one that was read last; raises KeysError. Runs in a thread."""
+        try:
+            version = call_within(READ_SECONDS, lambda: _file_version(self._path), self._path)
+        except OSError as error:
+            raise KeysError(f"the key file {self._path} cannot be read: {error.strerror or error}") from error
+        if version == self._version:
+            return None
+        self._version = version
+        return read_keys(self._path)
 
 
 def read_keys(path: Path) -> list[ApiKey]:

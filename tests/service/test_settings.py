@@ -1,5 +1,8 @@
 """Settings: command line, environment, settings file, ranges."""
 
+import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -88,9 +91,51 @@ def test_a_settings_file_that_cannot_be_written_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    settings.DEFAULT_FILE.with_name(settings.DEFAULT_FILE.name + ".part").mkdir()
-    with pytest.raises(SettingsError, match="cannot be written"):
+
+    def refuse(*_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(settings, "write_whole", refuse)
+    with pytest.raises(SettingsError, match="cannot be written: Read-only file system"):
         settings.write_file({"tile": 256})
+
+
+@pytest.mark.parametrize("path", ["pipe", "/dev/zero", "/dev/null", "folder"])
+def test_a_settings_file_that_is_no_file_is_refused_and_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    Path("folder").mkdir()
+    monkeypatch.setenv("AUTOENCODER_SETTINGS", path)
+    start = time.monotonic()
+    with pytest.raises(SettingsError, match=r"the settings file .* cannot be read: (it is a pipe|Is a directory)"):
+        settings.read_file()
+    assert time.monotonic() - start < 5
+
+
+def test_a_settings_file_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (tmp_path / "large.toml").open("wb") as file:
+        file.truncate(1 << 32)
+    monkeypatch.setenv("AUTOENCODER_SETTINGS", str(tmp_path / "large.toml"))
+    with pytest.raises(SettingsError, match="it is larger than 1048576 bytes"):
+        settings.read_file()
+
+
+@pytest.mark.parametrize("hung", ["settings", "models"])
+def test_a_file_system_that_does_not_answer_ends_the_start_with_a_sentence(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hung: str
+) -> None:
+    event = threading.Event()
+    monkeypatch.setattr(settings, "READ_SECONDS", 0.2)
+    if hung == "settings":
+        monkeypatch.setenv("AUTOENCODER_SETTINGS", str(tmp_path / "hung.toml"))
+        monkeypatch.setattr(settings, "read_regular", lambda *_: event.wait(30))
+    else:
+        monkeypatch.setattr(Path, "is_dir", lambda _: event.wait(30))
+    with pytest.raises(SettingsError, match=r"the file system did not answer within 0\.2 s"):
+        load(models=models)
+    event.set()
 
 
 def test_what_is_no_origin_is_refused(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 import hashlib
 import logging
+import os
+import threading
 import time
 from pathlib import Path
 
@@ -25,6 +27,28 @@ def keys(tmp_path: Path) -> Path:
     path = tmp_path / "keys"
     path.write_text("# who may ask\n\n" + line("secret") + line("other", "bob", ":2"))
     return path
+
+
+@pytest.mark.parametrize("path", ["pipe", "/dev/zero", "folder"])
+def test_keys_that_are_no_file_are_refused_and_not_waited_for(tmp_path: Path, path: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(KeysError, match=r"cannot be read: (it is a pipe|Is a directory)"):
+        ApiKeys(tmp_path / path)
+
+
+def test_while_the_keys_file_system_does_not_answer_requests_are_answered_with_the_keys_before(
+    models: Path, keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auth, "CHECK_INTERVAL", 0.0)
+    with served(models, keys=keys) as client:
+        event = threading.Event()
+        monkeypatch.setattr(auth, "_file_version", lambda _: event.wait(60))
+        start = time.monotonic()
+        for _ in range(20):
+            assert post(client, Authorization="Bearer secret").status_code == 200
+        assert time.monotonic() - start < 5, "one of them waits a quarter of a second"
+        event.set()
 
 
 def test_operations_want_a_key_and_health_does_not(models: Path, keys: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,5 +1,6 @@
 """The folder models/: what is a package, what is a default version."""
 
+import os
 from pathlib import Path
 
 from service.repository.layout import list_packages, read_default_versions, snapshot_files
@@ -21,6 +22,16 @@ def test_a_default_is_one_whole_number(tmp_path: Path) -> None:
             (tmp_path / name / "default").write_text(text)
     sentence = "b/default must hold one whole number, a version; its highest version is served"
     assert read_default_versions(tmp_path) == {"a": 12, "b": RejectedPackage("b/default", sentence)}
+
+
+def test_a_default_that_is_a_pipe_or_has_no_end_is_not_followed_and_not_waited_for(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    os.mkfifo(tmp_path / "a" / "default")
+    (tmp_path / "b" / "default").symlink_to("/dev/zero")
+    for name, package in read_default_versions(tmp_path).items():
+        assert isinstance(package, RejectedPackage)
+        assert package.reason == f"{name}/default cannot be read: it is a pipe or a device, not a file"
 
 
 def test_a_removed_package_has_no_snapshot(tmp_path: Path) -> None:
