@@ -86,7 +86,10 @@ def share_folder(models: Path, denoiser: str, processes: int = 2) -> Outcome:
             sys.executable, "-m", "service", "denoise", folder / "images", "-o", folder / "clean/", "--again",
             "--model", denoiser, "--models", models,
         ]  # fmt: skip
-        running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(processes)]
+        running = [
+            subprocess.Popen([str(word) for word in command], stderr=subprocess.PIPE, text=True)
+            for _ in range(processes)
+        ]
         ended = [(process.communicate(timeout=SECONDS)[1], process.returncode) for process in running]
         if any(code for _, code in ended):
             broken.append(f"ended with {ended}")

@@ -61,7 +61,7 @@ def test_a_full_disk_behind_standard_output_is_a_sentence(models: Path, tmp_path
     (tmp_path / "a.png").write_bytes(names.draw_image(10))
     shell = f'exec "{sys.executable}" -m service "$@" > /dev/full'
     command = ["sh", "-c", shell, "sh", "encode", tmp_path / "a.png", "-o", "-", "--model", "small", "--models", models]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    run = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=60, check=False)
     assert run.returncode in (1, 2)
     assert "No space left on device" in run.stderr
     assert "Traceback" not in run.stderr

@@ -113,7 +113,7 @@ def test_packages_are_verified_by_a_process_with_thousands_of_open_files(signal_
         code,
         signal_models / "signal" / "1",
     ]
-    outcome = subprocess.run(command, capture_output=True, text=True, check=False)
+    outcome = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
     assert outcome.returncode == 0, outcome.stderr
     assert len(outcome.stdout.strip()) == 64
 
