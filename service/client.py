@@ -155,7 +155,7 @@ class Client:
     def encode(
         self, model: str, inputs: Array | Image, *, version: int | None = None, fit: str | None = None
     ) -> NDArray[np.float32]:
-        """`image` uint8 [N,H,W,C] (or [H,W]), `vector` float32 [N,D], or one image -> latents float32 [N,...]."""
+        """`image` uint8 [N,H,W,C] (or [H,W]), `vector` [N,D], or one image -> latents float32 [N,...]."""
         return self._call(_encode_call(model, inputs, version, fit))
 
     def encode_files(
@@ -179,7 +179,7 @@ class Client:
             time.sleep(pause)
 
     def decode(self, model: str, latents: Array, *, version: int | None = None) -> Array:
-        """Latents float32 [N,...] -> `image` uint8 [N,H,W,C] or `vector` float32 [N,D]."""
+        """Latents float32 [N,...] -> `image` uint8 [N,H,W,C] or `vector` [N,D]."""
         return self._call(_decode_call(model, latents, version))
 
     def reconstruct(
@@ -530,7 +530,7 @@ def _parse_output(inputs: Array | Image, response: httpx2.Response) -> Array | b
 def _parse_reconstruction(inputs: Array | Image, response: httpx2.Response) -> Reconstruction:
     if response.headers["Content-Type"] == JSON and isinstance(inputs, np.ndarray):
         document = response.json()
-        dtype = np.uint8 if inputs.dtype == np.uint8 else np.float32
+        dtype = inputs.dtype if inputs.dtype in (np.uint8, np.float32) else np.float64
         return Reconstruction(
             np.asarray(document["outputs"], dtype),
             np.asarray(document["reconstruction_error"], np.float64),

@@ -25,11 +25,11 @@ def drawings(count: int, size: int = 12, seed: int = 0) -> NDArray[np.uint8]:
     return np.stack(images)
 
 
-def waves(count: int, length: int = 30, seed: int = 0) -> NDArray[np.float32]:
-    """float32 [count, length]: sine waves of random phase and height around 5."""
+def waves(count: int, length: int = 30, seed: int = 0) -> NDArray[np.float64]:
+    """float64 [count, length]: sine waves of random phase and height around 5."""
     generator = np.random.default_rng(seed)
     phase, height = generator.uniform(0, 6.28, (count, 1)), generator.uniform(1, 3, (count, 1))
-    return (5 + height * np.sin(np.linspace(0, 6.28, length) + phase)).astype(np.float32)
+    return (5 + height * np.sin(np.linspace(0, 6.28, length) + phase)).astype(np.float32).astype(np.float64)
 
 
 def build_small_recipe(

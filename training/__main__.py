@@ -260,6 +260,10 @@ def _report(directory: Path) -> None:
         print(f"{name:34}{metric['value']:<10.4g}{baselines}")
     print(f"\n{directory}: written; its README.md shows the pictures. Serve it with:")
     print(f"autoencoder-service serve --models {directory.parents[1]}")
+    if manifest.get("shortfalls"):
+        print("\nBefore you use it:")
+        for line in manifest["shortfalls"]:
+            print(f"- {line}")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from training.engine.loop import TrainingResult, autocast, fit
 from training.engine.losses import LOSSES, emphasized
 from training.engine.pretraining import pretrain
 from training.evaluation import autoencoders, figures, pca
+from training.evaluation.shortfalls import find_shortfalls
 from training.export import float16, graphs, package, parity, provenance
 from training.recipe import AutoencoderRecipe, with_changes
 
@@ -105,6 +106,7 @@ def run(recipe: AutoencoderRecipe, data: Dataset, out: Path, runs: Path, device:
     autoencoder = result.network
     components = pca.fit(data.train, autoencoders.latent_size(autoencoder, data))
     metrics = dict(autoencoders.measure(autoencoder, data, recipe.corruption, components))
+    shortfalls = find_shortfalls(recipe, metrics, autoencoders.encode(autoencoder, data.test))
     for ablation, ablation_result in ablations.items():
         values = dict(autoencoders.measure(ablation_result.network, data, recipe.corruption, None))
         metrics = _add_baseline(metrics, ablation, values)
@@ -115,9 +117,10 @@ def run(recipe: AutoencoderRecipe, data: Dataset, out: Path, runs: Path, device:
         name, next_version(models, name), recipe.kind, recipe.description, onnx_graphs,
         provenance.training_facts(recipe, data), metrics, reconstruction_errors=errors,
         pca_error=None if components is None else pca.error_curve(components, data.test), fit=data.fit,
+        columns=package.describe_columns(autoencoder.units, data.columns), shortfalls=shortfalls,
     )  # fmt: skip
     _, differences = parity.verify_autoencoder(autoencoder, data, facts, onnx_graphs)
-    unit = "grey levels" if data.modality == "image" else "(absolute)"
+    unit = "grey levels" if data.modality == "image" else "standard deviations"
     sentence = (
         f"onnxruntime and torch differ on the whole test split by at most {differences.output:.3g} {unit} in the "
         f"reconstruction and {differences.latent:.2g} in the latent."

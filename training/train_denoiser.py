@@ -27,6 +27,7 @@ from training.engine.pairs import Batch, PairBatches, has_image_corruption
 from training.evaluation import denoisers, figures, photographs
 from training.evaluation.denoisers import to_uint8
 from training.evaluation.metrics import mse, psnr
+from training.evaluation.shortfalls import find_shortfalls
 from training.export import graphs, package, parity, provenance, quantization
 from training.recipe import DenoiserRecipe
 
@@ -173,6 +174,7 @@ def run(
     facts = package.build_manifest(
         name, next_version(models, name), recipe.kind, recipe.description, onnx_graphs,
         provenance.training_facts(recipe, data), metrics, halo=denoiser.halo,
+        shortfalls=find_shortfalls(recipe, metrics),
     )  # fmt: skip
     difference = parity.verify_denoiser(denoiser, data, facts, onnx_graphs)
     sentence = (

@@ -33,6 +33,7 @@ class ModelFacts(ModelSummary):
 
     ports: dict[str, PortFacts] = Field(description="image or vector, and latent")
     fit: Fit | None = Field(description="how pictures of other sizes are resized unless a request says otherwise")
+    shortfalls: list[str] = Field(description="what the model does worse than something simpler; empty: nothing")
     training: Training
     evaluation: dict[str, Metric]
 

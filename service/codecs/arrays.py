@@ -195,12 +195,12 @@ def write_json(document: dict[str, Any]) -> bytes:
 # --- dtypes of the ports ---------------------------------------------------------------------------------
 
 
-def to_float32(array: Array, label: str) -> NDArray[np.float32]:
-    """Whole or real numbers -> float32, C order; InvalidInput (422) for numbers that are not finite there."""
+def to_floats(array: Array, dtype: str, label: str) -> Array:
+    """Whole or real numbers -> float32 or float64, C order; InvalidInput (422) if one is not finite there."""
     with np.errstate(over="ignore"):
-        numbers = np.asarray(array, np.float32, order="C")
+        numbers = np.asarray(array, dtype, order="C")
     if not np.isfinite(numbers).all():
-        raise InvalidInput(f"{label} holds NaN, infinity or numbers beyond float32; all must be finite")
+        raise InvalidInput(f"{label} holds NaN, infinity or numbers beyond {dtype}; all must be finite")
     return numbers
 
 

@@ -95,7 +95,7 @@ class NumberSpan:
         return f"a list of {self.count} numbers"
 
     def read(self, label: str, dtype: Any) -> NDArray[Any]:
-        """The numbers in their shape, as uint8 (pixels) or float32.
+        """The numbers in their shape, as uint8 (pixels), float32 or float64.
 
         Raises:
             MalformedBody: no JSON.
@@ -104,13 +104,17 @@ class NumberSpan:
         """
         if self.depth > arrays.MAX_AXES:
             raise InvalidInput(f"{label} is nested more than {arrays.MAX_AXES} lists deep")
-        convert = arrays.to_uint8 if dtype == np.uint8 else arrays.to_float32
         array = np.empty(self.count, dtype)
         shape = _ShapeReader(self.depth, label)
         start = 0
         for text in self._slices(label):
             zeros = _replace_digits(text, label)
-            numbers = convert(_parse_numbers(text, as_bytes=dtype == np.uint8), label)
+            parsed = _parse_numbers(text, as_bytes=dtype == np.uint8)
+            numbers: NDArray[Any]
+            if dtype == np.uint8:
+                numbers = arrays.to_uint8(parsed, label)
+            else:
+                numbers = arrays.to_floats(parsed, np.dtype(dtype).name, label)
             if len(numbers) != zeros.count(b",") + 1 or start + len(numbers) > self.count:
                 raise malformed("numbers and commas do not alternate")
             shape.read(zeros, len(numbers))

@@ -18,14 +18,17 @@ _DIFFERENCES = np.array([0, 1, 2, 3]) / 3 * WHITE_DIFFERENCE
 _COLOURS = np.array([[0, 0, 0], [255, 0, 0], [255, 255, 0], [255, 255, 255]])  # their luma rises: it holds in grey too
 
 
-def squared_errors(batch: Array, reconstruction: Array) -> NDArray[np.float32]:
+def squared_errors(
+    batch: Array, reconstruction: Array, differences: NDArray[np.float64] | None = None
+) -> NDArray[np.float32]:
     """Squared differences; the mean of a sample's is its reconstruction error.
 
-    Images uint8 [N,H,W,C] -> [N,H,W], the mean of the channels, pixels in 0..1; vectors float32 [N,D] -> [N,D], in
-    their own units.
+    Images uint8 [N,H,W,C] -> [N,H,W], the mean of the channels, pixels in 0..1; vectors [N,D] -> [N,D], in their own
+    units, unless `differences` [N,D] are given in others.
     """
-    difference = (batch.astype(np.float64) - reconstruction) / (255 if batch.dtype == np.uint8 else 1)
-    squares = difference**2
+    if differences is None:
+        differences = (batch.astype(np.float64) - reconstruction) / (255 if batch.dtype == np.uint8 else 1)
+    squares = differences**2
     return (squares.mean(axis=3) if batch.dtype == np.uint8 else squares).astype(np.float32)
 
 

@@ -125,7 +125,9 @@ class Inference:
         start, end = self._record_runs(model, [run for _, run in outcomes])
         result = _combine(samples, [output for output, _ in outcomes], options.strength, start, end)
         if options.explain is not None:
-            result = replace(result, heatmaps=heatmap.squared_errors(samples, np.asarray(result.samples)))
+            output = np.asarray(result.samples)
+            differences = None if model.units is None else model.units.differences(samples, output)
+            result = replace(result, heatmaps=heatmap.squared_errors(samples, output, differences))
         if options.false_alarm_rate is not None and result.percentile is not None:
             result = replace(result, is_unusual=result.percentile > model.unusual_threshold(options.false_alarm_rate))
         return result

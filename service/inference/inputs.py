@@ -203,7 +203,7 @@ def _to_samples(source: _Source, port: Port, mode: Fit | None, model_name: str) 
     """One part -> [n,...] as the port takes it, at least one sample."""
     part, header = source
     if port.name != "image":
-        numbers = arrays.to_float32(_require_array(part), part.label)
+        numbers = arrays.to_floats(_require_array(part), port.dtype, part.label)
         return numbers[None] if numbers.ndim == len(port.shape) - 1 else numbers
     channels = tiled.count_channels(port)
     if header is not None:

@@ -19,6 +19,7 @@ from service.model.errors import GoldenMismatch
 from service.model.manifest import Golden, Role
 from service.model.package import Package, sha256
 from service.model.runtime import Model
+from service.model.standard_units import StandardUnits
 
 FILE_NAME = "golden.npz"
 SIDE = 32  # pixels along free sides
@@ -41,7 +42,7 @@ def create(package: Package) -> tuple[Golden, bytes]:
         graph_input = (
             latent
             if role == "decoder" and latent is not None
-            else _make_golden_input(model.make_input(role, SIDE), generator)
+            else _make_golden_input(model.make_input(role, SIDE), generator, model.units)
         )
         arrays[f"{role}.input"], arrays[f"{role}.output"] = graph_input, model.run_graph(role, graph_input)
         latent = arrays[f"{role}.output"] if role == "encoder" else latent
@@ -76,7 +77,10 @@ def verify(package: Package, model: Model) -> None:
             raise GoldenMismatch(
                 f"{label}: {stored_role}.input is {graph_input.dtype} of rank {graph_input.ndim}, not as its port is"
             )
-        difference = _describe_difference(model.run_graph(role, graph_input), expected, golden, factor)
+        output = model.run_graph(role, graph_input)
+        if model.units is not None and role == "decoder" and output.shape == expected.shape:
+            output, expected = model.units.standardize(output), model.units.standardize(expected)
+        difference = _describe_difference(output, expected, golden, factor)
         if difference is not None:
             raise GoldenMismatch(
                 f"{package.manifest.name}/{package.manifest.version}: its {stored_role} on {model.provider} does not "
@@ -112,12 +116,14 @@ def _describe_difference(actual: Array, expected: Array, golden: Golden, factor:
     return f"up to {largest:.3g} away, {float_limit:.3g} is allowed"
 
 
-def _make_golden_input(template: Array, generator: np.random.Generator) -> Array:
+def _make_golden_input(template: Array, generator: np.random.Generator, units: StandardUnits | None) -> Array:
     """Noise of the shape of `template` [1,...], up to MAX_SAMPLES of it; the last of several images is a ramp."""
     shape = template.shape[1:]
     count = min(MAX_SAMPLES, MAX_NUMBERS // math.prod(shape)) or 1
     if template.dtype != np.uint8:
-        return generator.standard_normal((count, *shape)).astype(template.dtype)
+        noise = generator.standard_normal((count, *shape))
+        is_vector = units is not None and shape == units.mean.shape and template.dtype == np.float64
+        return (units.restore(noise) if units is not None and is_vector else noise).astype(template.dtype)
     samples = generator.integers(0, 256, (count, *shape), np.uint8)
     if count > 1:
         samples[-1] = np.linspace(0, 255, math.prod(shape)).reshape(shape).astype(np.uint8)

@@ -65,11 +65,11 @@ def verify_graph(role: Role, data: bytes, opset: int, label: str) -> Ports:
     return ports
 
 
-_PORT_TYPES: dict[str, tuple[str, int | None]] = {  # port: dtype, rank (None: at least 2)
-    "image": ("uint8", 4),
-    "denoised": ("uint8", 4),
-    "vector": ("float32", 2),
-    "latent": ("float32", None),
+_PORT_TYPES: dict[str, tuple[tuple[str, ...], int | None]] = {  # port: dtypes, rank (None: at least 2)
+    "image": (("uint8",), 4),
+    "denoised": (("uint8",), 4),
+    "vector": (("float32", "float64"), 2),
+    "latent": (("float32",), None),
 }
 _ROLE_PORTS: dict[Role, tuple[tuple[str, str], ...]] = {  # role: allowed (input, output)
     "encoder": (("image", "latent"), ("vector", "latent")),
@@ -88,9 +88,9 @@ def _verify_ports(role: Role, ports: Ports, label: str) -> None:
             f"{label} has ports {', '.join(names[0])} -> {', '.join(names[1])}; a {role}'s are {expected}"
         )
     for port in (*ports.inputs, *ports.outputs):
-        dtype, rank = _PORT_TYPES[port.name]
-        if port.dtype != dtype:
-            raise PortsMismatch(f"{label}: port {port.name} is {port.dtype}, must be {dtype}")
+        dtypes, rank = _PORT_TYPES[port.name]
+        if port.dtype not in dtypes:
+            raise PortsMismatch(f"{label}: port {port.name} is {port.dtype}, must be {' or '.join(dtypes)}")
         if (rank is not None and len(port.shape) != rank) or len(port.shape) < 2:
             raise PortsMismatch(f"{label}: port {port.name} has rank {len(port.shape)}, must be {rank or '2 or more'}")
         if any(isinstance(axis, int) and axis < 1 for axis in port.shape[1:]):
@@ -106,9 +106,14 @@ def _verify_ports(role: Role, ports: Ports, label: str) -> None:
 def verify_ports_agree(ports: Mapping[Role, Ports], label: str) -> None:
     """Check that a decoder's input has the shape of its encoder's output, and so on; raises PortsMismatch."""
     shapes: dict[str, tuple[int | None, ...]] = {}
+    dtypes: dict[str, str] = {}
     for role_ports in ports.values():
         for port in (*role_ports.inputs, *role_ports.outputs):
             name = "image" if port.name == "denoised" else port.name
+            if dtypes.setdefault(name, port.dtype) != port.dtype:
+                raise PortsMismatch(
+                    f"{label}: its graphs disagree on the dtype of {name}: {dtypes[name]} and {port.dtype}"
+                )
             shape = tuple(d if isinstance(d, int) else None for d in port.shape)
             if shapes.setdefault(name, shape) != shape:
                 raise PortsMismatch(f"{label}: its graphs disagree on the shape of {name}: {shapes[name]} and {shape}")

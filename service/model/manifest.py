@@ -71,11 +71,22 @@ class Metric(_Facts):
     baselines: dict[str, Finite] = Field(default_factory=dict)
 
 
+class Column(_Facts):
+    """One number of a vector, over the train split: its name, if the data had one, mean and standard deviation.
+
+    A deviation of 0 says that it was constant.
+    """
+
+    name: str | None = None
+    mean: Finite
+    deviation: Finite = Field(ge=0)
+
+
 class Manifest(_Facts):
     """The facts that a graph cannot say. Unknown keys are refused.
 
     `reconstruction_error_quantiles` holds the 0, 1, ... 100 % quantiles of the held-out samples'
-    reconstruction error (mean squared error per sample; pixels in 0..1, vectors in their own units).
+    reconstruction error (mean squared error per sample; pixels in 0..1, vectors in standard deviations of `columns`).
     Packages that reconstruct MUST have it, others MUST NOT.
 
     `halo` says how far an output pixel looks, in pixels: what lies farther away cannot change it. With it, images
@@ -86,6 +97,11 @@ class Manifest(_Facts):
 
     `fit` says how training brought pictures to the model's size; the service does the same unless a request says
     otherwise. Without it, a picture of another size needs the parameter `fit`.
+
+    `columns` belongs to vectors: one entry for each of their numbers. Errors are in standard deviations, so that no
+    column's unit decides what is unusual. Packages from before have none, and errors in the columns' own units.
+
+    `shortfalls` are sentences on what the model does worse than something simpler, and what to try.
 
     `golden` is written for every new package; those from before have none.
     """
@@ -105,3 +121,5 @@ class Manifest(_Facts):
     halo: int | None = Field(None, ge=0, le=1024)
     golden: Golden | None = None
     fit: Fit | None = None
+    columns: tuple[Column, ...] | None = None
+    shortfalls: tuple[str, ...] | None = None

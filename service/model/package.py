@@ -106,7 +106,13 @@ def verify(manifest: Manifest, graphs: Mapping[Role, bytes], label: str) -> Pack
         raise ManifestError(f"{label}: reconstruction_error_quantiles belong to packages that reconstruct, only")
     if quantiles is not None and (len(quantiles) != QUANTILES or list(quantiles) != sorted(quantiles)):
         raise ManifestError(f"{label}: reconstruction_error_quantiles must be {QUANTILES} rising numbers")
-    return Package(manifest, dict(graphs), ports)
+    package = Package(manifest, dict(graphs), ports)
+    if manifest.columns is not None and package.sample.shape[1:] != (len(manifest.columns),):
+        raise ManifestError(
+            f"{label} has {len(manifest.columns)} columns, but its samples are {package.sample.name} of shape "
+            f"{list(package.sample.shape)}"
+        )
+    return package
 
 
 def sha256(data: bytes) -> str:

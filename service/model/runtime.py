@@ -36,6 +36,7 @@ from service.model.providers import (
     has_int8_instructions,
     open_session,
 )
+from service.model.standard_units import StandardUnits
 
 PAIR_SIDE, MAX_PAIR_NUMBERS = 32, 1 << 16  # pixels along free sides, numbers of a sample, of the pair in `warm_up`
 
@@ -77,6 +78,8 @@ class Model:
         self.sample: Port = package.sample
         self.latent: Port | None = package.latent
         self.modality: Modality = package.modality
+        columns = package.manifest.columns
+        self.units = None if columns is None else StandardUnits.of_columns(columns)
         graphs = dict(package.graphs)
         int8_graph = graphs.pop("denoiser-int8", None)
         self._sessions = {role: _open(graph, provider, 1, required=required) for role, graph in graphs.items()}
@@ -141,12 +144,12 @@ class Model:
             raise InvalidInput(f"{port.name} holds NaN or infinity; all numbers must be finite")
 
     def encode(self, batch: Array) -> NDArray[np.float32]:
-        """`image` uint8 [N,H,W,C] or `vector` float32 [N,D] -> `latent` float32 [N,...]."""
+        """`image` uint8 [N,H,W,C] or `vector` [N,D] of its port's dtype -> `latent` float32 [N,...]."""
         self.check_batch("encode", batch)
         return self.run_graph("encoder", self._pad_to_stride(batch))
 
     def decode(self, latent: Array) -> Array:
-        """`latent` float32 [N,...] -> `image` uint8 [N,H,W,C] or `vector` float32 [N,D]."""
+        """`latent` float32 [N,...] -> `image` uint8 [N,H,W,C] or `vector` [N,D] of its port's dtype."""
         self.check_batch("decode", latent)
         return self.run_graph("decoder", latent)
 
@@ -154,7 +157,7 @@ class Model:
         """decode(encode(x)), with each sample's reconstruction error and its percentile among held-out data."""
         self.check_batch("reconstruct", batch)
         output = _crop_to(self._autoencode(self._pad_to_stride(batch)), batch)
-        error = reconstruction_error(batch, output)
+        error = reconstruction_error(batch, output, self.units)
         return Reconstruction(output, error, self._find_percentile(error))
 
     def unusual_threshold(self, false_alarm_rate: float) -> float:
@@ -174,7 +177,7 @@ class Model:
         return 100 * (rank - 1) / max(1, sample_count - 1)
 
     def denoise(self, batch: Array, *, wide: bool = False) -> Array:
-        """Corrupted `image` uint8 [N,H,W,C] or `vector` float32 [N,D] -> clean, same shape and dtype.
+        """Corrupted `image` uint8 [N,H,W,C] or `vector` [N,D] -> clean, same shape and dtype.
 
         `wide`: use all cores for this run, for images of any size on the CPU: faster if no other request runs.
         """
@@ -258,7 +261,7 @@ class Model:
         if not is_right or (output.shape[1:] != expected and not _has_shape(output, expected)):
             axes = ", ".join(str(axis) for axis in (len(batch), *expected))
             return f"{list(batch.shape)} with {list(output.shape)} instead of [{axes}]"
-        if port.dtype == "float32" and not _is_finite(output):
+        if port.dtype != "uint8" and not _is_finite(output):
             return "with NaN or infinity"
         return None
 
@@ -338,8 +341,13 @@ def rejection_reason(key: str, error: PackageError | SessionFailed | ModelFailed
     return f"{key} cannot be opened by onnxruntime: {error}"
 
 
-def reconstruction_error(batch: Array, output: Array) -> NDArray[np.float64]:
-    """Mean squared error of each sample, float64 [N]: pixels in 0..1 (uint8 / 255), vectors in their own units."""
+def reconstruction_error(batch: Array, output: Array, units: StandardUnits | None = None) -> NDArray[np.float64]:
+    """Mean squared error of each sample, float64 [N].
+
+    Pixels in 0..1 (uint8 / 255), vectors in standard deviations of `units`, or without them in their own units.
+    """
+    if units is not None:
+        return np.asarray(np.mean(units.differences(batch, output) ** 2, axis=1))
     scale = 255.0 if batch.dtype == np.uint8 else 1.0
     difference = (batch.astype(np.float64) - output.astype(np.float64)) / scale
     return np.asarray(np.mean(difference.reshape(len(batch), -1) ** 2, axis=1))

@@ -222,3 +222,19 @@ def test_a_models_folder_that_cannot_be_written_is_one_line(
     (working_folder / "models").write_text("a file")
     assert main(["small.toml"]) == 2
     assert "cannot write the package" in capsys.readouterr().err
+
+
+def test_a_model_that_falls_short_says_so_in_the_last_lines_on_the_card_and_in_the_manifest(
+    working_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["small.toml", "--set", "optimization.epochs=1", "--set", "optimization.learning_rate=1e-5"]) == 0
+    directory = working_folder / "models" / "small" / "1"
+    shortfalls = package.read(directory).manifest.shortfalls
+    assert shortfalls
+    output = capsys.readouterr().out
+    assert output.rstrip().splitlines()[-len(shortfalls) :] == [f"- {line}" for line in shortfalls]
+    card = (directory / "README.md").read_text()
+    assert all(line in card for line in shortfalls)
+    assert "150 samples: " in output
+    assert "read: 150 pictures, 12x12, grey" in output
+    assert "- read: 150 pictures, 12x12, grey" in card

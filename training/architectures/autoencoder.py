@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from service.model.standard_units import StandardUnits
+from training.architectures.standardization import Standardization
 from training.recipe import Convolutional, Dense
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -39,30 +41,11 @@ class PixelScaling(nn.Module):
         return (pixels.float().clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
 
 
-class Standardization(nn.Module):
-    """float32 [N,D] <-> float32 [N,D] of mean 0 and standard deviation 1 per number, as measured on the train split."""
-
-    mean: Tensor
-    deviation: Tensor
-
-    def __init__(self, train: NDArray[np.float32]) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.from_numpy(train.mean(0, dtype=np.float64).astype(np.float32)))
-        deviation = train.std(0, dtype=np.float64).astype(np.float32)
-        self.register_buffer("deviation", torch.from_numpy(np.where(deviation > 1e-6, deviation, 1)).float())
-
-    def forward(self, vector: Tensor) -> Tensor:
-        return (vector - self.mean) / self.deviation
-
-    def inverse(self, standard: Tensor) -> Tensor:
-        return standard.float() * self.deviation + self.mean
-
-
 class Autoencoder(nn.Module):
     """Scaling, encoder, decoder.
 
     `forward` and the training loop work on scaled samples: float [N,C,H,W] in 0..1, or standardised [N,D].
-    `encode` and `decode` are the ports of the package: uint8 [N,H,W,C] or float32 [N,D] <-> latent float32 [N,...].
+    `encode` and `decode` are the ports of the package: uint8 [N,H,W,C] or float64 [N,D] <-> latent float32 [N,...].
     """
 
     def __init__(self, scaling: PixelScaling | Standardization, encoder: nn.Module, decoder: nn.Module) -> None:
@@ -71,26 +54,31 @@ class Autoencoder(nn.Module):
         self.encoder = encoder
         self.decoder = decoder
 
+    @property
+    def units(self) -> StandardUnits | None:
+        """Of vectors: mean and deviation of each number over the train split."""
+        return self.scaling.units if isinstance(self.scaling, Standardization) else None
+
     def forward(self, scaled: Tensor) -> Tensor:
         return self.decoder(self.encoder(scaled))  # type: ignore[no-any-return]
 
     def encode(self, sample: Tensor) -> Tensor:
-        """uint8 [N,H,W,C] or float32 [N,D] -> latent float32 [N,...]."""
+        """uint8 [N,H,W,C] or float64 [N,D] -> latent float32 [N,...]."""
         return self.encoder(self.scaling(sample)).float()  # type: ignore[no-any-return]
 
     def decode(self, latent: Tensor) -> Tensor:
-        """Latent float32 [N,...] -> uint8 [N,H,W,C] or float32 [N,D]."""
+        """Latent float32 [N,...] -> uint8 [N,H,W,C] or float64 [N,D]."""
         return self.scaling.inverse(self.decoder(latent))
 
 
-def build(architecture: Dense | Convolutional, train: NDArray[np.uint8] | NDArray[np.float32]) -> Autoencoder:
+def build(architecture: Dense | Convolutional, train: NDArray[np.uint8] | NDArray[np.float64]) -> Autoencoder:
     """An untrained autoencoder for samples like `train`, as stored; weights are drawn from torch's global generator."""
     if train.ndim == 4:
         height, width, channels = train.shape[1:]
         scaling: PixelScaling | Standardization = PixelScaling()
         shape: tuple[int, ...] = (channels, height, width)
     else:
-        scaling = Standardization(np.asarray(train, np.float32))
+        scaling = Standardization(train.astype(np.float64))
         shape = (train.shape[1],)
     if isinstance(architecture, Dense):
         mean = torch.zeros(shape)

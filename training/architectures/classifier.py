@@ -52,7 +52,7 @@ class Classifier(nn.Module):
         return self.output(self._drop_out(self.norm(x.flatten(1)), self.dropout, generator))  # type: ignore[no-any-return]
 
     def probabilities(self, sample: Tensor) -> Tensor:
-        """uint8 [N,H,W,C] or float32 [N,D] -> float32 [N,classes] of sum 1."""
+        """uint8 [N,H,W,C] or float64 [N,D] -> float32 [N,classes] of sum 1."""
         return F.softmax(self(self.scaling(sample)).float(), dim=1)
 
     @staticmethod

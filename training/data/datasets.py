@@ -3,10 +3,11 @@
 source -> readers (folder of images | .npy | .npz | IDX | CSV | Parquet | mnist... | quickdraw/cats) -> samples, split
   -> Dataset
 
-Data that bring their own split keep it; all others are split by content, see training.data.splits.
+Data that bring their own split keep it; all others are split by content, vectors by row, see training.data.splits.
 """
 
 import hashlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from service.model.manifest import Fit
 from training.data import download, mnist, mnist_variations, quickdraw, readers
-from training.data.splits import split_by_content
+from training.data.splits import split_by_content, split_by_row
 from training.data.stored_samples import StoredSamples
 from training.errors import DataError
 from training.recipe import AutoencoderData
@@ -25,6 +26,7 @@ Array = NDArray[Any]
 Modality = Literal["image", "vector"]
 
 MIN_SAMPLES = 50  # in all; below, a held-out tenth says nothing
+MIN_PICTURE = 64  # pixels of rows of numbers that may be pictures
 LICENCES = {
     "quickdraw/cats": quickdraw.LICENCE,
     "mnist": mnist.LICENCE,
@@ -34,7 +36,7 @@ LICENCES = {
 
 @dataclass(frozen=True)
 class Dataset:
-    """uint8 [N,H,W,C] for images, float32 [N,D] for vectors, in each split.
+    """uint8 [N,H,W,C] for images, float64 [N,D] for vectors, in each split.
 
     Args:
         remarks: lines for the user and the model card: what was read, what was left out and why.
@@ -71,7 +73,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class SplitSamples:
-    """`samples` uint8 [N,H,W,C] or float32 [N,D], `split` uint8 [N]: 0 train, 1 validation, 2 test; the rest as stored.
+    """`samples` uint8 [N,H,W,C] or float64 [N,D], `split` uint8 [N]: 0 train, 1 validation, 2 test; the rest as stored.
 
     See training.data.stored_samples.StoredSamples.
     """
@@ -134,25 +136,75 @@ def read_split_samples(data: AutoencoderData, path: Path) -> SplitSamples:
         stored = StoredSamples(*mnist_variations.load(data.source)[:2])
     else:
         stored = readers.read_samples(path, data)
-    samples = _to_samples(stored.samples, path)
-    split = split_by_content(samples) if stored.split is None else stored.split
-    return SplitSamples(samples, split, stored.remarks, stored.labels, stored.columns)
+    samples, words = _to_samples(stored.samples, path)
+    remarks = stored.remarks or (words,)  # folders and tables have said what they are
+    if stored.split is not None:
+        split = stored.split
+    else:
+        split = split_by_row(samples) if samples.ndim == 2 else split_by_content(samples)
+    return SplitSamples(samples, split, remarks, stored.labels, stored.columns)
 
 
-def _to_samples(array: Array, path: Path) -> Array:
-    """uint8 [N,H,W] or [N,H,W,C] -> uint8 [N,H,W,C]; real [N,D] -> float32 [N,D]; DataError for anything else."""
+def _to_samples(array: Array, path: Path) -> tuple[Array, str]:
+    """The array as samples, and what it was taken for.
+
+    uint8 [N,H,W] or [N,H,W,C] -> uint8 [N,H,W,C]; real [N,H,W...] in 0..1 or whole in 0..255 -> likewise; real [N,D]
+    -> float64 [N,D]; DataError, with the remedy, for anything else.
+    """
     if array.size == 0:
         raise DataError(f"{path} holds no samples")
-    if array.dtype == np.uint8 and array.ndim == 3:
-        return np.ascontiguousarray(array[..., None])
-    if array.dtype == np.uint8 and array.ndim == 4 and array.shape[3] in (1, 3):
-        return np.ascontiguousarray(array)
-    if array.dtype.kind in "fiu" and array.ndim == 2:
-        vectors = array.astype(np.float32)
-        if not np.isfinite(vectors).all():
-            raise DataError(f"{path}: row {int(np.argmin(np.isfinite(vectors).all(axis=1)))} holds NaN or infinity")
-        return np.ascontiguousarray(vectors)
+    label = f"{path} holds {array.dtype} {list(array.shape)}"
+    if array.dtype.kind not in "fiub":
+        raise DataError(f"{label}; images are uint8 [N,H,W] or [N,H,W,3], vectors are numbers [N,D]")
+    if array.ndim == 2:
+        return _to_vectors(array, path)
+    if array.ndim == 3 and array.shape[2] in (2, 3, 4):
+        raise DataError(
+            f"{label}: that is one picture with {array.shape[2]} channels, not {array.shape[0]} samples; save many as "
+            "[N,H,W,3], or give a folder of pictures"
+        )
+    if array.ndim == 4 and array.shape[3] not in (1, 3):
+        if array.shape[1] in (1, 3):
+            raise DataError(f"{label}; channels come last, [N,H,W,C]: numpy.moveaxis(array, 1, -1) moves them there")
+        raise DataError(f"{label}; images have 1 or 3 channels, without alpha: array[..., :3]")
+    if array.ndim not in (3, 4):
+        raise DataError(
+            f"{label}; images are uint8 [N,H,W] or [N,H,W,3], vectors are numbers [N,D]: reshape(len(array), -1) makes "
+            "vectors of any samples"
+        )
+    pixels, words = _to_pixels(array, label)
+    samples = np.ascontiguousarray(pixels[..., None] if array.ndim == 3 else pixels)
+    colour = "grey" if samples.shape[3] == 1 else "colour"
+    return samples, f"read: {len(samples)} pictures, {samples.shape[2]}x{samples.shape[1]}, {colour}{words}"
+
+
+def _to_pixels(array: Array, label: str) -> tuple[NDArray[np.uint8], str]:
+    """Numbers in 0..1, or whole ones in 0..255, as uint8, and what was done with them."""
+    if array.dtype == np.uint8:
+        return array, ""
+    if array.dtype == np.bool_:
+        return array.astype(np.uint8) * np.uint8(255), ", from bool"
+    if not np.isfinite(array).all():
+        raise DataError(f"{label} with NaN or infinity")
+    low, high = float(array.min()), float(array.max())
+    if array.dtype.kind == "f" and low >= 0 and high <= 1:
+        return np.rint(array * 255.0).astype(np.uint8), f", from {array.dtype} in 0..1"
+    if low >= 0 and high <= 255 and (array.dtype.kind in "iu" or (array == np.rint(array)).all()):
+        return array.astype(np.uint8), f", from {array.dtype} in 0..255"
     raise DataError(
-        f"{path} holds {array.dtype} {list(array.shape)}; images are uint8 [N,H,W] or [N,H,W,1 or 3], "
-        f"vectors are numbers [N,D]"
+        f"{label} from {low:.6g} to {high:.6g}; pictures are uint8, or numbers in 0..1: "
+        "(array - black) / (white - black) makes them so; as vectors: reshape(len(array), -1)"
     )
+
+
+def _to_vectors(array: Array, path: Path) -> tuple[Array, str]:
+    """Real [N,D] -> float64 [N,D]; a square number of pixel values may be pictures, which is said."""
+    vectors = np.ascontiguousarray(array, np.float64)
+    if not np.isfinite(vectors).all():
+        raise DataError(f"{path}: row {int(np.argmin(np.isfinite(vectors).all(axis=1)))} holds NaN or infinity")
+    low, high, count = float(vectors.min()), float(vectors.max()), vectors.shape[1]
+    words = f"read: {len(vectors)} rows of {count} numbers, {array.dtype} from {low:.6g} to {high:.6g}: vectors"
+    side = math.isqrt(count)
+    if count >= MIN_PICTURE and side * side == count and low >= 0 and high <= 255:
+        words += f"; if they are pictures, save them as [N,{side},{side}]"
+    return vectors, words

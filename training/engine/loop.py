@@ -89,7 +89,7 @@ def fit(
     """Train `module` in place; it ends with the weights of its best epoch, in eval mode.
 
     Args:
-        train: all training samples: as stored, on the module's device, uint8 [N,H,W,C] or float32 [N,D]; or Batches.
+        train: all training samples: as stored, on the module's device, uint8 [N,H,W,C] or float64 [N,D]; or Batches.
         objective, validate: what is minimised, and what chooses the best epoch.
         generator: the only source of randomness, on the module's device.
         file: the checkpoint, written after every epoch; if it has this `fingerprint`, the run resumes from it.

@@ -48,7 +48,7 @@ def pretrain(
     """Pretrain the dense layers of `autoencoder` in place, the outermost first.
 
     Args:
-        train, validation: samples as stored, uint8 [N,H,W,C] or float32 [N,D].
+        train, validation: samples as stored, uint8 [N,H,W,C] or float64 [N,D].
         augment: applied to training images before the first layer.
     Returns:
         One History per layer; errors are mean squared errors of that layer's inputs.

@@ -3,7 +3,7 @@
 autoencoder, dataset -> metrics {name: value and baselines}, error of each test sample
 
 The filters' strengths are chosen on validation; test is only reported. Errors are mean squared errors per sample
-(pixels in 0..1; vectors in their own units), averaged over samples.
+(pixels in 0..1; vectors in standard deviations of the train split), averaged over samples.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from service.model.manifest import Metric
 from service.model.runtime import reconstruction_error
+from service.model.standard_units import StandardUnits
 from training.architectures.autoencoder import Autoencoder
 from training.data.datasets import Dataset
 from training.engine.corruption import CORRUPTIONS, Corruptor
@@ -36,13 +37,13 @@ def encode(autoencoder: Autoencoder, samples: Array) -> NDArray[np.float32]:
 
 
 def reconstruct(autoencoder: Autoencoder, samples: Array) -> Array:
-    """decode(encode(x)) of samples as stored: uint8 [N,H,W,C] or float32 [N,D]."""
+    """decode(encode(x)) of samples as stored: uint8 [N,H,W,C] or float64 [N,D]."""
     return _run_batches(autoencoder, lambda x: autoencoder.decode(autoencoder.encode(x)), samples)
 
 
 def reconstruction_errors(autoencoder: Autoencoder, data: Dataset) -> Errors:
     """Mean squared error of each test sample, float64 [N]."""
-    return reconstruction_error(data.test, reconstruct(autoencoder, data.test))
+    return reconstruction_error(data.test, reconstruct(autoencoder, data.test), autoencoder.units)
 
 
 def mean_sample(corruptions: Sequence[Corruption], autoencoder: Autoencoder, data: Dataset) -> torch.Tensor | None:
@@ -81,26 +82,30 @@ def measure(
     Args:
         components: as many of the train split as the latent has numbers; None where PCA has no meaning.
     """
-    yield from _measure_reconstruction(reconstruction_errors(autoencoder, data), data, components)
+    yield from _measure_reconstruction(reconstruction_errors(autoencoder, data), data, components, autoencoder.units)
     for corruption in first_of_each_kind(corruptions):
         for level in CORRUPTIONS[corruption.kind].evaluation_levels:
             yield from _measure_denoising(autoencoder, data, corruption, level)
 
 
 def _mse_unit(data: Dataset) -> str:
-    return "mean squared error, pixels in 0..1" if data.modality == "image" else "mean squared error"
+    return (
+        "mean squared error, pixels in 0..1"
+        if data.modality == "image"
+        else "mean squared error, in standard deviations"
+    )
 
 
 # --- reconstruction --------------------------------------------------------------------------------------
 
 
 def _measure_reconstruction(
-    errors: Errors, data: Dataset, components: Components | None
+    errors: Errors, data: Dataset, components: Components | None, units: StandardUnits | None
 ) -> Iterator[tuple[str, Metric]]:
-    test = pca.scale_samples(data.test)
+    test = pca.scale_samples(data.test, units)
     baselines = {
         "identity": np.zeros(len(test)),
-        "mean of train": np.mean((test - pca.scale_samples(data.train).mean(0)) ** 2, 1),
+        "mean of train": np.mean((test - pca.scale_samples(data.train, units).mean(0)) ** 2, 1),
     }
     if components is not None:
         count = len(components.axes)
@@ -144,14 +149,14 @@ def _measure_denoising(
     autoencoder: Autoencoder, data: Dataset, corruption: Corruption, level: float
 ) -> Iterator[tuple[str, Metric]]:
     noisy = corrupt_samples(data, data.test, corruption, level, autoencoder)
-    baselines = {"noisy": reconstruction_error(data.test, noisy)}
+    baselines = {"noisy": reconstruction_error(data.test, noisy, autoencoder.units)}
     if data.modality == "image":
         noisy_validation = corrupt_samples(data, data.validation, corruption, level, autoencoder)
         pairs = list(zip(noisy_validation, data.validation, strict=True))
         for name, candidates in FILTERS.items():
             apply = filters.choose_filter(candidates, pairs)
             baselines[name] = reconstruction_error(data.test, np.stack([apply(image) for image in noisy]))
-    errors = reconstruction_error(data.test, reconstruct(autoencoder, noisy))
+    errors = reconstruction_error(data.test, reconstruct(autoencoder, noisy), autoencoder.units)
     suffix = f"{corruption.kind}_{level:g}"
     means = {name: float(values.mean()) for name, values in baselines.items()}
     yield f"denoising_mse_{suffix}", make_metric(float(errors.mean()), _mse_unit(data), means)

@@ -13,6 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
+from service.model.standard_units import StandardUnits
+from training.architectures.standardization import measure_units
+
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
 MAX_POINTS = 32  # of the curve
@@ -20,33 +23,36 @@ MAX_POINTS = 32  # of the curve
 
 @dataclass(frozen=True)
 class Components:
-    """`mean` [D] and the first principal `axes` [k,D], orthonormal, of scaled samples."""
+    """`mean` [D] and the first principal `axes` [k,D], orthonormal, of scaled samples; `units` of vectors."""
 
     mean: Floats
     axes: Floats
+    units: StandardUnits | None = None
 
     def project(self, samples: Array, count: int) -> Floats:
         """Samples as stored -> their coordinates on the first `count` axes, float64 [N,count]."""
-        projected: Floats = (scale_samples(samples) - self.mean) @ self.axes[:count].T
+        projected: Floats = (scale_samples(samples, self.units) - self.mean) @ self.axes[:count].T
         return projected
 
     def reconstruct(self, samples: Array, count: int) -> Floats:
-        """Samples as stored -> float64 [N,D], not clamped."""
+        """Samples as stored -> float64 [N,D], scaled as by scale_samples, not clamped."""
         reconstructed: Floats = self.project(samples, count) @ self.axes[:count] + self.mean
         return reconstructed
 
     def errors(self, samples: Array) -> Floats:
         """Mean squared error over `samples` with 0, 1, ... k components, float64 [k+1]; as reconstruct's."""
-        centred = scale_samples(samples) - self.mean
+        centred = scale_samples(samples, self.units) - self.mean
         explained = np.cumsum((centred @ self.axes.T) ** 2, axis=1).mean(0)
         residual: Floats = np.mean(np.sum(centred**2, axis=1)) - np.concatenate([[0.0], explained])
         return residual / len(self.mean)
 
 
-def scale_samples(samples: Array) -> Floats:
-    """uint8 [N,H,W,C] -> float64 [N,D] in 0..1; float32 [N,D] -> float64 [N,D]."""
+def scale_samples(samples: Array, units: StandardUnits | None = None) -> Floats:
+    """uint8 [N,H,W,C] -> float64 [N,D] in 0..1; vectors [N,D] -> float64 [N,D] in standard deviations of `units`."""
     flat = samples.reshape(len(samples), -1)
-    return flat / 255.0 if samples.dtype == np.uint8 else flat.astype(np.float64)
+    if samples.dtype == np.uint8:
+        return flat / 255.0
+    return flat.astype(np.float64) if units is None else units.standardize(flat)
 
 
 def fit(train: Array, count: int) -> Components | None:
@@ -54,12 +60,13 @@ def fit(train: Array, count: int) -> Components | None:
 
     None if `count` reaches the number of samples or of the numbers in a sample.
     """
-    flat = scale_samples(train)
+    units = None if train.dtype == np.uint8 else measure_units(train)
+    flat = scale_samples(train, units)
     if count >= min(flat.shape):
         return None
     solver = "covariance_eigh" if flat.shape[1] <= len(flat) else "full"  # no covariance larger than the data
     pca = PCA(count, svd_solver=solver).fit(flat)
-    return Components(pca.mean_, pca.components_)
+    return Components(pca.mean_, pca.components_, units)
 
 
 def error_curve(components: Components, test: Array) -> tuple[tuple[int, float], ...]:

@@ -34,6 +34,7 @@ def render(
         "",
         facts.description,
         "",
+        *(["**Falls short.**", "", *(f"- {line}" for line in facts.shortfalls), ""] if facts.shortfalls else []),
         *_image_lines(captions),
         "## Measured",
         "",

@@ -61,12 +61,12 @@ def export_autoencoder(
     """ONNX bytes of encoder and decoder; N is dynamic. Moves the autoencoder to the CPU, into eval mode.
 
     Args:
-        samples: two or more, as stored: uint8 [N,H,W,C] or float32 [N,D].
+        samples: two or more, as stored: uint8 [N,H,W,C] or float64 [N,D].
         weights: "float16" is for an autoencoder that float16.round_to_float16 has changed.
     """
     autoencoder = autoencoder.cpu().eval()
     port = input_port(autoencoder)
-    sample = torch.from_numpy(samples[:2])
+    sample = _example(samples)
     with torch.inference_mode():
         latent = autoencoder.encode(sample)
     graphs: dict[Role, bytes] = {
@@ -88,14 +88,19 @@ def export_classifier(classifier: Classifier, samples: np.ndarray) -> bytes:
     """ONNX bytes of `image` or `vector` -> `probabilities` float32 [N,classes]; N is dynamic. Moves it to the CPU.
 
     Args:
-        samples: two or more, as stored: uint8 [N,H,W,C] or float32 [N,D].
+        samples: two or more, as stored: uint8 [N,H,W,C] or float64 [N,D].
     """
-    return _export(_Classify(classifier.cpu()), torch.from_numpy(samples[:2]), input_port(classifier), "probabilities")
+    return _export(_Classify(classifier.cpu()), _example(samples), input_port(classifier), "probabilities")
 
 
 def input_port(module: Autoencoder | Classifier) -> str:
     """The name of the graph's input: "image" or "vector"."""
     return "image" if isinstance(module.scaling, PixelScaling) else "vector"
+
+
+def _example(samples: np.ndarray) -> Tensor:
+    """Two samples as the port takes them: uint8 images, float64 vectors."""
+    return torch.from_numpy(samples[:2] if samples.dtype == np.uint8 else samples[:2].astype(np.float64))
 
 
 def _export(

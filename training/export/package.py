@@ -11,7 +11,8 @@ import numpy as np
 from service.model import golden, package
 from service.model.errors import PackageExists
 from service.model.kinds import KINDS
-from service.model.manifest import QUANTILES, Fit, GraphFile, Kind, Manifest, Metric, Role, Training
+from service.model.manifest import QUANTILES, Column, Fit, GraphFile, Kind, Manifest, Metric, Role, Training
+from service.model.standard_units import StandardUnits
 from training.errors import DiskError
 from training.export import card
 from training.export.graphs import OPSET
@@ -33,6 +34,8 @@ def build_manifest(
     pca_error: tuple[tuple[int, float], ...] | None = None,
     halo: int | None = None,
     fit: Fit | None = None,
+    columns: tuple[Column, ...] | None = None,
+    shortfalls: Sequence[str] = (),
 ) -> Manifest:
     """The facts of a package.
 
@@ -40,6 +43,8 @@ def build_manifest(
         graphs: encoder and decoder, or a denoiser alone or with its quantised graph.
         reconstruction_errors: float64 [N], one for each held-out sample; their quantiles become part of the facts.
         pca_error: the curve of training.evaluation.pca.
+        shortfalls: of training.evaluation.shortfalls.
+        columns: of vectors, see `describe_columns`.
         fit: how pictures were brought to the model's size.
         halo: of a denoiser: pixels to each side of a tile that its output depends on.
     """
@@ -60,6 +65,18 @@ def build_manifest(
         pca_error=pca_error,
         halo=halo,
         fit=fit,
+        columns=columns,
+        shortfalls=tuple(shortfalls) or None,
+    )
+
+
+def describe_columns(units: StandardUnits | None, names: Sequence[str] | None) -> tuple[Column, ...] | None:
+    """The manifest's entries of a vector's numbers; None of images."""
+    if units is None:
+        return None
+    return tuple(
+        Column(name=None if names is None else names[index], mean=float(mean), deviation=float(deviation))
+        for index, (mean, deviation) in enumerate(zip(units.mean, units.deviation, strict=True))
     )
 
 

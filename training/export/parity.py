@@ -42,13 +42,16 @@ def verify_autoencoder(
     """The opened model, and its differences from torch on the whole test split.
 
     Raises:
-        ParityError: reconstructions differ by more than one grey level (vectors: 0.1 % of their largest magnitude).
+        ParityError: reconstructions differ by more than one grey level (vectors: 0.1 % of their largest deviation).
         PackageError: the graphs and the manifest are no valid package.
     """
     model = Model(package.verify(manifest, graphs, label=f"{manifest.name}/{manifest.version}"), "cpu")
     latent_difference = float(np.abs(model.encode(data.test) - encode(autoencoder, data.test)).max())
     expected = reconstruct(autoencoder, data.test)
     output = model.reconstruct(data.test).output
+    units = autoencoder.units
+    if units is not None:
+        output, expected = units.standardize(output), units.standardize(expected)
     difference = float(np.abs(output.astype(np.float64) - expected.astype(np.float64)).max())
     limit = GREY_LEVELS if data.modality == "image" else RELATIVE * float(np.abs(expected).max())
     if not difference <= limit:
@@ -86,7 +89,7 @@ def verify_classifier(classifier: Classifier, graph: bytes, samples: np.ndarray,
     """The largest difference of a probability from torch.
 
     Args:
-        samples: as stored, uint8 [N,H,W,C] or float32 [N,D].
+        samples: as stored, uint8 [N,H,W,C] or float64 [N,D].
         expected: float32 [N,classes], what torch answers to them.
     Raises:
         ParityError: probabilities differ by more than 0.1 % of 1.

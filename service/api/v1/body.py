@@ -3,7 +3,8 @@
 bytes, Content-Type -> image | PDF | form | JSON | .npy -> Payload
 
 The payload is not decoded: service.inference.inputs decides what its parts mean to the model. Beside the body, the
-payload takes no more bytes than the body, and 4 for each number of JSON, which is counted before (count_numbers).
+payload takes no more bytes than the body, and those of the port's dtype, 8 at most, for each number of JSON, which are
+counted before (count_numbers).
 """
 
 import base64
@@ -223,7 +224,7 @@ def _json_payload(body: bytes, outline: Outline | None, model: Model, operation:
             PayloadPart(_decode_base64(text, f"{key}[{index}]"), f"{key}[{index}]") for index, text in enumerate(values)
         )
         return Payload(tuple(parts), "json")
-    dtype = np.uint8 if port == "image" else np.float32
+    dtype = np.dtype(model.input_port(operation).dtype)
     return Payload((PayloadPart(json_spans.read_numbers(values, key, dtype), key),), "json")
 
 

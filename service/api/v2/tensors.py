@@ -33,6 +33,7 @@ from service.model.runtime import Array, Model
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 DATATYPES = {"uint8": "UINT8", "float32": "FP32", "float64": "FP64"}
+_DTYPES = {datatype: dtype for dtype, datatype in DATATYPES.items()}
 _MEMBERS = ("id", "parameters", "inputs", "outputs", "model_name", "model_version")
 _FIT_MODES = ", ".join(PARAMETERS["fit"].schema["enum"])
 _IGNORED_PARAMETERS = ("content_type",)  # a hint for MLServer's codecs; the datatype suffices here
@@ -48,7 +49,7 @@ class Tensor:
 
 
 def input_tensor(model: Model, operation: Operation) -> Tensor:
-    """The input of an operation: `image` UINT8, `vector` or `latent` FP32; raises OperationMissing (409)."""
+    """The input of an operation: `image` UINT8, `vector` FP32 or FP64, `latent` FP32; raises OperationMissing (409)."""
     return _port_tensor(model.input_port(operation))
 
 
@@ -289,7 +290,7 @@ def _from_json(data: object, shape: tuple[int, ...], tensor: Tensor) -> Array:
     label = f"input {tensor.name}"
     if data is None:
         raise InvalidInput(f"{label} has no data")
-    dtype = np.uint8 if tensor.datatype == "UINT8" else np.float32
+    dtype = np.dtype(_DTYPES[tensor.datatype])
     numbers = json_spans.read_numbers(data, f"data of {label}", dtype)
     count = math.prod(shape)
     if numbers.shape not in (shape, (count,)):
@@ -297,14 +298,14 @@ def _from_json(data: object, shape: tuple[int, ...], tensor: Tensor) -> Array:
             f"{label} has shape {list(shape)}, and its data {list(numbers.shape)}; it must be that, or {count} numbers "
             "in one list"
         )
-    array: Array = numbers if dtype == np.uint8 else arrays.to_float32(numbers, label)
+    array: Array = numbers if dtype == np.uint8 else arrays.to_floats(numbers, dtype.name, label)
     return array.reshape(shape)
 
 
 def _from_bytes(body: bytes, start: int, size: object, shape: tuple[int, ...], tensor: Tensor) -> Array:
     """A view of the body as an array of `shape`; a copy if it is not aligned."""
     label = f"input {tensor.name}"
-    dtype = np.dtype("u1" if tensor.datatype == "UINT8" else "<f4")
+    dtype = np.dtype(_DTYPES[tensor.datatype]).newbyteorder("<")
     count, remaining = math.prod(shape), len(body) - start
     if type(size) is not int or size != count * dtype.itemsize:
         raise MalformedBody(

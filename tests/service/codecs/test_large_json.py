@@ -19,12 +19,12 @@ from tests.service.codecs.test_arrays import bodies
 
 def read_small(body: bytes) -> Any:
     document = arrays.parse_json(body)
-    return arrays.to_float32(arrays.read_numbers(document["inputs"], "inputs"), "inputs")
+    return arrays.to_floats(arrays.read_numbers(document["inputs"], "inputs"), "float32", "inputs")
 
 
 def read_large(body: bytes) -> Any:
     document = Outline(body).parse()
-    return arrays.to_float32(json_spans.read_numbers(document["inputs"], "inputs", np.float32), "inputs")
+    return arrays.to_floats(json_spans.read_numbers(document["inputs"], "inputs", np.float32), "float32", "inputs")
 
 
 def outcome(read: Any, body: bytes) -> Any:

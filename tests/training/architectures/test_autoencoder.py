@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from tests.drawings import drawings, waves
-from training.architectures.autoencoder import PixelScaling, Standardization, build
+from training.architectures.autoencoder import PixelScaling, build
+from training.architectures.standardization import Standardization
 from training.recipe import Convolutional, Dense
 
 IMAGES = drawings(8)[..., None]

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from tests.drawings import drawings, waves
-from training.architectures.autoencoder import Autoencoder, PixelScaling, Standardization
+from training.architectures.autoencoder import Autoencoder, PixelScaling
+from training.architectures.standardization import Standardization
 from training.data.datasets import Dataset
 from training.evaluation import autoencoders, pca
 from training.recipe import Corruption

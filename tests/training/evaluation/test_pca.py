@@ -19,7 +19,7 @@ def test_the_errors_are_those_of_the_reconstructions(samples: np.ndarray) -> Non
     components = fitted(samples[:200], 9)
     errors = components.errors(samples[200:])
     for count in range(10):
-        difference = pca.scale_samples(samples[200:]) - components.reconstruct(samples[200:], count)
+        difference = pca.scale_samples(samples[200:], components.units) - components.reconstruct(samples[200:], count)
         assert errors[count] == pytest.approx(np.mean(difference**2), abs=1e-12)
 
 

@@ -1,0 +1,114 @@
+"""Shortfalls: sentences about what a trained model does worse than something simpler, and what to try.
+
+metrics with their baselines, latents of the test split, recipe -> find_shortfalls -> lines for the report and the card
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.model.manifest import Metric
+from training.recipe import AutoencoderRecipe, Dense, Recipe
+
+SELF = {"identity", "8 bits", "int8"}  # baselines that are the model itself, or no model
+NOISY = "noisy"
+MEAN = "mean of train"
+
+
+def find_shortfalls(recipe: Recipe, metrics: Mapping[str, Metric], latents: NDArray[Any] | None = None) -> list[str]:
+    """One sentence for each shortfall; none if the model is better than all of its baselines and uses its latent.
+
+    Args:
+        metrics: of the test split, with classical baselines alone, no ablations.
+        latents: float32 [N,...] of the test split; None of a denoiser without a latent.
+    """
+    lines: list[str] = []
+    reconstruction = metrics.get("reconstruction_mse")
+    if reconstruction is not None:
+        lines += _judge_reconstruction(recipe, reconstruction)
+    if latents is not None and len(latents) > 1:
+        dead = count_dead_latents(latents)
+        if dead:
+            lines.append(_describe_dead(recipe, dead, latents))
+    lines += _judge_denoising({name: metric for name, metric in metrics.items() if name.startswith("denoising_")})
+    return lines
+
+
+def count_dead_latents(latents: NDArray[Any]) -> int:
+    """How many numbers of flat latents [N,K], or channels of spatial ones [N,K,H,W], are the same for all samples."""
+    by_unit = np.moveaxis(latents, 1, 0).reshape(latents.shape[1], -1).astype(np.float64)
+    spread = by_unit.max(axis=1) - by_unit.min(axis=1)
+    return int(np.sum(spread <= 1e-6 * max(float(np.abs(by_unit).max()), 1e-30)))
+
+
+def _judge_reconstruction(recipe: Recipe, metric: Metric) -> Iterator[str]:
+    rivals = {name: value for name, value in metric.baselines.items() if name not in SELF and value < metric.value}
+    if MEAN in rivals:
+        yield (
+            f"The model has learned nothing of use: its error, {metric.value:.4g}, is above {rivals[MEAN]:.4g}, that "
+            f"of answering the mean of the training samples every time. {_suggest(recipe)}"
+        )
+    elif rivals:
+        name = min(rivals, key=rivals.__getitem__)
+        yield (
+            f"{name} is better: its error is {rivals[name]:.4g}, the model's {metric.value:.4g}; with as many numbers "
+            f"a linear method describes these data more closely. {_suggest(recipe)}"
+        )
+
+
+def _suggest(recipe: Recipe) -> str:
+    """What usually helps, as options of the command line."""
+    if not isinstance(recipe, AutoencoderRecipe):
+        return ""
+    options = []
+    architecture = recipe.architecture
+    if isinstance(architecture, Dense) and architecture.latent_activation == "relu":
+        options.append("--set architecture.latent_activation=linear")
+    options.append(f"--set optimization.epochs={4 * recipe.optimization.epochs}")
+    if isinstance(architecture, Dense) and not architecture.hidden:
+        options.append("--set 'architecture.hidden=[512]'")
+    if recipe.optimization.schedule == "constant":
+        options.append("--set optimization.schedule=cosine")
+    return f"Try {', '.join(options)}; more training data help most."
+
+
+def _describe_dead(recipe: Recipe, dead: int, latents: NDArray[Any]) -> str:
+    kind = "numbers" if latents.ndim == 2 else "channels"
+    is_relu = (
+        isinstance(recipe, AutoencoderRecipe)
+        and isinstance(recipe.architecture, Dense)
+        and recipe.architecture.latent_activation == "relu"
+    )
+    remedy = (
+        "Try --set architecture.latent_activation=linear: a ReLU there can stop for good."
+        if is_relu
+        else "Try --latent-dim with fewer, or a lower --set optimization.learning_rate."
+    )
+    share = f"{dead} of the latent's {latents.shape[1]} {kind}"
+    return f"{share} are the same for every test sample: they say nothing. {remedy}"
+
+
+def _judge_denoising(metrics: Mapping[str, Metric]) -> Iterator[str]:
+    """One sentence on all noise levels and groups where the noisy input, or a classical filter, is better."""
+    losses: dict[str, list[str]] = {}
+    for name, metric in metrics.items():
+        sign = -1 if metric.unit == "dB" else 1
+        better = {
+            rival: value
+            for rival, value in metric.baselines.items()
+            if rival not in SELF and sign * value < sign * metric.value
+        }
+        if better and not (name.startswith("denoising_psnr") and name.replace("psnr", "mse", 1) in metrics):
+            rival = NOISY if NOISY in better else min(better, key=lambda r: sign * better[r])
+            numbers = f"{metric.value:.4g} against {better[rival]:.4g}{' dB' if metric.unit == 'dB' else ''}"
+            losses.setdefault(rival, []).append(f"{name.removeprefix('denoising_').replace('_', ' ')}, {numbers}")
+    for rival, places in losses.items():
+        words = "Doing nothing is" if rival == NOISY else f"The {rival} is"
+        share = f"{len(places)} of {len(metrics)} measures"
+        yield f"{words} better than the model in {share}: {_join(places)}. Try to train longer."
+
+
+def _join(places: Sequence[str]) -> str:
+    return "; ".join(places[:3]) + (f" and {len(places) - 3} more" if len(places) > 3 else "")
