@@ -86,13 +86,13 @@ def test_colour_images_are_filtered_in_colour() -> None:
     )
 
 
-def test_vectors_are_measured_in_their_own_units() -> None:
+def test_vectors_are_measured_in_standard_deviations() -> None:
     vectors = waves(90)
     data = Dataset("drawn", "ours", vectors[:50], vectors[50:70], vectors[70:])
     autoencoder = Autoencoder(Standardization(data.train), Identity(0), Constant(0.0))
     metrics = dict(autoencoders.measure(autoencoder, data, (Corruption(kind="gaussian", level=(0, 1)),), None))
     assert metrics["reconstruction_mse"].value == pytest.approx(
-        np.mean((data.test - data.train.mean(0)) ** 2), rel=1e-4
+        np.mean(((data.test - data.train.mean(0)) / data.train.std(0)) ** 2), rel=1e-4
     )
     assert "reconstruction_psnr" not in metrics
     assert set(metrics["denoising_mse_gaussian_0.5"].baselines) == {"noisy"}
