@@ -141,3 +141,10 @@ def test_the_open_inference_protocol_names_the_dtype(client: TestClient) -> None
     tensor = {"name": "vector", "datatype": "FP64", "shape": [2, 5], "data": SCALED[:2].tolist()}
     outputs = client.post("/v2/models/scaled/infer", json={"inputs": [tensor]}).json()["outputs"]
     assert outputs[0]["datatype"] == "FP64"
+
+
+def test_large_json_keeps_all_digits_too(client: TestClient) -> None:
+    many = np.concatenate([SCALED] * 27)
+    assert len(str(many.tolist())) > 1 << 19, "several slices"
+    latents, few = (ask(client, "scaled", "encode", vectors)["latents"] for vectors in (many, SCALED))
+    np.testing.assert_allclose(latents[-150:], few, atol=1e-5 * np.abs(few).max())
