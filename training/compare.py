@@ -81,8 +81,11 @@ def find_package(folder: Path) -> Path:
     if (folder / package.MANIFEST).is_file():
         return folder
     if (history := folder / "history.json").is_file():
-        directory = json.loads(history.read_text(encoding="utf-8")).get("package")
-        if directory is not None:
+        try:
+            directory = json.loads(history.read_bytes()).get("package")
+        except (OSError, ValueError, RecursionError, AttributeError) as error:
+            raise ComparisonError(f"{history} is damaged; give the package's folder, models/NAME/VERSION") from error
+        if isinstance(directory, str):
             return Path(directory)
         raise ComparisonError(f"{folder} is a run that left no package; start it again with the same command")
     versions = [int(p.name) for p in folder.glob("*") if p.name.isdecimal() and (p / package.MANIFEST).is_file()]

@@ -46,7 +46,7 @@ def read_npy(data: bytes, label: str) -> Array:
     try:
         start = _find_numbers(data)
         shape, fortran_order, dtype = _parse_npy_header(data[:start])
-    except (ValueError, TypeError, KeyError, SyntaxError, RecursionError, MemoryError) as error:
+    except (ValueError, TypeError, KeyError, SyntaxError, OverflowError, RecursionError, MemoryError) as error:
         raise MalformedBody(f"{label} is not .npy: its header cannot be read") from error
     if dtype.kind not in "uif":
         raise InvalidInput(f"{label} has dtype {dtype}; whole or real numbers are taken")
@@ -58,7 +58,10 @@ def read_npy(data: bytes, label: str) -> Array:
             f"{label} declares shape {list(shape)} of {dtype}, which is {declared_size} bytes; {actual_size} came"
         )
     if declared_size == 0:
-        return np.empty(shape, dtype.newbyteorder("="))
+        try:
+            return np.empty(shape, dtype.newbyteorder("="))
+        except (ValueError, OverflowError, MemoryError) as error:  # numpy limits the other axes nevertheless
+            raise MalformedBody(f"{label} declares shape {list(shape)}, which no array can have") from error
     flat = np.frombuffer(data, dtype, offset=start)
     array = flat.reshape(shape[::-1]).T if fortran_order else flat.reshape(shape)
     return array.astype(dtype.newbyteorder("="), order="C", copy=False)

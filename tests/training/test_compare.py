@@ -11,6 +11,7 @@ from service.model.manifest import Manifest
 from tests.drawings import drawings, waves
 from training import compare
 from training.__main__ import main
+from training.errors import ComparisonError
 
 
 @pytest.fixture(scope="module")
@@ -106,3 +107,12 @@ def test_what_cannot_be_compared_is_one_line_and_exit_code_2(
 def test_a_denoiser_without_a_latent_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", str(Path(__file__).parents[2] / "models" / "pages")]) == 2
     assert "pages does not reconstruct" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"{", b"[1]", b"[" * 100_000, b'{"package": 7}'])
+def test_a_damaged_history_is_one_sentence(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "history.json").write_bytes(content)
+    with pytest.raises(ComparisonError) as refusal:
+        compare.find_package(tmp_path)
+    assert str(tmp_path) in str(refusal.value)
+    assert "\n" not in str(refusal.value)

@@ -2,6 +2,7 @@
 
 import json
 import random
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -77,3 +78,29 @@ def test_a_lying_npy_header_is_refused_before_any_memory_is_taken(client: TestCl
     header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1152921504606846976,), }".ljust(117) + b"\n"
     refused(client.post(url("encode"), content=lying + header, headers=NPY), 400, "9223372036854775808 bytes; 0 came")
     assert client.post(url("encode"), content=body, headers=NPY).status_code < 500
+
+
+@pytest.mark.parametrize(
+    ("shape", "descr"),
+    [
+        (f"(0, {10**30})", "|u1"),
+        (f"({2**63 - 1}, 0)", "<f4"),
+        (f"({2**40}, {2**40}, 0)", "<f4"),
+        (f"({2**31 - 1}, {2**31 - 1}, {2**31 - 1}, 0)", "<f4"),
+        (f"({10**30}, 28)", "|u1"),
+        (f"({2**33}, {2**33})", "|u1"),
+        ("(-4, -7)", "|u1"),
+        ("(99999999999999,)", "|u1"),
+        ("(2.5, 3)", "|u1"),
+        ("7", "|u1"),
+    ],
+)
+def test_an_absurd_header_is_refused_and_takes_no_memory(shape: str, descr: str) -> None:
+    header = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}}}\n".encode()
+    data = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(28)
+    tracemalloc.start()
+    for body in (data, data[:-28]):
+        with pytest.raises(MalformedBody):
+            arrays.read_npy(body, "the body")
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
