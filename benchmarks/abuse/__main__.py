@@ -19,6 +19,7 @@ import numpy as np
 
 from benchmarks.abuse import (
     bodies,
+    conformance,
     contract,
     crowds,
     endings,
@@ -69,7 +70,7 @@ def slow(scale: float) -> Outcome:
 
 
 def flood(scale: float) -> Outcome:
-    with serving({"max_body_bytes": 1 << 20}) as served:
+    with serving({"max_body_bytes": 1 << 19}) as served:
         attacks = floods.endless_floods(f"{CATS}/encode".encode())
         return floods.floods(served, attacks, 20, int(200 * scale) << 20, must_end=True)
 
@@ -78,6 +79,10 @@ def pipeline(scale: float) -> Outcome:
     with serving({"max_body_bytes": 1 << 20, "log_requests": "off"}) as served:
         attacks = floods.pipelined_floods(f"{CATS}/encode".encode())
         return floods.floods(served, attacks, 20, int(20 * scale) << 20, must_end=False)
+
+
+def http_conformance(scale: float) -> Outcome:
+    return conformance.conformance(int(50_000 * scale))
 
 
 def overload(scale: float) -> Outcome:
@@ -209,6 +214,7 @@ TRIALS = {
     "slow": slow,
     "floods": flood,
     "pipelines": pipeline,
+    "http": http_conformance,
     "overload": overload,
     "sigterm": sigterm,
     "endless": endless,

@@ -53,7 +53,7 @@ _LARGE_READ = 1 << 16  # bytes
 FRAMING_PER_CHUNK = 16  # bytes of a chunk's length and line ends beside its data; more counts as framing
 _MAX_COPY_BYTES = 1 << 14  # bytes of a body: copying it behind its headers is faster than a second write
 _BEFORE_REQUEST, _HEADERS, _BODY, _COMPLETE = range(4)  # read state; _COMPLETE: received and not answered
-_EXAMINED_HEADERS = frozenset({b"expect", b"host", b"upgrade"})
+_EXAMINED_HEADERS = frozenset({b"expect", b"host", b"transfer-encoding", b"upgrade"})
 _log = logging.getLogger("service.protocol")
 
 
@@ -90,6 +90,7 @@ class Connection(HttpToolsProtocol):
         self._header_bytes = self._body_bytes = self._framing_bytes = self._unwanted_bytes = 0
         self._host: bytes | None = None
         self._has_upgrade = False
+        self._transfer_codings: list[bytes] = []
         self._plain_head: bytes | None = None  # of a request with Upgrade: to be parsed in its place
         self._waiting_data = bytearray()  # not parsed yet
         self._is_waiting = False  # a request is in progress: what comes now has to wait
@@ -232,7 +233,7 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self._read_state = _HEADERS
         self.read_deadline = NO_DEADLINE
-        self._host, self._has_upgrade = None, False
+        self._host, self._has_upgrade, self._transfer_codings = None, False, []
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -244,6 +245,8 @@ class Connection(HttpToolsProtocol):
                 self._host = value if self._host is None else SEVERAL_HOSTS
             elif name == b"upgrade":
                 self._has_upgrade = True
+            elif name == b"transfer-encoding":
+                self._transfer_codings.append(value.lower())
             elif value.lower() == b"100-continue":
                 self.expect_100_continue = True
         self.headers.append((name, value))
@@ -258,7 +261,13 @@ class Connection(HttpToolsProtocol):
         if self._header_bytes > self.monitor.limits.max_header_bytes or len(self.headers) > MAX_HEADER_LINES:
             self._check_header_size()
         self._header_bytes = self._body_bytes = self._framing_bytes = self._unwanted_bytes = 0
-        if self._host != self.monitor.valid_host or not self.url.startswith(b"/") or b"#" in self.url:
+        if (
+            self._host != self.monitor.valid_host
+            or not self.url.startswith(b"/")
+            or b"#" in self.url
+            or self.parser.get_http_version() != "1.1"
+            or self._transfer_codings
+        ):
             self._check_head()
         super().on_headers_complete()
         self.app = application
@@ -302,7 +311,7 @@ class Connection(HttpToolsProtocol):
         """The head is not that of most requests: bring its target into origin form, or reject the request."""
         method, version = self.parser.get_method(), self.parser.get_http_version()
         try:
-            self.url = check_head(method, self.url, self._host, version)
+            self.url = check_head(method, self.url, self._host, version, self._transfer_codings)
             self.monitor.valid_host = self._host or self.monitor.valid_host
         except MalformedRequest as error:
             self.url = b"/"

@@ -4,12 +4,13 @@ method, target, Host -> check_head -> target in origin form | MalformedRequest  
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import httptools
 
 from service.errors import MalformedRequest
 
+VERSIONS = ("1.1", "1.0")
 SEVERAL_HOSTS = b","  # in place of a Host header's value: there is more than one
 ANY_RESOURCE = b"*"  # the target of OPTIONS that asks about the server
 
@@ -19,15 +20,23 @@ _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#]*)([^#]*)")
 _UPGRADE_HEADERS = frozenset({b"upgrade", b"http2-settings"})
 
 
-def check_head(method: bytes, target: bytes, host: bytes | None, version: str) -> bytes:
+def check_head(
+    method: bytes, target: bytes, host: bytes | None, version: str, transfer_codings: Sequence[bytes] = ()
+) -> bytes:
     """The target in origin form ("/path?query"), or ANY_RESOURCE.
 
     Args:
         host: the value of Host, SEVERAL_HOSTS, or None.
         version: of HTTP, such as "1.1".
+        transfer_codings: the values of all headers Transfer-Encoding, in lower case.
     Raises:
-        MalformedRequest: HTTP/1.1 without Host, several or invalid ones; a target that is not of this server's kind.
+        MalformedRequest: HTTP/1.1 without Host, several or invalid ones; a target that is not of this server's kind;
+            another version; another transfer coding than chunked.
     """
+    if version not in VERSIONS:
+        raise MalformedRequest("the first line of the request does not end with HTTP/1.1 or HTTP/1.0")
+    if transfer_codings and list(transfer_codings) != [b"chunked"]:
+        raise MalformedRequest("the only Transfer-Encoding is chunked; send the body as it is, with Content-Length")
     if host is None and version != "1.0":
         raise MalformedRequest("the request has no Host header, which HTTP/1.1 requires")
     if host == SEVERAL_HOSTS:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.abuse import bodies, floods
+from benchmarks.abuse import bodies, conformance, floods
 from benchmarks.abuse.serving import HOST, Client, Serving, serving
 from tests.abuse.test_connections import connected, refused, rest
 
@@ -101,3 +101,17 @@ def test_curl_sends_a_body_whatever_it_wishes_to_speak(served: Serving, tmp_path
     command = ["curl", "-sS", option, "-F", f"image=@{picture}", url]
     answer = subprocess.run(command, capture_output=True, check=True, timeout=20).stdout
     assert json.loads(answer)["latents"]
+
+
+def test_what_is_taken_is_what_another_parser_takes() -> None:
+    verdicts, broken = conformance.compare_with_h11(2000)
+    assert not broken
+    assert verdicts["same"] > 1500
+
+
+def test_the_comparison_finds_a_request_that_is_smuggled() -> None:
+    data = b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
+    assert conformance.compare(data, conformance.Answer([("POST", "/a", b"abc")])) == "same"
+    assert conformance.compare(data, conformance.Answer([("POST", "/a", b"")])) == "different"
+    assert conformance.compare(data, conformance.Answer([("POST", "/a", b"abc"), ("GET", "/", b"")])) == "looser"
+    assert conformance.compare(data, conformance.Answer()) == "stricter"

@@ -71,3 +71,18 @@ def test_a_head_without_its_upgrade_keeps_everything_else() -> None:
     ]  # fmt: skip
     head = plain_head(b"POST", b"/a?b", "1.1", headers)
     assert head == b"POST /a?b HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 3\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "codings", [[b"gzip", b"chunked"], [b"gzip, chunked"], [b"chunked", b"chunked"], [b"identity"]]
+)
+def test_no_other_transfer_coding_than_chunked(codings: list[bytes]) -> None:
+    assert check_head(b"POST", b"/", b"a", "1.1", [b"chunked"]) == b"/"
+    with pytest.raises(MalformedRequest, match="chunked"):
+        check_head(b"POST", b"/", b"a", "1.1", codings)
+
+
+@pytest.mark.parametrize("version", ["0.9", "2.0", "1.2"])
+def test_no_other_version(version: str) -> None:
+    with pytest.raises(MalformedRequest, match=r"HTTP/1\.1 or HTTP/1\.0"):
+        check_head(b"GET", b"/", b"a", version)
