@@ -1,6 +1,7 @@
 """Units do not matter, from the file to the response: neither a column's unit and offset, nor how the file holds it."""
 
 import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import torch
 from starlette.testclient import TestClient
 
+from service.codecs import large_json
 from service.model import package
 from service.model.manifest import Manifest
 from tests.drawings import build_small_recipe
@@ -144,7 +146,9 @@ def test_the_open_inference_protocol_names_the_dtype(client: TestClient) -> None
 
 
 def test_large_json_keeps_all_digits_too(client: TestClient) -> None:
-    many = np.concatenate([SCALED] * 27)
-    assert len(str(many.tolist())) > 1 << 19, "several slices"
-    latents, few = (ask(client, "scaled", "encode", vectors)["latents"] for vectors in (many, SCALED))
-    np.testing.assert_allclose(latents[-150:], few, atol=1e-5 * np.abs(few).max())
+    body = json.dumps({"inputs": np.concatenate([SCALED] * 27).tolist()}, indent=4)
+    assert len(body) > large_json.LARGE_BYTES
+    headers = {"Content-Type": "application/json", "Accept": "application/json"}
+    large = client.post("/v1/models/scaled/encode", content=body, headers=headers).json()["latents"][-150:]
+    few = ask(client, "scaled", "encode", SCALED)["latents"]
+    np.testing.assert_allclose(large, few, atol=1e-5 * np.abs(few).max())
