@@ -197,3 +197,15 @@ def test_grey_pictures_among_colour_ones_are_colour_samples(tmp_path: Path) -> N
     samples = read_image_folder(tmp_path, None, "contain", leave_out_damaged=False).samples
     assert samples.shape == (3, 12, 12, 3)
     assert np.array_equal(samples[0, :, :, 0], samples[0, :, :, 2])
+
+
+@pytest.mark.parametrize("bits", [10, 12])
+def test_pictures_of_few_bits_in_16_are_said_to_lose_levels(tmp_path: Path, bits: int) -> None:
+    for number in range(60):
+        pixels = np.random.default_rng(number).integers(0, 1 << bits, (12, 12)).astype(np.uint16)
+        Image.fromarray(pixels).save(tmp_path / f"{number}.tif")
+    data = load_dataset(tmp_path)
+    levels = len(np.unique(np.concatenate([data.train, data.validation, data.test])))
+    said = [remark for remark in data.remarks if "pictures of 16 bits" in remark]
+    assert bool(said) == (levels < 128)
+    assert not said or f"{levels} levels of 256" in said[0]
