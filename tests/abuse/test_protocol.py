@@ -1,9 +1,11 @@
 """HTTP/1.1 as RFC 9110 and RFC 9112 have it, and what has no limit there; against a real process."""
 
+import contextlib
 import http.client
 import json
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,6 +39,55 @@ def test_nothing_is_taken_without_end(small: Serving, flood: floods.Flood) -> No
 def test_pipelined_requests_take_little_memory(small: Serving, flood: floods.Flood) -> None:
     outcome = floods.floods(small, [flood], connections=10, size=2 << 20, must_end=False)
     assert not [sentence for sentence in outcome.broken if "/livez" not in sentence], outcome.row()
+
+
+CHUNKED = b"POST %b HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        CHUNKED % ENCODE + b"00",
+        CHUNKED % ENCODE + b"1;a",
+        CHUNKED % ENCODE + b"1\r\n[",
+        CHUNKED % ENCODE + b"0\r\nA: b",
+    ],
+    ids=["a length", "an extension", "a chunk", "a trailer"],
+)
+@pytest.mark.parametrize("drip", [b"", b"a"])
+def test_the_parts_of_a_chunked_body_have_a_deadline(served: Serving, start: bytes, drip: bytes) -> None:
+    started = time.monotonic()
+    with connected(served, start) as connection:
+        with contextlib.suppress(OSError):
+            while drip and time.monotonic() - started < 5:
+                time.sleep(0.2)
+                connection.sendall(drip)
+        answer = rest(connection)
+    assert time.monotonic() - started < 5
+    assert not answer or answer.startswith((b"HTTP/1.1 408 ", b"HTTP/1.1 400 "))
+    assert answer or drip  # a reset may overtake it
+
+
+@pytest.mark.parametrize("rest_of_body", [b"", b"[", b"5\r\n[", b"0\r\nA: b"])
+def test_the_rest_of_a_body_that_is_answered_has_a_deadline(served: Serving, rest_of_body: bytes) -> None:
+    started = time.monotonic()
+    framing = b"Transfer-Encoding: chunked" if b"\r\n" in rest_of_body else b"Content-Length: 100000"
+    with connected(served, b"POST /no HTTP/1.1\r\nHost: a\r\n" + framing + b"\r\n\r\n") as connection:
+        answer = connection.recv(12)
+        connection.sendall(rest_of_body)
+        answer += rest(connection)
+    assert answer.startswith(b"HTTP/1.1 404 ")
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert time.monotonic() - started < 5
+
+
+def test_a_connection_stays_usable_when_the_rest_of_an_answered_body_comes(served: Serving) -> None:
+    head = b"POST /no HTTP/1.1\r\nHost: a\r\nContent-Length: 300000\r\n\r\n"
+    with connected(served, head) as connection:
+        answer = connection.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 404 ")
+        connection.sendall(bytes(300_000) + b"GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        assert b"HTTP/1.1 200 OK" in rest(connection)
 
 
 @pytest.mark.parametrize(
