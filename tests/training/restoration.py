@@ -5,9 +5,13 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pytest
 
+from tests.training import fonts as faces
 from training import recipe
+from training.data import patches
 from training.recipe import DenoiserRecipe
+from training.synthetic_pages.fonts import FontBook
 
 
 def draw_letters(count: int, height: int = 48, width: int = 56) -> np.ndarray:
@@ -35,6 +39,28 @@ def write_photographs(folder: Path, count: int, channels: int = 3) -> Path:
         coarse = rng.integers(0, 256, (5, 6, channels), dtype=np.uint8)
         cv2.imwrite(str(folder / f"{n:03}.png"), cv2.resize(coarse, (50, 44), interpolation=cv2.INTER_CUBIC))
     return folder
+
+
+def prepare_pages(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small corpus like NoisyOffice and small pools of drawn pages, all in `folder`; without photographs."""
+    office = folder / "data" / "noisy-office"
+    (office / "train").mkdir(parents=True)
+    (office / "train_cleaned").mkdir()
+    rows = ["id,folder,split,noise"]
+    for n, image in enumerate(draw_letters(12, 80, 90)):
+        rows.append(f"{n},train,{('train', 'val', 'test')[n % 3]},{('coffee', 'wrinkled')[n % 2]}")
+        cv2.imwrite(str(office / "train_cleaned" / f"{n}.png"), image)
+        cv2.imwrite(str(office / "train" / f"{n}.png"), add_dirt(image[None])[0])
+    (office / "index.csv").write_text("\n".join(rows))
+    monkeypatch.setenv("AUTOENCODER_DATA", str(folder / "data"))
+    monkeypatch.setenv("AUTOENCODER_CACHE", str(folder / "cache"))
+    monkeypatch.setattr(patches, "PAGE_COUNTS", {"pages/mixed": 8, "pages/noisy-office": 6})
+    monkeypatch.setattr(patches, "SCENES", 2)
+    monkeypatch.setattr(patches, "SCENE_SIZE", 80)
+    monkeypatch.setattr(patches, "POOL_PAGES", {"train": 3, "validation": 2, "test": 2})
+    monkeypatch.setattr(patches, "_load_pictures", lambda **_: [])
+    book = faces.book()
+    monkeypatch.setattr(FontBook, "installed", lambda *_: book)
 
 
 def recipe_document(source: str, **changes: Any) -> dict[str, Any]:

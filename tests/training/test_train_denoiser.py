@@ -11,7 +11,14 @@ import torch
 from service.imaging import tiling
 from service.model import package
 from service.model.runtime import Model
-from tests.training.restoration import add_dirt, build_recipe, draw_letters, recipe_document, write_photographs
+from tests.training.restoration import (
+    add_dirt,
+    build_recipe,
+    draw_letters,
+    prepare_pages,
+    recipe_document,
+    write_photographs,
+)
 from training import train_denoiser
 from training.__main__ import main
 from training.data import patches
@@ -80,6 +87,30 @@ def test_the_command_trains_on_a_folder_of_photographs(
     assert baselines == {"noisy", "8 bits", "non-local means"}
     noisy = evaluation["denoising_psnr_gaussian_25"].baselines["noisy"]
     assert noisy == pytest.approx(20 * np.log10(255 / 25), abs=0.1), "unclipped, as in the literature"
+
+
+def test_pages_in_colour_become_a_package_that_names_groups_and_photographs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare_pages(tmp_path, monkeypatch)
+    changes = {
+        "architecture.channels": 3, "architecture.unshuffle": 1, "optimization.epochs": 2,
+        "quantization.loss": 3, "quantization.calibration": 4, "quantization.percentiles": [99.99],
+    }  # fmt: skip
+    recipe = build_recipe("pages/mixed", changes)
+    data = patches.load(recipe)
+    directory = train_denoiser.run(recipe, data, tmp_path / "models/pages", tmp_path / "runs", torch.device("cpu"))
+    epochs = [line for line in capsys.readouterr().err.splitlines() if "own pages" in line]
+    assert len(epochs) == 2
+    assert all(
+        group in epochs[0] for group in ("coffee ", "wrinkled ", "own figures ", "own colours ", "own dark slides ")
+    )
+    loaded = package.read(directory)
+    assert "denoiser-int8" in loaded.graphs
+    assert {"denoising_rmse_coffee", "denoising_rmse_own_figures", "unharmed_psnr"} <= set(loaded.manifest.evaluation)
+    card = (directory / "README.md").read_text()
+    assert "| source | images | licences | authors |" in card
+    assert Model(loaded).denoise(np.zeros((1, 16, 24, 3), np.uint8)).shape == (1, 16, 24, 3)
 
 
 def test_a_denoiser_that_answers_otherwise_than_torch_is_not_written(

@@ -4,13 +4,11 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.training import fonts as faces
-from tests.training.restoration import add_dirt, build_recipe, draw_letters
+from tests.training.restoration import add_dirt, build_recipe, draw_letters, prepare_pages
 from training import train_denoiser
 from training.data import patches
 from training.errors import DataError
 from training.evaluation import denoisers
-from training.synthetic_pages import fonts
 
 
 def test_a_folder_of_noisy_images_goes_with_a_folder_of_clean_ones(tmp_path: Path) -> None:
@@ -45,23 +43,7 @@ def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
 def test_pages_are_made_once_and_measured_on_the_corpus_and_on_own_pages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    office = tmp_path / "data" / "noisy-office"
-    (office / "train").mkdir(parents=True)
-    (office / "train_cleaned").mkdir()
-    rows = ["id,folder,split,noise"]
-    for n, image in enumerate(draw_letters(12, 80, 90)):
-        rows.append(f"{n},train,{('train', 'val', 'test')[n % 3]},{('coffee', 'wrinkled')[n % 2]}")
-        cv2.imwrite(str(office / "train_cleaned" / f"{n}.png"), image)
-        cv2.imwrite(str(office / "train" / f"{n}.png"), add_dirt(image[None])[0])
-    (office / "index.csv").write_text("\n".join(rows))
-    monkeypatch.setenv("AUTOENCODER_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("AUTOENCODER_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(patches, "PAGE_COUNTS", {"pages/mixed": 8, "pages/noisy-office": 6})
-    monkeypatch.setattr(patches, "SCENES", 2)
-    monkeypatch.setattr(patches, "POOL_PAGES", {"train": 3, "validation": 2, "test": 2})
-    monkeypatch.setattr(patches, "_load_pictures", lambda **_: [])
-    book = faces.book()
-    monkeypatch.setattr(fonts.FontBook, "installed", lambda *_: book)
+    prepare_pages(tmp_path, monkeypatch)
     for source, count, groups in (
         ("pages/mixed", 8, {"coffee", "wrinkled", *patches.SCENE_GROUPS}),
         ("pages/noisy-office", 6, {"coffee", "wrinkled"}),
