@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-Image = bytes | Path  # an image file: PNG, JPEG, WebP, TIFF, BMP; for denoise also a PDF
+Image = bytes | Path  # an image file: PNG, JPEG, WebP, TIFF, AVIF, ...; for denoise also a PDF
 Operation = Literal["encode", "decode", "reconstruct", "denoise"]
 
 URL = "http://127.0.0.1:8000"
@@ -240,6 +240,7 @@ class Client:
         fit: str | None = None,
         dpi: int | None = None,
         media_type: str | None = None,
+        on_dropped: Callable[[str], None] | None = None,
     ) -> bytes: ...
     def denoise(
         self,
@@ -251,13 +252,15 @@ class Client:
         fit: str | None = None,
         dpi: int | None = None,
         media_type: str | None = None,
+        on_dropped: Callable[[str], None] | None = None,
     ) -> Array | bytes:
         """Noisy -> clean, of the input's type, which may be a PDF; an image as `media_type` if that is given.
 
         `strength`: 0 (no denoising) to 1 (full); up to 2: the result is denoised again.
         `dpi`: dots per inch at which a PDF's pages are rendered.
+        `on_dropped`: called with the header Dropped-Metadata, if the result lacks something that the file held.
         """
-        return self._call(_denoise_call(model, inputs, version, strength, fit, dpi, media_type))
+        return self._call(_denoise_call(model, inputs, version, strength, fit, dpi, media_type, on_dropped))
 
     def _call(self, call: _Call[Result]) -> Result:
         retry = _RetryPolicy(self._retries)
@@ -390,6 +393,7 @@ class AsyncClient:
         fit: str | None = None,
         dpi: int | None = None,
         media_type: str | None = None,
+        on_dropped: Callable[[str], None] | None = None,
     ) -> bytes: ...
     async def denoise(
         self,
@@ -401,9 +405,10 @@ class AsyncClient:
         fit: str | None = None,
         dpi: int | None = None,
         media_type: str | None = None,
+        on_dropped: Callable[[str], None] | None = None,
     ) -> Array | bytes:
         """See Client.denoise."""
-        return await self._call(_denoise_call(model, inputs, version, strength, fit, dpi, media_type))
+        return await self._call(_denoise_call(model, inputs, version, strength, fit, dpi, media_type, on_dropped))
 
     async def _call(self, call: _Call[Result]) -> Result:
         retry = _RetryPolicy(self._retries)
@@ -462,10 +467,18 @@ def _denoise_call(
     fit: str | None,
     dpi: int | None,
     media_type: str | None,
+    on_dropped: Callable[[str], None] | None,
 ) -> _Call[Array | bytes]:
     query = _query(strength=None if strength == 1 else f"{strength:g}", fit=fit, dpi=dpi)
     request = _post("denoise", model, inputs, version, query, accept=media_type or ANY_IMAGE)
-    return _Call(request, partial(_parse_output, inputs))
+
+    def parse(response: httpx2.Response) -> Array | bytes:
+        dropped = response.headers.get("Dropped-Metadata")
+        if dropped is not None and on_dropped is not None:
+            on_dropped(dropped)
+        return _parse_output(inputs, response)
+
+    return _Call(request, parse)
 
 
 def _post(

@@ -13,6 +13,7 @@ ServiceError
 ├── LatentMismatch         409  latents of another model or version
 ├── TooLarge               413  body, pixels, batch: over a limit
 ├── UnsupportedMediaType   415
+│   └── UnsupportedEncoding      a compressed body
 ├── InvalidInput           422  shape, dtype, values, picture: well-formed but not usable
 ├── Overloaded             429  too many requests in progress; has Retry-After
 ├── HeadersTooLarge        431
@@ -147,6 +148,23 @@ class UnsupportedMediaType(ServiceError):
     @property
     def headers(self) -> dict[str, str]:
         return {"Accept-Post": ", ".join(self.media_types)}
+
+
+class UnsupportedEncoding(UnsupportedMediaType):
+    """The body is compressed: `encoding` is the header Content-Encoding. Accept-Encoding says what is taken (RFC 9110,
+    15.5.16).
+    """
+
+    def __init__(self, encoding: str) -> None:
+        super().__init__(
+            f"the body has Content-Encoding {encoding[:100]!r}, which is not accepted; send it uncompressed, without "
+            "that header",
+            media_types=["identity"],
+        )
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Accept-Encoding": "identity"}
 
 
 class InvalidInput(ServiceError):

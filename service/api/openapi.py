@@ -94,6 +94,8 @@ def responses(operation: Operation) -> dict[int | str, dict[str, Any]]:
         line = Line.model_json_schema(ref_template="#/components/schemas/{model}")
         content[NDJSON] = {"schema": {name: value for name, value in line.items() if name != "$defs"}}
     headers = {"Model-Name": _TEXT, "Model-Version": {"schema": {"type": "integer"}}}
+    if not spec.returns_latents:
+        headers["Dropped-Metadata"] = _TEXT
     if spec.returns_errors:
         names = ("Reconstruction-Error", "Reconstruction-Error-Percentile", "Reconstruction-Unusual")
         headers |= dict.fromkeys(names, _TEXT)

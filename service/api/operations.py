@@ -21,6 +21,7 @@ from service.api.v2.routes import find_model
 from service.api.v2.tensors import V2Format
 from service.api.wire_format import WireFormat
 from service.codecs.large_json import LARGE_BYTES
+from service.errors import UnsupportedEncoding
 from service.inference import cost
 from service.inference.admission import Permit
 from service.inference.options import Options
@@ -71,6 +72,9 @@ class OperationHandler:
         model.input_port(operation)  # raises if the model does not have the operation
         seconds = parse_deadline(headers.get(b"request-deadline"), settings.max_deadline)
         content_type, accept = headers.get(b"content-type"), headers.get(b"accept")
+        encoding = headers.get(b"content-encoding")
+        if encoding is not None and encoding.strip().lower() not in ("", "identity"):
+            raise UnsupportedEncoding(encoding)
         if operation == "encode" and ndjson.accepts_ndjson(content_type, accept):
             return await self.stream_encode(request, headers, model, options, seconds)
         wire_format = V1Format(model, operation, content_type, accept, options, seconds, settings.max_batch)

@@ -84,15 +84,16 @@ async def _denoise(client: AsyncClient, model: str, options: FileOptions, concur
 
     async def process(job: Job) -> None:
         start = time.monotonic()
-        await denoise_file(client, model, options, job)
-        progress.record_success(job, time.monotonic() - start, model=model)
+        dropped = await denoise_file(client, model, options, job)
+        progress.record_success(job, time.monotonic() - start, dropped, model=model)
 
     await run_concurrently(pending, process, progress.record_failure, concurrency)
     return progress.print_summary()
 
 
-async def denoise_file(client: AsyncClient, model: str, options: FileOptions, job: Job) -> None:
-    """Denoise one image or PDF and write it to its destination."""
+async def denoise_file(client: AsyncClient, model: str, options: FileOptions, job: Job) -> str:
+    """Denoise one image or PDF and write it to its destination; names of what it held and the result does not."""
+    dropped: list[str] = []
     suffix = job.destination.suffix.lower() if job.destination is not None else ""
     result = await client.denoise(
         model,
@@ -101,8 +102,10 @@ async def denoise_file(client: AsyncClient, model: str, options: FileOptions, jo
         strength=options.strength,
         dpi=options.dpi,
         media_type=DENOISED_TYPES.get(suffix),
+        on_dropped=dropped.append,
     )
     _write(job.destination, result)
+    return ", ".join(dropped)
 
 
 async def _encode(client: AsyncClient, model: str, options: FileOptions, concurrency: int) -> int:

@@ -26,8 +26,13 @@ class Progress:
     failure_count: int = 0
     start_time: float = field(default_factory=time.monotonic)
 
-    def record_success(self, job: Job, seconds: float, **facts: object) -> None:
+    def record_success(self, job: Job, seconds: float, dropped: str = "", **facts: object) -> None:
+        """`dropped`: names of what the file held beside its pixels and its result does not."""
         self.success_count += 1
+        if dropped:
+            self._clear_status()
+            print(f"{job.name}: not in the result: {dropped}", file=sys.stderr)
+            facts["dropped_metadata"] = dropped
         self._print_job(job, seconds=round(seconds, 3), **facts)
 
     def record_failure(self, job: Job, reason: str) -> None:

@@ -1,6 +1,6 @@
-"""Run-length encoded BMPs (compression 1 and 2 of BITMAPINFOHEADER): their cost is checked, their decoding is stopped.
+"""BMPs: resolution and profile are read; run-length encoded ones (compression 1, 2) have limits, and can be stopped.
 
-bytes -> is_run_length_encoded -> check_runs -> InterruptibleFile -> Pillow
+bytes -> is_run_length_encoded -> check_runs -> InterruptibleFile -> Pillow        bytes -> read_metadata
 
 Pillow decodes these in Python, byte by byte: a file of 5 KB in which every row breaks off took ten seconds for 60
 megapixels, and a file may hold any number of runs without pixels. All other BMPs it decodes in C.
@@ -9,13 +9,16 @@ megapixels, and a file may hold any number of runs without pixels. All other BMP
 import io
 import struct
 
+from service.codecs import metadata
 from service.errors import InvalidInput, TooLarge
+from service.imaging.picture import Metadata
 from service.interruption import current_interruption
 
 MAX_RUN_LENGTH_PIXELS = 16_000_000  # an A4 page at 400 dpi; some seconds at most
 _BYTES_PER_PIXEL = 4  # a run of one pixel and the end of a row of one pixel have two bytes each
 _EXTRA_BYTES = 1 << 16  # of headers and palette
 _COMPRESSION_OFFSET = 30
+_HEADER_START, _INFO_SIZE, _V5_SIZE, _EMBEDDED = 14, 40, 124, b"DEBM"  # PROFILE_EMBEDDED, in the file's byte order
 _RUN_LENGTH = (1, 2)  # BI_RLE8, BI_RLE4
 
 
@@ -37,6 +40,22 @@ def check_runs(data: bytes, pixels: int, label: str) -> None:
         )
     if len(data) > _BYTES_PER_PIXEL * pixels + _EXTRA_BYTES:
         raise InvalidInput(f"{label} cannot be read: it is a run-length encoded BMP with more runs than pixels")
+
+
+def read_metadata(data: bytes) -> Metadata:
+    """Resolution and colour profile (BITMAPINFOHEADER, BITMAPV5HEADER), as far as the header has them."""
+    if len(data) < _HEADER_START + 4:
+        return Metadata()
+    (header_size,) = struct.unpack_from("<I", data, _HEADER_START)
+    if header_size < _INFO_SIZE or len(data) < _HEADER_START + header_size:
+        return Metadata()
+    x, y = struct.unpack_from("<ii", data, _HEADER_START + 24)  # pixels per metre; 0: not stated
+    resolution = (x / 1000, y / 1000) if x > 0 and y > 0 else None
+    if header_size < _V5_SIZE or data[_HEADER_START + 56 : _HEADER_START + 60] != _EMBEDDED:
+        return Metadata(resolution=resolution)
+    start, size = struct.unpack_from("<II", data, _HEADER_START + 112)
+    profile = data[_HEADER_START + start : _HEADER_START + start + size]
+    return metadata.from_blocks({"icc-profile-data": profile if len(profile) == size else None}, resolution)
 
 
 class InterruptibleFile(io.BytesIO):

@@ -3,13 +3,15 @@
 first bytes -> detect_image_format -> ImageFormat -> reader, writer and limits, for service.codecs.images
 
 Everything else that lists image formats is derived from the table: media types of requests and responses, sentences,
-OpenAPI, suffixes on the command line. A format that libvips reads and writes is added by one entry.
+OpenAPI, suffixes on the command line. A format that libvips reads and writes is added by one entry. Formats that are
+known but not read are in service.codecs.unread_formats.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from importlib.util import find_spec
+from typing import Any, Literal
 
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
@@ -19,6 +21,7 @@ MULTIPART_FORM = "multipart/form-data"
 URLENCODED_FORM = "application/x-www-form-urlencoded"
 OCTET_STREAM = "application/octet-stream"
 PNG, JPEG, WEBP, TIFF, BMP = "image/png", "image/jpeg", "image/webp", "image/tiff", "image/bmp"
+AVIF, GIF, HEIC = "image/avif", "image/gif", "image/heic"
 
 NPY_MAGIC = b"\x93NUMPY"
 PDF_MAGIC = b"%PDF-"
@@ -34,12 +37,19 @@ class ImageFormat:
         suffixes: of files in this format, with the dot.
         signature: matches the first bytes of a file.
         aliases: other media types that clients send for it.
-        loader: libvips reads it by its operation `<loader>load_source`; None: Pillow reads it by `name`.
+        reader: the library that reads it: libvips, Pillow (by `name`), or pillow-heif.
+        loader: libvips reads it by its operation `<loader>load_source`.
+        loader_class: the name of libvips' class for that operation, behind VipsForeignLoad.
         saver: libvips writes it by its operation `<saver>save_buffer`; None: it is only read.
         save_options: of that operation.
         max_side: pixels of the longest side that the format can hold.
-        has_16_bits: whether it is written with 16 bits a channel; otherwise pixels are written with 8.
+        max_pixels: of an image that is read or written, where its library can be stopped only between images.
+        bits: the largest number of bits a channel with which it is written: 8, 12 or 16.
         has_alpha: whether it is written with alpha; otherwise pixels are laid over white.
+        has_grey: whether grey is written as one channel; otherwise as three.
+        is_lossless: whether each file of it is written without loss.
+        metadata: kinds that its writer takes, of service.codecs.images.METADATA_KINDS.
+        package: the optional package that reads it, and the extra that brings it; None: nothing more is needed.
     """
 
     name: str
@@ -47,12 +57,29 @@ class ImageFormat:
     suffixes: tuple[str, ...]
     signature: re.Pattern[bytes]
     aliases: tuple[str, ...] = ()
-    loader: str | None = None
+    reader: Literal["libvips", "pillow", "heif"] = "libvips"
+    loader: str = ""
+    loader_class: str = ""
     saver: str | None = None
     save_options: Mapping[str, Any] = field(default_factory=dict)
     max_side: int = 2**31 - 1
-    has_16_bits: bool = False
+    max_pixels: int = 2**62
+    bits: int = 8
     has_alpha: bool = False
+    has_grey: bool = True
+    is_lossless: bool = False
+    metadata: frozenset[str] = frozenset()
+    package: tuple[str, str] | None = None
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether the package that reads it is installed."""
+        return self.package is None or find_spec(self.package[0]) is not None
+
+
+def _brands(*names: str) -> re.Pattern[bytes]:
+    """Matches a file type box (ISO 14496-12, 4.3) with one of the brands among its first, the major one included."""
+    return re.compile(rb"....ftyp(?:.{4}){0,16}?(?:%s)" % "|".join(names).encode(), re.DOTALL)
 
 
 IMAGE_FORMATS = (  # the order of sentences, and of the formats offered in a response
@@ -61,65 +88,114 @@ IMAGE_FORMATS = (  # the order of sentences, and of the formats offered in a res
         PNG,
         (".png",),
         re.compile(rb"\x89PNG\r\n\x1a\n"),
+        aliases=("image/x-png",),
         loader="png",
+        loader_class="Png",
         saver="png",
         save_options={"compression": 2},  # 1 is 30 % larger on scans, 3 and more is slower only
-        has_16_bits=True,
+        bits=16,
         has_alpha=True,
+        is_lossless=True,
+        metadata=frozenset({"icc", "exif", "xmp", "text"}),
     ),
     ImageFormat(
         "JPEG",
         JPEG,
-        (".jpg", ".jpeg"),
+        (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
         re.compile(rb"\xff\xd8\xff"),
-        aliases=("image/jpg",),
+        aliases=("image/jpg", "image/pjpeg", "image/jfif", "image/mpo"),
         loader="jpeg",
+        loader_class="Jpeg",
         saver="jpeg",
         save_options={"Q": 95},
         max_side=65500,
+        metadata=frozenset({"icc", "exif", "xmp", "iptc"}),
     ),
     ImageFormat(
         "WebP",
         WEBP,
         (".webp",),
         re.compile(rb"RIFF....WEBP", re.DOTALL),
+        aliases=("image/x-webp",),
         loader="webp",
+        loader_class="Webp",
         saver="webp",
         save_options={"Q": 95},
         max_side=16383,
         has_alpha=True,
+        has_grey=False,
+        metadata=frozenset({"icc", "exif", "xmp"}),
     ),
     ImageFormat(
         "TIFF",
         TIFF,
         (".tif", ".tiff"),
         re.compile(rb"II[*+]\0|MM\0[*+]"),
-        aliases=("image/tif",),
+        aliases=("image/tif", "image/x-tif", "image/x-tiff"),
         loader="tiff",
+        loader_class="Tiff",
         saver="tiff",
         save_options={"compression": "deflate", "predictor": "horizontal", "resunit": "inch"},
-        has_16_bits=True,
+        bits=16,
         has_alpha=True,
+        is_lossless=True,
+        metadata=frozenset({"icc", "xmp", "iptc", "description"}),
     ),
-    ImageFormat("BMP", BMP, (".bmp",), re.compile(rb"BM"), aliases=("image/x-ms-bmp",)),  # libvips reads no BMP
+    ImageFormat(
+        "AVIF",
+        AVIF,
+        (".avif",),
+        _brands("avif", "avis"),
+        aliases=("image/avif-sequence",),
+        loader="heif",
+        loader_class="Heif",
+        saver="heif",
+        # effort 1 takes four times as long for a photograph of 1 megapixel and makes it no smaller
+        save_options={"Q": 90, "compression": "av1", "effort": 0, "subsample_mode": "off"},
+        max_side=16384,
+        max_pixels=50_000_000,
+        bits=12,
+        has_alpha=True,
+        has_grey=False,
+        metadata=frozenset({"icc", "exif", "xmp"}),
+    ),
+    ImageFormat(  # libvips reads no BMP
+        "BMP", BMP, (".bmp", ".dib"), re.compile(rb"BM"), aliases=("image/x-ms-bmp", "image/x-bmp"), reader="pillow"
+    ),
+    ImageFormat("GIF", GIF, (".gif",), re.compile(rb"GIF8[79]a"), loader="gif", loader_class="Nsgif"),
+    ImageFormat(
+        "HEIC",
+        HEIC,
+        (".heic", ".heif", ".hif"),
+        _brands("heic", "heix", "heim", "heis", "hevc", "hevx"),
+        aliases=("image/heif", "image/heic-sequence", "image/heif-sequence"),
+        reader="heif",
+        max_pixels=50_000_000,
+        package=("pillow_heif", "heic"),
+    ),
 )
 
-_NAMES = [image_format.name for image_format in IMAGE_FORMATS]
+_READABLE = tuple(image_format for image_format in IMAGE_FORMATS if image_format.is_readable)
+_NAMES = [image_format.name for image_format in _READABLE]
 ANY_IMAGE_NAME = f"{', '.join(_NAMES[:-1])} or {_NAMES[-1]}"
 ALL_IMAGE_NAMES = f"{', '.join(_NAMES[:-1])} and {_NAMES[-1]}"
 IMAGE_FORMAT_OF = {image_format.media_type: image_format for image_format in IMAGE_FORMATS}
-READABLE_MEDIA_TYPES = tuple(IMAGE_FORMAT_OF)
+READABLE_MEDIA_TYPES = tuple(image_format.media_type for image_format in _READABLE)
 WRITABLE_MEDIA_TYPES = tuple(image_format.media_type for image_format in IMAGE_FORMATS if image_format.saver)
-READABLE_SUFFIXES = tuple(suffix for image_format in IMAGE_FORMATS for suffix in image_format.suffixes)
+READABLE_SUFFIXES = tuple(suffix for image_format in _READABLE for suffix in image_format.suffixes)
 MEDIA_TYPE_OF_SUFFIX = {  # of the formats that are written
     suffix: image_format.media_type
     for image_format in IMAGE_FORMATS
     if image_format.saver
     for suffix in image_format.suffixes
 }
-_MEDIA_TYPE_OF_ALIAS = {
+MEDIA_TYPE_OF_ALIAS = {
     alias: image_format.media_type for image_format in IMAGE_FORMATS for alias in image_format.aliases
 }
+# what clients send when they do not know: the first bytes decide
+_UNSPECIFIC = {"", "*/*", "binary/octet-stream", "application/binary", "application/x-binary", "application/unknown",
+               "application/force-download", "application/download", "application/x-download", "unknown/unknown",
+               "multipart/octet-stream", "content/unknown"}  # fmt: skip
 
 
 def detect_image_format(data: bytes) -> ImageFormat | None:
@@ -131,6 +207,14 @@ def detect_image_format(data: bytes) -> ImageFormat | None:
 
 
 def parse_media_type(content_type: str | None) -> str:
-    """The bare media type of a Content-Type, in lower case, aliases resolved; OCTET_STREAM for None and empty."""
-    media_type = (content_type or OCTET_STREAM).partition(";")[0].strip().lower()
-    return _MEDIA_TYPE_OF_ALIAS.get(media_type, media_type)
+    """The bare media type of a Content-Type, in lower case, aliases resolved.
+
+    OCTET_STREAM for None, for types that say nothing, and for pictures of a type that is not in the table: what such a
+    body is, its first bytes say.
+    """
+    if content_type is None:
+        return OCTET_STREAM
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type in IMAGE_FORMAT_OF or not (media_type.startswith("image/") or media_type in _UNSPECIFIC):
+        return media_type
+    return MEDIA_TYPE_OF_ALIAS.get(media_type, OCTET_STREAM)

@@ -5,72 +5,58 @@ Picture -> encode -> bytes; several -> encode_pages -> TIFF
 
 All readers of libvips are blocked but those of IMAGE_FORMATS, and each is called by name, for the format that the
 first bytes show. libvips reads no BMP, and takes a millisecond to start on any image. So Pillow reads BMP, and it reads
-and writes small PNGs that hold nothing but pixels.
+and writes small PNGs that hold nothing but pixels. pillow-heif reads HEIC.
 
 What decoding costs is known from the header: pixels, scans of a JPEG (service.codecs.jpeg), runs of a BMP
 (service.codecs.bmp). libvips stops, and raises, when its thread is interrupted (service.interruption), but for the
-scans of one JPEG and the pixels of one WebP, which it takes in one step.
+scans of one JPEG and the pixels of one WebP or AVIF, which it takes in one step, as pillow-heif takes those of a HEIC.
 """
 
 import io
 import logging
-import os
 import struct
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from service.codecs import bmp, jpeg, png, tiff
+from service.codecs import bmp, colour, heif, jpeg, png, tiff, tiff_kinds, unread_formats, webp
+from service.codecs import metadata as metadata_fields
 from service.codecs.formats import (
-    ANY_IMAGE_NAME,
+    AVIF,
+    BMP,
+    GIF,
     IMAGE_FORMAT_OF,
-    IMAGE_FORMATS,
     JPEG,
     PNG,
     READABLE_MEDIA_TYPES,
     TIFF,
+    WEBP,
     ImageFormat,
     detect_image_format,
 )
+from service.codecs.libvips import pyvips
 from service.errors import InvalidInput, NotAcceptable, TooLarge, UnsupportedMediaType
 from service.imaging.picture import Metadata, Picture, Pixels, count_colours
 from service.interruption import current_interruption
-
-os.environ["VIPS_CONCURRENCY"] = "1"  # before the import: requests run side by side, not the parts of one
-os.environ["VIPS_WARNING"] = "0"  # damaged metadata of images that read well; nobody here can act on it
-os.environ["LIBTIFF_JPEG_MAX_ALLOWED_SCAN_NUMBER"] = str(jpeg.SCANS_OF_LARGEST)  # of a strip in a TIFF
-
-import pyvips
 
 MAX_SIDE = 65_535  # pixels: what a JPEG can have
 SMALL_PIXELS = 1 << 12  # of an image that Pillow reads and writes faster
 _PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"\0\0\0\0IEND\xaeB`\x82"
 _FORMAT_WORDS = {"int": "32-bit whole", "uint": "32-bit whole", "float": "floating-point", "double": "floating-point"}
-_PNG_TEXT = "png-comment-"
-_METADATA_KINDS = {  # what libvips' writers are told to keep, by the beginning of a field's name
-    "icc-profile-data": "icc", "exif-": "exif", "xmp-data": "xmp", "iptc-data": "iptc", _PNG_TEXT: "other",
-    "image-description": "other", "resolution-unit": "other",
-}  # fmt: skip
-_MAX_FIELD_BYTES = 1 << 22  # a colour profile for print is 3 MB; 50 KB of compressed text can be 50 MB
-_DEFAULT_RESOLUTION = (72 / 25.4, 72 / 25.4)  # pixels per millimetre; libvips writes one into every PNG and TIFF
 _SAMPLE_SIZE = (128, 1024)  # rows, columns of the middle of an image, by which the PNG filter is chosen
 _IS_ANIMATED = "{} is animated, it has several frames; send one picture"
+_HAS_SEVERAL = "{} holds several pictures; send one"
+_DAMAGED = "it is damaged or cut off"
+_HEADER_FORMATS = (PNG, JPEG, TIFF, BMP)  # whose headers are read alone; for others the reader looks at the whole file
 _log = logging.getLogger("service.images")
 
-# Every image is read once: nothing to cache.
-pyvips.cache_set_max(0)
-pyvips.operation_block_set("VipsForeignLoad", True)
-for _format in IMAGE_FORMATS:
-    if _format.loader:
-        pyvips.operation_block_set(f"VipsForeignLoad{_format.loader.capitalize()}Source", False)
-logging.getLogger("pyvips").setLevel(logging.ERROR)
 # Sizes are checked below against a setting, with a sentence; Pillow's own limit would only warn beside it.
 Image.MAX_IMAGE_PIXELS = None
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -104,22 +90,25 @@ def inspect(data: bytes, max_pixels: int, label: str, max_pages: int = 1, max_si
         InvalidInput: animated, several pages where `max_pages` is 1, 32-bit pixels, a broken header.
     """
     image_format = detect_image_format(data)
-    if image_format is None:
-        raise UnsupportedMediaType(f"{label} is not a picture in {ANY_IMAGE_NAME}", media_types=READABLE_MEDIA_TYPES)
-    media_type = image_format.media_type
+    if not data:
+        raise InvalidInput(unread_formats.describe(data, label))
+    if image_format is None or not image_format.is_readable:
+        raise UnsupportedMediaType(unread_formats.describe(data, label), media_types=READABLE_MEDIA_TYPES)
+    media_type, max_pixels = image_format.media_type, min(max_pixels, image_format.max_pixels)
     try:
         small_size = _small_png_size(data)
         if small_size is not None:
             return Header(media_type, (_check_size(small_size, max_pixels, max_side, label),))
-        if image_format.loader is None:
+        if image_format.reader == "heif":
+            return Header(media_type, (_inspect_heic(data, max_pixels, max_side, label),))
+        if image_format.reader == "pillow":
             with Image.open(io.BytesIO(data), formats=(image_format.name,)) as bitmap:
                 size = _check_size(bitmap.size, max_pixels, max_side, label)
             if bmp.is_run_length_encoded(data):
                 bmp.check_runs(data, size[0] * size[1], label)
             return Header(media_type, (size,))
         _check_pages(data, media_type, label, max_pages)
-        if media_type == PNG:
-            png.check_metadata(data, label)
+        _check_kind(data, media_type, label)
         sizes = []
         for image in _open_pages(data, image_format, max_pages):
             sizes.append(_check_size((image.width, image.height), max_pixels, max_side, label))
@@ -130,8 +119,8 @@ def inspect(data: bytes, max_pixels: int, label: str, max_pages: int = 1, max_si
     except (InvalidInput, TooLarge, MemoryError):
         raise
     except Exception as error:  # readers raise whatever broken bytes lead them to
-        alternative = ", or it is of a kind of TIFF that is not read" if media_type == TIFF else ""
-        raise InvalidInput(f"{label} cannot be read: its header is damaged{alternative}") from error
+        fault = "its header is damaged" if media_type in _HEADER_FORMATS else _DAMAGED
+        raise _explain(data, media_type, label, fault) from error
 
 
 def decode(data: bytes, header: Header, label: str) -> list[Picture]:
@@ -145,71 +134,140 @@ def decode(data: bytes, header: Header, label: str) -> list[Picture]:
     """
     try:
         image_format = IMAGE_FORMAT_OF[header.media_type]
-        if image_format.loader is None:
-            return [_decode_with_pillow(data, image_format.name)]
+        if image_format.reader == "heif":
+            return [_decode_heic(data)]
+        if image_format.reader == "pillow":
+            picture = _decode_with_pillow(data, image_format.name)
+            return [Picture(picture.pixels, bmp.read_metadata(data))]
         if _small_png_size(data) is not None:
             picture = _decode_with_pillow(data, "PNG")
-            return [Picture(picture.pixels, Metadata(resolution=_DEFAULT_RESOLUTION))]
-        return [_to_picture(image) for image in _open_pages(data, image_format, len(header.sizes))]
+            return [Picture(picture.pixels, Metadata(resolution=metadata_fields.DEFAULT_RESOLUTION))]
+        if image_format.media_type == JPEG:
+            return [_add_facts(_decode_jpeg(data, image_format), data, JPEG)]
+        pages = _open_pages(data, image_format, len(header.sizes))
+        return [_add_facts(_to_picture(image), data, image_format.media_type) for image in pages]
     except MemoryError:
         raise
     except Exception as error:  # readers raise whatever broken bytes lead them to
-        raise InvalidInput(f"{label} cannot be read: it is damaged or cut off") from error
+        raise _explain(data, header.media_type, label, _DAMAGED) from error
+
+
+def _check_kind(data: bytes, media_type: str, label: str) -> None:
+    """Raises InvalidInput for kinds that are not read, TooLarge for metadata over its limit, from the header."""
+    if media_type == PNG:
+        png.check_metadata(data, label)
+    elif media_type == JPEG:
+        jpeg.check_kind(data, label)
+    elif media_type == TIFF:
+        kind = tiff_kinds.name_refused(data)
+        if kind is not None:
+            remedy = unread_formats.RAW if "raw" in kind else unread_formats.SAVE
+            raise InvalidInput(f"{label} is {kind}, which is not read here; {remedy}")
+    elif media_type == AVIF and heif.read_header(data).is_sequence:
+        raise InvalidInput(_IS_ANIMATED.format(label))
+
+
+def _explain(data: bytes, media_type: str, label: str, fault: str) -> InvalidInput:
+    """The error for bytes that a reader refused: of a kind that is not read, or else damaged."""
+    kind = tiff_kinds.name_unread(data) if media_type == TIFF else None
+    if kind is not None:
+        return InvalidInput(
+            f"{label} is {kind}, which is not read here; save it with 8 or 16 bits a channel and Deflate or LZW, or "
+            "as PNG"
+        )
+    alternative = ", or it is of a kind of TIFF that is not read" if media_type == TIFF and fault != _DAMAGED else ""
+    return InvalidInput(f"{label} cannot be read: {fault}{alternative}")
 
 
 def encode(picture: Picture, media_type: str) -> bytes:
     """A picture -> the bytes of a format of WRITABLE_MEDIA_TYPES, of the depth and with the alpha that it can hold.
 
-    PNG and TIFF are lossless. JPEG is 8 bits, over white; WebP is 8 bits.
+    PNG and TIFF are lossless, WebP and AVIF if the picture comes from a lossless file of the same format. JPEG is 8
+    bits, over white; WebP is 8 bits; AVIF is 8, 10 or 12.
 
     Raises:
         NotAcceptable: the format cannot hold the size (406).
     """
+    return encode_and_report(picture, media_type)[0]
+
+
+def encode_and_report(picture: Picture, media_type: str) -> tuple[bytes, tuple[str, ...]]:
+    """As `encode`, and names of all that the picture's file held beside its pixels and that this one does not."""
     image_format = IMAGE_FORMAT_OF[media_type]
-    pixels = picture.pixels
+    pixels, metadata = picture.pixels, picture.metadata
     if max(pixels.shape[:2]) > image_format.max_side:
         raise NotAcceptable(
             f"the answer is {pixels.shape[1]}x{pixels.shape[0]}, {image_format.name.upper()} holds at most "
             f"{image_format.max_side} pixels a side; ask for {PNG}"
         )
-    metadata = picture.metadata
-    if media_type == PNG and pixels.dtype == np.uint8 and not metadata.fields and pixels[..., 0].size <= SMALL_PIXELS:
-        return _encode_small_png(picture)
-    image = _to_vips(pixels).copy(**_resolution_options(metadata))
-    if pixels.dtype == np.uint16 and not image_format.has_16_bits:
+    if pixels[..., 0].size > image_format.max_pixels:
+        raise NotAcceptable(
+            f"the answer has {pixels[..., 0].size / 1e6:.4g} Mpixel, {image_format.name} is written up to "
+            f"{image_format.max_pixels / 1e6:.4g}; ask for {PNG}"
+        )
+    is_plain = not metadata.fields and not metadata.colour
+    if media_type == PNG and pixels.dtype == np.uint8 and is_plain and pixels[..., 0].size <= SMALL_PIXELS:
+        return _encode_small_png(picture), metadata.dropped
+    image = _to_vips(pixels).copy(**metadata_fields.resolution_options(metadata))
+    if pixels.dtype == np.uint16 and image_format.bits == 8:
         interpretation = "b-w" if count_colours(pixels) == 1 else "srgb"
         image = image.cast("uchar", shift=True).copy(interpretation=interpretation)
     if image.bands in (2, 4) and not image_format.has_alpha:
         image = image.flatten(background=[255.0] * (image.bands - 1))
-    options = dict(image_format.save_options)
-    if media_type == PNG:
-        options["filter"] = _choose_png_filter(pixels)
     with _interruptible(image):
-        return _save(image, media_type, picture, options)
+        return _save(image, image_format, picture, _save_options(picture, image_format))
 
 
-def _save(image: Any, media_type: str, picture: Picture, options: dict[str, Any]) -> bytes:
-    """The image of `picture` -> bytes, with its metadata if the writer takes it."""
+def _save_options(picture: Picture, image_format: ImageFormat) -> dict[str, Any]:
+    """The arguments of libvips' writer, for these pixels and for what their file was."""
+    options, metadata = dict(image_format.save_options), picture.metadata
+    media_type = image_format.media_type
+    if media_type == PNG:
+        options["filter"] = _choose_png_filter(picture.pixels)
+    if media_type == AVIF and picture.pixels.dtype == np.uint16:
+        options["bitdepth"] = 10 if metadata.bits == 10 else 12
+    if media_type == metadata.lossless_media_type and media_type in (WEBP, AVIF):
+        options["lossless"] = True
+        del options["Q"]
+        if media_type == WEBP:
+            options["exact"] = True  # the colour of transparent pixels too
+    return options
+
+
+def _save(
+    image: Any, image_format: ImageFormat, picture: Picture, options: dict[str, Any]
+) -> tuple[bytes, tuple[str, ...]]:
+    """The image of `picture` -> bytes, with the metadata that the writer takes, and names of the rest."""
     metadata = picture.metadata
-    save = getattr(image, f"{IMAGE_FORMAT_OF[media_type].saver}save_buffer")
-    if not metadata.fields:
-        return bytes(save(keep="none", **options))
-    for kind, name, value in metadata.fields:
+    save = getattr(image, f"{image_format.saver}save_buffer")
+    fields, kinds, dropped = metadata_fields.choose(metadata, image_format, count_colours(picture.pixels))
+    for kind, name, value in fields:
         image.set_type(kind, name, value)
-    image.set_type(pyvips.GValue.gint_type, "orientation", 1)  # it is upright now, whatever its EXIF block says
+    if fields:
+        image.set_type(pyvips.GValue.gint_type, "orientation", 1)  # it is upright now, whatever its EXIF block says
     try:
-        return bytes(save(keep=_kinds_to_keep(metadata), **options))
+        data = bytes(save(keep=kinds, **options))
     except pyvips.Error as error:  # metadata is untrusted: PNG's writer fails on a profile of a wrong length
         interruption = current_interruption()
-        if interruption is not None and interruption.is_stopped:
+        if not fields or (interruption is not None and interruption.is_stopped):
             raise
         _log.info("a picture is written without its metadata: %s", str(error).splitlines()[0])
-        return encode(Picture(picture.pixels, Metadata(resolution=metadata.resolution)), media_type)
+        plain = Picture(picture.pixels, metadata_fields.without_fields(metadata))
+        return encode_and_report(plain, image_format.media_type)
+    if image_format.media_type == PNG and metadata.colour:
+        data = png.insert_colour_chunks(data, metadata.colour)
+    return data, dropped
 
 
 def encode_pages(pictures: Sequence[Picture]) -> bytes:
     """Pages of any sizes and depths -> one TIFF."""
-    return tiff.join_pages([encode(picture, TIFF) for picture in pictures])
+    return encode_pages_and_report(pictures)[0]
+
+
+def encode_pages_and_report(pictures: Sequence[Picture]) -> tuple[bytes, tuple[str, ...]]:
+    """As `encode_pages`, and names of what the pages' file held and this one does not."""
+    files, dropped = zip(*(encode_and_report(picture, TIFF) for picture in pictures), strict=True)
+    return tiff.join_pages(files), tuple(dict.fromkeys(name for names in dropped for name in names))
 
 
 # --- reading ---------------------------------------------------------------------------------------------
@@ -241,6 +299,88 @@ def _open(data: bytes | bytearray, image_format: ImageFormat) -> Any:
     return load(pyvips.Source.new_from_memory(data), access="sequential", fail_on="error")
 
 
+def _decode_jpeg(data: bytes, image_format: ImageFormat) -> Picture:
+    """The picture; a file that is whole but for its end marker is read, as by every viewer."""
+    try:
+        return _to_picture(_open(data, image_format))
+    except pyvips.Error:
+        completed = [_to_picture(_open(candidate, image_format)) for candidate in jpeg.complete(data)]
+        if not completed or not np.array_equal(completed[0].pixels, completed[1].pixels):
+            raise  # rows are missing
+        return completed[0]
+
+
+def _add_facts(picture: Picture, data: bytes, media_type: str) -> Picture:
+    """The picture, with what libvips does not say of its file."""
+    metadata, pixels = picture.metadata, picture.pixels
+    attachments: list[str] = []
+    if media_type == JPEG:
+        attachments = jpeg.list_attachments(data)
+    elif media_type == PNG:
+        metadata = replace(metadata, colour=png.extract_colour_chunks(data))
+        attachments = ["content credentials (C2PA)"] if png.has_chunk(data, b"caBX") else []
+        if png.has_chunk(data, b"iCCP") and not any(name == "icc-profile-data" for _, name, _ in metadata.fields):
+            attachments.append("colour profile that is broken")  # or of another colour space: libpng leaves both out
+    elif media_type == WEBP and webp.is_lossless(data):
+        metadata = replace(metadata, lossless_media_type=WEBP)
+    elif media_type == AVIF:
+        header = heif.read_header(data)
+        attachments = header.attachments
+        metadata = replace(
+            metadata,
+            colour=colour.code_points_to_chunks(header.primaries, header.transfer),
+            lossless_media_type=AVIF if header.is_lossless else None,
+        )
+        if header.is_grey or _is_grey(pixels):
+            pixels = _drop_colours(pixels)
+        if metadata.bits is not None:
+            pixels = heif.fill_bits(pixels, metadata.bits)
+    elif media_type == GIF and _is_grey(pixels):
+        pixels = _drop_colours(pixels)
+    if attachments:
+        metadata = replace(metadata, dropped=tuple(dict.fromkeys([*metadata.dropped, *attachments])))
+    return Picture(pixels, metadata)
+
+
+def _is_grey(pixels: Pixels) -> bool:
+    """Whether the channels of colour are equal everywhere."""
+    return count_colours(pixels) == 3 and bool(
+        np.array_equal(pixels[..., 0], pixels[..., 1]) and np.array_equal(pixels[..., 0], pixels[..., 2])
+    )
+
+
+def _drop_colours(pixels: Pixels) -> Pixels:
+    """[H,W,3 or 4] -> [H,W,1 or 2]: the first channel, and alpha."""
+    if count_colours(pixels) == 1:
+        return pixels
+    channels = [0, 3] if pixels.shape[2] == 4 else [0]
+    return np.ascontiguousarray(pixels[:, :, channels])  # type: ignore[return-value]
+
+
+def _inspect_heic(data: bytes, max_pixels: int, max_side: int, label: str) -> tuple[int, int]:
+    """(width, height) of a HEIC, upright."""
+    if heif.read_header(data).is_sequence:
+        raise InvalidInput(_IS_ANIMATED.format(label))
+    file = heif.open_heic(data)
+    if len(file) > 1:
+        raise InvalidInput(_HAS_SEVERAL.format(label))
+    return _check_size(file.size, max_pixels, max_side, label)
+
+
+def _decode_heic(data: bytes) -> Picture:
+    header = heif.read_header(data)
+    pixels, facts = heif.read_heic(heif.open_heic(data))
+    blocks = {
+        "icc-profile-data": facts.get("icc_profile"),
+        "exif-data": facts.get("exif"),
+        "xmp-data": facts.get("xmp"),
+    }
+    metadata = metadata_fields.from_blocks(blocks)
+    dropped = tuple(dict.fromkeys([*metadata.dropped, *header.attachments]))
+    chunks = colour.code_points_to_chunks(header.primaries, header.transfer)
+    return Picture(pixels, replace(metadata, colour=chunks, bits=facts.get("bit_depth"), dropped=dropped))
+
+
 def _check_pages(data: bytes, media_type: str, label: str, max_pages: int) -> None:
     if media_type == PNG:  # libvips reads the first frame of an animated PNG and does not say so
         control = data.find(b"\0\0\0\x08acTL", 8, data.find(b"IDAT"))
@@ -269,7 +409,7 @@ def _check_size(size: tuple[int, int], max_pixels: int, max_side: int, label: st
 
 def _check_pixels(image: Any, media_type: str, label: str) -> None:
     if media_type != TIFF and _read_number(image, "n-pages", 1) > 1:  # pages of a TIFF come one by one
-        raise InvalidInput(_IS_ANIMATED.format(label))
+        raise InvalidInput((_HAS_SEVERAL if media_type == AVIF else _IS_ANIMATED).format(label))
     if image.format not in ("uchar", "ushort"):
         words = _FORMAT_WORDS.get(image.format, "signed or complex")
         raise InvalidInput(
@@ -281,13 +421,15 @@ def _check_pixels(image: Any, media_type: str, label: str) -> None:
 
 def _to_picture(image: Any) -> Picture:
     """A pyvips image -> its pixels, upright, and its metadata."""
-    metadata = _read_metadata(image)
+    metadata = metadata_fields.read(image)
+    if image.format == "ushort":
+        metadata = replace(metadata, bits=_read_number(image, "bits-per-sample", 16))
     orientation = _read_number(image, "orientation", 1)
     has_16_bits = image.format == "ushort"
     if image.interpretation == "cmyk":
         image = image.icc_transform("srgb", embedded=True, input_profile="cmyk", depth=16 if has_16_bits else 8)
         fields = tuple(field for field in metadata.fields if field[1] != "icc-profile-data")
-        metadata = Metadata(fields, metadata.resolution)
+        metadata = replace(metadata, fields=fields)
         has_16_bits = image.format == "ushort"
     shape = (image.height, image.width, image.bands)
     with _interruptible(image):
@@ -340,38 +482,6 @@ def _encode_small_png(picture: Picture) -> bytes:
 
 def _read_number(image: Any, name: str, default: int) -> int:
     return int(image.get(name)) if image.get_typeof(name) else default
-
-
-# --- metadata --------------------------------------------------------------------------------------------
-
-
-def _read_metadata(image: Any) -> Metadata:
-    fields = []
-    for name in image.get_fields():
-        if not name.startswith(tuple(_METADATA_KINDS)) or name == "exif-ifd0-Orientation":
-            continue
-        try:
-            value = image.get(name)
-        except UnicodeDecodeError:  # not UTF-8
-            continue
-        if len(value) > _MAX_FIELD_BYTES:
-            continue
-        if name.startswith(_PNG_TEXT) and "\ufffd" in value:  # libvips takes text for UTF-8, old PNGs have Latin-1
-            continue
-        fields.append((image.get_typeof(name), name, value))
-    has_resolution = (image.xres, image.yres) != (1.0, 1.0)  # libvips' default where a file has none
-    return Metadata(tuple(fields), (image.xres, image.yres) if has_resolution else None)
-
-
-def _kinds_to_keep(metadata: Metadata) -> str:
-    names = [name for _, name, _ in metadata.fields]
-    kinds = {kind for name in names for prefix, kind in _METADATA_KINDS.items() if name.startswith(prefix)}
-    return ":".join(sorted(kinds))
-
-
-def _resolution_options(metadata: Metadata) -> dict[str, float]:
-    xres, yres = metadata.resolution or _DEFAULT_RESOLUTION
-    return {"xres": xres, "yres": yres}
 
 
 # --- writing ---------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Chunks of a PNG (ISO 15948, 5.3): compressed metadata is measured before any reader decompresses it.
 
 bytes -> check_metadata (limits on ancillary chunks)          bytes -> extract_rows (the compressed pixels)
+bytes -> extract_colour_chunks -> insert_colour_chunks (libvips neither reads nor writes them)
 
 Fifty kilobytes of text can decompress to fifty megabytes, and libpng decompresses every text of an image: twenty of
 them took it half a second. Here decompression stops at the limit.
@@ -8,7 +9,7 @@ them took it half a second. Here decompression stops at the limit.
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from service.errors import TooLarge
 
@@ -16,6 +17,9 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_METADATA_BYTES = 1 << 23  # of all texts and the colour profile, decompressed; a profile for print has 3 MB
 MAX_CHUNKS = 10_000  # beside those of pixels; a scan has a dozen
 _COMPRESSED = (b"zTXt", b"iTXt", b"iCCP")
+_COLOUR = {b"cICP": 4, b"mDCV": 24, b"cLLI": 8, b"sRGB": 1, b"gAMA": 4, b"cHRM": 32}  # and the length of each
+_HEADER_END = 33  # behind IHDR
+_HEAD_BYTES = 1 << 16  # behind which no chunk of colour is looked for
 
 
 def check_metadata(data: bytes, label: str) -> None:
@@ -39,6 +43,39 @@ def check_metadata(data: bytes, label: str) -> None:
                     "send it without",
                     limit=MAX_METADATA_BYTES,
                 )
+
+
+def extract_colour_chunks(data: bytes) -> dict[str, bytes]:
+    """The chunks that say what the pixels' numbers mean (ISO 15948, 11.3.2), by name, as they are in the file."""
+    chunks: dict[str, bytes] = {}
+    for kind, start, end in _chunks(data):
+        if kind == b"IDAT" or start > _HEAD_BYTES:
+            break
+        content = data[start:end]
+        if len(content) == _COLOUR.get(kind) and _checksum(kind, content) == data[end : end + 4]:
+            chunks.setdefault(kind.decode(), content)
+    return chunks
+
+
+def insert_colour_chunks(data: bytes, chunks: Mapping[str, bytes]) -> bytes:
+    """A PNG with these chunks behind its header."""
+    inserted = bytearray()
+    for name, content in chunks.items():
+        kind = name.encode()
+        inserted += struct.pack(">I", len(content)) + kind + content + _checksum(kind, content)
+    return data[:_HEADER_END] + bytes(inserted) + data[_HEADER_END:]
+
+
+def has_chunk(data: bytes, name: bytes) -> bool:
+    """Whether such a chunk is in front of the pixels."""
+    for kind, _, _ in _chunks(data):
+        if kind in (name, b"IDAT"):
+            return kind == name
+    return False
+
+
+def _checksum(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", zlib.crc32(kind + content))
 
 
 def extract_rows(data: bytes) -> bytes:

@@ -7,7 +7,8 @@ B is 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha). Models work at 8 bits
 original pixels, so a pixel that the model leaves alone keeps all its 16 bits.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,10 +29,18 @@ class Metadata:
     Args:
         fields: type, name and value of each, as libvips has them: colour profile, EXIF, text.
         resolution: pixels per millimetre, horizontal and vertical; None: not known.
+        colour: chunks of a PNG, or their like, that say what the pixels' numbers mean (service.codecs.colour).
+        bits: significant bits of a channel, in 8 or in 16; None: all of them.
+        lossless_media_type: of the file, if it was written without loss though its format also has loss.
+        dropped: names of what the file held and a new file will not.
     """
 
     fields: tuple[tuple[int, str, Any], ...] = ()
     resolution: tuple[float, float] | None = None
+    colour: Mapping[str, bytes] = field(default_factory=dict)
+    bits: int | None = None
+    lossless_media_type: str | None = None
+    dropped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from starlette.requests import ClientDisconnect, Request
 
-from service.codecs import arrays, json_spans, large_json, pdf
+from service.codecs import arrays, json_spans, large_json, pdf, unread_formats
 from service.codecs.formats import (
+    IMAGE_FORMAT_OF,
     JSON,
     MULTIPART_FORM,
     NPY,
@@ -80,7 +81,7 @@ def parsing_cost(body: bytes, content_type: str | None) -> int:
     """Cost of `parse_body` (service.inference.cost): images are not copied, .npy may be, JSON and forms are parsed."""
     if body.startswith(NPY_MAGIC):
         return len(body) * cost.COPIED_BYTE
-    if parse_media_type(content_type) in READABLE_MEDIA_TYPES:
+    if parse_media_type(content_type) in IMAGE_FORMAT_OF:
         return 0
     return len(body) * cost.JSON_BYTE
 
@@ -104,7 +105,7 @@ def parse_body(
     max_batch: int,
     outline: Outline | None = None,
 ) -> Payload:
-    """Parse a body by its Content-Type, or by its first bytes without one.
+    """Parse a body by its Content-Type, or by its first bytes where that is missing or does not say what it is.
 
     Args:
         outline: of a large JSON body, if it was made already.
@@ -121,21 +122,27 @@ def parse_body(
         return _pdf_payload(body, model, operation)
     if media_type == OCTET_STREAM and port == "image" and body:
         image_format = detect_image_format(body)
+        sentence = None if image_format else unread_formats.find(body, "the body")
+        if sentence is not None:
+            raise UnsupportedMediaType(sentence, media_types=_list_accepted(model, operation, port))
         media_type = image_format.media_type if image_format else OCTET_STREAM
     if media_type == JSON:
         return _json_payload(body, outline or outline_json(body, JSON), model, operation, max_batch)
     if media_type == NPY:
         return Payload((PayloadPart(arrays.read_npy(body, "the body"), "the body"),), "npy")
-    if port == "image" and media_type in READABLE_MEDIA_TYPES:
-        if not body:
-            raise InvalidInput("the body is empty; an image is expected")
+    if not body and media_type in (OCTET_STREAM, *IMAGE_FORMAT_OF):
+        raise InvalidInput(f"the body is empty; {'an image is' if port == 'image' else 'numbers are'} expected")
+    if port == "image" and media_type in IMAGE_FORMAT_OF:
         return Payload((PayloadPart(body, "image"),), "image")
     if port == "image" and media_type == MULTIPART_FORM:
         return _form_payload(body, content_type or "", model, operation, max_batch)
-    media_types = accepted_types(port)
-    if accepts_pdf(model, operation) and pdf.IS_INSTALLED:
-        media_types = (*media_types, PDF)
-    raise _unsupported(media_type, port, media_types)
+    raise _unsupported(content_type, port, _list_accepted(model, operation, port))
+
+
+def _list_accepted(model: Model, operation: Operation, port: str) -> list[str]:
+    """The media types of bodies that the operation takes, PDF among them if it does."""
+    has_pdf = accepts_pdf(model, operation) and pdf.IS_INSTALLED
+    return [*accepted_types(port), *([PDF] if has_pdf else [])]
 
 
 def accepts_pdf(model: Model, operation: Operation) -> bool:
@@ -261,12 +268,15 @@ def _decode_base64(text: str | TextSpan, label: str) -> bytes:
         raise InvalidInput(f"{label} is text that is not a base64 image") from error
 
 
-def _unsupported(media_type: str, port: str, types: Sequence[str]) -> UnsupportedMediaType:
+def _unsupported(content_type: str | None, port: str, types: Sequence[str]) -> UnsupportedMediaType:
+    media_type = (content_type or "").partition(";")[0].strip().lower()
     if media_type == URLENCODED_FORM:
         hint = "-F image=@FILE or " if port == "image" else ""
         problem = f"{media_type} (curl's default for --data-binary) is not accepted; use {hint}-H 'Content-Type: ...'"
-    elif media_type == OCTET_STREAM:
+    elif not media_type:
         problem = "the body has no Content-Type, and its first bytes do not identify its format"
+    elif parse_media_type(content_type) == OCTET_STREAM:
+        problem = f"{media_type[:100]} does not say what the body is, and its first bytes do not either"
     else:
         problem = f"{media_type[:100]} is not accepted"
     return UnsupportedMediaType(f"{problem}; accepted: {', '.join(types)}", media_types=list(types))

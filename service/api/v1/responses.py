@@ -2,8 +2,8 @@
 
 Accept, Payload -> negotiate -> media type        Result, media type -> serialize -> response
 
-Without Accept the response has the request's format, an image its own (BMP becomes PNG); latents are sent as JSON.
-Headers name the model and its version.
+Without Accept the response has the request's format, an image its own (BMP, GIF and HEIC become PNG); latents are sent
+as JSON. Headers name the model and its version, and what the request's file held and the response does not.
 """
 
 from typing import Any
@@ -13,7 +13,18 @@ from starlette.responses import Response
 
 from service.api.v1.negotiation import choose
 from service.codecs import arrays, images, json_writer
-from service.codecs.formats import JSON, NPY, PDF, PNG, TIFF, WRITABLE_MEDIA_TYPES, detect_image_format
+from service.codecs.formats import (
+    BMP,
+    GIF,
+    IMAGE_FORMATS,
+    JSON,
+    NPY,
+    PDF,
+    PNG,
+    TIFF,
+    WRITABLE_MEDIA_TYPES,
+    detect_image_format,
+)
 from service.errors import NotAcceptable
 from service.imaging import heatmap
 from service.imaging.picture import Picture
@@ -27,6 +38,7 @@ from service.model.runtime import Array, Model
 from service.server import raw_response
 
 _BYTE_COST = {NPY: cost.COPIED_BYTE, JSON: cost.JSON_BYTE}  # images: cost.PIXEL
+_LOSSLESS_MEDIA_TYPES = (PNG, TIFF, BMP, GIF)
 MAX_HEADER_ERRORS = 100  # samples; proxies limit the size of headers, JSON has all errors
 
 
@@ -50,6 +62,7 @@ def negotiate(
     numbers: tuple[str, ...] = (NPY, JSON) if payload.format == "npy" and not returns_latents else (JSON, NPY)
     if not inputs.is_uniform:
         numbers = (JSON,)
+    faithful: tuple[str, ...] = ()
     if returns_latents or model.modality == "vector":
         offers: tuple[str, ...] = numbers
         reason = "the result is numbers, not an image"
@@ -62,16 +75,41 @@ def negotiate(
     else:
         request_type = _image_media_type(payload)
         preferred = (request_type,) if request_type in WRITABLE_MEDIA_TYPES and not is_heatmap else ()
+        if request_type is not None and not is_heatmap:
+            faithful = _list_faithful(request_type, inputs)
         image_types = tuple(dict.fromkeys((*preferred, *WRITABLE_MEDIA_TYPES)))
         offers = (*image_types, *numbers) if payload.format == "image" else (*numbers, *image_types)
-        reason = "no other media type is available"
-    media_type = choose(accept, offers)
+        reason = "a picture is not answered as a PDF" if PDF in (accept or "") else "it names no type that there is"
+    media_type = choose(accept, offers, faithful)
     if media_type is None:
         raise NotAcceptable(
             f"Accept: {accept} cannot be served ({reason}); {operation} answers {', '.join(offers)}",
             offers=list(offers),
         )
     return media_type
+
+
+def _list_faithful(request_type: str, inputs: Batch | Images) -> tuple[str, ...]:
+    """The media types that hold the result of one image as it is: its depth, its alpha, and without loss if it came so.
+
+    A result in WebP or AVIF is lossless if the request was.
+    """
+    is_lossless, lossless_type = request_type in _LOSSLESS_MEDIA_TYPES, None
+    bits, has_alpha = 8, False
+    if isinstance(inputs, Images):
+        (picture,) = inputs.pictures
+        lossless_type = picture.metadata.lossless_media_type
+        has_alpha = picture.pixels.shape[2] in (2, 4)
+        if picture.pixels.dtype == np.uint16:
+            bits = picture.metadata.bits or 16
+    return tuple(
+        image_format.media_type
+        for image_format in IMAGE_FORMATS
+        if image_format.saver
+        and image_format.bits >= bits
+        and image_format.has_alpha >= has_alpha
+        and (not (is_lossless or lossless_type) or image_format.is_lossless or image_format.media_type == lossless_type)
+    )
 
 
 def _image_media_type(payload: Payload) -> str | None:
@@ -104,16 +142,20 @@ def serialize(result: Result, media_type: str, model: Model, operation: Operatio
         headers["reconstruction-error-percentile"] = ", ".join(f"{percentile:.4g}" for percentile in result.percentile)
         if result.is_unusual is not None:
             headers["reconstruction-unusual"] = ", ".join("true" if value else "false" for value in result.is_unusual)
+    dropped: tuple[str, ...] = ()
     if media_type == JSON:
         has_images = bool(payload.images)
         write = json_writer.write if has_images or result.nbytes > json_writer.LARGE_BYTES else arrays.write_json
-        body = write(_document(result, model, operation, has_images=has_images))
+        document, dropped = _document(result, model, operation, has_images=has_images)
+        body = write(document)
     elif media_type == NPY:
         body = arrays.write_npy(_to_array(result))
     elif len(result.samples) > 1:
-        body = images.encode_pages(_pictures(result))
+        body, dropped = images.encode_pages_and_report(_pictures(result))
     else:
-        body = images.encode(_pictures(result)[0], media_type)
+        body, dropped = images.encode_and_report(_pictures(result)[0], media_type)
+    if dropped:
+        headers["dropped-metadata"] = ", ".join(dropped)
     return raw_response.RawResponse(body, media_type, headers)
 
 
@@ -121,7 +163,11 @@ def _headers(model: Model) -> dict[str, str]:
     return {"model-name": model.manifest.name, "model-version": str(model.manifest.version)}
 
 
-def _document(result: Result, model: Model, operation: Operation, *, has_images: bool) -> dict[str, Any]:
+def _document(
+    result: Result, model: Model, operation: Operation, *, has_images: bool
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The members of a JSON response, and names of the metadata that its images do not have."""
+    dropped: list[str] = []
     document: dict[str, Any] = {
         "model": model.manifest.name,
         "version": model.manifest.version,
@@ -132,14 +178,18 @@ def _document(result: Result, model: Model, operation: Operation, *, has_images:
     elif result.heatmaps is not None:
         document["heatmaps"] = result.heatmaps
     elif has_images:
-        document["images"] = [json_writer.Base64(images.encode(picture, PNG)) for picture in _pictures(result)]
+        document["images"] = []
+        for picture in _pictures(result):
+            data, names = images.encode_and_report(picture, PNG)
+            document["images"].append(json_writer.Base64(data))
+            dropped += names
     else:
         document["outputs"] = _to_array(result)
     if result.error is not None:
         document |= {"reconstruction_error": result.error, "percentile": result.percentile}
     if result.is_unusual is not None:
         document["unusual"] = result.is_unusual
-    return document
+    return document, tuple(dict.fromkeys(dropped))
 
 
 def _to_array(result: Result) -> Array:

@@ -20,7 +20,7 @@ from service.codecs import arrays, json_spans, json_writer
 from service.codecs.buffers import join_in_slices
 from service.codecs.formats import JSON, OCTET_STREAM
 from service.codecs.large_json import LARGE_BYTES, Outline
-from service.errors import InvalidInput, MalformedBody, UnsupportedMediaType
+from service.errors import InvalidInput, MalformedBody, UnsupportedEncoding
 from service.inference import cost
 from service.inference.engine import Result
 from service.inference.inputs import Batch, Images
@@ -111,11 +111,11 @@ class V2Format:
 
         Raises:
             MalformedBody: no JSON object, or inconsistent lengths (400).
-            UnsupportedMediaType: a compressed body (415).
+            UnsupportedEncoding: a compressed body (415).
             InvalidInput: names, datatypes, shapes, parameters or values that the model does not accept (422).
         """
         if self.encoding not in (None, "", "identity"):
-            raise UnsupportedMediaType(f"Content-Encoding {str(self.encoding)[:100]!r} is not accepted", ["identity"])
+            raise UnsupportedEncoding(str(self.encoding))
         reject_v1_parameters(self.options)
         document, start = self._read_document(body)
         for member in document:

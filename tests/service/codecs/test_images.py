@@ -90,8 +90,10 @@ def frames(form: str) -> bytes:
         (b"", "image/png", 422, "body is empty"),
         (picture()[:200], "image/png", 422, "damaged or cut off"),
         (b"\x89PNG\r\n\x1a\n" + b"0" * 50, "image/png", 422, "header is damaged"),
-        (b"GIF89a", "image/png", 415, "not a picture in PNG"),
-        (b"GIF89a", "image/gif", 415, "image/gif is not accepted"),
+        (b"GIF89a", "image/png", 422, "damaged or cut off"),
+        (b"P5 1 1 255 x", "image/png", 415, "image is a PNM (PBM, PGM, PPM, PAM), which is not read here"),
+        (b"hello, world", "image/png", 415, "not a picture in PNG"),
+        (b"hello, world", "image/anything", 415, "image/anything does not say what the body is"),
         (picture(), "application/x-www-form-urlencoded", 415, "-F image=@FILE"),
         (
             picture(np.zeros((1001, 1000), np.uint8)),
@@ -237,7 +239,9 @@ def test_a_kind_of_tiff_that_is_not_read_is_refused_by_its_name(denoisers: TestC
     buffer = io.BytesIO()
     Image.fromarray(pixels(np.uint8, 3)).convert("LAB").save(buffer, "TIFF")
     refused(
-        denoisers.post(denoise_url("page"), files={"image": buffer.getvalue()}), 422, "a kind of TIFF that is not read"
+        denoisers.post(denoise_url("page"), files={"image": buffer.getvalue()}),
+        422,
+        "a TIFF with CIE L*a*b* colours, which is not read",
     )
 
 
@@ -364,7 +368,7 @@ def test_decoding_ends_when_its_thread_is_interrupted() -> None:
     assert interrupted < 0.7 * (time.perf_counter() - start - interrupted)
 
 
-@pytest.mark.parametrize("form", WRITABLE_MEDIA_TYPES)
+@pytest.mark.parametrize("form", [form for form in WRITABLE_MEDIA_TYPES if form != "image/avif"])
 def test_encoding_ends_when_its_thread_is_interrupted(form: str) -> None:
     values = np.random.default_rng(0).integers(0, 256, (3000, 3000, 3), np.uint8)
     metadata = Metadata(((pyvips.GValue.gstr_type, "png-comment-0-note", "kept"),))

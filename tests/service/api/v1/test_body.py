@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gzip
 import io
 from typing import Any
 
@@ -133,3 +134,61 @@ def test_who_leaves_before_the_body_is_whole_is_no_error_of_ours(client: TestCli
     asyncio.run(client.app(scope, receive, send))  # type: ignore[arg-type]
     assert messages[0]["status"] == 400
     assert client.app.services.admission.requests == 0  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["image/x-png", "image/pjpeg", "image/*", "image/heic", "image/jpeg", "binary/octet-stream", "*/*", "",
+     "application/octet-stream; charset=binary", "application/x-download", "image/png; charset=utf-8"],
+)  # fmt: skip
+def test_a_picture_is_known_by_its_first_bytes_whatever_its_media_type_says(
+    client: TestClient, content_type: str
+) -> None:
+    response = client.post(url("encode"), content=picture(), headers={"Content-Type": content_type})
+    assert response.status_code == 200, response.text
+    np.testing.assert_array_equal(np.float32(response.json()["latents"][0]), LATENT)
+
+
+def test_a_known_format_is_named_by_any_way_it_comes(client: TestClient) -> None:
+    jxl = b"\xff\x0a" + b"\0" * 40
+    sentence = "is a JPEG XL, which is not read here; save it as PNG, TIFF or JPEG"
+    for content_type in ("image/jxl", "application/octet-stream", "image/png", ""):
+        refused(client.post(url("encode"), content=jxl, headers={"Content-Type": content_type}), 415, sentence)
+    refused(client.post(url("encode"), files={"image": jxl}), 415, f"image {sentence}")
+    refused(client.post(url("encode"), json={"inputs": base64.b64encode(jxl).decode()}), 415, f"inputs {sentence}")
+
+
+def test_an_empty_picture_is_called_empty_by_any_way_it_comes(client: TestClient) -> None:
+    for content_type in ("image/png", "application/octet-stream", "image/whatever", ""):
+        headers = {"Content-Type": content_type}
+        refused(
+            client.post(url("encode"), content=b"", headers=headers), 422, "the body is empty; an image is expected"
+        )
+    refused(client.post(url("encode"), files={"image": ("a.png", b"")}), 422, "image is empty: the file has 0 bytes")
+    files: Any = [("image", picture()), ("image", ("b.png", b""))]
+    refused(client.post(url("encode"), files=files), 422, "image 2 of 2 is empty")
+    refused(client.post(url("encode"), json={"inputs": ""}), 422, "inputs is empty")
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "deflate", "br", "zstd", "gzip, br"])
+@pytest.mark.parametrize("content_type", ["image/png", "application/json", "application/x-npy"])
+def test_a_compressed_body_is_refused_by_the_name_of_its_encoding(
+    client: TestClient, content_type: str, encoding: str
+) -> None:
+    headers = {"Content-Type": content_type, "Content-Encoding": encoding}
+    response = client.post(url("encode"), content=gzip.compress(picture()), headers=headers)
+    refused(response, 415, f"Content-Encoding {encoding!r}, which is not accepted; send it uncompressed")
+    assert response.headers["accept-encoding"] == "identity"
+    assert "accept-post" not in response.headers
+
+
+def test_a_body_that_says_it_is_not_compressed_is_taken(client: TestClient) -> None:
+    headers = {"Content-Type": "image/png", "Content-Encoding": "Identity"}
+    assert client.post(url("encode"), content=picture(), headers=headers).status_code == 200
+
+
+def test_a_media_type_that_says_nothing_is_not_called_missing(client: TestClient) -> None:
+    headers = {"Content-Type": "application/octet-stream"}
+    document = refused(client.post(url("encode"), content=b"hello, world", headers=headers), 415)
+    assert "application/octet-stream does not say what the body is" in document["detail"]
+    refused(client.post(url("encode"), content=b"hello", headers={"Content-Type": ""}), 415, "has no Content-Type")

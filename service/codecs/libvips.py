@@ -1,0 +1,26 @@
+"""libvips, set up: one thread, no cache, and no readers but those of IMAGE_FORMATS.
+
+All modules of the service take `pyvips` from here, so that it is set up before it is used.
+"""
+
+import logging
+import os
+
+from service.codecs import jpeg
+from service.codecs.formats import IMAGE_FORMATS
+
+os.environ["VIPS_CONCURRENCY"] = "1"  # before the import: requests run side by side, not the parts of one
+os.environ["VIPS_WARNING"] = "0"  # damaged metadata of images that read well; nobody here can act on it
+os.environ["LIBTIFF_JPEG_MAX_ALLOWED_SCAN_NUMBER"] = str(jpeg.SCANS_OF_LARGEST)  # of a strip in a TIFF
+
+import pyvips
+
+__all__ = ["pyvips"]
+
+# Every image is read once: nothing to cache.
+pyvips.cache_set_max(0)
+pyvips.operation_block_set("VipsForeignLoad", True)
+for _format in IMAGE_FORMATS:
+    if _format.loader_class:
+        pyvips.operation_block_set(f"VipsForeignLoad{_format.loader_class}Source", False)
+logging.getLogger("pyvips").setLevel(logging.ERROR)
