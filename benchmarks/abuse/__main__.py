@@ -41,7 +41,7 @@ FITTED = f"{CATS}/reconstruct?fit=contain"
 PICTURES = (FITTED, f"{PHOTOS}/denoise", f"{PAGES}/denoise")
 NUMBERS = (f"{CATS}/encode", f"{CATS}/decode", f"{PAGES}/denoise")
 PATHS = {
-    **dict.fromkeys(("png", "jpeg", "webp", "tiff", "bmp"), PICTURES),
+    **dict.fromkeys(bodies.list_picture_kinds(), PICTURES),
     **dict.fromkeys(("npy", "json"), NUMBERS),
 }
 ADDRESS_SPACE = 8 << 30  # bytes

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 
 import numpy as np
 from PIL import Image
@@ -19,6 +20,7 @@ from PIL.PngImagePlugin import PngInfo
 PNG_START = b"\x89PNG\r\n\x1a\n"
 MIB = 2**20
 NPY, JSON = "application/x-npy", "application/json"
+HEIC_IS_INSTALLED = find_spec("pillow_heif") is not None
 _TELLING = (0, 1, 2**7, 2**8 - 1, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1)
 _TOKENS = (b"[", b"]", b"{", b"}", b",", b":", b'"', b"1e999", b"-", b"NaN", b"null", b"true", b"\\u0000", b"\xff",
            b"9" * 40, b'"inputs"', b"[[[[")  # fmt: skip
@@ -35,9 +37,17 @@ def seeds(side: int = 28) -> dict[str, tuple[str, bytes]]:
         "webp": ("image/webp", _picture(smooth, "WEBP", lossless=True)),
         "tiff": ("image/tiff", _picture(pixels, "TIFF", compression="tiff_deflate")),
         "bmp": ("image/bmp", _picture(pixels, "BMP")),
+        "gif": ("image/gif", _picture(pixels, "GIF")),
+        "avif": ("image/avif", _picture(smooth, "AVIF")),
+        **({"heic": ("image/heic", _heic(smooth))} if HEIC_IS_INSTALLED else {}),
         "npy": (NPY, npy(pixels)),
         "json": (JSON, json.dumps({"inputs": pixels.tolist()}).encode()),
     }
+
+
+def list_picture_kinds() -> tuple[str, ...]:
+    """The kinds of `seeds` that are picture files."""
+    return tuple(kind for kind, (content_type, _) in seeds().items() if content_type.startswith("image/"))
 
 
 def npy(array: np.ndarray) -> bytes:
@@ -102,6 +112,14 @@ def _picture(pixels: np.ndarray, form: str, **options: object) -> bytes:
     return buffer.getvalue()
 
 
+def _heic(pixels: np.ndarray) -> bytes:
+    import pillow_heif
+
+    buffer = io.BytesIO()
+    pillow_heif.from_pillow(Image.fromarray(pixels)).save(buffer)
+    return buffer.getvalue()
+
+
 def _notes() -> PngInfo:
     notes = PngInfo()
     notes.add_text("Title", "a good one")
@@ -137,6 +155,12 @@ def bombs() -> list[Bomb]:
         Bomb("BMP of 60,000 x 1,000 whose rows break off", "image/bmp", _short_rows(60_000, 1_000), (413,)),
         Bomb("BMP of 100,000 runs without pixels", "image/bmp", _bmp_of(8, 8, b"\0\2\0\0" * 100_000), (422,)),
         Bomb("WebP of 16,383 x 16,383", "image/webp", _webp_of(16_383), (413, 422)),
+        Bomb("GIF of 65,535 x 65,535", "image/gif", b"GIF89a\xff\xff\xff\xff\0\0\0,\0\0\0\0\xff\xff\xff\xff\0\2\1L\0;",
+             (413, 422)),
+        Bomb("GIF of 100,000 frames", "image/gif", b"GIF89a\x1c\0\x1c\0\x80\0\0\0\0\0\xff\xff\xff"
+             + b",\0\0\0\0\1\0\1\0\0\2\2D\1\0" * 100_000 + b";", (422,)),
+        Bomb("AVIF of 65,536 x 65,536", "image/avif", _avif_of(65_536), (413, 422)),
+        Bomb("AVIF of 28 x 28 that says it has 7,000 x 7,000", "image/avif", _avif_of(7_000), (200, 413, 422)),
         Bomb("TIFF of 2^32 - 1 squared", "image/tiff", tiff(2**32 - 1, 2**32 - 1), (413, 422)),
         Bomb("TIFF whose tags count 2^32 - 1 values", "image/tiff", tiff(28, 28, count=2**32 - 1), (422,)),
         Bomb("TIFF of 65,535 samples a pixel", "image/tiff", tiff(28, 28, samples=65_535), (422,)),
@@ -218,6 +242,14 @@ def _bmp_of(width: int, height: int, runs: bytes) -> bytes:
 def _short_rows(width: int, height: int) -> bytes:
     """Each row is one pixel and its end; a decoder fills up the rest."""
     return _bmp_of(width, height, b"\x01\x05\0\0" * height + b"\0\1")
+
+
+def _avif_of(side: int) -> bytes:
+    """A small AVIF whose box of the size says another."""
+    data = bytearray(_picture(np.zeros((28, 28), np.uint8), "AVIF"))
+    place = data.index(b"ispe") + 8
+    data[place : place + 8] = struct.pack(">II", side, side)
+    return bytes(data)
 
 
 def _webp_of(side: int) -> bytes:

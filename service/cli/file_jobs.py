@@ -6,13 +6,15 @@ files, folders, globs, @lists, - -> expand_inputs -> (source, name) -> plan_jobs
 import codecs
 import glob
 import os
+import sys
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from service.cli.errors import FilesError
 from service.cli.file_options import PIPE
-from service.codecs import pdf
+from service.codecs import pdf, unread_formats
 from service.codecs.formats import (
     MEDIA_TYPE_OF_SUFFIX,
     NPY,
@@ -26,6 +28,7 @@ from service.codecs.formats import (
 from service.model.plain_files import list_visible_files, shorten_name, to_printable
 
 DENOISED_TYPES = {**MEDIA_TYPE_OF_SUFFIX, ".pdf": PDF}
+_MAX_SUFFIXES = 8  # that are named of files that are left out
 HEATMAP_TYPES = {".png": PNG, ".npy": NPY}
 
 
@@ -105,9 +108,14 @@ def expand_inputs(
             root = Path(os.path.commonpath([p.parent for p in paths]))
             yield from ((p, p.relative_to(root).as_posix()) for p in paths)
         elif path.is_dir():
-            paths = [p for p in list_visible_files(path) if p.suffix.lower() in suffixes]
+            files = list_visible_files(path)
+            paths = [p for p in files if p.suffix.lower() in suffixes]
+            left_out = describe_left_out([p for p in files if p.suffix.lower() not in suffixes])
             if not paths:
-                raise FilesError(f"{path} holds no images ({', '.join(suffixes)})")
+                found = f"; {left_out}" if left_out else ""
+                raise FilesError(f"{path} holds no images ({', '.join(suffixes)}){found}")
+            if left_out:
+                print(f"{to_printable(str(path))}: {left_out}", file=sys.stderr)
             yield from ((p, p.relative_to(path).as_posix()) for p in paths)
         elif path.exists():
             yield path, path.name
@@ -119,6 +127,23 @@ def expand_inputs(
             yield from ((p, p.relative_to(root).as_posix()) for p in paths)
         else:
             raise FilesError(f"{text} does not exist")
+
+
+def describe_left_out(files: Sequence[Path]) -> str:
+    """ "" or "left out: 2 .jxl (a JPEG XL, which is not read here; save it as ...), 3 others (.txt, .xml)".
+
+    Args:
+        files: those of a folder that the command does not take.
+    """
+    counts = Counter(file.suffix.lower() for file in files)
+    reasons = {suffix: unread_formats.describe_suffix(suffix) for suffix in counts}
+    parts = [f"{counts[suffix]} {suffix} ({reason})" for suffix, reason in reasons.items() if reason is not None]
+    others = sorted(suffix for suffix, reason in reasons.items() if reason is None)
+    if others:
+        names = ", ".join(to_printable(suffix or "no suffix") for suffix in others[:_MAX_SUFFIXES])
+        more = ", ..." if len(others) > _MAX_SUFFIXES else ""
+        parts.append(f"{sum(counts[suffix] for suffix in others)} others ({names}{more})")
+    return f"left out: {', '.join(parts)}" if parts else ""
 
 
 def output_name(name: str) -> str:

@@ -32,8 +32,8 @@ from service.cli.file_options import PIPE, FileOptions
 from service.cli.local_client import client_for
 from service.cli.progress import Progress
 from service.client import Array, AsyncClient, ServiceProblem, ServiceUnreachable
-from service.codecs import arrays, images
-from service.codecs.formats import ALL_IMAGE_NAMES, MEDIA_TYPE_OF_SUFFIX, PDF_MAGIC, PNG, detect_image_format
+from service.codecs import arrays, images, unread_formats
+from service.codecs.formats import MEDIA_TYPE_OF_SUFFIX, PDF_MAGIC, PNG, detect_image_format
 from service.errors import ServiceError
 from service.imaging.picture import Picture
 from service.model.plain_files import to_printable, write_whole
@@ -271,7 +271,7 @@ def _read_image(job: Job) -> bytes:
     """The bytes of an image or PDF; OSError for any other file, before it is sent anywhere."""
     data = sys.stdin.buffer.read() if job.source is None else job.source.read_bytes()
     if detect_image_format(data) is None and not data.startswith(PDF_MAGIC):
-        raise OSError(f"not an image that can be read ({ALL_IMAGE_NAMES})")
+        raise OSError(unread_formats.describe(data, "the file"))
     return data
 
 

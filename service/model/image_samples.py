@@ -24,7 +24,8 @@ Pixels = NDArray[np.uint8]
 
 def is_picture(first_bytes: bytes) -> bool:
     """Whether a file that begins so is in a format that is read."""
-    return detect_image_format(first_bytes) is not None
+    image_format = detect_image_format(first_bytes)
+    return image_format is not None and image_format.is_readable
 
 
 def read_pictures(data: bytes, label: str, max_pages: int = 1) -> list[Picture]:

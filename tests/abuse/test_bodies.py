@@ -8,7 +8,7 @@ from benchmarks.abuse.serving import Client, Serving
 SMALL = "/v1/models/small"
 PAGE = "/v1/models/page/denoise"
 PATHS = {
-    **dict.fromkeys(("png", "jpeg", "webp", "tiff", "bmp"), (f"{SMALL}/reconstruct?fit=contain", PAGE)),
+    **dict.fromkeys(bodies.list_picture_kinds(), (f"{SMALL}/reconstruct?fit=contain", PAGE)),
     **dict.fromkeys(("npy", "json"), (f"{SMALL}/encode", f"{SMALL}/decode", PAGE)),
 }
 

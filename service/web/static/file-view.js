@@ -6,7 +6,8 @@ import { t } from "./translations.js";
 
 const EXAMPLES = { pages: "page/example-page.png" }; // by model
 const DEFAULT_EXAMPLE = "page/example-photo.jpg";
-const SUFFIXES = { "image/png": "png", "image/jpeg": "jpg", "image/webp": "webp", "image/tiff": "tif" };
+const SUFFIXES = { "image/png": "png", "image/jpeg": "jpg", "image/webp": "webp", "image/tiff": "tif", "image/avif": "avif" };
+const NOT_DISPLAYED = { tif: "image/tiff", tiff: "image/tiff", heic: "image/heic", heif: "image/heic" }; // by browsers
 const SMALL_SIDE = 128; // pixels; images up to this size are enlarged
 
 export class FileView {
@@ -50,8 +51,8 @@ export class FileView {
 
   openFile(file) {
     if (file.type && !file.type.startsWith("image/")) return this.showError(new ServiceError(t("notImage")));
-    const isTiff = !file.type && /\.tiff?$/i.test(file.name); // some systems have no media type for it
-    this.file = isTiff ? new File([file], file.name, { type: "image/tiff" }) : file;
+    const type = file.type || NOT_DISPLAYED[file.name.toLowerCase().split(".").pop()]; // some systems have no media type for it
+    this.file = type && !file.type ? new File([file], file.name, { type }) : file;
     this.send();
   }
 
@@ -73,8 +74,13 @@ export class FileView {
     this.updateText();
     const stopProgress = this.#startProgress();
     try {
+<<<<<<< HEAD
       const isDisplayable = file.type !== "image/tiff"; // browsers show no TIFF
       const { response, seconds } = await post(this.#operationPath(1), file, { signal });
+=======
+      const isDisplayable = !["image/heif", ...Object.values(NOT_DISPLAYED)].includes(file.type);
+      const { response, seconds } = await post(this.#operationPath(), file, { signal });
+>>>>>>> 34fe336 (Documents, page, benchmarks and folders know the new formats)
       const output = await response.blob();
       const after = isDisplayable ? output : await this.#fetchAsPng(file, this.#operationPath(1), signal);
       const before = isDisplayable ? file : await this.#fetchAsPng(file, this.#operationPath(0), signal);

@@ -18,7 +18,7 @@ export const TRANSLATIONS = {
 
     dropTitle: "Drop an image here",
     dropTitleTouch: "Choose an image, or take a photo",
-    dropHint: "You can also paste one. PNG, JPEG, WebP, TIFF or BMP. It goes to this service only, which keeps nothing.",
+    dropHint: "You can also paste one. PNG, JPEG, WebP, TIFF, AVIF, GIF or BMP. It goes to this service only, which keeps nothing.",
     choose: "Choose an image",
     photo: "Take a photo",
     example: "Try an example",
@@ -136,7 +136,7 @@ export const TRANSLATIONS = {
 
     dropTitle: "여기에 이미지를 놓으세요",
     dropTitleTouch: "이미지를 고르거나 사진을 찍으세요",
-    dropHint: "붙여넣기도 됩니다. PNG, JPEG, WebP, TIFF, BMP. 이미지는 이 서비스로만 전송되며 저장되지 않습니다.",
+    dropHint: "붙여넣기도 됩니다. PNG, JPEG, WebP, TIFF, AVIF, GIF, BMP. 이미지는 이 서비스로만 전송되며 저장되지 않습니다.",
     choose: "이미지 선택",
     photo: "사진 찍기",
     example: "예제로 해 보기",
@@ -372,7 +372,7 @@ export const PROBLEM_SENTENCES = {
     "operation-missing": "이 모델은 그 작업을 하지 못합니다.",
     "latents-of-another-model": "다른 모델이나 다른 버전의 잠재 표현입니다.",
     "too-large": "너무 큽니다. 더 작은 이미지로 시도해 주세요.",
-    "unsupported-media-type": "읽을 수 없는 형식입니다. PNG, JPEG, WebP, TIFF, BMP 이미지를 보내 주세요.",
+    "unsupported-media-type": "읽을 수 없는 형식입니다. PNG, JPEG, WebP, TIFF, AVIF, GIF, BMP 이미지를 보내 주세요.",
     "invalid-input": "이 모델이 받을 수 없는 입력입니다.",
     "overloaded": "지금은 요청이 너무 많습니다. 잠시 뒤에 다시 시도해 주세요.",
     "headers-too-large": "요청의 헤더가 너무 큽니다.",

@@ -59,7 +59,7 @@ def test_a_bad_file_is_reported_and_does_not_stop_the_others(
     (scans / "cut.png").write_bytes((scans / "a.png").read_bytes()[:60])
     assert run(file_models, "denoise", scans, "-o", tmp_path / "clean", "--json") == 1
     output = capfd.readouterr()
-    assert "bad.png: not an image that can be read (PNG, JPEG" in output.err
+    assert "bad.png: the file is not a picture in PNG, JPEG" in output.err
     assert "cut.png: " in output.err
     assert "3 cleaned, 2 failed" in output.err
     lines = {line["input"]: line for line in map(json.loads, output.out.splitlines())}
