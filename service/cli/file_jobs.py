@@ -48,6 +48,11 @@ class Job:
         return self.destination.stat().st_mtime >= self.source.stat().st_mtime
 
 
+def print_line(line: str) -> None:
+    """To standard error, where all messages go."""
+    print(line, file=sys.stderr)
+
+
 def plan_jobs(
     inputs: Sequence[str], output: str, media_types: Mapping[str, str], rename: Callable[[str], str]
 ) -> list[Job]:
@@ -62,7 +67,8 @@ def plan_jobs(
     Raises:
         FilesError: an input does not exist, two files have one destination, or a file is its own destination.
     """
-    sources = list(expand_inputs(inputs, {*READABLE_SUFFIXES, *media_types} - {".npy"}))
+    left_out: list[str] = []
+    sources = list(expand_inputs(inputs, {*READABLE_SUFFIXES, *media_types} - {".npy"}, left_out.append))
     if output == PIPE:
         if len(sources) > 1:
             raise FilesError(f"standard output takes one file, there are {len(sources)}: name a folder with -o")
@@ -84,17 +90,22 @@ def plan_jobs(
         first = by_destination.setdefault(destination, job)
         if first is not job:
             raise FilesError(f"{first.source} and {source} would both be written to {destination}")
+    for line in left_out:  # only now: what cannot be begun is one line
+        print_line(line)
     return list(by_destination.values())
 
 
 def expand_inputs(
-    inputs: Sequence[str], suffixes: Collection[str] = READABLE_SUFFIXES
+    inputs: Sequence[str],
+    suffixes: Collection[str] = READABLE_SUFFIXES,
+    report: Callable[[str], None] = print_line,
 ) -> Iterator[tuple[Path | None, str]]:
     """(file, its name relative to the folder, glob or list that named it); (None, "standard input") for "-".
 
     Args:
         inputs: files, folders, globs, @lists, or "-".
         suffixes: of the files that are taken out of a folder; hidden ones (".name") are left out.
+        report: called with a line for each folder that has other files.
 
     Raises:
         FilesError: an input does not exist, or has no files.
@@ -115,7 +126,7 @@ def expand_inputs(
                 found = f"; {left_out}" if left_out else ""
                 raise FilesError(f"{path} holds no images ({', '.join(suffixes)}){found}")
             if left_out:
-                print(f"{to_printable(str(path))}: {left_out}", file=sys.stderr)
+                report(f"{to_printable(str(path))}: {left_out}")
             yield from ((p, p.relative_to(path).as_posix()) for p in paths)
         elif path.exists():
             yield path, path.name
@@ -142,7 +153,8 @@ def describe_left_out(files: Sequence[Path]) -> str:
     if others:
         names = ", ".join(to_printable(suffix or "no suffix") for suffix in others[:_MAX_SUFFIXES])
         more = ", ..." if len(others) > _MAX_SUFFIXES else ""
-        parts.append(f"{sum(counts[suffix] for suffix in others)} others ({names}{more})")
+        count = sum(counts[suffix] for suffix in others)
+        parts.append(f"{count} {'other' if count == 1 else 'others'} ({names}{more})")
     return f"left out: {', '.join(parts)}" if parts else ""
 
 

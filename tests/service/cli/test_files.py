@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
+from service.codecs.formats import detect_image_format
 from tests.service.cli.conftest import run
+from tests.service.picture_files import GAIN_MAP_XMP, jpeg
 
 
 def plain(path: Path) -> np.ndarray:
@@ -175,3 +177,39 @@ def test_what_cannot_be_begun_is_one_line(
     assert sentence in output
     assert output.count("\n") == 1
     assert sorted(tmp_path.rglob("*")) == paths, "nothing was written"
+
+
+def test_what_a_picture_held_and_its_result_does_not_is_a_line_and_a_member(
+    file_models: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "phone.jpg"
+    xmp = b"\xff\xe1http://ns.adobe.com/xap/1.0/\0" + GAIN_MAP_XMP
+    source.write_bytes(jpeg(segments=(xmp, b"\xff\xe2MPF\0II*\0")))
+    assert run(file_models, "denoise", source, "-o", tmp_path / "clean.jpg", "--json") == 0
+    output = capfd.readouterr()
+    assert "phone.jpg: not in the result: gain map, further pictures (MPF)\n" in output.err
+    assert json.loads(output.out)["dropped_metadata"] == "gain map, further pictures (MPF)"
+    assert b"hdr-gain-map" not in (tmp_path / "clean.jpg").read_bytes()
+    (tmp_path / "plain.jpg").write_bytes(jpeg())
+    assert run(file_models, "denoise", tmp_path / "plain.jpg", "-o", tmp_path / "clean.avif", "--json") == 0
+    output = capfd.readouterr()
+    assert "not in the result" not in output.err
+    assert "dropped_metadata" not in json.loads(output.out)
+    assert detect_image_format((tmp_path / "clean.avif").read_bytes()).name == "AVIF"  # type: ignore[union-attr]
+
+
+def test_files_of_a_folder_that_are_left_out_are_counted_with_the_reason(
+    file_models: Path, scans: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.jxl", "b.jxl", "old/raw.dng", "notes.txt", "README"):
+        (scans / name).write_bytes(b"x")
+    assert run(file_models, "denoise", scans, "-o", tmp_path / "clean") == 0
+    lines = [line for line in capfd.readouterr().err.splitlines() if "left out" in line]
+    assert len(lines) == 1
+    assert "left out: 2 .jxl (a JPEG XL, which is not read here; save it as PNG, TIFF or JPEG)" in lines[0]
+    assert "1 .dng (a camera's raw file" in lines[0]
+    assert lines[0].endswith("2 others (no suffix, .txt)")
+    (tmp_path / "only").mkdir()
+    (tmp_path / "only" / "a.jxl").write_bytes(b"x")
+    assert run(file_models, "denoise", tmp_path / "only", "-o", tmp_path / "clean") == 2
+    assert "left out: 1 .jxl (a JPEG XL" in capfd.readouterr().err

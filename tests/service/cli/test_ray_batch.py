@@ -62,7 +62,7 @@ def test_each_file_is_in_one_record_with_its_result_or_what_was_wrong(file_model
     worker.close()
     assert ray_batch.pending_chunks(out) == []
     assert [row["file"] for row in records(out)] == [*(f"{n}.png" for n in range(10)), "broken.png"]
-    assert "not an image" in records(out)[-1]["error"]
+    assert "not a picture" in records(out)[-1]["error"]
     for number, row in enumerate(records(out)[:-1]):
         with Pillow.open(row["output"]) as image:
             assert np.median(np.asarray(image)) == 255 - 20 * number

@@ -9,7 +9,7 @@ from PIL import Image, ImageCms
 from service.codecs import heif, images
 from service.errors import InvalidInput, NotAcceptable, TooLarge
 from service.imaging.picture import Metadata, Picture
-from tests.service.codecs.picture_files import GAIN_MAP_XMP, gradient, heic, saved
+from tests.service.picture_files import GAIN_MAP_XMP, gradient, heic, saved
 
 AVIF = "image/avif"
 LOSSLESS = Metadata(lossless_media_type=AVIF)

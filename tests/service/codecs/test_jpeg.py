@@ -11,8 +11,8 @@ from PIL import Image
 
 from service.codecs import images, jpeg
 from service.errors import InvalidInput, TooLarge
-from tests.service.codecs import picture_files
-from tests.service.codecs.picture_files import GAIN_MAP_XMP, gradient, png_chunks, saved
+from tests.service import picture_files
+from tests.service.picture_files import GAIN_MAP_XMP, gradient, png_chunks, saved
 
 CASES = Path(__file__).parents[2] / "cases"
 KINDS = {

@@ -12,8 +12,8 @@ from service.codecs import images
 from service.codecs.formats import WRITABLE_MEDIA_TYPES
 from service.codecs.libvips import pyvips
 from service.imaging.picture import Metadata, Picture
-from tests.service.codecs.picture_files import gradient, png_chunks, png_with_chunks, saved
 from tests.service.denoisers import PROFILE
+from tests.service.picture_files import gradient, png_chunks, png_with_chunks, saved
 
 GAMMA_1 = struct.pack(">I", 100_000)
 DPI_300 = pytest.approx((300 / 25.4, 300 / 25.4), abs=0.01)

@@ -4,7 +4,7 @@ import pytest
 
 from service.codecs import formats, images, unread_formats
 from service.errors import InvalidInput, ServiceError, UnsupportedMediaType
-from tests.service.codecs.picture_files import jpeg_of_kind, tiff_with_tag
+from tests.service.picture_files import jpeg_of_kind, tiff_with_tag
 
 BOX = b"\0\0\0\x18ftyp"
 FILES = [
