@@ -208,7 +208,7 @@ def test_files_of_a_folder_that_are_left_out_are_counted_with_the_reason(
     assert len(lines) == 1
     assert "left out: 2 .jxl (a JPEG XL, which is not read here; save it as PNG, TIFF or JPEG)" in lines[0]
     assert "1 .dng (a camera's raw file" in lines[0]
-    assert lines[0].endswith("2 others (no suffix, .txt)")
+    assert lines[0].endswith("3 others (no suffix, .txt)")  # one was there
     (tmp_path / "only").mkdir()
     (tmp_path / "only" / "a.jxl").write_bytes(b"x")
     assert run(file_models, "denoise", tmp_path / "only", "-o", tmp_path / "clean") == 2
