@@ -168,7 +168,7 @@ def test_files_that_are_no_pictures_here_are_counted_by_their_reason(tmp_path: P
     assert sum(listing.left_out.values()) == 6
     text = listing.describe_left_out()
     assert "3 hidden or system files" in text
-    assert "2 .psd files (IMG_0.psd is not a picture in" in text
+    assert "2 .psd files (IMG_0.psd is a PSD of Photoshop, which is not read here; save it as" in text
     assert "1 .txt files" in text
     assert text in load_dataset(tmp_path).remarks
 
