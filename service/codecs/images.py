@@ -44,7 +44,7 @@ from service.codecs.formats import (
 from service.codecs.libvips import pyvips
 from service.errors import InvalidInput, NotAcceptable, TooLarge, UnsupportedMediaType
 from service.imaging.picture import Metadata, Picture, Pixels, count_colours
-from service.interruption import current_interruption
+from service.interruption import check_interruption, current_interruption
 
 MAX_SIDE = 65_535  # pixels: what a JPEG can have
 SMALL_PIXELS = 1 << 12  # of an image that Pillow reads and writes faster
@@ -290,6 +290,7 @@ def _interruptible(image: Any) -> AbstractContextManager[None]:
     interruption = current_interruption()
     if interruption is None:
         return nullcontext()
+    check_interruption()  # libvips forgets a flag that is set before it begins
     image.set_progress(True)  # libvips looks at the flag below only where progress is reported
     return interruption.call_on_stop(partial(image.set_kill, True))
 

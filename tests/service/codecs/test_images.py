@@ -373,7 +373,7 @@ def test_encoding_ends_when_its_thread_is_interrupted(form: str) -> None:
     values = np.random.default_rng(0).integers(0, 256, (3000, 3000, 3), np.uint8)
     metadata = Metadata(((pyvips.GValue.gstr_type, "png-comment-0-note", "kept"),))
     start = time.perf_counter()
-    with interruptible(interrupted_after(0.03)), pytest.raises(pyvips.Error):
+    with interruptible(interrupted_after(0.03)), pytest.raises((pyvips.Error, InterruptedError)):
         images.encode(Picture(values, metadata), form)
     interrupted = time.perf_counter() - start
     with interruptible(Interruption()):
