@@ -214,8 +214,9 @@ def encode_and_report(picture: Picture, media_type: str) -> tuple[bytes, tuple[s
         image = image.cast("uchar", shift=True).copy(interpretation=interpretation)
     if image.bands in (2, 4) and not image_format.has_alpha:
         image = image.flatten(background=[255.0] * (image.bands - 1))
+    options = _save_options(picture, image_format)
     with _interruptible(image):
-        return _save(image, image_format, picture, _save_options(picture, image_format))
+        return _save(image, image_format, picture, options)
 
 
 def _save_options(picture: Picture, image_format: ImageFormat) -> dict[str, Any]:
