@@ -17,7 +17,7 @@ uvicorn waits without limit for a request to be complete, and for a response to 
 
 - MAX_WAITING_BYTES for what comes behind a request in progress. It waits as it came.
 
-Bytes reach the parser in pieces of PIECE_BYTES, 1 us each, no client's for longer than MAX_PARSE_SECONDS in a row. A
+Bytes reach the parser in pieces of PIECE_BYTES, or of one body, no client's for longer than MAX_PARSE_SECONDS. A
 connection is read while its request is in progress, which shows that a client hangs up; while a body waits for the
 application, the system is asked.
 A request that arrives in one piece costs some assignments and no timer. A complete response is sent by one call
@@ -30,9 +30,10 @@ import math
 from asyncio import AbstractEventLoop
 from time import perf_counter
 from typing import Any
+from urllib.parse import unquote
 
 import httptools
-from starlette.types import Scope
+from starlette.types import ASGIApp, Scope
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -87,10 +88,11 @@ class Connection(HttpToolsProtocol):
         self.monitor = monitor
         self.read_deadline = self.write_deadline = NO_DEADLINE
         self._read_state = _BEFORE_REQUEST
-        self._header_bytes = self._body_bytes = self._framing_bytes = self._unwanted_bytes = 0
+        self._header_bytes = self._body_bytes = self._framing_bytes = self._unwanted_bytes = self._length_received = 0
+        self._length: int | None = None  # of the body, once it matters
         self._host: bytes | None = None
         self._has_upgrade = False
-        self._transfer_codings: list[bytes] = []
+        self._transfer_codings: tuple[bytes, ...] = ()
         self._plain_head: bytes | None = None  # of a request with Upgrade: to be parsed in its place
         self._waiting_data = bytearray()  # not parsed yet
         self._is_waiting = False  # a request is in progress: what comes now has to wait
@@ -127,11 +129,21 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """As uvicorn's, but in pieces, within limits, and for one request at a time."""
-        if len(data) <= PIECE_BYTES and not self._is_waiting:
-            self._parse(data)
+        size = len(data)
+        if not self._is_waiting and not self._waiting_data:
+            if size > PIECE_BYTES and self._read_state != _BODY:  # often a head and its body
+                self._parse(data[:PIECE_BYTES])
+                data = data[PIECE_BYTES:]
+                if self.transport.is_closing():
+                    return
+            if not self._is_waiting and len(data) <= self._piece_size():
+                self._parse(data)
+            else:
+                self._waiting_data += data
+                self._parse_waiting_data()
         elif self._last_error is not None:  # nothing more will be answered; reading on shows when the client leaves
             self._drop(data)
-        elif self._is_waiting and len(self._waiting_data) + len(data) > MAX_WAITING_BYTES:
+        elif self._is_waiting and len(self._waiting_data) + size > MAX_WAITING_BYTES:
             self._reject(
                 TooLarge(
                     f"more than {MAX_WAITING_BYTES} bytes came on this connection while an earlier request was in "
@@ -141,7 +153,7 @@ class Connection(HttpToolsProtocol):
         else:
             self._waiting_data += data
             self._parse_waiting_data()
-        if len(data) >= _LARGE_READ and not self.flow.is_blocked:
+        if size >= _LARGE_READ and not self.flow.is_blocked:
             self._continue_later()  # else the loop reads up to 32 times from this client before it turns to others
 
     def _parse_waiting_data(self) -> None:
@@ -151,8 +163,9 @@ class Connection(HttpToolsProtocol):
             if perf_counter() > until:
                 self._continue_later()
                 return
-            piece = self._waiting_data[:PIECE_BYTES]
-            del self._waiting_data[:PIECE_BYTES]
+            size = self._piece_size()
+            piece = self._waiting_data[:size]
+            del self._waiting_data[:size]
             self._parse(piece)
         if self.transport.is_closing():
             self._waiting_data.clear()
@@ -160,6 +173,14 @@ class Connection(HttpToolsProtocol):
         self.flow.is_blocked = False
         if not self.is_busy or len(self.cycle.body) <= HIGH_WATER_LIMIT:
             self.flow.resume_reading()
+
+    def _piece_size(self) -> int:
+        """Bytes that may be parsed at once: PIECE_BYTES, or all that are certainly of this request's body."""
+        if self._read_state != _BODY:
+            return PIECE_BYTES
+        if self._length is None:
+            self._length = int(dict(self.headers).get(b"content-length", 0))
+        return max(PIECE_BYTES, self._length - self._length_received)
 
     def _continue_later(self) -> None:
         if not self.transport.is_closing():
@@ -186,13 +207,18 @@ class Connection(HttpToolsProtocol):
         else:
             self._header_bytes += len(data)
         try:
-            self._feed_parser(data)
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._parse_without_upgrade(data[upgrade.args[0] :])
+            return
         except httptools.HttpParserError as error:
             _log.debug("the bytes are not HTTP: %s", error)
             self._reject(MalformedRequest("what came is not a request of HTTP/1.1"))
             return
         state = self._read_state
-        if state == _COMPLETE or self.pipeline or (state == _HEADERS and self.is_busy):
+        if state == _COMPLETE:
+            self._is_waiting = True
+        elif self.pipeline or (state == _HEADERS and self.is_busy):
             self._is_waiting = True
             self.read_deadline = NO_DEADLINE
         elif state == _BODY:
@@ -212,28 +238,25 @@ class Connection(HttpToolsProtocol):
         elif self.read_deadline == NO_DEADLINE:
             self.read_deadline = self.loop.time() + limits.headers_deadline
 
-    def _feed_parser(self, data: bytes | bytearray) -> None:
-        """Feed the parser. Where it stops for another protocol, a new one gets the request without that wish."""
-        while data:
-            try:
-                self.parser.feed_data(data)
-            except httptools.HttpParserUpgrade as upgrade:
-                head, self._plain_head = self._plain_head, None
-                if head is None:  # CONNECT, which is rejected
-                    return
-                self.parser = httptools.HttpRequestParser(self)
-                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
-                self.parser.feed_data(head)
-                data = data[upgrade.args[0] :]
-            else:
-                return
+    def _parse_without_upgrade(self, rest: bytes | bytearray) -> None:
+        """The parser has stopped for another protocol: a new one gets the request without that wish."""
+        head, self._plain_head = self._plain_head, None
+        if head is None:  # CONNECT, which is rejected
+            self._is_waiting = True
+            return
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
+        self._parse(head)
+        if rest and not self.transport.is_closing():
+            self._waiting_data[:0] = rest
+            self._parse_waiting_data()
 
     # --- callbacks of the parser -------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
         self._read_state = _HEADERS
         self.read_deadline = NO_DEADLINE
-        self._host, self._has_upgrade, self._transfer_codings = None, False, []
+        self._host, self._has_upgrade, self._transfer_codings = None, False, ()
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -246,38 +269,57 @@ class Connection(HttpToolsProtocol):
             elif name == b"upgrade":
                 self._has_upgrade = True
             elif name == b"transfer-encoding":
-                self._transfer_codings.append(value.lower())
+                self._transfer_codings += (value.lower(),)
             elif value.lower() == b"100-continue":
                 self.expect_100_continue = True
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
+        """As uvicorn's, without its limit_concurrency and WebSockets, and with checks."""
         if self._has_upgrade and self.parser.should_upgrade():
             version = self.parser.get_http_version()
             self._plain_head = plain_head(self.parser.get_method(), self.url, version, self.headers)
             return
         self.monitor.idle.pop(self, None)
-        application = self.app
+        version, application, scope = self.parser.get_http_version(), self.app, self.scope
         if self._header_bytes > self.monitor.limits.max_header_bytes or len(self.headers) > MAX_HEADER_LINES:
-            self._check_header_size()
-        self._header_bytes = self._body_bytes = self._framing_bytes = self._unwanted_bytes = 0
-        if (
-            self._host != self.monitor.valid_host
-            or not self.url.startswith(b"/")
-            or b"#" in self.url
-            or self.parser.get_http_version() != "1.1"
-            or self._transfer_codings
-        ):
-            self._check_head()
-        super().on_headers_complete()
-        self.app = application
+            application = self._check_header_size() or application
+        self._header_bytes = self._body_bytes = self._framing_bytes = self._unwanted_bytes = self._length_received = 0
+        self._length = None
+        is_usual = self._host == self.monitor.valid_host and self.url.startswith(b"/") and b"#" not in self.url
+        if not is_usual or version != "1.1" or self._transfer_codings:
+            application = self._check_head(version) or application
+        address = httptools.parse_url(self.url)
+        path = address.path.decode("ascii")
+        scope["method"] = self.parser.get_method().decode("ascii")
+        scope["http_version"] = version
+        scope["path"] = self.root_path + (unquote(path) if "%" in path else path)
+        scope["raw_path"] = self.root_path.encode("ascii") + address.path
+        scope["query_string"] = address.query or b""
+        scope["extensions"] = {RAW_RESPONSE: {"send": self._send_at_once}}
+        previous = self.cycle
+        self.cycle = cycle = RequestResponseCycle(
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version == "1.1" and self.parser.should_keep_alive() and not self.monitor.is_draining,
+            on_response=self.on_response_complete,
+        )
         self._read_state = _BODY
         self.read_deadline = NO_DEADLINE
-        self.scope["extensions"] = {RAW_RESPONSE: {"send": self._send_at_once}}
-        if self.monitor.is_draining:
-            self.cycle.keep_alive = False
+        if previous is None or previous.response_complete:
+            self._start_asgi_task(cycle, application)
+        else:
+            self.pipeline.appendleft((cycle, application))
 
     def on_body(self, body: bytes) -> None:
+        self._length_received += len(body)
         framing_bytes = self._framing_bytes - len(body) - FRAMING_PER_CHUNK
         self._framing_bytes = framing_bytes if framing_bytes > 0 else 0
         cycle = self.cycle
@@ -301,30 +343,33 @@ class Connection(HttpToolsProtocol):
         cycle.more_body = False
         cycle.message_event.set()
 
-    def _check_header_size(self) -> None:
-        """Many bytes arrived up to the end of the headers: reject the request if the headers alone are too large."""
+    def _check_header_size(self) -> ASGIApp | None:
+        """Many bytes arrived up to the end of the headers: the application that rejects them if they are too large."""
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
         if size > self.monitor.limits.max_header_bytes or len(self.headers) > MAX_HEADER_LINES:
-            self.app = rejecting_application(_headers_too_large(self.monitor.limits))
+            return rejecting_application(_headers_too_large(self.monitor.limits))
+        return None
 
-    def _check_head(self) -> None:
-        """The head is not that of most requests: bring its target into origin form, or reject the request."""
-        method, version = self.parser.get_method(), self.parser.get_http_version()
+    def _check_head(self, version: str) -> ASGIApp | None:
+        """The head is not that of most requests: bring its target into origin form. None: it is for the application."""
         try:
-            self.url = check_head(method, self.url, self._host, version, self._transfer_codings)
-            self.monitor.valid_host = self._host or self.monitor.valid_host
+            self.url = check_head(self.parser.get_method(), self.url, self._host, version, self._transfer_codings)
         except MalformedRequest as error:
             self.url = b"/"
-            self.app = rejecting_application(error)
+            return rejecting_application(error)
+        self.monitor.valid_host = self._host or self.monitor.valid_host
         if self.url == ANY_RESOURCE:
             self.url = b"/"
-            self.app = answer_options
+            return answer_options
+        return None
 
     # --- the turns of requests ---------------------------------------------------------------------------
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._active_cycle = cycle
-        super()._start_asgi_task(cycle, app)
+        task = self.loop.create_task(cycle.run_asgi(app))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
 
     def on_response_complete(self) -> None:
         """As uvicorn's, but a connection that is kept alive has a read deadline instead of a timer."""
@@ -339,18 +384,20 @@ class Connection(HttpToolsProtocol):
         if self._last_error is not None and not self.is_busy:
             self._reject(self._last_error)
             return
-        self._set_read_deadline()
-        self._parse_waiting_data()
-        if not self.is_busy:
-            self.monitor.idle[self] = None
-
-    def _set_read_deadline(self) -> None:
-        """The response to the request in progress is complete: until when must the client send what comes next?"""
-        limits = self.monitor.limits
         if self._read_state == _COMPLETE:
             self._read_state = _BEFORE_REQUEST
             self.read_deadline = self.loop.time() + self.timeout_keep_alive
-        elif self._read_state == _HEADERS:
+        else:
+            self._set_read_deadline()
+        if self._waiting_data or self.flow.read_paused:
+            self._parse_waiting_data()
+        if self.cycle.response_complete:
+            self.monitor.idle[self] = None
+
+    def _set_read_deadline(self) -> None:
+        """A response is complete and a message has begun: until when must the client send the rest?"""
+        limits = self.monitor.limits
+        if self._read_state == _HEADERS:
             self.read_deadline = self.loop.time() + limits.headers_deadline
         elif self.read_deadline == NO_DEADLINE:
             self.read_deadline = self.loop.time() + limits.body_deadline

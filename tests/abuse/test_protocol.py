@@ -20,7 +20,7 @@ ENCODE = b"/v1/models/small/encode"
 
 @pytest.fixture(scope="module")
 def small(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    """The service with bodies of half a megabyte at most."""
+    """The service with bodies of half a MiB at most."""
     with serving({"max_body_bytes": 1 << 19}, models=models, logs=tmp_path_factory.mktemp("logs")) as running:
         with Client(running.port) as client:  # imports, buffers
             for _ in range(100):
