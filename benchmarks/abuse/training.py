@@ -52,7 +52,9 @@ def try_damages() -> Outcome:
             if done.returncode != code or not is_told or "Traceback" in done.stderr:
                 broken.append(f"{arguments} ({words}): exit code {done.returncode}, {done.stderr[-300:]!r}")
 
-        with subprocess.Popen(_command("long.toml"), cwd=folder, env=_environment(), stderr=subprocess.DEVNULL) as long:
+        with subprocess.Popen(
+            _command("long.toml"), cwd=folder, env=_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as long:
             while not checkpoint.exists() and long.poll() is None:
                 time.sleep(0.02)
             expect(2, f"in use by another run (process {long.pid} ", "small.toml", "--fresh")
