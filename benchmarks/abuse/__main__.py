@@ -21,6 +21,7 @@ from benchmarks.abuse import (
     bodies,
     conformance,
     contract,
+    costs,
     crowds,
     endings,
     floods,
@@ -62,6 +63,13 @@ def bombs(scale: float) -> Outcome:
     del scale  # they are as many as they are
     with serving() as served:
         return fuzzing.drop_bombs(served, PATHS, bodies.bombs())
+
+
+def costs_of_bodies(scale: float) -> Outcome:
+    settings = costs.read_bounds()
+    with serving(settings) as served:
+        starts = costs.templates(CATS, PAGES, "/v2/models/cats-convolutional/infer")
+        return costs.search(served, settings, starts, int(1_000 * scale))
 
 
 def slow(scale: float) -> Outcome:
@@ -210,6 +218,7 @@ def training_files(scale: float) -> Outcome:
 TRIALS = {
     "fuzz": fuzz,
     "bombs": bombs,
+    "costs": costs_of_bodies,
     "schemathesis": schemathesis,
     "slow": slow,
     "floods": flood,

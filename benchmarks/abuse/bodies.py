@@ -19,7 +19,7 @@ from PIL.PngImagePlugin import PngInfo
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
 MIB = 2**20
-NPY, JSON = "application/x-npy", "application/json"
+NPY, JSON, NDJSON = "application/x-npy", "application/json", "application/x-ndjson"
 HEIC_IS_INSTALLED = find_spec("pillow_heif") is not None
 _TELLING = (0, 1, 2**7, 2**8 - 1, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1)
 _TOKENS = (b"[", b"]", b"{", b"}", b",", b":", b'"', b"1e999", b"-", b"NaN", b"null", b"true", b"\\u0000", b"\xff",
@@ -170,11 +170,11 @@ def bombs() -> list[Bomb]:
         Bomb(".npy of 10^40 items", NPY, _npy_of(f"({10**40},)"), (400, 413, 422)),
         Bomb(".npy of 5,000 axes", NPY, _npy_of("(" + "1," * 4_900 + ")"), (400, 422)),
         Bomb(".npy whose header is nested", NPY, _npy_of("(" * 9_000), (400,)),
-        Bomb("JSON of 1,000,000 lists", JSON, b'{"inputs":' + b"[" * 1_000_000, (400,)),
+        Bomb("JSON of 1,000,000 lists", JSON, b'{"inputs":' + b"[" * 1_000_000, (413,)),
         Bomb("JSON of 900 lists, closed", JSON, b'{"inputs":' + b"[" * 900 + b"1" + b"]" * 900 + b"}", (400, 422)),
-        Bomb("JSON of 100,000 objects", JSON, b'{"inputs":' * 100_000 + b"1" + b"}" * 100_000, (400,)),
+        Bomb("JSON of 100,000 objects", JSON, b'{"inputs":' * 100_000 + b"1" + b"}" * 100_000, (413,)),
         Bomb("JSON of a number of 100,000 digits", JSON, b'{"inputs": [' + b"9" * 100_000 + b"]}", (400, 422)),
-        Bomb("JSON of 100,000 members", JSON, json.dumps({str(i): 0 for i in range(100_000)}).encode(), (422,)),
+        Bomb("JSON of 100,000 members", JSON, json.dumps({str(i): 0 for i in range(100_000)}).encode(), (413,)),
         Bomb("form of 20,000 parts", "multipart/form-data; boundary=b", _form_of(20_000), (413, 422)),
         Bomb("form with a header of 1 MB", "multipart/form-data; boundary=b",
              b'--b\r\nContent-Disposition: form-data; name="' + b"a" * MIB + b'"\r\n\r\nx\r\n--b--\r\n', (400, 422)),

@@ -37,6 +37,12 @@ class Serving:
         return int(status.partition("\nVmRSS:")[2].split()[0]) * 1024
 
     @property
+    def peak_memory(self) -> int:
+        """Resident bytes at most, since the start or since "5" was written to its clear_refs (man 5 proc)."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("\nVmHWM:")[2].split()[0]) * 1024
+
+    @property
     def alive(self) -> bool:
         return self.process.poll() is None
 
@@ -149,11 +155,13 @@ class Client:
             raise
         return Answer(response.status, answer, time.perf_counter() - started)
 
-    def try_to(self, method: str, path: str, body: bytes | None = None, content_type: str = "") -> Answer:
+    def try_to(
+        self, method: str, path: str, body: bytes | None = None, content_type: str = "", accept: str = ""
+    ) -> Answer:
         """As `ask`; status 0 if the connection ends, or nothing comes in its time."""
         started = time.perf_counter()
         try:
-            return self.ask(method, path, body, content_type)
+            return self.ask(method, path, body, content_type, **({"Accept": accept} if accept else {}))
         except (OSError, http.client.HTTPException):
             return Answer(0, b"", time.perf_counter() - started)
 
