@@ -4,6 +4,7 @@ Found by `python -m benchmarks.abuse costs`, and by hand. Steps are measured in 
 as what Python and numpy allocate, so other work on the machine does not matter.
 """
 
+import random
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,8 @@ import numpy as np
 import pytest
 from starlette.requests import Request
 
+from benchmarks.abuse import costs
+from benchmarks.abuse.serving import serving
 from service.api.v1 import body as bodies
 from service.api.v1.format import V1Format
 from service.api.v2.tensors import V2Format
@@ -31,6 +34,7 @@ SIZE = 4 * MIB
 LONGEST = 0.05  # seconds of one step; 1 to 8 ms are measured on an idle machine, 0.3 s and more in one step
 BYTES_PER_NUMBER = 27  # of AUTOENCODER_MAX_INSIDE_PIXELS, as docs/deploy.md has it
 CONSTANT = 16 * MIB  # slices, and the objects of a frame
+INFER = "/v2/models/small/infer"
 FORM = "multipart/form-data; boundary=b"
 FILE = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
 
@@ -219,3 +223,37 @@ def test_a_form_is_parsed_once_into_memory() -> None:
 def test_answers_in_json_are_written_in_short_steps() -> None:
     document = {"latents": np.full((1 << 16, 32), 0.1, np.float32)}
     assert longest_step(lambda: json_writer.write(document)) < LONGEST
+
+
+# --- the fuzzer ----------------------------------------------------------------------------------------------
+
+
+def test_what_docker_compose_lets_in_fits_into_four_gibibytes() -> None:
+    bounds = costs.read_bounds()
+    assert costs.allowed_memory(bounds) < 4096 * MIB
+    text = Path("docs/deploy.md").read_text()
+    assert "256 MiB and 384 MiB for each worker, twice `MAX_INSIDE_BYTES`, and 27 bytes for each" in text
+
+
+def test_mutants_differ_and_can_be_sent() -> None:
+    rng = random.Random(0)
+    template = costs.templates("/a", "/b", "/c")[0]
+    mutants = {template}
+    for _ in range(200):
+        mutants.add(costs.mutate(rng.choice(sorted(mutants, key=str)), [template], rng))
+    assert len(mutants) > 100
+    assert all(len(mutant.body(1000)) <= 1000 + len(mutant.start + mutant.unit + mutant.end) for mutant in mutants)
+
+
+def test_the_search_finds_a_service_that_is_over_its_bounds(models: Path, tmp_path: Path) -> None:
+    settings = {"max_body_bytes": MIB, "max_inside_bytes": 2 * MIB, "max_inside_pixels": 10**6, "max_pixels": 10**6}
+    starts = [
+        template
+        for template in costs.templates("/v1/models/small", "/v1/models/page", INFER)
+        if "JSON" in template.kind
+    ]
+    with serving(settings, models=models, logs=tmp_path) as running:
+        within = costs.search(running, {**settings, "workers": 2}, starts, 10)
+        over = costs.search(running, {**settings, "workers": -1, "max_inside_pixels": 0}, starts, 0)
+    assert not [sentence for sentence in within.broken if "livez" not in sentence], "time is for an idle machine"
+    assert any("are allowed" in sentence for sentence in over.broken)
