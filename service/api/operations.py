@@ -33,6 +33,7 @@ from service.observability.statistics import RequestTimer
 from service.server.cancellation import Deadline, cancel_on_disconnect
 from service.settings import MEGAPIXEL
 
+_WEIGHED_BYTES = 1 << 16  # of a result
 UNWATCHED_BYTES = 1 << 14  # of a payload: its response is ready before its caller has the time to disconnect
 
 
@@ -140,7 +141,8 @@ class OperationHandler:
         record.end_stage("decode")
         result = await services.inference.run(model, operation, inputs, wire_format.options)
         del inputs  # the response may be as large
-        execution.permit.reserve_pixels_up_to(result.size)
+        if result.nbytes > _WEIGHED_BYTES:  # before it is written; that of a fixed shape is reserved already
+            execution.permit.reserve_pixels_up_to(result.size)
         execution.timer.samples = len(result.samples)
         record.end_stage("queue", result.run_start)
         record.end_stage("run", result.run_end)

@@ -3,9 +3,8 @@
 Payload -> headers -> pixels reserved -> decode -> Batch [N,...] of the model's own shape | Images of any size
 """
 
-import math
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from service.imaging.picture import Picture
 from service.imaging.resize import Fit
 from service.inference import cost, tiled
 from service.inference.admission import Permit
-from service.inference.operations import OPERATIONS, port_of
+from service.inference.operations import OPERATIONS
 from service.inference.options import Options
 from service.inference.payload import Payload, PayloadPart
 from service.inference.scheduler import Scheduler
@@ -87,8 +86,8 @@ class Preprocessor:
         port = model.input_port(operation)
         _check_options(model, operation, port, options)
         takes_pages = OPERATIONS[operation].takes_pages(model)
-        # those of large JSON are reserved already
-        permit.reserve_pixels_up_to(sum([data.size for data, _ in payload.parts if not isinstance(data, bytes)]))
+        if not permit.pixels:  # the numbers of large JSON are reserved before they are parsed
+            permit.reserve_pixels(sum([data.size for data, _ in payload.parts if not isinstance(data, bytes)]))
         image_parts = payload.images
         headers: list[Header] = []
         if image_parts:
@@ -99,7 +98,8 @@ class Preprocessor:
         else:
             inputs = Batch(await self._decode_samples(model, port, payload, headers, options.fit or model.manifest.fit))
             model.check_batch(operation, inputs.samples)
-            permit.reserve_pixels_up_to(inputs.count * _count_outputs(model, operation))
+            output_size = model.latent_size if operation == "encode" else model.sample_size
+            permit.reserve_pixels_up_to(len(inputs.samples) * output_size)
         if inputs.count > self._max_batch:
             raise TooLarge(
                 f"the batch holds {inputs.count} samples; the limit is {self._max_batch}", limit=self._max_batch
@@ -137,18 +137,6 @@ class Preprocessor:
             return batches[0]
         _check_same_shape({batch.shape[1:] for batch in batches})
         return np.concatenate(batches)
-
-
-def _count_outputs(model: Model, operation: Operation) -> int:
-    """Numbers of the first output for one sample; 0 if its shape is dynamic."""
-    role = OPERATIONS[operation].outputs[0].port
-    return _count_numbers(port_of(model, role).shape[1:]) if role is not None else 0
-
-
-@lru_cache(256)
-def _count_numbers(shape: tuple[int | str, ...]) -> int:
-    sizes = [size for size in shape if isinstance(size, int)]
-    return math.prod(sizes) if len(sizes) == len(shape) else 0
 
 
 def _check_options(model: Model, operation: Operation, port: Port, options: Options) -> None:

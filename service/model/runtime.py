@@ -63,6 +63,8 @@ class Model:
         precision: `auto` uses a denoiser's int8 graph if the package has one, the model runs on the CPU, and the CPU
             has instructions for it; `fp32` never uses it; `int8` uses it without such instructions too. Providers
             other than the CPU never use it.
+
+    `sample_size` and `latent_size` are the numbers of one sample and of its latent, 0 for those of dynamic shape.
     """
 
     def __init__(
@@ -80,6 +82,8 @@ class Model:
         self.modality: Modality = package.modality
         columns = package.manifest.columns
         self.units = None if columns is None else StandardUnits.of_columns(columns)
+        self.sample_size = _count_numbers(self.sample)
+        self.latent_size = _count_numbers(self.latent) if self.latent is not None else 0
         graphs = dict(package.graphs)
         int8_graph = graphs.pop("denoiser-int8", None)
         self._sessions = {role: _open(graph, provider, 1, required=required) for role, graph in graphs.items()}
@@ -362,6 +366,12 @@ def _crop_to(output: Array, batch: Array) -> Array:
     if output.shape == batch.shape:
         return output
     return np.ascontiguousarray(output[:, : batch.shape[1], : batch.shape[2]])
+
+
+def _count_numbers(port: Port) -> int:
+    """Numbers of one sample, 0 if its shape is dynamic."""
+    sizes = [axis for axis in port.shape[1:] if isinstance(axis, int)]
+    return math.prod(sizes) if len(sizes) == len(port.shape) - 1 else 0
 
 
 def _parse_stride(axis: int | str) -> int:

@@ -146,7 +146,7 @@ async def _encode_file(stream: EncodeStream, index: int, permit: Permit, deadlin
     stream.pixels += permit.pixels
     deadline.extend(permit.pixels / MEGAPIXEL * stream.per_megapixel)
     result = await stream.inference.run(stream.model, "encode", inputs, stream.options)
-    permit.reserve_pixels_up_to(result.size)
+    permit.reserve_pixels_up_to(result.size)  # before they are written
     stream.timer.samples += len(result.samples)
     outcome = {"latents": result.samples}
     return await stream.scheduler.call(partial(_write_line, stream, index), outcome, result.nbytes * cost.JSON_BYTE)
