@@ -20,6 +20,13 @@ def join_in_slices(parts: Iterable[bytes | memoryview]) -> bytes:
     return buffer.getvalue()
 
 
+def append_in_slices(output: bytearray, data: bytes) -> None:
+    """`output += data`, slice by slice."""
+    view = memoryview(data)
+    for start in range(0, len(data), SLICE_BYTES):
+        output += view[start : start + SLICE_BYTES]
+
+
 def write_in_slices(buffer: io.BytesIO, data: bytes | memoryview) -> None:
     """Append contiguous `data`, slice by slice."""
     view = memoryview(data)

@@ -28,6 +28,7 @@ from PIL import Image
 
 from service.codecs import bmp, colour, heif, jpeg, png, tiff, tiff_kinds, unread_formats, webp
 from service.codecs import metadata as metadata_fields
+from service.codecs.buffers import append_in_slices, join_in_slices
 from service.codecs.formats import (
     AVIF,
     BMP,
@@ -47,6 +48,7 @@ from service.imaging.picture import Metadata, Picture, Pixels, count_colours
 from service.interruption import check_interruption, current_interruption
 
 MAX_SIDE = 65_535  # pixels: what a JPEG can have
+_MAX_COPY_BYTES = 1 << 23  # of pixels: a file of that size is copied in 5 ms
 SMALL_PIXELS = 1 << 12  # of an image that Pillow reads and writes faster
 _PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"\0\0\0\0IEND\xaeB`\x82"
 _FORMAT_WORDS = {"int": "32-bit whole", "uint": "32-bit whole", "float": "floating-point", "double": "floating-point"}
@@ -240,14 +242,13 @@ def _save(
 ) -> tuple[bytes, tuple[str, ...]]:
     """The image of `picture` -> bytes, with the metadata that the writer takes, and names of the rest."""
     metadata = picture.metadata
-    save = getattr(image, f"{image_format.saver}save_buffer")
     fields, kinds, dropped = metadata_fields.choose(metadata, image_format, count_colours(picture.pixels))
     for kind, name, value in fields:
         image.set_type(kind, name, value)
     if fields:
         image.set_type(pyvips.GValue.gint_type, "orientation", 1)  # it is upright now, whatever its EXIF block says
     try:
-        data = bytes(save(keep=kinds, **options))
+        data = _save_bytes(image, image_format.saver, keep=kinds, **options)
     except pyvips.Error as error:  # metadata is untrusted: PNG's writer fails on a profile of a wrong length
         interruption = current_interruption()
         if not fields or (interruption is not None and interruption.is_stopped):
@@ -258,6 +259,19 @@ def _save(
     if image_format.media_type == PNG and metadata.colour:
         data = png.insert_colour_chunks(data, metadata.colour)
     return data, dropped
+
+
+def _save_bytes(image: Any, saver: str, **options: Any) -> bytes:
+    """The file. A large one is taken from libvips in slices: pyvips copies it in one step."""
+    if image.width * image.height * image.bands <= _MAX_COPY_BYTES:
+        return bytes(getattr(image, f"{saver}save_buffer")(**options))
+    target = pyvips.Target.new_to_memory()
+    getattr(image, f"{saver}save_target")(target, **options)
+    value, size = pyvips.GValue(), pyvips.ffi.new("size_t *")
+    value.set_type(pyvips.GValue.blob_type)
+    pyvips.gobject_lib.g_object_get_property(pyvips.ffi.cast("GObject *", target.pointer), b"blob", value.pointer)
+    content = pyvips.vips_lib.vips_value_get_blob(value.gvalue, size)
+    return join_in_slices((memoryview(pyvips.ffi.buffer(content, size[0])),))
 
 
 def encode_pages(pictures: Sequence[Picture]) -> bytes:
@@ -280,7 +294,8 @@ def _open_pages(data: bytes, image_format: ImageFormat, max_pages: int) -> Itera
     if len(pages) < 2:
         yield _open(data, image_format)
         return
-    file = bytearray(data)
+    file = bytearray()
+    append_in_slices(file, data)
     for page in pages:
         with tiff.isolate_page(file, page):
             yield _open(file, image_format)

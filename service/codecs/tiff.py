@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from service.codecs.buffers import append_in_slices, join_in_slices
 from service.errors import NotAcceptable
 
 _VALUE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}  # by the value's type
@@ -79,14 +80,14 @@ def join_pages(files: Sequence[bytes]) -> bytes:
     link = 0  # where the offset of the next directory is written
     for file in files:
         start = len(output)
-        output += file
+        append_in_slices(output, file)
         output += b"\0" * (len(output) % 2)  # directories begin at even positions
         order = "<" if file.startswith(b"II") else ">"
         (directory,) = struct.unpack_from(f"{order}I", output, start + 4)
         if start:
             struct.pack_into(f"{order}I", output, link, start + directory)
         link = _move_offsets(output, order, start + directory, start)
-    return bytes(output)
+    return join_in_slices((memoryview(output),))
 
 
 def _move_offsets(output: bytearray, order: str, directory: int, distance: int) -> int:

@@ -23,3 +23,11 @@ def test_a_large_npy_is_what_numpy_reads() -> None:
     array = np.random.default_rng(0).normal(size=(3, 300_000)).astype(np.float32)
     for example in (array, array.T):
         np.testing.assert_array_equal(np.load(io.BytesIO(arrays.write_npy(example))), example)
+
+
+def test_appending_in_slices() -> None:
+    output = bytearray(b"a")
+    data = np.random.default_rng(0).integers(0, 256, 5 * MIB // 2, np.uint8).tobytes()
+    buffers.append_in_slices(output, data)
+    buffers.append_in_slices(output, b"")
+    assert output == b"a" + data

@@ -397,3 +397,12 @@ def test_scans_of_a_strip_in_a_tiff_are_bounded() -> None:
     with pytest.raises(InvalidInput) as refusal:
         images.decode(data, header, "image")
     assert "Scan number" in str(refusal.value.__cause__)
+
+
+@pytest.mark.parametrize("form", WRITABLE_MEDIA_TYPES)
+def test_a_file_that_is_taken_in_slices_is_the_same(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (1200, 1100, 3), np.uint8)
+    example = Picture(noise, Metadata(resolution=(10.0, 20.0)))
+    in_one_step = images.encode(example, form)
+    monkeypatch.setattr(images, "_MAX_COPY_BYTES", 0)
+    assert images.encode(example, form) == in_one_step
