@@ -111,7 +111,7 @@ def test_addresses_that_are_not_there_are_told_in_the_protocols_words(client: Te
     refused(client.get("/v2/models/small/infer"), 405, "POST")
     refused(client.post("/v2/repository/index", content=b"[]"), 422, "ready")
     documented = client.get("/openapi.json").json()["paths"]["/v2/repository/index"]["post"]["responses"]
-    assert set(documented) == {"200", "422"}
+    assert set(documented) == {"200", "413", "422"}
     index = client.post("/v2/repository/index", json={"ready": True}).json()
     assert {entry["state"] for entry in index} == {"READY"}
     assert client.get("/v2/").json() == client.get("/v2").json()
