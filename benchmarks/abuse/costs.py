@@ -5,6 +5,7 @@ templates -> mutants -> memory and delay of each -> the worse one goes on -> the
 The service must keep its promises for these: /livez within DELAY, and memory within the formula of docs/deploy.md.
 """
 
+import math
 import random
 import threading
 import time
@@ -127,7 +128,7 @@ def search(served: Serving, settings: Mapping[str, int], starts: list[Template],
             if cost.status == 0 or cost.status >= 500:
                 broken.append(f"{template}: {cost.status}")
             for name, score in (("memory", float(cost.growth)), ("delay", cost.delay)):
-                if score > worst.get((template.kind, name), (-1.0, template))[0]:
+                if score > worst.get((template.kind, name), (-math.inf, template))[0]:
                     worst[template.kind, name] = score, template
 
         for template in starts:
