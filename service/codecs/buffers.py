@@ -12,7 +12,7 @@ from collections.abc import Iterable
 SLICE_BYTES = 1 << 20  # copied in half a millisecond
 
 
-def join_in_slices(parts: Iterable[bytes | memoryview]) -> bytes:
+def join_in_slices(parts: Iterable[bytes | bytearray | memoryview]) -> bytes:
     """`b"".join(parts)`; parts are contiguous."""
     buffer = io.BytesIO()
     for part in parts:
@@ -27,7 +27,7 @@ def append_in_slices(output: bytearray, data: bytes) -> None:
         output += view[start : start + SLICE_BYTES]
 
 
-def write_in_slices(buffer: io.BytesIO, data: bytes | memoryview) -> None:
+def write_in_slices(buffer: io.BytesIO, data: bytes | bytearray | memoryview) -> None:
     """Append contiguous `data`, slice by slice."""
     view = memoryview(data)
     if view.nbytes <= SLICE_BYTES:

@@ -261,7 +261,7 @@ def _save(
     return data, dropped
 
 
-def _save_bytes(image: Any, saver: str, **options: Any) -> bytes:
+def _save_bytes(image: Any, saver: str | None, **options: Any) -> bytes:
     """The file. A large one is taken from libvips in slices: pyvips copies it in one step."""
     if image.width * image.height * image.bands <= _MAX_COPY_BYTES:
         return bytes(getattr(image, f"{saver}save_buffer")(**options))

@@ -11,6 +11,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Mapping
 
+from service.codecs.buffers import join_in_slices
 from service.errors import TooLarge
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -63,7 +64,7 @@ def insert_colour_chunks(data: bytes, chunks: Mapping[str, bytes]) -> bytes:
     for name, content in chunks.items():
         kind = name.encode()
         inserted += struct.pack(">I", len(content)) + kind + content + _checksum(kind, content)
-    return data[:_HEADER_END] + bytes(inserted) + data[_HEADER_END:]
+    return join_in_slices((data[:_HEADER_END], inserted, memoryview(data)[_HEADER_END:]))
 
 
 def has_chunk(data: bytes, name: bytes) -> bool:
@@ -80,7 +81,8 @@ def _checksum(kind: bytes, content: bytes) -> bytes:
 
 def extract_rows(data: bytes) -> bytes:
     """The compressed rows of a PNG: the data of all its IDAT chunks, joined."""
-    return b"".join([data[start:end] for kind, start, end in _chunks(data) if kind == b"IDAT"])
+    view = memoryview(data)
+    return join_in_slices([view[start:end] for kind, start, end in _chunks(data) if kind == b"IDAT"])
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
