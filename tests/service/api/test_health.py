@@ -8,6 +8,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from service.app import create_app
+from service.model import runtime
 from service.settings import Settings
 from tests.service.signals import until
 
@@ -25,7 +26,7 @@ def test_a_worker_that_does_not_come_back_makes_the_service_unready(
 ) -> None:
     gate = threading.Event()
     app = create_app(Settings(models=models, workers=2), trusted=True)
-    monkeypatch.setattr("service.model.runtime._run_session", lambda *_: gate.wait(20))
+    monkeypatch.setattr(runtime.Model, "run_graph", lambda *_, **__: gate.wait(20))
     monkeypatch.setattr("service.api.health.OVERDUE_SECONDS", 0.3)
     with TestClient(app) as client:
         admission = app.services.admission
