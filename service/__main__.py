@@ -8,12 +8,23 @@ import signal
 import sys
 from types import FrameType
 
+if sys.platform != "win32":
+    import resource
+
 # of the loader of libraries, and of threads
 _SHORTAGES = ("failed to map segment", "annot allocate memory", "can't start new thread")
+MIN_ADDRESS_SPACE = 320 << 20  # bytes; with less the libraries in Rust end the process while they are imported
 
 
 def main() -> int:
     """The exit code; 0 if SIGTERM arrives before `serve` has installed its own handlers."""
+    limit = _address_space_limit()
+    if limit < MIN_ADDRESS_SPACE:
+        sys.stderr.write(
+            f"autoencoder-service: this process may have {limit / (1 << 20):.0f} MiB of address space, and needs at "
+            f"least {MIN_ADDRESS_SPACE >> 20} MiB: raise the limit (ulimit -v)\n"
+        )
+        return 2
     if sys.argv[1:2] == ["serve"]:
         signal.signal(signal.SIGTERM, _exit)
     try:
@@ -28,6 +39,14 @@ def main() -> int:
             "of memory, address space or processes of this process (ulimit, container)\n"
         )
         return 2
+
+
+def _address_space_limit() -> float:
+    """Bytes; infinity without a limit."""
+    if sys.platform == "win32":
+        return float("inf")
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return float("inf") if limit == resource.RLIM_INFINITY else limit
 
 
 def _exit(_signal: int, _frame: FrameType | None) -> None:

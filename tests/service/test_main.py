@@ -41,3 +41,11 @@ def test_telemetry_is_off_before_the_runtime_is_imported() -> None:
     plain = {key: value for key, value in os.environ.items() if not key.startswith(("ORT_", "COV"))}
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=plain, check=True)
     assert process.stdout.strip() == "1"
+
+
+def test_a_process_with_too_little_address_space_says_so() -> None:
+    limit = f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({200 << 20}, {200 << 20})); {SCRIPT}"
+    run = subprocess.run([sys.executable, "-c", limit, "settings"], capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert "200 MiB of address space, and needs at least 320 MiB" in run.stderr
+    assert run.stderr.count("\n") == 1
