@@ -126,7 +126,9 @@ def _build_services(settings: Settings, store: ModelStore, registry: Registry) -
         settings=settings,
         store=store,
         registry=registry,
-        admission=Admission(settings.max_requests, settings.max_inside_pixels, settings.max_inside_bytes),
+        admission=Admission(
+            settings.max_requests, settings.max_inside_pixels, settings.max_inside_bytes, settings.max_run_bytes
+        ),
         scheduler=scheduler,
         preprocessor=Preprocessor(scheduler, settings.max_pixels, settings.max_batch, settings.max_side),
         inference=inference,

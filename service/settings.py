@@ -136,6 +136,14 @@ class Settings(BaseSettings):
         description="pixels or numbers of all requests in progress; at least max_pixels",
     )
 
+    max_run_bytes: int = Field(
+        2048 * MIB,
+        ge=MIB,
+        le=1024 * 1024 * MIB,
+        description="bytes of working memory that runs of models on whole images may take together, "
+        "as measured when those were imported",
+    )
+
     metrics: bool = Field(default=True, description="answer /metrics")
     docs: bool = Field(default=True, description="answer /docs and /openapi.json")
     log_format: LogFormat = Field("auto", description="auto: text if stderr is a terminal, else json")

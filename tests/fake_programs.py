@@ -106,7 +106,7 @@ def train(words: list[str]) -> int:
     own = [word for word in words if word.endswith(".toml")]
     document = tomllib.loads(Path(own[0]).read_text(encoding="utf-8"))["architecture"] if own else {}
     kind = document.get("type", "")
-    if words[0] == "compare" or {"--list", "--help"} & set(words):
+    if words[0] in ("compare", "import") or {"--list", "--help"} & set(words):
         changes: tuple[str, ...] = ()
     elif kind == "unet" or {"pages", "photos"} & set(words):
         changes = UNET

@@ -21,6 +21,7 @@ from service.settings import PREFIX, Settings
 from tests import runnable_documents as documents
 from tests.drawings import drawings, waves
 from tests.runnable_documents import ROOT, Checkout
+from tests.training.importing import foreign_models
 from training import recipe
 
 README = ROOT / "README.md"
@@ -141,6 +142,19 @@ def test_scale(checkout: Checkout) -> None:
         assert {"scan.png", "noisy-photo.jpg", "plan.parquet", "records"} <= made
 
 
+def test_import(checkout: Checkout) -> None:
+    folder = checkout.folder
+    foreign_models.write_examples(folder)
+    checkout.run(ROOT / "docs" / "import.md")
+    imported = {path.parent.parent.name: package.read(path.parent) for path in folder.glob("models/*/1/manifest.json")}
+    assert imported["theirs"].manifest.halo == 5
+    assert imported["in-tiles"].manifest.overlap == "blended"
+    assert imported["vae"].manifest.operations == ("encode", "decode", "reconstruct")
+    assert imported["mine-torch"].manifest.imported is not None
+    photo, noisy = picture(folder / "theirs.jpg"), picture(folder / "docs" / "noisy-photo.jpg")
+    assert photo.shape == noisy.shape
+
+
 @pytest.mark.parametrize("name", ["deploy", "choosing", "how-it-works", "anomalies"])
 def test_the_other_documents(checkout: Checkout, name: str) -> None:
     checkout.run(ROOT / "docs" / f"{name}.md")
@@ -154,7 +168,7 @@ def test_notebook(checkout: Checkout) -> None:
 
 
 def test_there_is_no_document_that_is_not_run() -> None:
-    run = {"README", "train", "api", "deploy", "choosing", "how-it-works", "anomalies", "scale"}
+    run = {"README", "train", "api", "deploy", "choosing", "how-it-works", "anomalies", "scale", "import"}
     assert {path.stem for path in DOCUMENTS if documents.blocks(path)} == run
 
 
@@ -255,6 +269,7 @@ def test_shipped_packages_are_those_of_the_shipped_recipes(name: str) -> None:
     for folder in (ROOT / "models" / name).iterdir():
         manifest = package.read(folder).manifest
         digest = EARLIER_RECIPES.get(f"{name}/{folder.name}", recipe.load(name).digest)
+        assert manifest.training is not None
         assert manifest.training.recipe_sha256.startswith(digest)
         assert str(ROOT) not in (folder / "README.md").read_text()
 

@@ -1,6 +1,7 @@
 """Command line `autoencoder-train`: from a recipe, or from a folder of data and three options, to a model package.
 
 arguments -> recipe -> data -> train_denoiser | train_autoencoder | train_classifier | compare -> files, a report
+arguments -> import_model -> a package
 
 autoencoder-train cats-stacked
 autoencoder-train my-recipe.toml --set optimization.epochs=50
@@ -8,6 +9,7 @@ autoencoder-train --data path/to/folder --kind stacked --latent-dim 32 --out mod
 autoencoder-train compare models/cats-stacked models/mine
 torchrun --nproc-per-node 4 -m training cats-stacked
 autoencoder-train classify drawings-classified
+autoencoder-train import --denoiser drunet.onnx --out models/drunet
 """
 
 import argparse
@@ -17,20 +19,19 @@ import tomllib
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
 from service.model.errors import PackageError
-from service.model.kinds import KINDS
 from service.model.plain_files import to_printable
-from training import __version__, compare, train_autoencoder, train_classifier, train_denoiser
+from training import __version__, compare, import_model, train_autoencoder, train_classifier, train_denoiser
 from training import recipe as recipes
 from training.data import datasets, patches
 from training.engine import distributed
 from training.engine.run_lock import lock_run
 from training.errors import RecipeError, TrainingError
-from training.recipe import DenoiserRecipe, Recipe
+from training.recipe import DenoiserRecipe, Recipe, TrainedKind
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -39,6 +40,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if words[:1] == ["compare"]:
             compare.main(words[1:])
+        elif words[:1] == ["import"]:
+            distributed.refuse_torchrun("import")
+            _report(import_model.main(words[1:]))
         elif words[:1] == ["classify"]:
             _classify(_classify_parser().parse_args(words[1:]))
         else:
@@ -142,11 +146,12 @@ def _parser() -> argparse.ArgumentParser:
         prog="autoencoder-train",
         description="Train an autoencoder and leave a package that the service serves.",
         epilog="Without a recipe, --data and --kind choose a shipped recipe's settings for your own data. "
-        "autoencoder-train compare FOLDER ... shows packages beside each other.",
+        "autoencoder-train compare FOLDER ... shows packages beside each other; "
+        "autoencoder-train import takes a model that exists.",
     )
     parser.add_argument("recipe", nargs="?", help="a .toml file, or the name of a shipped recipe")
     parser.add_argument("--data", help="a folder of images, .npy, .npz, IDX or CSV; replaces the recipe's data line")
-    parser.add_argument("--kind", choices=list(KINDS), help="without a recipe")
+    parser.add_argument("--kind", choices=get_args(TrainedKind), help="without a recipe")
     parser.add_argument("--latent-dim", type=int, metavar="N", help="how many numbers the latent holds")
     parser.add_argument("--out", metavar="FOLDER", help="the model's folder; default models/<recipe's name>")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a line of the recipe")

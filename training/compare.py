@@ -17,6 +17,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from service.model import package
+from service.model.manifest import Manifest
 from service.model.package import Package
 from training.engine import checkpoint
 from training.errors import ComparisonError
@@ -128,16 +129,25 @@ def _latent_size(entry: Package) -> int:
 def _check_comparable(packages: Sequence[Package]) -> None:
     """ComparisonError unless all reconstruct, and were trained and tested on the same samples."""
     reference = packages[0].manifest
-    reference_data = reference.training.data.model_dump(exclude={"licence"})
+    reference_data = _training_data(reference)
     for facts in (entry.manifest for entry in packages):
         if METRIC not in facts.evaluation:
             raise ComparisonError(f"{facts.name} does not reconstruct: it has no latent to compare")
-        data = facts.training.data.model_dump(exclude={"licence"})
+        data = _training_data(facts)
         if data != reference_data:
             raise ComparisonError(
                 f"{facts.name} was trained on other data than {reference.name} "
                 f"({_describe_data(data)}; {_describe_data(reference_data)}): their errors cannot be compared"
             )
+
+
+def _training_data(facts: Manifest) -> dict[str, object]:
+    """Source and sizes of the splits; ComparisonError for an imported package."""
+    if facts.training is None:
+        raise ComparisonError(
+            f"{facts.name} was imported: what it was trained on is not known, so its error cannot be compared"
+        )
+    return facts.training.data.model_dump(exclude={"licence"})
 
 
 def _describe_data(data: dict[str, object]) -> str:

@@ -9,6 +9,7 @@ TrainingError
 ├── RunLocked        another process trains in the same folder
 ├── DiskError        a file could not be written: the old one, if any, stays
 ├── ComparisonError  folders that `compare` got hold no packages, or packages of different data
+├── ImportRefused    a model from elsewhere that cannot become a package; the message has the remedy
 └── ParityError      the exported graphs do not answer as torch does: no package is written
 """
 
@@ -50,4 +51,8 @@ class ComparisonError(TrainingError):
 
 
 class ParityError(TrainingError):
+    pass
+
+
+class ImportRefused(TrainingError):
     pass

@@ -15,13 +15,14 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from service.model.manifest import Fit, Kind, ModelName
+from service.model.manifest import Fit, ModelName
 from training.errors import RecipeError
 
 CorruptionKind = Literal["gaussian", "masking", "salt-and-pepper", "camera", "jpeg"]
 LossName = Literal["mse", "l1", "psnr", "bce"]
 Weights = Literal["float32", "float16"]
 Start = Literal["random", "frozen", "fine-tuned"]
+TrainedKind = Literal["undercomplete", "stacked", "denoising"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -275,7 +276,7 @@ class Ablation(_Section):
 
 class _Recipe(_Section):
     name: ModelName
-    kind: Kind
+    kind: TrainedKind
     description: str = Field(min_length=1, max_length=500)
     seed: int = Field(0, ge=0)
     data: Data

@@ -6,7 +6,7 @@ recipe -> patches -> U-net -> loop -> one graph `image` -> `denoised` [-> a seco
 
 import math
 import sys
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +17,14 @@ from torch import Tensor, nn
 from service.model.manifest import Role
 from service.model.package import next_version
 from training.architectures.unet import Denoiser
-from training.data.patches import EvaluationImage, RestorationData
+from training.data.patches import RestorationData
 from training.engine import distributed
 from training.engine.crops import RandomCrops
 from training.engine.initial_weights import load_initial_weights
 from training.engine.loop import TrainingResult, Validation, autocast, fit
 from training.engine.losses import LOSSES, exempt_clamped
 from training.engine.pairs import Batch, PairBatches, has_image_corruption
-from training.evaluation import denoisers, figures, photographs
+from training.evaluation import denoisers, figures, photographs, restorations
 from training.evaluation.denoisers import to_uint8
 from training.evaluation.metrics import mse, psnr
 from training.evaluation.shortfalls import find_shortfalls
@@ -35,8 +35,6 @@ LEAST_ERROR = 0.004  # of a group: one grey level; less is not seen
 VALIDATION_PIXELS = 6_000_000  # of noisy images, about, restored after every epoch
 QUANTIZATION_IMAGES = 12  # of the validation split, by whose centres the quantised graph is judged
 CENTRE_SIZE = 192  # pixels a side
-FAILURE_COUNT = 4  # groups whose worst image is shown
-FAILURE_SIZE = (160, 420)  # height and width of the part that is shown
 
 Image = NDArray[np.uint8]  # [H,W,C]
 
@@ -170,7 +168,7 @@ def run(
     if int8_graph is not None:
         onnx_graphs["denoiser-int8"] = int8_graph
     int8 = None if int8_graph is None else quantization.onnx_denoiser(int8_graph)
-    metrics = dict(denoisers.measure(denoiser, data, int8))
+    metrics = dict(denoisers.measure(partial(denoisers.restore, denoiser), data, int8))
     facts = package.build_manifest(
         name, next_version(models, name), recipe.kind, recipe.description, onnx_graphs,
         provenance.training_facts(recipe, data), metrics, halo=denoiser.halo,
@@ -227,58 +225,8 @@ def _crop_centre(image: np.ndarray) -> np.ndarray:
 
 def draw_figures(result: TrainingResult[Denoiser], data: RestorationData) -> dict[str, tuple[str, bytes]]:
     """The model card's figures: file name -> (caption, PNG)."""
-    images = data.examples or data.test
-    first_of_groups: dict[str, EvaluationImage] = {}
-    for image in images:
-        first_of_groups.setdefault(image.group, image)
-    examples = list(first_of_groups.values()) if len(first_of_groups) > 1 else list(images[:4])
-    rows = [_restore_row(result.network, image) for image in examples]
-    failures = [_crop_worst_part(*row) for row in _worst_rows(result.network, images)]
+    curve = figures.draw_learning_curve([("training", result.history)], "error")
     return {
-        "before-after.png": (
-            "Held-out images: noisy, denoised, and the clean original",
-            figures.draw_before_after(rows),
-        ),
-        "failures.png": (
-            "Where it fails: the parts of held-out images that came out worst; noisy, denoised, and the clean original",
-            figures.draw_before_after(failures),
-        ),
-        "learning_curve.png": (
-            "Learning curve; the marked epoch was kept",
-            figures.draw_learning_curve([("training", result.history)], "error"),
-        ),
+        **restorations.draw_figures(partial(denoisers.restore, result.network), data.examples or data.test),
+        "learning_curve.png": ("Learning curve; the marked epoch was kept", curve),
     }
-
-
-Row = tuple[str, Image, Image, Image]
-"""Group, then noisy, denoised, clean: uint8 [H,W,C]."""
-
-
-def _restore_row(denoiser: Denoiser, image: EvaluationImage) -> Row:
-    """The image with its noisy version, the middle one if there are several, and what the denoiser makes of it."""
-    versions = denoisers.noisy_versions(image)
-    noisy = versions[len(versions) // 2]
-    restored = denoisers.restore(denoiser, noisy)
-    return image.group, to_uint8(noisy), to_uint8(restored), image.clean
-
-
-def _worst_rows(denoiser: Denoiser, images: Sequence[EvaluationImage]) -> list[Row]:
-    """The image of largest error of each group, at most FAILURE_COUNT of them, the worst first."""
-    worst: dict[str, tuple[float, Row]] = {}
-    for image in images:
-        row = _restore_row(denoiser, image)
-        error = mse(row[2], row[3])
-        if error > worst.get(image.group, (-1.0, row))[0]:
-            worst[image.group] = error, row
-    return [row for _, row in sorted(worst.values(), key=lambda entry: -entry[0])[:FAILURE_COUNT]]
-
-
-def _crop_worst_part(group: str, noisy: Image, restored: Image, clean: Image) -> Row:
-    """The part of FAILURE_SIZE (height, width) with the largest error, found by a summed-area table."""
-    errors = np.square(restored.astype(np.float32) - clean).mean(-1)  # [H,W]
-    height, width = (min(limit, size) for limit, size in zip(FAILURE_SIZE, errors.shape, strict=True))
-    table = np.pad(errors.astype(np.float64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
-    sums = table[height:, width:] - table[:-height, width:] - table[height:, :-width] + table[:-height, :-width]
-    y, x = (int(index) for index in np.unravel_index(sums.argmax(), sums.shape))
-    noisy, restored, clean = (image[y : y + height, x : x + width] for image in (noisy, restored, clean))
-    return group, noisy, restored, clean

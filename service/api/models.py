@@ -58,5 +58,6 @@ def _describe(registry: Registry, model: Model) -> ModelFacts:
         fit=model.manifest.fit,
         shortfalls=list(model.manifest.shortfalls or ()),
         training=model.manifest.training,
+        imported=model.manifest.imported,
         evaluation=model.manifest.evaluation,
     )

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.model.manifest import Fit, Kind, Metric, Operation, Training
+from service.model.manifest import Fit, Imported, Kind, Metric, Operation, Training
 
 
 class PortFacts(BaseModel):
@@ -34,7 +34,8 @@ class ModelFacts(ModelSummary):
     ports: dict[str, PortFacts] = Field(description="image or vector, and latent")
     fit: Fit | None = Field(description="how pictures of other sizes are resized unless a request says otherwise")
     shortfalls: list[str] = Field(description="what the model does worse than something simpler; empty: nothing")
-    training: Training
+    training: Training | None = Field(description="how the weights were trained; null for an imported model")
+    imported: Imported | None = Field(None, description="from which files an imported model was taken")
     evaluation: dict[str, Metric]
 
 

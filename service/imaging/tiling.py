@@ -27,12 +27,24 @@ HALOS_OF_BYTES = 20  # where what lies between the layers is bytes, not floats: 
 
 @dataclass(frozen=True)
 class Span:
-    """Along one axis: the tile sees start..stop, of which it keeps first..last."""
+    """Along one axis: the tile sees start..stop, of which it keeps first..last.
+
+    Over `fade_in` pixels from `first` on, and over the `fade_out` before `last`, it passes into its neighbours.
+    """
 
     start: int
     stop: int
     first: int
     last: int
+    fade_in: int = 0
+    fade_out: int = 0
+
+    def weights(self) -> NDArray[np.float32]:
+        """Its share in each of first..last; with those of its neighbours it sums to 1."""
+        weights = np.ones(self.last - self.first, np.float32)
+        for count, part in ((self.fade_in, weights[: self.fade_in]), (self.fade_out, weights[::-1][: self.fade_out])):
+            part *= (np.arange(count, dtype=np.float32) + 0.5) / max(1, count)
+        return weights
 
 
 @dataclass(frozen=True)
@@ -54,8 +66,12 @@ class Tile:
         return np.pad(view, ((0, bottom), (0, right), (0, 0)), mode="edge")
 
     def core(self, image: Array) -> Array:
-        """[H,W,C] -> the view of it that this tile computes; no two tiles of a plan compute the same pixel."""
+        """[H,W,C] -> the view of it that this tile computes; no two tiles compute the same pixel, unless blended."""
         return image[self.y.first : self.y.last, self.x.first : self.x.last]
+
+    def weights(self) -> NDArray[np.float32]:
+        """[h,w,1]: the tile's share in each pixel of `core`, of a plan whose tiles are blended."""
+        return np.outer(self.y.weights(), self.x.weights())[..., None]
 
     def inner(self, output: Array) -> Array:
         """[...,h,w,C] -> the view of it that `core` is of the image."""
@@ -68,8 +84,18 @@ def choose_side(target: int, halo: int, stride: int, halos: int = HALOS) -> int:
     return max(stride, target // stride * stride, halos * _round_up(halo, stride))
 
 
-def plan(height: int, width: int, max_sides: tuple[int, int], halo: int, strides: tuple[int, int]) -> list[Tile]:
+def plan(
+    height: int,
+    width: int,
+    max_sides: tuple[int, int],
+    halo: int,
+    strides: tuple[int, int],
+    *,
+    is_blended: bool = False,
+) -> list[Tile]:
     """Tiles of one shape, row by row, whose cores cover [height, width] exactly once.
+
+    If blended, half of each halo is kept: there two tiles, or four, compute the same pixels; their weights sum to 1.
 
     Args:
         max_sides: pixels along a tile's sides, at most, by `choose_side`: multiples of the strides, above two halos.
@@ -80,6 +106,8 @@ def plan(height: int, width: int, max_sides: tuple[int, int], halo: int, strides
         _spans(size, max_side, halo, stride)
         for size, max_side, stride in zip((height, width), max_sides, strides, strict=True)
     )
+    if is_blended:
+        rows, columns = _fade(rows, halo // 2), _fade(columns, halo // 2)
     return [Tile(row, column) for row in rows for column in columns]
 
 
@@ -100,6 +128,16 @@ def _spans(size: int, max_side: int, halo: int, stride: int) -> list[Span]:
     firsts = [0, *(start + halo for start in starts[1:])]
     lasts = [*firsts[1:], size]
     return [Span(start, start + tile, first, last) for start, first, last in zip(starts, firsts, lasts, strict=True)]
+
+
+def _fade(spans: list[Span], margin: int) -> list[Span]:
+    """Each span reaches `margin` pixels over its borders with its neighbours, and passes into them there."""
+    last = len(spans) - 1
+    faded = []
+    for index, span in enumerate(spans):
+        before, after = margin * (index > 0), margin * (index < last)
+        faded.append(Span(span.start, span.stop, span.first - before, span.last + after, 2 * before, 2 * after))
+    return faded
 
 
 def _round_up(size: int, stride: int) -> int:

@@ -1,6 +1,6 @@
-"""Admission control: a bounded number of requests, bytes and pixels in progress; what does not fit is rejected at once.
+"""Admission control: a bounded number of requests, bytes, pixels and working memory in progress; the rest is rejected.
 
-enter -> Permit -> reserve_bytes while the body arrives -> occupy a place -> reserve_pixels -> released on every path
+enter -> Permit -> reserve_bytes while the body arrives -> occupy a place -> reserve_pixels, reserve_memory -> released
 
 Overload is rejected before the body is read. A request occupies a place once its body is complete, so that slow
 senders occupy none. Bytes are reserved as they arrive, pixels when headers tell them, before anything is decoded.
@@ -23,15 +23,18 @@ class Admission:
         max_requests: requests in progress at the same time.
         max_pixels: pixels (images) and numbers (vectors, latents, JSON) of all requests in progress.
         max_bytes: of all their bodies; at least the limit of one.
+        max_memory: bytes that runs on whole images take, as their packages say.
     """
 
-    def __init__(self, max_requests: int, max_pixels: int, max_bytes: int) -> None:
+    def __init__(self, max_requests: int, max_pixels: int, max_bytes: int, max_memory: int = 1 << 31) -> None:
         self.max_requests = max_requests
         self.max_pixels = max_pixels
         self.max_bytes = max_bytes
+        self.max_memory = max_memory
         self.requests = 0
         self.pixels = 0
         self.bytes = 0
+        self.memory = 0
 
     def enter(self) -> "Permit":
         """`with admission.enter() as permit`: released after the block; Overloaded (429) if no place is free."""
@@ -53,6 +56,7 @@ class Permit:
         self.requests = 0
         self.pixels = 0
         self.bytes = 0
+        self.memory = 0
 
     def __enter__(self) -> Self:
         if self._parent is None:
@@ -84,7 +88,8 @@ class Permit:
             self._admission.requests -= self.requests
             self._admission.pixels -= self.pixels
             self._admission.bytes -= self.bytes
-            self.requests = self.pixels = self.bytes = 0
+            self._admission.memory -= self.memory
+            self.requests = self.pixels = self.bytes = self.memory = 0
 
     def occupy(self) -> None:
         """Take a place until the request ends, its body being complete; Overloaded (429) if none is free by now."""
@@ -132,6 +137,20 @@ class Permit:
         """Reserve as many more as are missing for `count`; raises as `reserve_pixels`."""
         if count > self.pixels:
             self.reserve_pixels(count - self.pixels)
+
+    def reserve_memory(self, count: int) -> None:
+        """Reserve `count` more bytes of working memory until the request ends; errors as for `reserve_pixels`."""
+        current, limit = self._admission.memory, self._admission.max_memory
+        if self.memory + count > limit:
+            raise TooLarge(
+                f"the model needs {(self.memory + count) / 1e6:.0f} MB for a run on these images; the limit is "
+                f"{limit / 1e6:.0f} MB: send smaller ones, or raise AUTOENCODER_MAX_RUN_BYTES",
+                limit=limit,
+            )
+        if current + count > limit:
+            raise Overloaded(f"runs inside take {current / 1e6:.0f} MB, {limit / 1e6:.0f} MB fit; try again")
+        self._admission.memory += count
+        self.memory += count
 
 
 _current_permit: ContextVar[Permit | None] = ContextVar("permit", default=None)

@@ -15,6 +15,7 @@ from functools import partial
 from service.codecs.pdf import Limits, Reader, Writer
 from service.errors import TooLarge
 from service.imaging.picture import Picture
+from service.inference import tiled
 from service.inference.admission import Permit
 from service.inference.engine import Inference
 from service.inference.inputs import Images
@@ -62,6 +63,7 @@ class Documents:
                 sizes = await asyncio.to_thread(reader.open, data, dpi)
                 pixels = [math.prod(size.count_pixels(dpi)) for size in sizes]
                 permit.reserve_pixels(max(pixels))
+                permit.reserve_memory(tiled.estimate_memory(model, [max(pixels)], 1))
                 on_pixels(sum(pixels))
                 writer, total_bytes = Writer(), 0
                 for number, size in enumerate(sizes, 1):

@@ -104,6 +104,14 @@ class Preprocessor:
             raise TooLarge(
                 f"the batch holds {inputs.count} samples; the limit is {self._max_batch}", limit=self._max_batch
             )
+        if model.manifest.memory is not None or model.manifest.overlap is not None:
+            shapes = (
+                [picture.pixels.shape for picture in inputs.pictures]
+                if isinstance(inputs, Images)
+                else [inputs.samples.shape[1:]] * inputs.count
+            )
+            counts = [model.count_pixels(operation, shape) for shape in shapes]
+            permit.reserve_memory(tiled.estimate_memory(model, counts, self._scheduler.workers))
         return inputs
 
     async def _inspect(self, parts: tuple[PayloadPart, ...], permit: Permit, max_pages: int) -> list[Header]:

@@ -1,39 +1,74 @@
 """Denoising images of any size, tile by tile; depth, alpha and colour stay the picture's own.
 
 picture -> plan_tasks -> group_tasks -> denoise: cut, to_model_input, model, apply_correction, into the output
+
+Tiles that are blended are summed in floats first (WeightedSum).
 """
 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from threading import Lock
 
 import numpy as np
 
-from service.imaging import tiling
 from service.imaging.picture import Pixels, apply_correction, to_model_input
 from service.imaging.tiling import Tile
+from service.model import tiles
 from service.model.graph import Port
 from service.model.runtime import Model
+
+_BAND_NUMBERS = 1 << 20  # rounded at once
+_SUM_BYTES = 4  # of a number of a weighted sum
 
 
 @dataclass(frozen=True, eq=False)
 class TileTask:
-    """One tile of one picture [H,W,B], and the array [H,W,B] that its result is written into."""
+    """One tile of one picture [H,W,B], and the array [H,W,B] that its result is written into, or its weighted sum."""
 
     pixels: Pixels
     output: Pixels
     tile: Tile
+    weighted_sum: "WeightedSum | None" = None
+
+
+class WeightedSum:
+    """The sum of `count` blended tiles of one picture, written into `output` [H,W,B] when the last was added.
+
+    Tiles may be added from several threads.
+    """
+
+    def __init__(self, output: Pixels, count: int) -> None:
+        self._output, self._remaining = output, count
+        self._sum = np.zeros(output.shape, np.float32)
+        self._lock = Lock()
+
+    def add(self, tile: Tile, pixels: Pixels) -> None:
+        """`pixels` [h,w,B] of the tile's core."""
+        weighted = pixels * tile.weights()
+        with self._lock:
+            tile.core(self._sum)[...] += weighted
+            self._remaining -= 1
+            if self._remaining:
+                return
+        rows = max(1, _BAND_NUMBERS // self._sum[0].size)
+        for top in range(0, len(self._sum), rows):
+            self._output[top : top + rows] = np.rint(self._sum[top : top + rows])
 
 
 def plan_tasks(model: Model, pixels: Pixels, output: Pixels, side: int) -> list[TileTask]:
     """The tasks of one picture: tiles of about `side` pixels if the model's halo is known, else one for all of it."""
     height, width = pixels.shape[:2]
-    halo = model.manifest.halo
-    if halo is None:
-        return [TileTask(pixels, output, tiling.single_tile(height, width, model.strides))]
-    halos = tiling.HALOS_OF_BYTES if model.precision == "int8" else tiling.HALOS
-    down, right = (tiling.choose_side(side, halo, stride, halos) for stride in model.strides)
-    return [TileTask(pixels, output, tile) for tile in tiling.plan(height, width, (down, right), halo, model.strides)]
+    planned = tiles.plan_tiles(model, height, width, side)
+    weighted_sum = WeightedSum(output, len(planned)) if tiles.is_blended(model) and len(planned) > 1 else None
+    return [TileTask(pixels, output, tile, weighted_sum) for tile in planned]
+
+
+def estimate_memory(model: Model, pixel_counts: Sequence[int], workers: int) -> int:
+    """Bytes of working memory for images of so many pixels, of which `workers` run at a time; raises TooLarge."""
+    runs = sorted((model.estimate_run_bytes(count) for count in pixel_counts), reverse=True)
+    sums = sum(pixel_counts) * 4 * _SUM_BYTES if tiles.is_blended(model) else 0
+    return sum(runs[:workers]) + sums
 
 
 def group_tasks(tasks: Sequence[TileTask], numbers: int) -> Iterator[list[TileTask]]:
@@ -67,9 +102,11 @@ def denoise(
     for task, planes in zip(group, inputs, strict=True):
         start, end = end, end + len(planes)
         core, inner = task.tile.core, task.tile.inner
-        core(task.output)[...] = apply_correction(
-            core(task.pixels), inner(planes), inner(denoised[start:end]), strength
-        )
+        result = apply_correction(core(task.pixels), inner(planes), inner(denoised[start:end]), strength)
+        if task.weighted_sum is None:
+            core(task.output)[...] = result
+        else:
+            task.weighted_sum.add(task.tile, result)
 
 
 def count_channels(port: Port) -> int:

@@ -1,14 +1,15 @@
 """The facts that a graph cannot say: the schema of manifest.json. Unknown keys are refused."""
 
-from typing import Annotated, Literal
+from itertools import pairwise
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from service.imaging.resize import Fit as Fit  # part of the package format
 
 QUANTILES = 101  # reconstruction_error_quantiles: at 0, 1, ... 100 per cent
 
-Kind = Literal["undercomplete", "stacked", "denoising"]
+Kind = Literal["undercomplete", "overcomplete", "stacked", "denoising"]
 Operation = Literal["encode", "decode", "reconstruct", "denoise"]
 Role = Literal["encoder", "decoder", "denoiser", "denoiser-int8"]
 ModelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}[a-z0-9]$")]
@@ -62,6 +63,28 @@ class Training(_Facts):
     versions: dict[str, str]
 
 
+class Samples(_Facts):
+    """What an imported model was measured on; whether it was trained on them is not known."""
+
+    source: str
+    licence: str
+    reference: int = Field(ge=0, description="samples that baselines were fitted or chosen on")
+    test: int = Field(ge=0, description="samples that were measured")
+
+
+class Imported(_Facts):
+    """Where an imported model comes from: the files that were given, and how they were read."""
+
+    files: dict[str, Digest] = Field(min_length=1, description="name of a file -> its SHA-256")
+    options: tuple[str, ...] = Field(description="of the command line")
+    assumptions: tuple[str, ...] = Field(description="what was found or assumed about ports, range and layout")
+    licence: str = Field(description="of the weights, as the user states it")
+    samples: Samples | None = None
+    date: str
+    code_revision: str
+    versions: dict[str, str]
+
+
 class Metric(_Facts):
     """A number measured on held-out data, and the same number of each baseline beside it."""
 
@@ -104,6 +127,14 @@ class Manifest(_Facts):
     `shortfalls` are sentences on what the model does worse than something simpler, and what to try.
 
     `golden` is written for every new package; those from before have none.
+
+    `training` says how the weights were trained here, `imported` from which files they were taken; one is there.
+
+    `memory` belongs to graphs of any size that are run on whole images: rising pairs (pixels, bytes that one run of an
+    image of so many pixels took when it was measured). Larger images than the last are refused.
+
+    `overlap`, with `halo`: "blended" for graphs that look at all of an image and are run on tiles all the same. Tiles
+    then overlap by `halo` on each side, and pass into each other gradually.
     """
 
     format: Literal["autoencoder-package/1"] = "autoencoder-package/1"
@@ -114,12 +145,36 @@ class Manifest(_Facts):
     operations: tuple[Operation, ...] = Field(min_length=1)
     opset: int
     graphs: dict[Role, GraphFile] = Field(min_length=1)
-    training: Training
-    evaluation: dict[str, Metric] = Field(min_length=1)
+    training: Training | None = None
+    imported: Imported | None = None
+    evaluation: dict[str, Metric]
     reconstruction_error_quantiles: tuple[Finite, ...] | None = None
     pca_error: tuple[tuple[int, Finite], ...] | None = None
     halo: int | None = Field(None, ge=0, le=1024)
+    overlap: Literal["blended"] | None = None
+    memory: tuple[tuple[int, int], ...] | None = Field(None, min_length=1)
     golden: Golden | None = None
     fit: Fit | None = None
     columns: tuple[Column, ...] | None = None
     shortfalls: tuple[str, ...] | None = None
+
+    @property
+    def held_out_samples(self) -> int:
+        """How many samples the quantiles of the error were measured on."""
+        if self.training is not None:
+            return self.training.data.test
+        return 0 if self.imported is None or self.imported.samples is None else self.imported.samples.test
+
+    @model_validator(mode="after")
+    def _check_sections(self) -> Self:
+        if (self.training is None) == (self.imported is None):
+            raise ValueError("there must be either a section training or a section imported")
+        if self.training is not None and not self.evaluation:
+            raise ValueError("evaluation must not be empty")
+        if self.overlap is not None and not self.halo:
+            raise ValueError("overlap needs a halo of at least 1")
+        if self.memory is not None and any(
+            a >= b for old, new in pairwise(self.memory) for a, b in zip(old, new, strict=True)
+        ):
+            raise ValueError("memory must be rising pairs of pixels and bytes")
+        return self

@@ -22,7 +22,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from service.errors import InvalidInput, ModelFailed, OperationMissing
+from service.errors import InvalidInput, ModelFailed, OperationMissing, TooLarge
 from service.interruption import current_interruption
 from service.model.errors import PackageError
 from service.model.graph import Port
@@ -109,6 +109,34 @@ class Model:
         """Whether the model takes images of all heights and widths."""
         return self.modality == "image" and all(isinstance(axis, str) for axis in self.sample.shape[1:3])
 
+    def estimate_run_bytes(self, pixels: int) -> int:
+        """Bytes that one run on an image of so many pixels takes, by the manifest; 0 if it was not measured.
+
+        Raises:
+            TooLarge: the image is larger than any that was measured (413).
+        """
+        memory = self.manifest.memory
+        if memory is None:
+            return 0
+        limit = memory[-1][0]
+        if pixels > limit:
+            raise TooLarge(
+                f"the image has {pixels / 1e6:.3g} Mpixel; {self.manifest.name} runs on whole images, and was measured "
+                f"up to {limit / 1e6:.3g} Mpixel when it was imported: send a smaller one, or import the model again "
+                "with --max-pixels, or with --halo for tiles",
+                limit=limit,
+            )
+        sizes, run_bytes = zip(*memory, strict=True)
+        return int(np.interp(pixels, sizes, run_bytes))
+
+    def count_pixels(self, operation: Operation, shape: tuple[int, ...]) -> int:
+        """Pixels of the image that a sample or latent [...] of that shape is or becomes, of a model of any size."""
+        if operation == "decode":
+            axes = self.input_port(operation).shape[1:]
+            free = [size for size, axis in zip(shape, axes, strict=True) if isinstance(axis, str)]
+            return math.prod(free) * math.prod(self.strides)
+        return math.prod(shape[:2])
+
     def has_fixed_shape(self, operation: Operation) -> bool:
         """Whether all inputs of `operation` have the same shape, so that any of them can be batched."""
         return not any(isinstance(axis, str) for axis in self.input_port(operation).shape[1:])
@@ -171,7 +199,7 @@ class Model:
         it is the held-out error of rank (n + 1)(1 - rate) (split conformal prediction,
         Vovk et al. 2005; Lei et al., JASA 113 (2018), section 2.2). n samples allow no rate below 1 / (n + 1).
         """
-        sample_count = self.manifest.training.data.test
+        sample_count = self.manifest.held_out_samples
         if false_alarm_rate * (sample_count + 1) < 1:
             raise InvalidInput(
                 f"false_alarm_rate is {false_alarm_rate:g}; {self.manifest.name} was tested on {sample_count} samples, "

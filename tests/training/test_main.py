@@ -47,6 +47,7 @@ def test_a_recipe_leaves_a_package_with_card_and_pictures(
     directory = working_folder / "models" / "small" / "1"
     manifest = package.read(directory).manifest
     assert manifest.operations == ("encode", "decode", "reconstruct")
+    assert manifest.training is not None
     assert manifest.training.data.licence == "drawn by the tests"
     assert "PCA 6" in manifest.evaluation["reconstruction_mse"].baselines
     card = (directory / "README.md").read_text()

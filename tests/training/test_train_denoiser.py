@@ -23,7 +23,7 @@ from training import train_denoiser
 from training.__main__ import main
 from training.data import patches
 from training.errors import ParityError
-from training.evaluation import denoisers
+from training.evaluation import denoisers, restorations
 
 
 @pytest.fixture
@@ -165,10 +165,10 @@ def test_of_a_failure_the_part_with_the_largest_error_is_shown() -> None:
     restored = clean.copy()
     restored[400:420, 300:330] = 0  # ink that is not there
     restored[10:12, 10:12] = 0
-    group, noisy, shown, expected = train_denoiser._crop_worst_part("all", restored, restored, clean)
+    group, noisy, shown, expected = restorations.crop_worst_part("all", restored, restored, clean)
     assert group == "all"
-    assert noisy.shape == shown.shape == expected.shape == (*train_denoiser.FAILURE_SIZE, 1)
+    assert noisy.shape == shown.shape == expected.shape == (*restorations.FAILURE_SIZE, 1)
     assert (shown == 0).sum() == 20 * 30
     assert (expected == 255).all()
-    small = train_denoiser._crop_worst_part("all", *(image[:30, :40] for image in (restored, restored, clean)))
+    small = restorations.crop_worst_part("all", *(image[:30, :40] for image in (restored, restored, clean)))
     assert small[1].shape == (30, 40, 1)

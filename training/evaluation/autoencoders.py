@@ -82,7 +82,7 @@ def measure(
     Args:
         components: as many of the train split as the latent has numbers; None where PCA has no meaning.
     """
-    yield from _measure_reconstruction(reconstruction_errors(autoencoder, data), data, components, autoencoder.units)
+    yield from measure_reconstruction(reconstruction_errors(autoencoder, data), data, components, autoencoder.units)
     for corruption in first_of_each_kind(corruptions):
         for level in CORRUPTIONS[corruption.kind].evaluation_levels:
             yield from _measure_denoising(autoencoder, data, corruption, level)
@@ -99,9 +99,10 @@ def _mse_unit(data: Dataset) -> str:
 # --- reconstruction --------------------------------------------------------------------------------------
 
 
-def _measure_reconstruction(
+def measure_reconstruction(
     errors: Errors, data: Dataset, components: Components | None, units: StandardUnits | None
 ) -> Iterator[tuple[str, Metric]]:
+    """Yields (name, metric) of the test samples' errors, beside the mean sample and PCA."""
     test = pca.scale_samples(data.test, units)
     baselines = {
         "identity": np.zeros(len(test)),

@@ -11,7 +11,7 @@ TIP 2017, section IV). "8 bits" is measured on the same image as a file holds it
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -28,6 +28,8 @@ from training.evaluation.filters import Filter, is_grey
 from training.evaluation.metrics import make_metric, mse, psnr
 
 Array = NDArray[Any]
+Restore = Callable[[Array], NDArray[np.float32]]
+"""uint8 or float32 [H,W,C] (0..255 or 0..1) of any size -> float32 [H,W,C] in 0..1."""
 
 SIGMAS = (15, 25, 50)  # of 255
 MAX_PSNR = 60.0  # dB, of an image that is restored bit for bit
@@ -67,10 +69,10 @@ def _add_gaussian(image: EvaluationImage, sigma: int) -> NDArray[np.float32]:
     return np.asarray(image.clean / np.float32(255) + noise * np.float32(sigma / 255), np.float32)
 
 
-def measure(denoiser: Denoiser, data: RestorationData, int8: Filter | None = None) -> Iterator[tuple[str, Metric]]:
+def measure(restore_image: Restore, data: RestorationData, int8: Filter | None = None) -> Iterator[tuple[str, Metric]]:
     """Yields (name, metric) on the test images; `int8` is the quantised denoiser."""
     if data.is_paired:
-        yield from _measure_pairs(denoiser, data, int8)
+        yield from _measure_pairs(restore_image, data, int8)
     else:
         groups: dict[str, list[EvaluationImage]] = {}
         for image in data.test:
@@ -79,14 +81,14 @@ def measure(denoiser: Denoiser, data: RestorationData, int8: Filter | None = Non
                 groups.setdefault(f"{image.group} in grey", []).append(_to_grey(image))
         for group, images in groups.items():
             for sigma in SIGMAS:
-                metric = _measure_gaussian(denoiser, int8, images, data.validation, sigma)
+                metric = _measure_gaussian(restore_image, int8, images, data.validation, sigma)
                 yield f"denoising_psnr_{_metric_suffix(group)}_{sigma}", metric
 
 
 # --- pages and other pairs -------------------------------------------------------------------------------
 
 
-def _measure_pairs(denoiser: Denoiser, data: RestorationData, int8: Filter | None) -> Iterator[tuple[str, Metric]]:
+def _measure_pairs(restore_image: Restore, data: RestorationData, int8: Filter | None) -> Iterator[tuple[str, Metric]]:
     """RMSE over each of the data's subsets of groups and of each group; PSNR of clean images that pass through."""
     quantized = {} if int8 is None else {"int8": int8}
     validation = list(_grey_pairs(data.validation))
@@ -98,7 +100,7 @@ def _measure_pairs(denoiser: Denoiser, data: RestorationData, int8: Filter | Non
         if image.noisy is None:
             raise TypeError("This is a bug: paired data have noisy versions")
         group_errors = errors.setdefault(image.group, {})
-        restored = to_uint8(restore(denoiser, image.noisy))
+        restored = to_uint8(restore_image(image.noisy))
         group_errors.setdefault("this model", []).append(mse(restored, image.clean))
         group_errors.setdefault("noisy", []).append(mse(image.noisy, image.clean))
         for name, baseline in baselines.items():
@@ -117,7 +119,7 @@ def _measure_pairs(denoiser: Denoiser, data: RestorationData, int8: Filter | Non
     if len(subsets[""]) > 1:
         for group in errors:
             yield f"denoising_rmse_{_metric_suffix(group)}", rmse([group])
-    versions: dict[str, Filter] = {"this model": lambda image: to_uint8(restore(denoiser, image)), **quantized}
+    versions: dict[str, Filter] = {"this model": lambda image: to_uint8(restore_image(image)), **quantized}
     quality = {
         name: [psnr([mse(version(image.clean), image.clean)], MAX_PSNR) for image in data.test]
         for name, version in versions.items()
@@ -144,7 +146,7 @@ def _to_grey(image: EvaluationImage) -> EvaluationImage:
 
 
 def _measure_gaussian(
-    denoiser: Denoiser,
+    restore_image: Restore,
     int8: Filter | None,
     images: Sequence[EvaluationImage],
     validation: Sequence[EvaluationImage],
@@ -158,8 +160,8 @@ def _measure_gaussian(
         noisy = _add_gaussian(image, sigma)
         file = to_uint8(noisy)
         outputs: dict[str, Array] = {
-            "this model": restore(denoiser, noisy),
-            "8 bits": to_uint8(restore(denoiser, file)),
+            "this model": restore_image(noisy),
+            "8 bits": to_uint8(restore_image(file)),
             **({} if int8 is None else {"int8": int8(file)}),
             "noisy": noisy,
             "non-local means": non_local_means(file),

@@ -3,9 +3,10 @@
 manifest, captions of the figures, notes, parity -> Markdown
 """
 
+import shlex
 from collections.abc import Mapping, Sequence
 
-from service.model.manifest import Manifest, Metric
+from service.model.manifest import Imported, Manifest, Metric, Training
 
 Credit = tuple[str, str, str, str]
 """A source of training images, how many they are, their licences, their authors."""
@@ -28,7 +29,6 @@ def render(
         remarks: what was read of the data, and what was left out.
         credit_table: of data with many authors: a row for each source.
     """
-    data, training = facts.training.data, facts.training
     lines = [
         f"# {facts.name}, version {facts.version}",
         "",
@@ -38,9 +38,7 @@ def render(
         *_image_lines(captions),
         "## Measured",
         "",
-        f"On the {data.test} held-out {'samples' if facts.halo is None else 'images'} of the test split, "
-        "which nothing was chosen on.",
-        "",
+        *_measured_lines(facts),
         *_table_lines(facts.evaluation),
         *([notes.strip(), ""] if notes.strip() else []),
         f"Parity: {parity}",
@@ -52,6 +50,34 @@ def render(
         "```",
         "",
         *_comparison_lines(facts),
+        *(_training_lines(facts.training, remarks, credit_table) if facts.training is not None else []),
+        *(_import_lines(facts.imported, remarks) if facts.imported is not None else []),
+    ]
+    return "\n".join(lines)
+
+
+def _measured_lines(facts: Manifest) -> list[str]:
+    """On what the numbers of the table were measured."""
+    if facts.imported is None:
+        unit = "samples" if facts.halo is None else "images"
+        return [
+            f"On the {facts.held_out_samples} held-out {unit} of the test split, which nothing was chosen on.",
+            "",
+        ]
+    samples = facts.imported.samples
+    if samples is None:
+        reason = "" if "denoise" in facts.operations else "; without them there is no operation `reconstruct`"
+        return [f"Nothing: the model was imported without `--samples`{reason}.", ""]
+    return [
+        f"On {samples.test} samples that were given at import; baselines were fitted or chosen on {samples.reference} "
+        "others. Whether the model was trained on any of them is not known.",
+        "",
+    ]
+
+
+def _training_lines(training: Training, remarks: Sequence[str], credit_table: Sequence[Credit]) -> list[str]:
+    data = training.data
+    return [
         "## Data and licence",
         "",
         f"{data.source}: {data.train} training, {data.validation} validation, {data.test} test samples. "
@@ -62,16 +88,43 @@ def render(
         "## Made by",
         "",
         f"Recipe `{training.recipe}` (SHA-256 {training.recipe_sha256[:12]}...), seed {training.seed}, "
-        f"{training.date}, code {training.code_revision}, "
-        + ", ".join(f"{k} {v}" for k, v in training.versions.items())
-        + ".",
+        f"{training.date}, code {training.code_revision}, {_format_versions(training.versions)}.",
         "",
         "```sh",
         f"autoencoder-train {training.recipe}",
         "```",
         "",
     ]
-    return "\n".join(lines)
+
+
+def _import_lines(imported: Imported, remarks: Sequence[str]) -> list[str]:
+    samples = imported.samples
+    data = [] if samples is None else [f"Samples: {samples.source}, licence: {samples.licence}.", ""]
+    return [
+        "## Imported",
+        "",
+        f"Licence of the weights: {imported.licence}. How they were trained is not known here.",
+        "",
+        "| file | SHA-256 |",
+        "|---|---|",
+        *(f"| {name} | `{digest}` |" for name, digest in imported.files.items()),
+        "",
+        "Found by reading and running the graphs, or assumed:",
+        "",
+        *(f"- {line}" for line in (*imported.assumptions, *remarks)),
+        "",
+        *data,
+        f"{imported.date}, code {imported.code_revision}, {_format_versions(imported.versions)}.",
+        "",
+        "```sh",
+        f"autoencoder-train import {shlex.join(imported.options)}",
+        "```",
+        "",
+    ]
+
+
+def _format_versions(versions: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
 def _credit_lines(credit_table: Sequence[Credit]) -> list[str]:
@@ -82,7 +135,7 @@ def _credit_lines(credit_table: Sequence[Credit]) -> list[str]:
 
 
 def _comparison_lines(facts: Manifest) -> list[str]:
-    if "reconstruct" not in facts.operations:
+    if "reconstruct" not in facts.operations or facts.training is None:
         return []
     return [
         "## Beside others",
@@ -126,12 +179,16 @@ def _command_lines(facts: Manifest) -> list[str]:
     if facts.operations == ("denoise",):
         return [f"curl -F image=@scan.png {url}/denoise -o clean.png"]
     is_image = "reconstruction_psnr" in facts.evaluation
-    body = "-F image=@cat.png" if is_image else "-H 'Content-Type: application/x-npy' --data-binary @samples.npy"
-    lines = [f"curl {body} {url}/encode"]
-    if is_image:
+    is_measured = bool(facts.evaluation)  # an imported package without samples does not say what it takes
+    numbers = "-H 'Content-Type: application/x-npy' --data-binary @samples.npy"
+    body = "-F image=@cat.png" if is_image else numbers
+    lines = [f"curl {body} {url}/encode"] if "encode" in facts.operations else []
+    if "decode" in facts.operations and not is_measured:
+        lines.append(f"curl {numbers.replace('samples', 'latents')} {url}/decode")
+    if "reconstruct" in facts.operations and is_image:
         lines.append(f"curl {body} {url}/reconstruct -o reconstruction.png")
         if "denoise" in facts.operations:
             lines.append(f"curl {body} {url}/denoise -o clean.png")
-    else:
+    elif "reconstruct" in facts.operations:
         lines.append(f"curl {body} -H 'Accept: application/json' {url}/reconstruct")
     return lines

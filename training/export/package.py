@@ -5,13 +5,26 @@ manifest + graphs + figures + notes -> model card -> golden pair -> models/<name
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from service.model import golden, package
 from service.model.errors import PackageExists
 from service.model.kinds import KINDS
-from service.model.manifest import QUANTILES, Column, Fit, GraphFile, Kind, Manifest, Metric, Role, Training
+from service.model.manifest import (
+    QUANTILES,
+    Column,
+    Fit,
+    GraphFile,
+    Imported,
+    Kind,
+    Manifest,
+    Metric,
+    Operation,
+    Role,
+    Training,
+)
 from service.model.standard_units import StandardUnits
 from training.errors import DiskError
 from training.export import card
@@ -27,7 +40,7 @@ def build_manifest(
     kind: Kind,
     description: str,
     graphs: Mapping[Role, bytes],
-    training: Training,
+    origin: Training | Imported,
     evaluation: Mapping[str, Metric],
     *,
     reconstruction_errors: np.ndarray | None = None,
@@ -36,6 +49,10 @@ def build_manifest(
     fit: Fit | None = None,
     columns: tuple[Column, ...] | None = None,
     shortfalls: Sequence[str] = (),
+    opset: int = OPSET,
+    operations: tuple[Operation, ...] | None = None,
+    overlap: Literal["blended"] | None = None,
+    memory: tuple[tuple[int, int], ...] | None = None,
 ) -> Manifest:
     """The facts of a package.
 
@@ -47,6 +64,9 @@ def build_manifest(
         columns: of vectors, see `describe_columns`.
         fit: how pictures were brought to the model's size.
         halo: of a denoiser: pixels to each side of a tile that its output depends on.
+        opset: of all graphs.
+        operations: what the package offers; None: all that its kind does.
+        overlap, memory: see service.model.manifest.Manifest.
     """
     quantiles = None
     if reconstruction_errors is not None:
@@ -56,14 +76,17 @@ def build_manifest(
         version=version,
         kind=kind,
         description=description,
-        operations=("denoise",) if "denoiser" in graphs else KINDS[kind].operations,
-        opset=OPSET,
+        operations=operations or (("denoise",) if "denoiser" in graphs else KINDS[kind].operations),
+        opset=opset,
         graphs={role: GraphFile(file=f"{role}.onnx", sha256=package.sha256(data)) for role, data in graphs.items()},
-        training=training,
+        training=origin if isinstance(origin, Training) else None,
+        imported=origin if isinstance(origin, Imported) else None,
         evaluation=dict(evaluation),
         reconstruction_error_quantiles=None if quantiles is None else tuple(float(f"{q:.6g}") for q in quantiles),
         pca_error=pca_error,
         halo=halo,
+        overlap=overlap,
+        memory=memory,
         fit=fit,
         columns=columns,
         shortfalls=tuple(shortfalls) or None,

@@ -3,7 +3,7 @@
 import datetime
 import platform
 import subprocess
-from collections.abc import Sized
+from collections.abc import Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Protocol
 
@@ -11,7 +11,7 @@ import onnx
 import onnxruntime
 import torch
 
-from service.model.manifest import Data, Training
+from service.model.manifest import Data, Imported, Samples, Training
 from training import __version__
 from training.recipe import Recipe
 
@@ -41,15 +41,35 @@ def training_facts(recipe: Recipe, data: Splits) -> Training:
             train=len(data.train), validation=len(data.validation), test=len(data.test),
         ),
         seed=recipe.seed,
-        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
-        code_revision=_revision(),
-        versions={
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "onnx": onnx.__version__,
-            "onnxruntime": onnxruntime.__version__,
-        },
+        date=_today(), code_revision=_revision(), versions=_versions(),
     )  # fmt: skip
+
+
+def import_facts(
+    files: Mapping[str, str],
+    options: Sequence[str],
+    assumptions: Sequence[str],
+    licence: str,
+    samples: Samples | None,
+) -> Imported:
+    """The manifest's section `imported`, with today's date (UTC) and the revision of this checkout."""
+    return Imported(
+        files=dict(files), options=tuple(options), assumptions=tuple(assumptions), licence=licence, samples=samples,
+        date=_today(), code_revision=_revision(), versions=_versions(),
+    )  # fmt: skip
+
+
+def _today() -> str:
+    return datetime.datetime.now(datetime.UTC).date().isoformat()
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "onnx": onnx.__version__,
+        "onnxruntime": onnxruntime.__version__,
+    }
 
 
 def _revision() -> str:

@@ -29,8 +29,7 @@ export async function showCard(model, isCurrent) {
 }
 
 function showFacts(model) {
-  const { ports, training } = model;
-  const { licence, train, source } = training.data;
+  const { ports } = model;
   const rows = [
     ["kind", translateName(model.kind)],
     ["operations", model.operations.map(translateName).join(", ")],
@@ -40,12 +39,28 @@ function showFacts(model) {
   rows.push(
     ["runsOn", `${model.provider}, ${model.precision}`],
     ["version", String(model.version)],
-    ["trainedOn", t("samples", { n: train.toLocaleString(), source })],
-    ["licence", createLicence(licence)],
-    ["origin", t("recipe", { recipe: training.recipe, date: training.date.replaceAll("-", "\u2011") })],
+    ...describeOrigin(model),
   );
   $("card-facts").replaceChildren(
     ...rows.flatMap(([key, value]) => [createElement("dt", {}, t(key)), createElement("dd", {}, value)]));
+}
+
+/** Rows on where the weights come from: trained by a recipe, or imported from files. */
+function describeOrigin({ training, imported }) {
+  const keepTogether = (date) => date.replaceAll("-", "\u2011");
+  if (!training) {
+    const files = Object.keys(imported.files).join(", ");
+    return [
+      ["licence", createLicence(imported.licence)],
+      ["origin", t("importedFrom", { files, date: keepTogether(imported.date) })],
+    ];
+  }
+  const { licence, train, source } = training.data;
+  return [
+    ["trainedOn", t("samples", { n: train.toLocaleString(), source })],
+    ["licence", createLicence(licence)],
+    ["origin", t("recipe", { recipe: training.recipe, date: keepTogether(training.date) })],
+  ];
 }
 
 function formatInput({ image, vector }) {

@@ -100,6 +100,7 @@ export const TRANSLATIONS = {
     licence: "Data licence",
     origin: "Made",
     recipe: "recipe {recipe}, {date}",
+    importedFrom: "imported from {files}, {date}",
     measurements: "Measured",
     measurementsHelp: "On held-out data that was used for no choice, compared with other methods.",
     thisModel: "this model",
@@ -218,6 +219,7 @@ export const TRANSLATIONS = {
     licence: "데이터 라이선스",
     origin: "제작",
     recipe: "레시피 {recipe}, {date}",
+    importedFrom: "{files}에서 가져옴, {date}",
     measurements: "측정 결과",
     measurementsHelp: "모델을 고를 때 쓰지 않은 시험 데이터로 재고, 다른 방법과 나란히 놓았습니다.",
     thisModel: "이 모델",
@@ -309,6 +311,7 @@ const PACKAGE_TEXTS = {
     "The textbook's exercise: one dense layer from 784 pixels to 32 numbers, and one back.":
       "교과서의 예제입니다. 전결합층 하나로 784픽셀을 숫자 32개로 줄이고, 또 하나로 되돌립니다.",
     undercomplete: "과소완전",
+    overcomplete: "과완전",
     stacked: "적층",
     denoising: "잡음 제거",
     encode: "인코딩",

@@ -84,3 +84,15 @@ def test_tiles_are_no_larger_than_so_many_must_be() -> None:
     spans = {tile.y for tile in tiling.plan(3508, 1, (max_side, max_side), halo, (4, 4))}
     assert len(spans) == 5  # four of 952 would see 3400 pixels
     assert {span.stop - span.start for span in spans} == {812}  # five of 810.4, and multiples of 4
+
+
+@pytest.mark.parametrize("size", [(1, 1), (31, 97), (64, 200), (333, 150)])
+def test_the_weights_of_blended_tiles_sum_to_one(size: tuple[int, int]) -> None:
+    height, width = size
+    total, hard = np.zeros((height, width, 1)), np.zeros((height, width, 1))
+    for tile in tiling.plan(height, width, (64, 64), 8, (4, 4), is_blended=True):
+        assert tile.core(total).shape == tile.weights().shape == tile.inner(np.zeros((*tile.shape, 1))).shape
+        tile.core(total)[...] += tile.weights()
+        tile.core(hard)[...] = np.maximum(tile.core(hard), tile.weights())
+    np.testing.assert_allclose(total, 1, atol=1e-6)
+    assert (hard < 1).any() == (height > 64 or width > 64), "neighbours share pixels"

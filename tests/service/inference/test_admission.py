@@ -49,6 +49,17 @@ def test_bytes_that_do_not_fit_now_are_429_and_fit_when_others_left() -> None:
     assert admission.bytes == 0
 
 
+def test_memory_of_runs_that_does_not_fit_now_is_429_and_never_413() -> None:
+    admission = Admission(max_requests=5, max_pixels=100, max_bytes=100, max_memory=100)
+    with admission.enter() as first, admission.enter() as second:
+        first.reserve_memory(60)
+        with pytest.raises(Overloaded, match="runs inside take"):
+            second.reserve_memory(60)
+        with pytest.raises(TooLarge, match="AUTOENCODER_MAX_RUN_BYTES"):
+            second.reserve_memory(101)
+    assert admission.memory == 0
+
+
 def test_a_full_service_answers_429_with_retry_after_and_health_still_answers(models: Path) -> None:
     app = create_app(Settings(models=models, max_requests=1))
     with TestClient(app) as client, app.services.admission.enter() as permit:

@@ -1,6 +1,7 @@
 """Pictures of any size through a denoiser: tiles, depth, alpha, strength."""
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,13 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from service.app import create_app
 from service.codecs import images
 from service.imaging.picture import Picture
 from service.inference import tiled
 from service.model.package import read
 from service.model.runtime import Model
+from service.settings import Settings
 from tests.service import packages as doubles
 from tests.service.denoisers import ALL_DEPTHS, decode_pages, denoise_url, pixels, send
 from tests.service.http import NPY, npy, opened, picture, refused, url
@@ -110,3 +113,51 @@ def test_a_strength_above_one_denoises_the_result_again(denoisers: TestClient) -
     for strength in (1.4, 2):
         at_once, in_two_calls = denoise(data, strength), denoise(denoise(data, 1), strength - 1)
         np.testing.assert_array_equal(decode_pages(at_once)[0].pixels, decode_pages(in_two_calls)[0].pixels)
+
+
+# --- graphs that look at whole images --------------------------------------------------------------------
+
+FACTS: dict[str, Any] = {"kind": "denoising", "operations": ("denoise",), "reconstruction_error_quantiles": None}
+
+
+@pytest.fixture
+def imported(tmp_path: Path) -> Iterator[TestClient]:
+    """page in blended tiles, of which half a halo is exact; negative in them; and page on whole images of 64x64."""
+    models = tmp_path / "models"
+    graphs = doubles.convolutional_graphs(1)
+    doubles.write(models, "blended", graphs, halo=2 * doubles.CONVOLUTIONAL_HALO, overlap="blended", **FACTS)
+    doubles.write(models, "negative", doubles.denoiser_graphs(3), halo=3, overlap="blended", **FACTS)
+    doubles.write(models, "whole", graphs, **FACTS)
+    doubles.write(models, "measured", graphs, memory=((1024, 10**6), (4096, 4 * 10**6)), **FACTS)
+    settings = Settings(models=models, tile=64, max_run_bytes=6 * 2**20, workers=2)
+    with TestClient(create_app(settings)) as client:
+        yield client
+
+
+def test_blended_tiles_are_the_page_where_their_halo_is_wide_enough(imported: TestClient) -> None:
+    original = picture(structured(301, 187)[:, :, 0])
+    in_tiles, untiled = (opened(send(imported, model, original).content).astype(int) for model in ("blended", "whole"))
+    assert np.abs(in_tiles - untiled).max() <= 1
+
+
+@pytest.mark.parametrize(("dtype", "bands"), ALL_DEPTHS)
+def test_blended_tiles_keep_depth_alpha_and_colour(imported: TestClient, dtype: Any, bands: int) -> None:
+    original = pixels(dtype, bands, 150, 90)
+    (got,) = decode_pages(send(imported, "negative", images.encode(Picture(original), "image/png")).content)
+    colours = 1 if bands < 3 else 3
+    assert got.pixels.dtype == dtype
+    np.testing.assert_array_equal(got.pixels[:, :, colours:], original[:, :, colours:])
+    if dtype == np.uint8:
+        np.testing.assert_array_equal(got.pixels[:, :, :colours], 255 - original[:, :, :colours])
+
+
+def test_images_larger_than_those_that_were_measured_are_413(imported: TestClient) -> None:
+    assert send(imported, "measured", picture(structured(64, 64)[:, :, 0])).status_code == 200
+    large = imported.post(denoise_url("measured"), files={"image": picture(structured(65, 64)[:, :, 0])})
+    refused(large, 413, "measured up to 0.0041 Mpixel when it was imported")
+    two = [("image", picture(structured(64, 64)[:, :, 0]))] * 2
+    admission = imported.app.services.admission  # type: ignore[attr-defined]
+    assert admission.memory == 0
+    answer = imported.post(denoise_url("measured"), files=two, headers={"accept": "application/x-npy"})
+    assert answer.status_code == 413, "two runs side by side take 8 MB of 6.3"
+    assert admission.memory == 0

@@ -22,6 +22,8 @@ def test_a_manifest_is_read_back_as_it_was_written() -> None:
     [
         {"surprise": 1}, {"name": "../small"}, {"name": "Small"}, {"version": 0}, {"kind": "variational"},
         {"operations": []}, {"halo": -1}, {"format": "autoencoder-package/2"}, {"evaluation": {}},
+        {"training": None}, {"memory": [[2, 1], [1, 2]]}, {"memory": []}, {"overlap": "blended"},
+        {"overlap": "hard", "halo": 4},
     ],
 )  # fmt: skip
 def test_unknown_keys_and_wrong_values_are_refused(changes: dict[str, Any]) -> None:

@@ -1,0 +1,151 @@
+"""Samples of an import: a folder of pictures or an .npy, read as the service reads them, in two halves.
+
+FOLDER | .npy | .npz | CSV -> pictures, or arrays of the model's own shape -> half for baselines, half to measure on
+
+Splits that the data bring (folders train and test, `split` of an .npz) are kept: what is not test is for baselines.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.model import image_samples
+from service.model.image_samples import Picture
+from service.model.manifest import Fit
+from training.data import readers
+from training.data.image_folder import list_files, read_all
+from training.data.patches import EvaluationImage
+from training.errors import DataError
+
+Array = NDArray[Any]
+Image = NDArray[np.uint8]  # [H,W,C]
+
+MAX_PHOTOS = 24  # of each half, for a denoiser, whose classical baselines take seconds each
+PHOTO_SIDE = 384  # pixels: of a larger picture its middle
+MAX_SAMPLES = 4000  # of each half
+DEFAULT_SIDE = 128  # of pictures for an autoencoder of any size
+
+
+@dataclass(frozen=True)
+class SampleSet:
+    """`reference` for baselines, `test` to measure on: [N,...] of the model's own shape."""
+
+    reference: Array
+    test: Array
+    remarks: tuple[str, ...] = ()
+    fit: Fit | None = None
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Pictures of any size, to which noise is added."""
+
+    reference: tuple[EvaluationImage, ...]
+    test: tuple[EvaluationImage, ...]
+    remarks: tuple[str, ...] = ()
+
+
+def read_photos(path: Path, channels: int, size: tuple[int, int] | None) -> Photos:
+    """Pictures for a denoiser; DataError if there are fewer than two.
+
+    Args:
+        size: height and width of a model of one size, to which pictures are cut; None: any size.
+    """
+    images, split, remarks = _read_pictures(path, lambda page: image_samples.make_page(page, channels))
+    height, width = size or (PHOTO_SIDE, PHOTO_SIDE)
+    named = [(name, _crop_middle(image, height, width)) for name, image in images]
+    if size is not None:
+        named = [(name, image_samples.fit_image(image, height, width, "cover")) for name, image in named]
+    halves = _halve([image for _, image in named], split)
+    parts = [
+        tuple(
+            EvaluationImage(name, "all", image) for (name, image), n in zip(named, halves, strict=True) if n == number
+        )
+        for number in (0, 2)
+    ]
+    reference, test = (part[:: max(1, -(-len(part) // MAX_PHOTOS))] for part in parts)
+    return Photos(reference, test, remarks)
+
+
+def read_sample_set(path: Path, shape: tuple[int, ...], fit: Fit, *, is_picture: bool) -> SampleSet:
+    """Samples for an autoencoder; DataError if there are too few, or none of that shape.
+
+    Args:
+        shape: (H, W, C) of pictures, to which they are resized; (D,) of vectors.
+    """
+    if not is_picture:
+        samples, split = _read_vectors(path, shape)
+        return _to_set(samples, split, (), None)
+    height, width, channels = shape
+    images, split, remarks = _read_pictures(path, lambda page: image_samples.make_image(page, channels))
+    is_resized = any(image.shape[:2] != (height, width) for _, image in images)
+    samples = np.stack([image_samples.fit_image(image, height, width, fit) for _, image in images])
+    note = (f"pictures were resized to {width}x{height} by fit={fit}",) if is_resized else ()
+    return _to_set(samples, split, (*remarks, *note), fit if is_resized else None)
+
+
+def _to_set(samples: Array, split: NDArray[np.uint8] | None, remarks: Sequence[str], fit: Fit | None) -> SampleSet:
+    halves = _halve(list(samples), split)
+    reference, test = (samples[halves == number][:MAX_SAMPLES] for number in (0, 2))
+    counts = f"{len(samples)} samples: {len(reference)} for baselines, {len(test)} to measure on"
+    return SampleSet(reference, test, (*remarks, counts), fit)
+
+
+def _read_vectors(path: Path, shape: tuple[int, ...]) -> tuple[Array, NDArray[np.uint8] | None]:
+    if path.suffix.lower() in {".csv", ".txt", ".tsv"}:
+        array, split = readers.read_csv(path, None), None
+    else:
+        array, split = readers.read_numpy(path)
+    vectors = array.reshape(len(array), -1) if array.ndim > 1 else array[:, None]
+    if array.dtype.kind not in "fiu" or vectors.shape[1:] != shape or not np.isfinite(vectors).all():
+        raise DataError(
+            f"{path} holds {array.dtype} {list(array.shape)}; the model takes finite numbers [N,{shape[0]}]"
+        )
+    return np.ascontiguousarray(vectors, np.float32), split
+
+
+def _read_pictures(
+    path: Path, convert: Callable[[Picture], Image]
+) -> tuple[list[tuple[str, Image]], NDArray[np.uint8] | None, tuple[str, ...]]:
+    """Names and pictures, their split if they bring one, and what was read."""
+    if path.is_dir():
+        listing = list_files(path)
+        contents = read_all(listing, lambda _, pages: [convert(page) for page in pages], leave_out_damaged=True)
+        named = [(str(file.relative_to(path)), image) for file, images in contents for image in images]
+        remarks = (f"read: {len(named)} pictures in {len(contents)} files", listing.describe_left_out())
+        return named, None, tuple(filter(None, remarks))
+    array, split = readers.read_numpy(path)
+    pages = array[..., None] if array.ndim == 3 else array
+    if pages.dtype != np.uint8 or pages.ndim != 4 or pages.shape[3] not in (1, 3):
+        raise DataError(f"{path} holds {array.dtype} {list(array.shape)}; pictures are uint8 [N,H,W] or [N,H,W,1 or 3]")
+    named = [(f"{index:06}", convert(Picture(np.ascontiguousarray(page)))) for index, page in enumerate(pages)]
+    return named, split, (f"read: {len(named)} pictures",)
+
+
+def _halve(samples: list[Array], split: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+    """uint8 [N]: 2 to measure on, 0 for baselines; by each sample's bytes, or by the split that was brought."""
+    if len(samples) < 2:
+        raise DataError(f"{len(samples)} samples are too few: at least 2 are needed, 100 tell more")
+    if split is None:  # elsewhere a tenth is test; here nothing is trained, and half of them can be measured on
+        digests = np.array([_hash(sample) for sample in samples])
+        halves = np.where(digests > np.median(digests), 2, 0)
+    else:
+        halves = np.where(split == 2, 2, 0)
+    if not (halves == 2).any() or not (halves == 0).any():
+        halves = np.where(np.arange(len(samples)) % 2, 2, 0)
+    return halves.astype(np.uint8)
+
+
+def _hash(sample: Array) -> int:
+    """A number from a sample's bytes alone."""
+    return int(hashlib.sha256(np.ascontiguousarray(sample).tobytes()).hexdigest()[:8], 16)
+
+
+def _crop_middle(image: Image, height: int, width: int) -> Image:
+    y, x = (max(0, (size - limit) // 2) for size, limit in zip(image.shape[:2], (height, width), strict=True))
+    return np.ascontiguousarray(image[y : y + height, x : x + width])
