@@ -74,13 +74,8 @@ export class FileView {
     this.updateText();
     const stopProgress = this.#startProgress();
     try {
-<<<<<<< HEAD
-      const isDisplayable = file.type !== "image/tiff"; // browsers show no TIFF
-      const { response, seconds } = await post(this.#operationPath(1), file, { signal });
-=======
       const isDisplayable = !["image/heif", ...Object.values(NOT_DISPLAYED)].includes(file.type);
-      const { response, seconds } = await post(this.#operationPath(), file, { signal });
->>>>>>> 34fe336 (Documents, page, benchmarks and folders know the new formats)
+      const { response, seconds } = await post(this.#operationPath(1), file, { signal });
       const output = await response.blob();
       const after = isDisplayable ? output : await this.#fetchAsPng(file, this.#operationPath(1), signal);
       const before = isDisplayable ? file : await this.#fetchAsPng(file, this.#operationPath(0), signal);
