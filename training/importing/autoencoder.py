@@ -15,6 +15,7 @@ from service.model import package as packages
 from service.model.manifest import Fit, Imported, Kind, Manifest, Metric, Operation, Role
 from service.model.manifest import Samples as SampleFacts
 from service.model.runtime import Model, reconstruction_error
+from training.architectures.standardization import measure_units
 from training.data.datasets import Dataset
 from training.errors import ImportRefused
 from training.evaluation import autoencoders, figures, pca
@@ -569,7 +570,8 @@ def _measure(
     batches = [data.test[i : i + step] for i in range(0, len(data.test), step)]
     latents = np.concatenate([model.encode(batch) for batch in batches])
     outputs = np.concatenate([model.decode(latent) for latent in np.array_split(latents, len(batches))])
-    errors = reconstruction_error(data.test, outputs)
+    units = measure_units(data.reference) if data.test.ndim == 2 else None
+    errors = reconstruction_error(data.test, outputs, units)
     components = None
     if data.reference.size <= MAX_PCA_NUMBERS:
         components = pca.fit(data.reference, latents[0].size)
@@ -578,7 +580,7 @@ def _measure(
         name: metric.model_copy(
             update={"baselines": {key.replace("of train", "of the others"): v for key, v in metric.baselines.items()}}
         )
-        for name, metric in autoencoders.measure_reconstruction(errors, dataset, components)
+        for name, metric in autoencoders.measure_reconstruction(errors, dataset, components, units)
     }
     baselines = [(n, v) for n, v in metrics["reconstruction_mse"].baselines.items() if n != "identity"]
     shown = slice(0, figures.COLUMNS)
@@ -615,12 +617,14 @@ def _describe(
     sides = [side for side in (autoencoder.encoder, autoencoder.decoder) if side is not None]
     names = " and ".join(dict.fromkeys(side.label for side in sides))
     fit = data.fit if data is not None and not autoencoder.has_free_size else None
+    is_vectors = data is not None and not autoencoder.is_picture
+    columns = package.describe_columns(measure_units(data.reference), None) if data is not None and is_vectors else None
     return package.build_manifest(
         options.out.name, packages.next_version(options.out.parent, options.out.name), _kind(autoencoder),
         options.description or f"Autoencoder imported from {names}.", graphs,
         _provenance(options, [side.given.graph for side in sides], data), evaluation or {},
         reconstruction_errors=errors, pca_error=curve, fit=fit, opset=sides[0].given.graph.opset, operations=operations,
-        memory=pairs,
+        memory=pairs, columns=columns,
     )  # fmt: skip
 
 

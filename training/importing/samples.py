@@ -7,7 +7,7 @@ Splits that the data bring (folders train and test, `split` of an .npz) are kept
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,9 @@ from service.model.manifest import Fit
 from training.data import readers
 from training.data.image_folder import list_files, read_all
 from training.data.patches import EvaluationImage
+from training.data.stored_samples import StoredSamples
 from training.errors import DataError
+from training.recipe import AutoencoderData
 
 Array = NDArray[Any]
 Image = NDArray[np.uint8]  # [H,W,C]
@@ -79,8 +81,8 @@ def read_sample_set(path: Path, shape: tuple[int, ...], fit: Fit, *, is_picture:
         shape: (H, W, C) of pictures, to which they are resized; (D,) of vectors.
     """
     if not is_picture:
-        samples, split = _read_vectors(path, shape)
-        return _to_set(samples, split, (), None)
+        stored = _read_vectors(path, shape)
+        return _to_set(stored.samples, stored.split, stored.remarks, None)
     height, width, channels = shape
     images, split, remarks = _read_pictures(path, lambda page: image_samples.make_image(page, channels))
     is_resized = any(image.shape[:2] != (height, width) for _, image in images)
@@ -96,35 +98,34 @@ def _to_set(samples: Array, split: NDArray[np.uint8] | None, remarks: Sequence[s
     return SampleSet(reference, test, (*remarks, counts), fit)
 
 
-def _read_vectors(path: Path, shape: tuple[int, ...]) -> tuple[Array, NDArray[np.uint8] | None]:
-    if path.suffix.lower() in {".csv", ".txt", ".tsv"}:
-        array, split = readers.read_csv(path, None), None
-    else:
-        array, split = readers.read_numpy(path)
+def _read_vectors(path: Path, shape: tuple[int, ...]) -> StoredSamples:
+    stored = readers.read_samples(path, AutoencoderData(source=str(path)))
+    array = stored.samples
     vectors = array.reshape(len(array), -1) if array.ndim > 1 else array[:, None]
     if array.dtype.kind not in "fiu" or vectors.shape[1:] != shape or not np.isfinite(vectors).all():
         raise DataError(
             f"{path} holds {array.dtype} {list(array.shape)}; the model takes finite numbers [N,{shape[0]}]"
         )
-    return np.ascontiguousarray(vectors, np.float32), split
+    return replace(stored, samples=np.ascontiguousarray(vectors, np.float32))
 
 
 def _read_pictures(
     path: Path, convert: Callable[[Picture], Image]
 ) -> tuple[list[tuple[str, Image]], NDArray[np.uint8] | None, tuple[str, ...]]:
     """Names and pictures, their split if they bring one, and what was read."""
-    if path.is_dir():
+    if path.is_dir() and not readers.is_idx_folder(path):
         listing = list_files(path)
         contents = read_all(listing, lambda _, pages: [convert(page) for page in pages], leave_out_damaged=True)
         named = [(str(file.relative_to(path)), image) for file, images in contents for image in images]
         remarks = (f"read: {len(named)} pictures in {len(contents)} files", listing.describe_left_out())
         return named, None, tuple(filter(None, remarks))
-    array, split = readers.read_numpy(path)
+    stored = readers.read_samples(path, AutoencoderData(source=str(path)))
+    array = stored.samples
     pages = array[..., None] if array.ndim == 3 else array
     if pages.dtype != np.uint8 or pages.ndim != 4 or pages.shape[3] not in (1, 3):
         raise DataError(f"{path} holds {array.dtype} {list(array.shape)}; pictures are uint8 [N,H,W] or [N,H,W,1 or 3]")
     named = [(f"{index:06}", convert(Picture(np.ascontiguousarray(page)))) for index, page in enumerate(pages)]
-    return named, split, (f"read: {len(named)} pictures",)
+    return named, stored.split, (f"read: {len(named)} pictures", *stored.remarks)
 
 
 def _halve(samples: list[Array], split: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
