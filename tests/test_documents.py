@@ -150,6 +150,7 @@ def test_import(checkout: Checkout) -> None:
     assert imported["theirs"].manifest.halo == 5
     assert imported["in-tiles"].manifest.overlap == "blended"
     assert imported["vae"].manifest.operations == ("encode", "decode", "reconstruct")
+    assert imported["sae"].manifest.kind == "sparse"
     assert imported["mine-torch"].manifest.imported is not None
     photo, noisy = picture(folder / "theirs.jpg"), picture(folder / "docs" / "noisy-photo.jpg")
     assert photo.shape == noisy.shape

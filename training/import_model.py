@@ -1,6 +1,6 @@
 """Import of a model that was made elsewhere: in place of training, through the same last steps.
 
-words -> options -> ONNX files | torch module -> training.importing.denoiser | autoencoder -> package
+words -> options -> ONNX files | torch module | SAELens -> training.importing.denoiser | autoencoder -> package
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from service.model.manifest import ModelName
 from training.errors import ImportRefused
-from training.importing import autoencoder, denoiser, foreign_graph, options, torch_module
+from training.importing import autoencoder, denoiser, foreign_graph, options, saelens, torch_module
 from training.importing.foreign_graph import ForeignGraph
 from training.importing.options import ImportOptions
 
@@ -45,5 +45,7 @@ def _read(chosen: ImportOptions) -> dict[str, ForeignGraph]:
     """Role -> graph."""
     if chosen.torch is not None and chosen.input_shape is not None:
         return torch_module.export(chosen.torch, chosen.weights, chosen.input_shape)
+    if chosen.saelens is not None:
+        return saelens.read(chosen, chosen.saelens)
     files = {"denoiser": chosen.denoiser, "encoder": chosen.encoder, "decoder": chosen.decoder}
     return {role: foreign_graph.read(file) for role, file in files.items() if file is not None}

@@ -39,6 +39,7 @@ class KindSpec:
 KINDS: dict[Kind, KindSpec] = {
     "undercomplete": KindSpec(("encode", "decode", "reconstruct"), "reconstruct", _AUTOENCODER),
     "overcomplete": KindSpec(("encode", "decode", "reconstruct"), "reconstruct", _AUTOENCODER),
+    "sparse": KindSpec(("encode", "decode", "reconstruct"), "reconstruct", _AUTOENCODER),
     "stacked": KindSpec(("encode", "decode", "reconstruct"), "reconstruct", _AUTOENCODER),
     "denoising": KindSpec(
         ("encode", "decode", "reconstruct", "denoise"),

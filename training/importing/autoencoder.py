@@ -19,6 +19,7 @@ from training.architectures.standardization import measure_units
 from training.data.datasets import Dataset
 from training.errors import ImportRefused
 from training.evaluation import autoencoders, figures, pca
+from training.evaluation.metrics import make_metric
 from training.export import package, provenance
 from training.importing import memory, parity, ports, ranges, samples, sizes, wrapping
 from training.importing.foreign_graph import ForeignGraph, convert_opset
@@ -151,6 +152,8 @@ def run(options: ImportOptions, encoder: ForeignGraph | None, decoder: ForeignGr
     else:
         operations = (*operations, "reconstruct")
         evaluation, drawings, errors, curve = _measure(model, data)
+        if options.saelens is not None:
+            evaluation |= _measure_sparsity(model, data)
     facts = _describe(
         options,
         autoencoder,
@@ -602,6 +605,18 @@ def _measure(
     return metrics, drawings, errors, None if components is None else pca.error_curve(components, data.test)
 
 
+def _measure_sparsity(model: Model, data: SampleSet) -> dict[str, Metric]:
+    """Share of the variance that the reconstruction explains, and how many features are active in a vector."""
+    latents = model.encode(data.test)
+    residual = float(((data.test - model.decode(latents).astype(np.float64)) ** 2).sum())
+    variance = float(((data.test - data.test.mean(axis=0, dtype=np.float64)) ** 2).sum())
+    active = float((latents != 0).sum(axis=1).mean())
+    return {
+        "explained_variance": make_metric(1 - residual / max(variance, 1e-30), "share of the variance", {}),
+        "active_features": make_metric(active, "features of a vector that are not 0", {}),
+    }
+
+
 def _describe(
     options: ImportOptions,
     autoencoder: AutoencoderGraphs,
@@ -620,7 +635,7 @@ def _describe(
     is_vectors = data is not None and not autoencoder.is_picture
     columns = package.describe_columns(measure_units(data.reference), None) if data is not None and is_vectors else None
     return package.build_manifest(
-        options.out.name, packages.next_version(options.out.parent, options.out.name), _kind(autoencoder),
+        options.out.name, packages.next_version(options.out.parent, options.out.name), _kind(options, autoencoder),
         options.description or f"Autoencoder imported from {names}.", graphs,
         _provenance(options, [side.given.graph for side in sides], data), evaluation or {},
         reconstruction_errors=errors, pca_error=curve, fit=fit, opset=sides[0].given.graph.opset, operations=operations,
@@ -628,8 +643,10 @@ def _describe(
     )  # fmt: skip
 
 
-def _kind(autoencoder: AutoencoderGraphs) -> Kind:
+def _kind(options: ImportOptions, autoencoder: AutoencoderGraphs) -> Kind:
     """By the numbers of a latent beside those of a sample; where they are free, at one size that runs."""
+    if options.saelens is not None:
+        return "sparse"
     if autoencoder.encoder is not None:
         sample = np.zeros((1, *autoencoder.shape), np.uint8 if autoencoder.is_picture else np.float32)
         count = autoencoder.encode(sample, _free).size

@@ -46,6 +46,7 @@ class ImportOptions:
     encoder: Path | None = None
     decoder: Path | None = None
     torch: str | None = None
+    saelens: Path | None = None
     weights: Path | None = None
     input_shape: tuple[int, ...] | None = None
     samples: Path | None = None
@@ -69,9 +70,11 @@ def parse(words: Sequence[str]) -> ImportOptions:
     """Raises ImportRefused for options that do not go together."""
     parser = _parser()
     chosen = parser.parse_args(words)
-    sources = [chosen.denoiser, chosen.encoder or chosen.decoder, chosen.torch]
+    sources = [chosen.denoiser, chosen.encoder or chosen.decoder, chosen.torch, chosen.saelens]
     if sum(source is not None for source in sources) != 1:
-        raise ImportRefused("give one of --denoiser FILE, --encoder FILE and --decoder FILE, --torch module.py:build")
+        raise ImportRefused(
+            "give one of --denoiser FILE, --encoder FILE and --decoder FILE, --torch module.py:build, --saelens FOLDER"
+        )
     if (chosen.torch is None) != (chosen.input is None):
         raise ImportRefused(
             "--torch needs --input, the shape of one sample (3x64x64, or 784), and --input needs --torch"
@@ -84,7 +87,8 @@ def parse(words: Sequence[str]) -> ImportOptions:
         raise ImportRefused(f"--samples {chosen.samples}: there is no such file or folder")
     return ImportOptions(
         out=chosen.out, words=_without_folders(words), denoiser=chosen.denoiser, encoder=chosen.encoder,
-        decoder=chosen.decoder, torch=chosen.torch, weights=chosen.weights, input_shape=_parse_shape(chosen.input),
+        decoder=chosen.decoder,
+        torch=chosen.torch, saelens=chosen.saelens, weights=chosen.weights, input_shape=_parse_shape(chosen.input),
         samples=chosen.samples, constants=parse_constants(chosen.constant), outputs=tuple(chosen.output),
         range=None if chosen.range is None else parse_range(chosen.range),
         target_range=None if chosen.output_range is None else parse_range(chosen.output_range),
@@ -106,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--encoder", type=Path, metavar="FILE", help="ONNX graph, sample -> latent")
     add("--decoder", type=Path, metavar="FILE", help="ONNX graph, latent -> sample")
     add("--torch", metavar="module.py:build", help="a function that returns a torch module; its code is run")
+    add("--saelens", type=Path, metavar="FOLDER", help="a sparse autoencoder, as SAELens saves it")
     add("--weights", type=Path, metavar="FILE", help="safetensors for the module of --torch")
     add("--input", metavar="CxHxW", help="shape of one sample of --torch: 3x64x64, or 784")
     add("--out", type=Path, metavar="FOLDER", help="the model's folder, such as models/mine")

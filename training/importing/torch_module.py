@@ -59,10 +59,10 @@ def export(target: str, weights: Path | None, shape: tuple[int, ...]) -> dict[st
     pair = next((p for p in (("encode", "decode"), ("encoder", "decoder")) if all(_has(module, n) for n in p)), None)
     label = target.rpartition(":")[0].rpartition("/")[2]
     if pair is None:
-        return {"denoiser": _export(module, "forward", sample, f"{label} forward", files)}
-    encoder = _export(module, pair[0], sample, f"{label} {pair[0]}", files)
+        return {"denoiser": export_module(module, "forward", sample, f"{label} forward", files)}
+    encoder = export_module(module, pair[0], sample, f"{label} {pair[0]}", files)
     latent = torch.from_numpy(Runner(encoder.given, label).run({"sample": sample.numpy()}, "answer"))
-    return {"encoder": encoder, "decoder": _export(module, pair[1], latent, f"{label} {pair[1]}", files)}
+    return {"encoder": encoder, "decoder": export_module(module, pair[1], latent, f"{label} {pair[1]}", files)}
 
 
 def _has(module: nn.Module, name: str) -> bool:
@@ -127,7 +127,7 @@ def _load_weights(module: nn.Module, path: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(data).hexdigest()}
 
 
-def _export(module: nn.Module, method: str, sample: Tensor, label: str, files: dict[str, str]) -> ForeignGraph:
+def export_module(module: nn.Module, method: str, sample: Tensor, label: str, files: dict[str, str]) -> ForeignGraph:
     """The method's graph, all axes as free as torch's exporter finds them; it agrees with torch on `sample`."""
     call = _Call(module, method).eval()
     try:

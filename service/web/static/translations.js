@@ -312,6 +312,7 @@ const PACKAGE_TEXTS = {
       "교과서의 예제입니다. 전결합층 하나로 784픽셀을 숫자 32개로 줄이고, 또 하나로 되돌립니다.",
     undercomplete: "과소완전",
     overcomplete: "과완전",
+    sparse: "희소",
     stacked: "적층",
     denoising: "잡음 제거",
     encode: "인코딩",

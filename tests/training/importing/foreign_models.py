@@ -4,6 +4,7 @@ DnCNN (Zhang et al., IEEE TIP 2017), FFDNet (Zhang et al., IEEE TIP 2018), a U-N
 diffusion models), a VAE with mean and log-variance.
 """
 
+import json
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -17,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tests.drawings import drawings
+from training.importing.saelens import CONFIG, TENSORS, WEIGHTS
 from training.importing.trial_pictures import draw_pictures
 
 
@@ -249,5 +251,26 @@ def write_examples(folder: Path) -> None:
     export(encoder, folder / "encoder.onnx", [torch.rand(1, 1, 28, 28)], outputs=("mean", "logvar"))
     export(decoder, folder / "decoder.onnx", [torch.rand(1, 8)])
     save_drawings(folder / "drawings.npy")
+    write_saelens(folder / "sae", "topk", k=4)
+    np.save(folder / "activations.npy", np.random.default_rng(0).standard_normal((80, 12)).astype(np.float32))
     (folder / "network.py").write_text(MODULE)
     save_file({"weight": torch.full((3, 1, 3, 3), 1 / 9)}, folder / "weights.safetensors")
+
+
+def write_saelens(
+    folder: Path, architecture: str, d_in: int = 12, d_sae: int = 40, **config: Any
+) -> dict[str, np.ndarray]:
+    """A random sparse autoencoder as SAELens saves it; its tensors."""
+    generator = np.random.default_rng(2)
+    shapes = {"W_enc": (d_in, d_sae), "W_dec": (d_sae, d_in), "b_dec": (d_in,)}
+    shapes |= dict.fromkeys(TENSORS[architecture], (d_sae,))
+    tensors = {name: (0.3 * generator.standard_normal(shape)).astype(np.float32) for name, shape in shapes.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({name: torch.from_numpy(tensor) for name, tensor in tensors.items()}, folder / WEIGHTS)
+    document = {
+        "architecture": architecture, "d_in": d_in, "d_sae": d_sae, "dtype": "float32", "device": "cpu",
+        "apply_b_dec_to_input": True, "normalize_activations": "none", "reshape_activations": "none",
+        "metadata": {"sae_lens_version": "6.21.0"}, **config,
+    }  # fmt: skip
+    (folder / CONFIG).write_text(json.dumps(document))
+    return tensors
