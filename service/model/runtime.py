@@ -237,10 +237,14 @@ class Model:
         return {role: actual_provider(session.session) for role, session in self._sessions.items()}
 
     def make_input(self, role: Role, side: int = 64) -> Array:
-        """Zeros [1,...] for the graph's input port; free heights and widths are `side`, rounded up to the stride."""
+        """Zeros [1,...] for the graph's input port; free heights and widths of the image are `side`, or a little more.
+
+        They are multiples of the stride; those of a latent are so many times smaller.
+        """
         port = self.latent if role == "decoder" else self.sample
         if port is None:
             raise AssertionError("This is a bug: a decoder has a latent port")
+        side = max(1, side // max(self.strides)) if role == "decoder" else side
         shape = [
             axis if isinstance(axis, int) else -(-side // _parse_stride(axis)) * _parse_stride(axis)
             for axis in port.shape[1:]

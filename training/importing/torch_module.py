@@ -8,6 +8,7 @@ The module's code is run, as the user asks; weights are never unpickled.
 import hashlib
 import importlib
 import importlib.util
+import logging
 import sys
 import tempfile
 import warnings
@@ -139,7 +140,7 @@ def export_module(module: nn.Module, method: str, sample: Tensor, label: str, fi
         raise ImportRefused(f"{label} returns {type(answer).__name__}; it must return one tensor (of a VAE, the mean)")
     failure: Exception | None = None
     batch_axes = {0: torch.export.Dim.AUTO}
-    all_axes = {axis: torch.export.Dim.AUTO for axis in range(sample.ndim) if axis != 1 or sample.ndim < 3}
+    all_axes = batch_axes | (dict.fromkeys((2, 3), torch.export.Dim.AUTO) if sample.ndim == 4 else {})
     for axes in (all_axes, batch_axes):
         try:
             model = _export_once(call, sample, axes)
@@ -157,6 +158,7 @@ def export_module(module: nn.Module, method: str, sample: Tensor, label: str, fi
 
 
 def _export_once(call: nn.Module, sample: Tensor, axes: dict[int, object]) -> onnx.ModelProto:
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
