@@ -126,7 +126,10 @@ class PictureInput:
 
 
 def picture_candidates(tensor: Tensor, *, has_noise_map: bool) -> list[PictureInput]:
-    """Layouts and channel counts that the axes allow, NCHW and colour first; empty if it takes no pictures."""
+    """Layouts and channel counts that the axes allow; empty if it takes no pictures.
+
+    Those whose number of channels is fixed come first, then NCHW, then colour: [?,?,?,3] may be run as NCHW of width 3.
+    """
     if len(tensor.shape) != 4:
         return []
     candidates = []
@@ -143,7 +146,7 @@ def picture_candidates(tensor: Tensor, *, has_noise_map: bool) -> list[PictureIn
                 candidates.append(PictureInput(layout, channels, noise_channels, height, width))
                 if tensor.shape[y] is not None and tensor.shape[x] is not None:
                     break
-    return candidates
+    return sorted(candidates, key=lambda candidate: tensor.shape[1 if candidate.layout == "NCHW" else 3] is None)
 
 
 def find_picture_input(connection: Connection, *, has_noise_map: bool) -> tuple[PictureInput, Array]:
