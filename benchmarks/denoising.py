@@ -24,6 +24,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from service.imaging.picture import Picture
 from service.inference import tiled
 from service.model.package import read
 from service.model.runtime import Model
@@ -41,7 +42,7 @@ CORES = len(os.sched_getaffinity(0))
 def ours(model: Model, pool: ThreadPoolExecutor, tile: int) -> Callable[[Image], Image]:
     def denoise(image: Image) -> Image:
         output = np.empty_like(image)
-        tasks = tiled.plan_tasks(model, image, output, tile)
+        tasks = tiled.plan_tasks(model, Picture(image), output, tile)
         alone = len(tasks) == 1
         list(pool.map(lambda task: tiled.denoise(model, 1.0, 1 << 30, [task], use_all_cores=alone), tasks))
         return output

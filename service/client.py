@@ -239,6 +239,8 @@ class Client:
         strength: float = 1,
         fit: str | None = None,
         dpi: int | None = None,
+        bits: int | None = None,
+        white: float | None = None,
         media_type: str | None = None,
         on_dropped: Callable[[str], None] | None = None,
     ) -> bytes: ...
@@ -251,6 +253,8 @@ class Client:
         strength: float = 1,
         fit: str | None = None,
         dpi: int | None = None,
+        bits: int | None = None,
+        white: float | None = None,
         media_type: str | None = None,
         on_dropped: Callable[[str], None] | None = None,
     ) -> Array | bytes:
@@ -258,9 +262,11 @@ class Client:
 
         `strength`: 0 (no denoising) to 1 (full); up to 2: the result is denoised again.
         `dpi`: dots per inch at which a PDF's pages are rendered.
+        `bits`: 1, 4 or 8 of a channel in the result. `white`: the value of white in pixels of more than 8 bits.
         `on_dropped`: called with the header Dropped-Metadata, if the result lacks something that the file held.
         """
-        return self._call(_denoise_call(model, inputs, version, strength, fit, dpi, media_type, on_dropped))
+        call = _denoise_call(model, inputs, version, strength, fit, dpi, bits, white, media_type, on_dropped)
+        return self._call(call)
 
     def _call(self, call: _Call[Result]) -> Result:
         retry = _RetryPolicy(self._retries)
@@ -392,6 +398,8 @@ class AsyncClient:
         strength: float = 1,
         fit: str | None = None,
         dpi: int | None = None,
+        bits: int | None = None,
+        white: float | None = None,
         media_type: str | None = None,
         on_dropped: Callable[[str], None] | None = None,
     ) -> bytes: ...
@@ -404,11 +412,14 @@ class AsyncClient:
         strength: float = 1,
         fit: str | None = None,
         dpi: int | None = None,
+        bits: int | None = None,
+        white: float | None = None,
         media_type: str | None = None,
         on_dropped: Callable[[str], None] | None = None,
     ) -> Array | bytes:
         """See Client.denoise."""
-        return await self._call(_denoise_call(model, inputs, version, strength, fit, dpi, media_type, on_dropped))
+        call = _denoise_call(model, inputs, version, strength, fit, dpi, bits, white, media_type, on_dropped)
+        return await self._call(call)
 
     async def _call(self, call: _Call[Result]) -> Result:
         retry = _RetryPolicy(self._retries)
@@ -466,10 +477,12 @@ def _denoise_call(
     strength: float,
     fit: str | None,
     dpi: int | None,
+    bits: int | None,
+    white: float | None,
     media_type: str | None,
     on_dropped: Callable[[str], None] | None,
 ) -> _Call[Array | bytes]:
-    query = _query(strength=None if strength == 1 else f"{strength:g}", fit=fit, dpi=dpi)
+    query = _query(strength=None if strength == 1 else f"{strength:g}", fit=fit, dpi=dpi, bits=bits, white=white)
     request = _post("denoise", model, inputs, version, query, accept=media_type or ANY_IMAGE)
 
     def parse(response: httpx2.Response) -> Array | bytes:

@@ -96,6 +96,8 @@ def responses(operation: Operation) -> dict[int | str, dict[str, Any]]:
     headers = {"Model-Name": _TEXT, "Model-Version": {"schema": {"type": "integer"}}}
     if not spec.returns_latents:
         headers["Dropped-Metadata"] = _TEXT
+    if spec.keeps_size:
+        headers["Pixel-White"] = _TEXT
     if spec.returns_errors:
         names = ("Reconstruction-Error", "Reconstruction-Error-Percentile", "Reconstruction-Unusual")
         headers |= dict.fromkeys(names, _TEXT)

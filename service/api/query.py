@@ -13,6 +13,7 @@ from typing import Any, get_args
 from urllib.parse import parse_qsl
 
 from service.errors import InvalidInput
+from service.imaging.bit_depth import Bits
 from service.imaging.heatmap import COLOUR_SCALE
 from service.imaging.resize import Fit
 from service.inference.options import DEFAULT, Explain, Options
@@ -105,6 +106,22 @@ PARAMETERS: dict[str, Parameter] = {
             verb="draw",
         ),
         Parameter(
+            "white",
+            {"type": "number", "minimum": 1e-9, "maximum": 4294967295},
+            "the value of white in a picture's pixels, instead of the one that is found in them: 4095 of 12 bits in a "
+            "16-bit file, 1 of floats",
+            v2_error="tensors of /v2 are pixels of 8 bits",
+        ),
+        Parameter(
+            "bits",
+            {"type": "integer", "enum": list(get_args(Bits))},
+            "bits of a channel in the result: 1 is black and white, 4 is 16 grey levels, 8 "
+            "keeps all greys; without it as many as the request has",
+            operation="denoise",
+            verb="reduce",
+            v2_error="tensors of /v2 are pixels of 8 bits",
+        ),
+        Parameter(
             "false_alarm_rate",
             {"type": "number", "minimum": 0.01, "maximum": 0.5},  # manifests hold the held-out errors by the hundredth
             "add a verdict for each sample, `unusual` (JSON) or Reconstruction-Unusual (header): "
@@ -161,7 +178,9 @@ def reject_v1_parameters(options: Options) -> None:
     for name, value in vars(options).items():
         parameter = PARAMETERS[name]
         if value is not None and parameter.v2_error is not None:
-            raise InvalidInput(f"{name} is for /v1/models/{{name}}/{parameter.operation}; {parameter.v2_error}")
+            raise InvalidInput(
+                f"{name} is for /v1/models/{{name}}/{parameter.operation or 'denoise'}; {parameter.v2_error}"
+            )
 
 
 def parse_deadline(header: str | None, maximum: float) -> float | None:

@@ -49,6 +49,8 @@ class FileOptions:
     key: str | None = None
     strength: float = 1
     dpi: int | None = None
+    bits: int | None = None
+    white: float | None = None
     again: bool = False
     json: bool = False
     engine: Literal["here", "ray"] = "here"
@@ -85,6 +87,15 @@ def add_file_arguments(parser: argparse.ArgumentParser, operation: FileOperation
             help="1 cleans all (default), 0 nothing, 2 twice",
         )
         parser.add_argument("--dpi", type=int, metavar="N", help="dots per inch of a PDF's pages (default 300)")
+        parser.add_argument(
+            "--bits",
+            type=int,
+            choices=PARAMETERS["bits"].schema["enum"],
+            help="of a channel in the result: 1 is black and white, 4 is 16 grey levels (default: those of the file)",
+        )
+        parser.add_argument(
+            "--white", type=float, metavar="N", help="value of white, e.g. 4095 of 12 bits (default: it is found)"
+        )
         parser.add_argument("--again", action="store_true", help="process files again whose output is up to date")
         parser.add_argument("--json", action="store_true", help="a line of JSON for each file on standard output")
     if operation in ("denoise", "encode"):

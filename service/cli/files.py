@@ -101,6 +101,8 @@ async def denoise_file(client: AsyncClient, model: str, options: FileOptions, jo
         version=options.model_version,
         strength=options.strength,
         dpi=options.dpi,
+        bits=options.bits,
+        white=options.white,
         media_type=DENOISED_TYPES.get(suffix),
         on_dropped=dropped.append,
     )

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from service.codecs import bmp, colour, heif, jpeg, png, tiff, tiff_kinds, unread_formats, webp
+from service.codecs import bmp, colour, heif, jpeg, png, tiff, tiff_kinds, tiff_tags, unread_formats, webp
 from service.codecs import metadata as metadata_fields
 from service.codecs.buffers import append_in_slices, join_in_slices
 from service.codecs.formats import (
@@ -44,14 +44,20 @@ from service.codecs.formats import (
 )
 from service.codecs.libvips import pyvips
 from service.errors import InvalidInput, NotAcceptable, TooLarge, UnsupportedMediaType
-from service.imaging.picture import Metadata, Picture, Pixels, count_colours
+from service.imaging.bit_depth import fits
+from service.imaging.picture import Metadata, Picture, Pixels, count_colours, to_8_bits, to_16_bits, with_white
 from service.interruption import check_interruption, current_interruption
 
 MAX_SIDE = 65_535  # pixels: what a JPEG can have
 _MAX_COPY_BYTES = 1 << 23  # of pixels: a file of that size is copied in 5 ms
 SMALL_PIXELS = 1 << 12  # of an image that Pillow reads and writes faster
 _PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"\0\0\0\0IEND\xaeB`\x82"
-_FORMAT_WORDS = {"int": "32-bit whole", "uint": "32-bit whole", "float": "floating-point", "double": "floating-point"}
+_DTYPES: dict[str, np.dtype[Any]] = {  # of pixels, by libvips' name
+    "uchar": np.dtype(np.uint8), "ushort": np.dtype(np.uint16), "short": np.dtype(np.int16),
+    "uint": np.dtype(np.uint32), "int": np.dtype(np.int32), "float": np.dtype(np.float32),
+    "double": np.dtype(np.float64),
+}  # fmt: skip
+_VIPS_FORMATS = {dtype: name for name, dtype in _DTYPES.items()}
 _SAMPLE_SIZE = (128, 1024)  # rows, columns of the middle of an image, by which the PNG filter is chosen
 _IS_ANIMATED = "{} is animated, it has several frames; send one picture"
 _HAS_SEVERAL = "{} holds several pictures; send one"
@@ -125,14 +131,22 @@ def inspect(data: bytes, max_pixels: int, label: str, max_pages: int = 1, max_si
         raise _explain(data, media_type, label, fault) from error
 
 
-def decode(data: bytes, header: Header, label: str) -> list[Picture]:
-    """An inspected image file -> its pages, upright, 8 or 16 bits deep as they are.
+def decode(data: bytes, header: Header, label: str, white: float | None = None) -> list[Picture]:
+    """An inspected image file -> its pages, upright, of the depth that they have, with the value of white.
+
+    Args:
+        white: of pixels of more than 8 bits; None: it is found, one for all pages (service.imaging.value_range).
+    Raises:
+        InvalidInput: the pixels cannot be read, or their white is not known; the sentence names the image by `label`.
+    """
+    return with_white(_decode(data, header, label), label, white)
+
+
+def _decode(data: bytes, header: Header, label: str) -> list[Picture]:
+    """An inspected image file -> its pages.
 
     Palettes and 1-bit pixels become grey or RGB, CMYK becomes sRGB by its profile. Other profiles are not applied but
-    kept for `encode`, with EXIF, resolution and text (as far as it is ASCII or UTF-8).
-
-    Raises:
-        InvalidInput: the pixels cannot be read; the sentence names the image by `label`.
+    kept for `encode`, with EXIF, resolution and text (as far as it is ASCII or UTF-8), and the tags of a TIFF.
     """
     try:
         image_format = IMAGE_FORMAT_OF[header.media_type]
@@ -140,14 +154,15 @@ def decode(data: bytes, header: Header, label: str) -> list[Picture]:
             return [_decode_heic(data)]
         if image_format.reader == "pillow":
             picture = _decode_with_pillow(data, image_format.name)
-            return [Picture(picture.pixels, bmp.read_metadata(data))]
+            return [Picture(picture.pixels, replace(bmp.read_metadata(data), bits=picture.metadata.bits))]
         if _small_png_size(data) is not None:
             picture = _decode_with_pillow(data, "PNG")
             return [Picture(picture.pixels, Metadata(resolution=metadata_fields.DEFAULT_RESOLUTION))]
         if image_format.media_type == JPEG:
             return [_add_facts(_decode_jpeg(data, image_format), data, JPEG)]
         pages = _open_pages(data, image_format, len(header.sizes))
-        return [_add_facts(_to_picture(image), data, image_format.media_type) for image in pages]
+        pictures = [_add_facts(_to_picture(image), data, image_format.media_type) for image in pages]
+        return _add_tags(pictures, data) if image_format.media_type == TIFF else pictures
     except MemoryError:
         raise
     except Exception as error:  # readers raise whatever broken bytes lead them to
@@ -207,18 +222,51 @@ def encode_and_report(picture: Picture, media_type: str) -> tuple[bytes, tuple[s
             f"the answer has {pixels[..., 0].size / 1e6:.4g} Mpixel, {image_format.name} is written up to "
             f"{image_format.max_pixels / 1e6:.4g}; ask for {PNG}"
         )
-    is_plain = not metadata.fields and not metadata.colour
+    few_bits = _find_few_bits(picture, media_type)
+    is_plain = not metadata.fields and not metadata.colour and not few_bits
     if media_type == PNG and pixels.dtype == np.uint8 and is_plain and pixels[..., 0].size <= SMALL_PIXELS:
-        return _encode_small_png(picture), metadata.dropped
+        return _encode_small_png(picture), (*metadata.dropped, *tiff_tags.name_special(metadata.tags or {}))
+    if pixels.dtype != np.uint8 and image_format.bits == 8:
+        pixels = to_8_bits(pixels, picture.white)
+    elif pixels.dtype not in (np.uint8, np.uint16) and media_type != TIFF:
+        pixels = to_16_bits(pixels, picture.white)
     image = _to_vips(pixels).copy(**metadata_fields.resolution_options(metadata))
-    if pixels.dtype == np.uint16 and image_format.bits == 8:
-        interpretation = "b-w" if count_colours(pixels) == 1 else "srgb"
-        image = image.cast("uchar", shift=True).copy(interpretation=interpretation)
     if image.bands in (2, 4) and not image_format.has_alpha:
         image = image.flatten(background=[255.0] * (image.bands - 1))
-    options = _save_options(picture, image_format)
+    options = _save_options(picture, image_format) | _few_bits_options(few_bits, media_type)
     with _interruptible(image):
-        return _save(image, image_format, picture, options)
+        data, dropped = _save(image, image_format, picture, options)
+    tags = metadata.tags or {}
+    if media_type == TIFF and metadata.tags is not None:
+        return tiff_tags.restore_tags(data, tags), dropped
+    return data, tuple(dict.fromkeys((*dropped, *tiff_tags.name_special(tags))))
+
+
+def encode_g4(pixels: Pixels) -> bytes:
+    """uint8 [H,W,1] of 0 and 255 -> the data of one strip in CCITT G4 (ITU-T T.6), in which black is 1."""
+    height = len(pixels)
+    options = {"compression": "ccittfax4", "bitdepth": 1, "miniswhite": True, "tile_height": -(-height // 16) * 16}
+    file = bytes(_to_vips(pixels).tiffsave_buffer(keep="none", **options))
+    return tiff_tags.read_only_strip(file)
+
+
+def _find_few_bits(picture: Picture, media_type: str) -> int | None:
+    """1, 2 or 4 bits, if the picture has no more, and the format has so few."""
+    bits, pixels = picture.metadata.bits, picture.pixels
+    if media_type not in (PNG, TIFF) or bits not in (1, 2, 4) or pixels.shape[2] != 1 or pixels.dtype != np.uint8:
+        return None
+    return bits if fits(pixels, bits) else None
+
+
+def _few_bits_options(bits: int | None, media_type: str) -> dict[str, Any]:
+    """Of libvips' writer; none for more bits."""
+    if bits is None:
+        return {}
+    if media_type == PNG:
+        return {"bitdepth": bits, "filter": "none"}
+    if bits == 1:  # as scanners and fax machines write it
+        return {"bitdepth": 1, "compression": "ccittfax4", "miniswhite": True, "predictor": "none"}
+    return {"bitdepth": bits, "predictor": "none"}
 
 
 def _save_options(picture: Picture, image_format: ImageFormat) -> dict[str, Any]:
@@ -227,7 +275,9 @@ def _save_options(picture: Picture, image_format: ImageFormat) -> dict[str, Any]
     media_type = image_format.media_type
     if media_type == PNG:
         options["filter"] = _choose_png_filter(picture.pixels)
-    if media_type == AVIF and picture.pixels.dtype == np.uint16:
+    if media_type == TIFF and picture.pixels.dtype.kind == "f":
+        options["predictor"] = "float"
+    if media_type == AVIF and picture.pixels.dtype != np.uint8:
         options["bitdepth"] = 10 if metadata.bits == 10 else 12
     if media_type == metadata.lossless_media_type and media_type in (WEBP, AVIF):
         options["lossless"] = True
@@ -291,7 +341,7 @@ def encode_pages_and_report(pictures: Sequence[Picture]) -> tuple[bytes, tuple[s
 def _open_pages(data: bytes, image_format: ImageFormat, max_pages: int) -> Iterator[Any]:
     """A pyvips image for each page, its header read; its pixels must be read before the next page is opened."""
     pages = tiff.list_pages(data, max_pages) if image_format.media_type == TIFF else []
-    if len(pages) < 2:
+    if len(pages) < 2 and (not pages or pages == tiff.list_directories(data, 2)):
         yield _open(data, image_format)
         return
     file = bytearray()
@@ -347,6 +397,7 @@ def _add_facts(picture: Picture, data: bytes, media_type: str) -> Picture:
             metadata,
             colour=colour.code_points_to_chunks(header.primaries, header.transfer),
             lossless_media_type=AVIF if header.is_lossless else None,
+            max_sample=65535,  # bits are filled up below
         )
         if header.is_grey or _is_grey(pixels):
             pixels = _drop_colours(pixels)
@@ -371,7 +422,7 @@ def _drop_colours(pixels: Pixels) -> Pixels:
     if count_colours(pixels) == 1:
         return pixels
     channels = [0, 3] if pixels.shape[2] == 4 else [0]
-    return np.ascontiguousarray(pixels[:, :, channels])  # type: ignore[return-value]
+    return np.ascontiguousarray(pixels[:, :, channels])
 
 
 def _inspect_heic(data: bytes, max_pixels: int, max_side: int, label: str) -> tuple[int, int]:
@@ -395,7 +446,9 @@ def _decode_heic(data: bytes) -> Picture:
     metadata = metadata_fields.from_blocks(blocks)
     dropped = tuple(dict.fromkeys([*metadata.dropped, *header.attachments]))
     chunks = colour.code_points_to_chunks(header.primaries, header.transfer)
-    return Picture(pixels, replace(metadata, colour=chunks, bits=facts.get("bit_depth"), dropped=dropped))
+    return Picture(
+        pixels, replace(metadata, colour=chunks, bits=facts.get("bit_depth"), max_sample=65535, dropped=dropped)
+    )
 
 
 def _check_pages(data: bytes, media_type: str, label: str, max_pages: int) -> None:
@@ -404,6 +457,10 @@ def _check_pages(data: bytes, media_type: str, label: str, max_pages: int) -> No
         if control > 0 and int.from_bytes(data[control + 8 : control + 12]) > 1:
             raise InvalidInput(_IS_ANIMATED.format(label))
     count = len(tiff.list_pages(data, max_pages)) if media_type == TIFF else 1
+    if count == 0 and tiff.list_directories(data, 1):
+        raise InvalidInput(
+            f"{label} has only reduced-resolution pages, as raw files of cameras do; develop it, and send the picture"
+        )
     if count > max_pages == 1:
         raise InvalidInput(f"{label} has several frames or pages; send one picture")
     if count > max_pages:
@@ -427,11 +484,8 @@ def _check_size(size: tuple[int, int], max_pixels: int, max_side: int, label: st
 def _check_pixels(image: Any, media_type: str, label: str) -> None:
     if media_type != TIFF and _read_number(image, "n-pages", 1) > 1:  # pages of a TIFF come one by one
         raise InvalidInput((_HAS_SEVERAL if media_type == AVIF else _IS_ANIMATED).format(label))
-    if image.format not in ("uchar", "ushort"):
-        words = _FORMAT_WORDS.get(image.format, "signed or complex")
-        raise InvalidInput(
-            f"{label} has {words} pixels, whose black and white are not known; send 8 or 16 bits per channel"
-        )
+    if image.format not in _DTYPES:
+        raise InvalidInput(f"{label} has pixels of the kind {image.format}; send whole numbers or floats")
     if image.bands > (5 if image.interpretation == "cmyk" else 4):
         raise InvalidInput(f"{label} has {image.bands} channels; send grey, RGB or CMYK, with or without alpha")
 
@@ -441,18 +495,32 @@ def _to_picture(image: Any) -> Picture:
     metadata = metadata_fields.read(image)
     if image.format == "ushort":
         metadata = replace(metadata, bits=_read_number(image, "bits-per-sample", 16))
+    if image.format == "uchar" and image.bands == 1 and _read_number(image, "bits-per-sample", 8) < 8:
+        metadata = replace(metadata, bits=_read_number(image, "bits-per-sample", 8))
     orientation = _read_number(image, "orientation", 1)
     has_16_bits = image.format == "ushort"
     if image.interpretation == "cmyk":
         image = image.icc_transform("srgb", embedded=True, input_profile="cmyk", depth=16 if has_16_bits else 8)
         fields = tuple(field for field in metadata.fields if field[1] != "icc-profile-data")
         metadata = replace(metadata, fields=fields)
-        has_16_bits = image.format == "ushort"
     shape = (image.height, image.width, image.bands)
     with _interruptible(image):
         memory = image.write_to_memory()
-    pixels: Pixels = np.frombuffer(memory, np.uint16) if has_16_bits else np.frombuffer(memory, np.uint8)
+    pixels: Pixels = np.frombuffer(memory, _DTYPES[image.format])
     return Picture(_turn_upright(pixels.reshape(shape), orientation), metadata)
+
+
+def _add_tags(pictures: list[Picture], data: bytes) -> list[Picture]:
+    """The pages of a TIFF, with the tags that libvips does not know, and names of what is left out."""
+    pages = tiff.list_pages(data, len(pictures))
+    beside = tiff.name_other_directories(tiff.list_directories(data, tiff.max_directories(len(pictures))))
+    tagged = []
+    for picture, page in zip(pictures, pages, strict=False):
+        tags = tiff_tags.read_tags(data, page.offset)
+        dropped = tuple(dict.fromkeys((*picture.metadata.dropped, *tags.dropped, *beside)))
+        metadata = replace(picture.metadata, tags=tags.kept, max_sample=tags.max_sample, dropped=dropped)
+        tagged.append(replace(picture, metadata=metadata))
+    return tagged
 
 
 def _turn_upright(pixels: Pixels, orientation: int) -> Pixels:
@@ -462,7 +530,7 @@ def _turn_upright(pixels: Pixels, orientation: int) -> Pixels:
         upright = upright[::-1]
     if orientation in (2, 3, 6, 7):
         upright = upright[:, ::-1]
-    return np.ascontiguousarray(upright)  # type: ignore[return-value]
+    return np.ascontiguousarray(upright)
 
 
 def _small_png_size(data: bytes) -> tuple[int, int] | None:
@@ -482,9 +550,10 @@ def _decode_with_pillow(data: bytes, name: str) -> Picture:
     """8 bits; `name` is Pillow's of the format."""
     file = bmp.InterruptibleFile(data) if name == "BMP" and bmp.is_run_length_encoded(data) else io.BytesIO(data)
     with Image.open(file, formats=(name,)) as image:
-        is_grey = image.mode in ("1", "L")
+        is_bilevel = image.mode == "1"
+        is_grey = is_bilevel or image.mode == "L"
         pixels = np.asarray(image.convert("L" if is_grey else "RGBA" if image.mode == "RGBA" else "RGB"))
-    return Picture(pixels.reshape(*pixels.shape[:2], -1))
+    return Picture(pixels.reshape(*pixels.shape[:2], -1), Metadata(bits=1 if is_bilevel else None))
 
 
 def _encode_small_png(picture: Picture) -> bytes:
@@ -506,11 +575,11 @@ def _read_number(image: Any, name: str, default: int) -> int:
 
 def _to_vips(pixels: Pixels) -> Any:
     """[H,W,B] -> a pyvips image of the same memory."""
-    has_16_bits, is_grey = pixels.dtype == np.uint16, count_colours(pixels) == 1
+    has_16_bits, is_grey = pixels.dtype in (np.uint16, np.int16), count_colours(pixels) == 1
     interpretation = ("grey16" if is_grey else "rgb16") if has_16_bits else ("b-w" if is_grey else "srgb")
     height, width, bands = pixels.shape
     memory = np.ascontiguousarray(pixels)
-    image = pyvips.Image.new_from_memory(memory, width, height, bands, "ushort" if has_16_bits else "uchar")
+    image = pyvips.Image.new_from_memory(memory, width, height, bands, _VIPS_FORMATS[pixels.dtype])
     return image.copy(interpretation=interpretation)
 
 

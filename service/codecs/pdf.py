@@ -7,9 +7,9 @@ PDFs are untrusted input, and PDFium is a large program in C++. Each document ha
 (service.codecs.pdf_process): one that crashes, hangs or exceeds its memory ends alone. The service takes pixels from it
 and nothing else.
 
-A PDF that is written holds one picture a page, of the page's size. A picture is lossless unless that takes more than a
-byte a pixel, as photographs do. Text layers, links and outlines are not copied: text recognition is to be run again on
-the clean pages anyhow.
+A PDF that is written holds one picture a page, of the page's size. A picture is lossless, and has as few bits as it
+needs, unless that takes more than a byte a pixel, as photographs do. Text layers, links and outlines are not copied:
+text recognition is to be run again on the clean pages anyhow.
 """
 
 import json
@@ -19,6 +19,7 @@ import os
 import select
 import threading
 import time
+import zlib
 from dataclasses import dataclass
 from decimal import Decimal
 from importlib.util import find_spec
@@ -26,17 +27,19 @@ from io import BytesIO
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service import sandbox
 from service.codecs import images, png
 from service.codecs.formats import JPEG, PNG
 from service.codecs.pdf_process import FRAME, LENGTH, count_pixels
 from service.errors import InvalidInput, TooLarge
-from service.imaging.picture import Picture
+from service.imaging.picture import Metadata, Picture, Pixels
 
 IS_INSTALLED = find_spec("pypdfium2") is not None and find_spec("pikepdf") is not None
 INSTALL_COMMAND = "pip install 'autoencoder-service[pdf]'"
 _MIB = 2**20
+_MAX_PACKED_LEVELS = 16
 _MAX_LOSSLESS = 1.0  # bytes a pixel; what takes more becomes JPEG
 
 
@@ -90,14 +93,15 @@ class Reader:
         return sizes
 
     def render_page(self, number: int, dpi: int) -> Picture:
-        """Page `number`, from 1: uint8 [H,W,1] if it holds no colour, else [H,W,3]."""
+        """Page `number`, from 1: uint8 [H,W,1] if it holds no colour, else [H,W,3]; 1 bit if it is a scan of 1 bit."""
         label = f"page {number} of the PDF"
         response, data = self._request(json.dumps([number - 1, dpi]).encode() + b"\n", label)
         height, width, channels = shape = tuple(map(int, response["shape"]))
         self._check_size(width, height, number, dpi)
         if channels not in (1, 3) or math.prod(shape) != len(data):
             raise InvalidInput(f"{label} cannot be drawn")
-        return Picture(np.frombuffer(data, np.uint8).reshape(shape))
+        metadata = Metadata(bits=1 if response["is_bilevel"] is True and channels == 1 else None)
+        return Picture(np.frombuffer(data, np.uint8).reshape(shape), metadata)
 
     def _check_size(self, width: int, height: int, number: int, dpi: int) -> None:
         limits = self._limits
@@ -166,8 +170,8 @@ class Writer:
         """A page of that size which is covered by `picture`, 8 bits, grey or RGB; the bytes that it takes."""
         from pikepdf import Dictionary, Name, Stream
 
-        data, encoding = _encode(picture)
-        height, width, channels = picture.pixels.shape
+        data, entries = _encode(picture)
+        height, width = picture.pixels.shape[:2]
         image = Stream(
             self._document,
             data,
@@ -175,9 +179,7 @@ class Writer:
             Subtype=Name.Image,
             Width=width,
             Height=height,
-            ColorSpace=Name.DeviceGray if channels == 1 else Name.DeviceRGB,
-            BitsPerComponent=8,
-            **encoding,
+            **entries,
         )
         sides = size.width, size.height
         page = self._document.add_blank_page()
@@ -196,13 +198,42 @@ class Writer:
 
 
 def _encode(picture: Picture) -> tuple[bytes, dict[str, Any]]:
-    """Data of an image in a PDF, and its encoding: the compressed rows of a PNG (PDF 32000, 7.4.4.4), or a JPEG."""
+    """Data of an image in a PDF, and its entries (PDF 32000, 7.4 and 8.9.5); only a JPEG loses something.
+
+    Black and white is CCITT G4 or Flate, whatever is smaller; up to 16 grey levels have as few bits as they need; the
+    rest are the compressed rows of a PNG.
+    """
     from pikepdf import Dictionary, Name
 
     height, width, channels = picture.pixels.shape
+    space = Name.DeviceGray if channels == 1 else Name.DeviceRGB
+    if channels == 1:
+        levels = np.flatnonzero(np.bincount(picture.pixels.ravel(), minlength=256))
+        if len(levels) <= _MAX_PACKED_LEVELS:
+            return _encode_few_levels(picture.pixels, levels)
     bare = Picture(picture.pixels)
     rows = png.extract_rows(images.encode(bare, PNG))
     if len(rows) > _MAX_LOSSLESS * height * width:
-        return images.encode(bare, JPEG), {"Filter": Name.DCTDecode}
+        return images.encode(bare, JPEG), {"Filter": Name.DCTDecode, "ColorSpace": space, "BitsPerComponent": 8}
     parameters = Dictionary(Predictor=15, Colors=channels, BitsPerComponent=8, Columns=width)
-    return rows, {"Filter": Name.FlateDecode, "DecodeParms": parameters}
+    return rows, {"Filter": Name.FlateDecode, "DecodeParms": parameters, "ColorSpace": space, "BitsPerComponent": 8}
+
+
+def _encode_few_levels(pixels: Pixels, levels: NDArray[np.int64]) -> tuple[bytes, dict[str, Any]]:
+    """[H,W,1] of up to 16 different `levels` -> rows of 1, 2 or 4 bits, or CCITT G4."""
+    from pikepdf import Array, Dictionary, Name, String
+
+    height, width = pixels.shape[:2]
+    bits = next(bits for bits in (1, 2, 4) if len(levels) <= 2**bits)
+    indices = np.searchsorted(levels, np.arange(256)).astype(np.uint8)[pixels[:, :, 0]]
+    bit_planes = [(indices >> bit) & 1 for bit in reversed(range(bits))]
+    data = zlib.compress(np.packbits(np.stack(bit_planes, axis=2).reshape(height, width * bits), axis=1).tobytes(), 6)
+    if set(levels.tolist()) <= {0, 255}:
+        fax = images.encode_g4(pixels)
+        if len(fax) <= len(data):
+            parameters = Dictionary(K=-1, Columns=width, Rows=height)
+            entries = {"ColorSpace": Name.DeviceGray, "BitsPerComponent": 1}
+            return fax, {"Filter": Name.CCITTFaxDecode, "DecodeParms": parameters, **entries}
+    table = String(bytes(levels.astype(np.uint8)))
+    space = Array([Name.Indexed, Name.DeviceGray, len(levels) - 1, table])
+    return data, {"Filter": Name.FlateDecode, "ColorSpace": space, "BitsPerComponent": bits}

@@ -3,22 +3,24 @@
 Picture [H,W,B] -> to_model_input -> uint8 [n,H,W,C] -> a denoiser -> apply_correction -> [H,W,B] of the same depth
 Picture [H,W,B] -> flatten_to_uint8 -> uint8 [H,W,C], for models of one size
 
-B is 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha). Models work at 8 bits. A denoiser's change is added to the
-original pixels, so a pixel that the model leaves alone keeps all its 16 bits.
+B is 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha). Models work at 8 bits, 255 is white. A denoiser's change is
+added to the original pixels, so a pixel that the model leaves alone keeps all its bits. What is white in a picture of
+more than 8 bits is found first (service.imaging.value_range).
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+from service.imaging.value_range import find_white, largest_white
+
+Pixels = NDArray[Any]  # uint8, uint16; of TIFFs and arrays also int16, uint32, int32, float32, float64
 Array = NDArray[Any]
 
 MAX_PIXELS = 120_000_000  # of one picture, unless a setting says otherwise
-SCALE_8_TO_16 = 257  # one grey level of 8 bits in 16: 255 * 257 = 65535
 _BAND_NUMBERS = 1 << 20  # numbers converted at once, of a picture that may be much larger
 
 
@@ -32,6 +34,8 @@ class Metadata:
         colour: chunks of a PNG, or their like, that say what the pixels' numbers mean (service.codecs.colour).
         bits: significant bits of a channel, in 8 or in 16; None: all of them.
         lossless_media_type: of the file, if it was written without loss though its format also has loss.
+        max_sample: the largest value that a pixel may have, as the file says.
+        tags: entries of a TIFF's directory, by number (service.codecs.tiff_tags); None: of other formats.
         dropped: names of what the file held and a new file will not.
     """
 
@@ -40,15 +44,38 @@ class Metadata:
     colour: Mapping[str, bytes] = field(default_factory=dict)
     bits: int | None = None
     lossless_media_type: str | None = None
+    max_sample: int | None = None
+    tags: Mapping[int, Any] | None = None
     dropped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """`pixels` uint8 or uint16 [H,W,B], upright, C order."""
+    """`pixels` [H,W,B], upright, C order; `white` is the value of white in them, None: the type's largest."""
 
     pixels: Pixels
     metadata: Metadata = Metadata()
+    white: float | None = None
+
+
+def with_white(pictures: Sequence[Picture], label: str, white: float | None = None) -> list[Picture]:
+    """The pages of one file with `white`, or with the white that is found for all pages of one type.
+
+    Raises:
+        InvalidInput: black or white is not known; the sentence names the file by `label` (422).
+    """
+    if white is not None:
+        return [replace(picture, white=white) for picture in pictures]
+    groups: dict[Any, list[Picture]] = {}
+    for picture in pictures:
+        groups.setdefault(picture.pixels.dtype, []).append(picture)
+    whites: dict[Any, float] = {}
+    for dtype, group in groups.items():
+        if dtype != np.uint8:
+            limits = [picture.metadata.max_sample for picture in group if picture.metadata.max_sample is not None]
+            colours = [picture.pixels[:, :, : count_colours(picture.pixels)] for picture in group]
+            whites[dtype] = find_white(colours, label, max(limits, default=None))
+    return [replace(picture, white=whites.get(picture.pixels.dtype)) for picture in pictures]
 
 
 def count_colours(pixels: Pixels) -> int:
@@ -56,13 +83,13 @@ def count_colours(pixels: Pixels) -> int:
     return 1 if pixels.shape[2] < 3 else 3
 
 
-def to_model_input(pixels: Pixels, channels: int) -> NDArray[np.uint8]:
-    """[H,W,B] -> uint8 [n,H,W,channels], the planes that a model of that many channels takes.
+def to_model_input(pixels: Pixels, channels: int, white: float | None = None) -> NDArray[np.uint8]:
+    """[H,W,B] -> uint8 [n,H,W,channels], the planes that a model of that many channels takes; `white` becomes 255.
 
     Alpha is left out: the model takes the colour under it. Colour for a grey model becomes three grey planes, n = 3:
     tinted paper becomes white and ink keeps its colour. Grey for a colour model becomes R = G = B.
     """
-    colours = _to_8_bits(pixels[:, :, : count_colours(pixels)])
+    colours = to_8_bits(pixels[:, :, : count_colours(pixels)], white)
     if colours.shape[2] == channels:
         return colours[None]
     if channels == 1:
@@ -71,27 +98,34 @@ def to_model_input(pixels: Pixels, channels: int) -> NDArray[np.uint8]:
 
 
 def apply_correction(
-    pixels: Pixels, model_input: NDArray[np.uint8], denoised: NDArray[np.uint8], strength: float
+    pixels: Pixels,
+    model_input: NDArray[np.uint8],
+    denoised: NDArray[np.uint8],
+    strength: float,
+    white: float | None = None,
 ) -> Pixels:
-    """pixels + strength * (denoised - model_input), of the depth of `pixels` [H,W,B]; alpha is untouched.
+    """pixels + strength * (denoised - model_input), of the type of `pixels` [H,W,B]; alpha is untouched.
 
-    At 16 bits the model's correction, of 8 bits, is multiplied by SCALE_8_TO_16.
+    The model's correction, of 8 bits, is multiplied by `white` / 255. No pixel leaves 0..`white` that is not outside.
 
     Args:
-        model_input: `to_model_input(pixels, C)`, [n,H,W,C].
+        model_input: `to_model_input(pixels, C, white)`, [n,H,W,C].
         denoised: the model's output for it, [n,H,W,C]; three channels for a grey picture are averaged.
         strength: 0 (the pixels as they are, bit for bit) to 1.
     """
     count = count_colours(pixels)
     output = pixels.copy()
     original, target = _merge_planes(model_input, count), _merge_planes(denoised, count)
-    if pixels.dtype == np.uint8 and strength == 1:
+    if pixels.dtype == np.uint8 and strength == 1 and white in (None, 255):
         output[:, :, :count] = target
         return output
-    scale = strength * (SCALE_8_TO_16 if pixels.dtype == np.uint16 else 1)
-    correction = np.rint(scale * (target.astype(np.float64) - original))
-    white = np.iinfo(pixels.dtype).max
-    output[:, :, :count] = np.clip(pixels[:, :, :count] + correction, 0, white).astype(pixels.dtype)
+    white = largest_white(pixels.dtype) if white is None else white
+    correction = strength * white / 255 * (target.astype(np.float64) - original)
+    colours = pixels[:, :, :count]
+    if pixels.dtype.kind != "f":
+        correction = np.rint(correction)
+    corrected = np.clip(colours + correction, np.minimum(colours, 0), np.maximum(colours, white))
+    output[:, :, :count] = corrected.astype(pixels.dtype)
     return output
 
 
@@ -103,21 +137,41 @@ def blend(batch: Array, output: Array, strength: float) -> Array:
     return (np.rint(mixture) if batch.dtype == np.uint8 else mixture).astype(batch.dtype)
 
 
-def flatten_to_uint8(pixels: Pixels, channels: int) -> NDArray[np.uint8]:
+def flatten_to_uint8(pixels: Pixels, channels: int, white: float | None = None) -> NDArray[np.uint8]:
     """[H,W,B] -> uint8 [H,W,channels], over white where it is transparent; colours become grey by ITU-R 601 luma."""
     output = np.empty((*pixels.shape[:2], channels), np.uint8)
     rows = max(1, _BAND_NUMBERS // (pixels.shape[1] * pixels.shape[2]))
     for top in range(0, len(pixels), rows):  # in bands of rows: only a band is ever held in more than 8 bits
-        band = _over_white(_to_8_bits(pixels[top : top + rows]))
+        band = _over_white(to_8_bits(pixels[top : top + rows], white))
         output[top : top + rows] = _to_luma(band) if channels < band.shape[2] else band
     return output
 
 
-def _to_8_bits(pixels: Pixels) -> NDArray[np.uint8]:
-    """65535 becomes 255, to the nearest; uint8 as it is."""
-    if pixels.dtype == np.uint8:
-        return pixels  # type: ignore[return-value]
-    return ((pixels.astype(np.uint32) + SCALE_8_TO_16 // 2) // SCALE_8_TO_16).astype(np.uint8)
+def to_8_bits(pixels: Pixels, white: float | None = None) -> NDArray[np.uint8]:
+    """[H,W,B]: `white` becomes 255, and alpha's largest value too, to the nearest; what is outside is black or white.
+
+    uint8 stays as it is, unless another white is given.
+    """
+    if pixels.dtype == np.uint8 and white in (None, 255):
+        return pixels
+    full = largest_white(pixels.dtype)
+    factors = np.full(pixels.shape[2], 255 / (full if white is None else white), np.float32)
+    if pixels.shape[2] in (2, 4):
+        factors[-1] = 255 / full
+    scaled = np.multiply(pixels, factors, dtype=np.float32)
+    eight: NDArray[np.uint8] = np.rint(np.nan_to_num(scaled, copy=False, nan=0).clip(0, 255)).astype(np.uint8)
+    return eight
+
+
+def to_16_bits(pixels: Pixels, white: float | None = None) -> NDArray[np.uint16]:
+    """[H,W,B]: `white` becomes 65535, and alpha's largest value too, to the nearest; the outside is black or white."""
+    full = largest_white(pixels.dtype)
+    factors = np.full(pixels.shape[2], 65535 / (full if white is None else white))
+    if pixels.shape[2] in (2, 4):
+        factors[-1] = 65535 / full
+    scaled = np.nan_to_num(pixels * factors, copy=False, nan=0)
+    sixteen: NDArray[np.uint16] = np.rint(scaled.clip(0, 65535)).astype(np.uint16)
+    return sixteen
 
 
 def _over_white(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from service.codecs.pdf import Limits, Reader, Writer
-from service.errors import TooLarge
+from service.errors import InvalidInput, TooLarge
 from service.imaging.picture import Picture
 from service.inference import tiled
 from service.inference.admission import Permit
@@ -55,6 +55,8 @@ class Documents:
         Raises:
             InvalidInput, TooLarge, Overloaded, ModelFailed.
         """
+        if options.white is not None:
+            raise InvalidInput("white is for pictures of more than 8 bits; the pages of a PDF are drawn with 8")
         dpi = options.dpi or self._dpi
         async with self._slots:
             reader = Reader(self._limits)

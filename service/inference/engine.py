@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.imaging import heatmap
+from service.imaging.bit_depth import reduce_bits
 from service.imaging.picture import Picture, blend
 from service.inference import tiled
 from service.inference.batching import Batcher
@@ -109,10 +110,14 @@ class Inference:
 
     async def run(self, model: Model, operation: Operation, inputs: Batch | Images, options: Options) -> Result:
         """The operation's result; raises ModelFailed."""
+        if isinstance(inputs, Images):
+            if options.strength > 1:
+                denoised = await self._denoise_twice(model, inputs, options)
+            else:
+                denoised = await self._denoise(model, inputs, options.strength)
+            return await self._reduce_bits(denoised, options)
         if options.strength > 1:
             return await self._denoise_twice(model, inputs, options)
-        if isinstance(inputs, Images):
-            return await self._denoise(model, inputs, options.strength)
         samples = inputs.samples
         size = max(1, max_item_numbers(model) // math.prod(samples.shape[1:]))
         if len(samples) <= size and model.has_fixed_shape(operation):
@@ -155,18 +160,29 @@ class Inference:
 
     async def _denoise_twice(self, model: Model, inputs: Batch | Images, options: Options) -> Result:
         """The denoised inputs are denoised again; of the second correction `strength` - 1 is applied."""
-        first = await self.run(model, "denoise", inputs, replace(options, strength=1.0))
-        pictures, samples = first.pictures, first.samples
-        denoised = Images(pictures) if pictures is not None else Batch(np.asarray(samples))
-        second = await self.run(model, "denoise", denoised, replace(options, strength=options.strength - 1))
+        if isinstance(inputs, Images):
+            first = await self._denoise(model, inputs, 1.0)
+            second = await self._denoise(model, Images(first.pictures or ()), options.strength - 1)
+        else:
+            first = await self.run(model, "denoise", inputs, replace(options, strength=1.0))
+            denoised = Batch(np.asarray(first.samples))
+            second = await self.run(model, "denoise", denoised, replace(options, strength=options.strength - 1))
         return replace(second, run_start=first.run_start)
+
+    async def _reduce_bits(self, result: Result, options: Options) -> Result:
+        """The pictures with the bits that the request asks for, or that their files had."""
+        pictures = result.pictures or ()
+        if options.bits is None and not any(picture.metadata.bits in (1, 2, 4) for picture in pictures):
+            return result
+        reduced = tuple(await self._scheduler.run(partial(reduce_bits, bits=options.bits), pictures))
+        return replace(result, samples=tuple(picture.pixels for picture in reduced), pictures=reduced)
 
     async def _denoise(self, model: Model, inputs: Images, strength: float) -> Result:
         """Tile by tile; the outputs are the only arrays of the images' size that are made."""
         outputs = tuple(np.empty_like(picture.pixels) for picture in inputs.pictures)
         tasks: list[TileTask] = []
         for picture, output in zip(inputs.pictures, outputs, strict=True):
-            tasks += tiled.plan_tasks(model, picture.pixels, output, self._tile)
+            tasks += tiled.plan_tasks(model, picture, output, self._tile)
         numbers = max_item_numbers(model)
         items = list(tiled.group_tasks(tasks, numbers))
         use_all_cores = len(items) == 1 and self._scheduler.is_idle
@@ -175,7 +191,7 @@ class Inference:
         outcomes = await self._scheduler.run(partial(_run_timed, denoise, record), items)
         start, end = self._record_runs(model, [run for _, run in outcomes])
         pairs = zip(outputs, inputs.pictures, strict=True)
-        denoised = tuple(Picture(output, picture.metadata) for output, picture in pairs)
+        denoised = tuple(replace(picture, pixels=output) for output, picture in pairs)
         return Result(outputs, denoised, run_start=start, run_end=end)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from service.codecs import arrays, images
 from service.codecs.images import Header
 from service.errors import InvalidInput, TooLarge
-from service.imaging.picture import Picture
+from service.imaging.picture import Picture, with_white
 from service.imaging.resize import Fit
 from service.inference import cost, tiled
 from service.inference.admission import Permit
@@ -24,6 +24,7 @@ from service.model.graph import Port
 from service.model.manifest import Operation
 from service.model.runtime import Array, Model
 
+PICTURE_DTYPES = ("uint8", "uint16", "int16", "uint32", "int32", "float32", "float64")  # of arrays of pictures
 _HEADER_BYTES = 1 << 12  # of an image file, beside its pixels
 _Source = tuple[PayloadPart, Header | None]  # a part, and the header that was read from it if it is an image
 
@@ -94,9 +95,10 @@ class Preprocessor:
             max_pages = self._max_batch if takes_pages and len(payload.parts) == 1 else 1
             headers = await self._inspect(image_parts, permit, max_pages)
         if takes_pages:
-            inputs: Batch | Images = Images(await self._decode_pictures(port, payload, headers))
+            inputs: Batch | Images = Images(await self._decode_pictures(port, payload, headers, options.white))
         else:
-            inputs = Batch(await self._decode_samples(model, port, payload, headers, options.fit or model.manifest.fit))
+            mode = options.fit or model.manifest.fit
+            inputs = Batch(await self._decode_samples(model, port, payload, headers, mode, options.white))
             model.check_batch(operation, inputs.samples)
             output_size = model.latent_size if operation == "encode" else model.sample_size
             permit.reserve_pixels_up_to(len(inputs.samples) * output_size)
@@ -124,8 +126,10 @@ class Preprocessor:
             permit.reserve_pixels(header.pixels)
         return headers
 
-    async def _decode_pictures(self, port: Port, payload: Payload, headers: list[Header]) -> tuple[Picture, ...]:
-        decode = partial(_to_pictures, channels=tiled.count_channels(port))
+    async def _decode_pictures(
+        self, port: Port, payload: Payload, headers: list[Header], white: float | None
+    ) -> tuple[Picture, ...]:
+        decode = partial(_to_pictures, channels=tiled.count_channels(port), white=white)
         groups = await self._scheduler.run(
             decode, _pair_with_headers(payload, headers), _estimate_decoding_cost(payload, headers)
         )
@@ -135,9 +139,9 @@ class Preprocessor:
         return decoded
 
     async def _decode_samples(
-        self, model: Model, port: Port, payload: Payload, headers: list[Header], mode: Fit | None
+        self, model: Model, port: Port, payload: Payload, headers: list[Header], mode: Fit | None, white: float | None
     ) -> Array:
-        decode = partial(_to_samples, port=port, mode=mode, model_name=model.manifest.name)
+        decode = partial(_to_samples, port=port, mode=mode, white=white, model_name=model.manifest.name)
         batches = await self._scheduler.run(
             decode, _pair_with_headers(payload, headers), _estimate_decoding_cost(payload, headers)
         )
@@ -152,6 +156,10 @@ def _check_options(model: Model, operation: Operation, port: Port, options: Opti
         raise InvalidInput(f"fit is for models of one image size; {model.manifest.name} {operation} takes any")
     if options.dpi is not None:
         raise InvalidInput("dpi is for PDFs; a picture is taken with the pixels that it has")
+    if options.bits is not None and not OPERATIONS[operation].takes_pages(model):
+        raise InvalidInput(f"bits is for models that denoise images of any size; {model.manifest.name} has 8")
+    if options.white is not None and port.name != "image":
+        raise InvalidInput(f"white is for pictures; {model.manifest.name} {operation} takes numbers")
     if options.false_alarm_rate is not None:
         model.unusual_threshold(options.false_alarm_rate)  # raises if the model cannot tell so small a rate
 
@@ -176,16 +184,16 @@ def _pair_with_headers(payload: Payload, headers: list[Header]) -> list[_Source]
     return [(part, next(remaining) if isinstance(part.data, bytes) else None) for part in payload.parts]
 
 
-def _to_pictures(source: _Source, channels: int) -> list[Picture]:
-    """One part -> its pictures as they are; images of an array have the model's channels, or are grey."""
+def _to_pictures(source: _Source, channels: int, white: float | None) -> list[Picture]:
+    """One part -> its pictures, with one white; those of an array have the model's channels, or are grey."""
     part, header = source
     if header is not None:
-        return images.decode(_require_bytes(part), header, part.label)
+        return images.decode(_require_bytes(part), header, part.label, white)
     array = _require_array(part)
-    batch = _as_images(array, 1 if _is_grey(array) else channels, part.label)
+    batch = _as_images(array, 1 if _is_grey(array) else channels, part.label, PICTURE_DTYPES)
     if batch.size == 0:
         raise InvalidInput(f"the batch is empty (shape {list(batch.shape)}); at least one sample is needed")
-    return [Picture(image) for image in batch]
+    return with_white([Picture(image) for image in batch], part.label, white)
 
 
 def _is_grey(array: Array) -> bool:
@@ -195,7 +203,7 @@ def _is_grey(array: Array) -> bool:
     )
 
 
-def _to_samples(source: _Source, port: Port, mode: Fit | None, model_name: str) -> Array:
+def _to_samples(source: _Source, port: Port, mode: Fit | None, white: float | None, model_name: str) -> Array:
     """One part -> [n,...] as the port takes it, at least one sample."""
     part, header = source
     if port.name != "image":
@@ -203,9 +211,11 @@ def _to_samples(source: _Source, port: Port, mode: Fit | None, model_name: str) 
         return numbers[None] if numbers.ndim == len(port.shape) - 1 else numbers
     channels = tiled.count_channels(port)
     if header is not None:
-        (picture,) = images.decode(_require_bytes(part), header, part.label)
+        (picture,) = images.decode(_require_bytes(part), header, part.label, white)
         pixels: Array = image_samples.make_image(picture, channels)[None]
     else:
+        if white is not None:
+            raise InvalidInput(f"white is for image files; {part.label} is an array, whose pixels are 0 to 255")
         pixels = _as_images(_require_array(part), channels, part.label)
     height, width = port.shape[1:3]
     if isinstance(height, str) or isinstance(width, str) or pixels.shape[1:3] == (height, width) or not pixels.size:
@@ -220,10 +230,11 @@ def _to_samples(source: _Source, port: Port, mode: Fit | None, model_name: str) 
     return np.stack([image_samples.fit_image(image, height, width, mode) for image in pixels])
 
 
-def _as_images(array: Array, channels: int, label: str) -> Array:
-    """[H,W], [H,W,C], [N,H,W] (grey) or [N,H,W,C] -> uint8 [N,H,W,C]."""
-    if array.dtype != np.uint8:
-        raise InvalidInput(f"{label} has dtype {array.dtype}; pixels are uint8, 0 to 255")
+def _as_images(array: Array, channels: int, label: str, dtypes: tuple[str, ...] = ("uint8",)) -> Array:
+    """[H,W], [H,W,C], [N,H,W] (grey) or [N,H,W,C] -> [N,H,W,C], of one of the `dtypes`."""
+    if array.dtype.name not in dtypes:
+        allowed = "uint8, 0 to 255" if len(dtypes) == 1 else ", ".join(dtypes)
+        raise InvalidInput(f"{label} has dtype {array.dtype}; pixels are {allowed}")
     if array.ndim == 2 and channels == 1:
         return array[None, :, :, None]
     if array.ndim == 3 and array.shape[2] == channels:

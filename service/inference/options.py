@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from service.imaging.bit_depth import Bits
 from service.imaging.resize import Fit
 
 Explain = Literal["heatmap"]
@@ -17,6 +18,8 @@ class Options:
         strength: share of the denoiser's correction that is applied, 0 (none) to 1 (all); above 1, at most 2, the
             result is denoised again, and strength - 1 is the share of that second correction.
         dpi: dots per inch at which a PDF's pages are rendered; None: the service's setting.
+        white: the value of white in a picture's pixels; None: it is found (service.imaging.value_range).
+        bits: of a channel in the result (service.imaging.bit_depth); None: as many as the input has.
         explain: the result is a heatmap of the reconstruction error.
         false_alarm_rate: the result has a verdict for each sample at this rate (Model.unusual_threshold).
     """
@@ -24,6 +27,8 @@ class Options:
     fit: Fit | None = None
     strength: float = 1.0
     dpi: int | None = None
+    white: float | None = None
+    bits: Bits | None = None
     explain: Explain | None = None
     false_alarm_rate: float | None = None
 

@@ -2,7 +2,7 @@
 
 picture -> plan_tasks -> group_tasks -> denoise: cut, to_model_input, model, apply_correction, into the output
 
-Tiles that are blended are summed in floats first (WeightedSum).
+Of tiles that are blended, the corrections are summed in floats first (WeightedSum).
 """
 
 import math
@@ -12,7 +12,7 @@ from threading import Lock
 
 import numpy as np
 
-from service.imaging.picture import Pixels, apply_correction, to_model_input
+from service.imaging.picture import Picture, Pixels, apply_correction, to_model_input
 from service.imaging.tiling import Tile
 from service.model import tiles
 from service.model.graph import Port
@@ -24,28 +24,34 @@ _SUM_BYTES = 4  # of a number of a weighted sum
 
 @dataclass(frozen=True, eq=False)
 class TileTask:
-    """One tile of one picture [H,W,B], and the array [H,W,B] that its result is written into, or its weighted sum."""
+    """One tile of one picture [H,W,B], and the array [H,W,B] that its result is written into, or its weighted sum.
+
+    `white` is the value of white in the picture, None the largest.
+    """
 
     pixels: Pixels
     output: Pixels
     tile: Tile
+    white: float | None = None
     weighted_sum: "WeightedSum | None" = None
 
 
 class WeightedSum:
-    """The sum of `count` blended tiles of one picture, written into `output` [H,W,B] when the last was added.
+    """The corrections of `count` blended tiles of `pixels`, applied and written to `output` when the last was added.
 
-    Tiles may be added from several threads.
+    Both are [H,W,B]. A pixel without a correction stays as it is, bit for bit. Tiles may be added from several threads.
     """
 
-    def __init__(self, output: Pixels, count: int) -> None:
-        self._output, self._remaining = output, count
+    def __init__(self, pixels: Pixels, output: Pixels, count: int) -> None:
+        self._pixels, self._output, self._remaining = pixels, output, count
         self._sum = np.zeros(output.shape, np.float32)
         self._lock = Lock()
 
-    def add(self, tile: Tile, pixels: Pixels) -> None:
-        """`pixels` [h,w,B] of the tile's core."""
-        weighted = pixels * tile.weights()
+    def add(self, tile: Tile, result: Pixels) -> None:
+        """`result` [h,w,B] of the tile's core."""
+        with np.errstate(invalid="ignore"):  # infinity less infinity
+            correction = np.subtract(result, tile.core(self._pixels), dtype=np.float64)
+        weighted = np.nan_to_num(correction, copy=False) * tile.weights()
         with self._lock:
             tile.core(self._sum)[...] += weighted
             self._remaining -= 1
@@ -53,15 +59,18 @@ class WeightedSum:
                 return
         rows = max(1, _BAND_NUMBERS // self._sum[0].size)
         for top in range(0, len(self._sum), rows):
-            self._output[top : top + rows] = np.rint(self._sum[top : top + rows])
+            band, correction = self._pixels[top : top + rows], self._sum[top : top + rows]
+            self._output[top : top + rows] = band + (correction if band.dtype.kind == "f" else np.rint(correction))
 
 
-def plan_tasks(model: Model, pixels: Pixels, output: Pixels, side: int) -> list[TileTask]:
+def plan_tasks(model: Model, picture: Picture, output: Pixels, side: int) -> list[TileTask]:
     """The tasks of one picture: tiles of about `side` pixels if the model's halo is known, else one for all of it."""
+    pixels = picture.pixels
     height, width = pixels.shape[:2]
     planned = tiles.plan_tiles(model, height, width, side)
-    weighted_sum = WeightedSum(output, len(planned)) if tiles.is_blended(model) and len(planned) > 1 else None
-    return [TileTask(pixels, output, tile, weighted_sum) for tile in planned]
+    is_blended = tiles.is_blended(model) and len(planned) > 1
+    weighted_sum = WeightedSum(pixels, output, len(planned)) if is_blended else None
+    return [TileTask(pixels, output, tile, picture.white, weighted_sum) for tile in planned]
 
 
 def estimate_memory(model: Model, pixel_counts: Sequence[int], workers: int) -> int:
@@ -91,7 +100,7 @@ def denoise(
     `use_all_cores` in each run: see Model.denoise.
     """
     inputs = [
-        to_model_input(task.tile.cut(task.pixels), count_channels(model.sample)) for task in group
+        to_model_input(task.tile.cut(task.pixels), count_channels(model.sample), task.white) for task in group
     ]  # each [n,h,w,C]
     batch = np.concatenate(inputs)
     size = max(1, numbers // math.prod(batch.shape[1:]))  # a large colour tile: its three grey planes one by one
@@ -102,7 +111,8 @@ def denoise(
     for task, planes in zip(group, inputs, strict=True):
         start, end = end, end + len(planes)
         core, inner = task.tile.core, task.tile.inner
-        result = apply_correction(core(task.pixels), inner(planes), inner(denoised[start:end]), strength)
+        denoised_core = inner(denoised[start:end])
+        result = apply_correction(core(task.pixels), inner(planes), denoised_core, strength, task.white)
         if task.weighted_sum is None:
             core(task.output)[...] = result
         else:

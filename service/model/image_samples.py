@@ -39,7 +39,7 @@ def read_pictures(data: bytes, label: str, max_pages: int = 1) -> list[Picture]:
 
 def make_image(picture: Picture, channels: int) -> Pixels:
     """The picture as a model of one size and so many channels takes it, uint8 [H,W,channels], over white."""
-    return flatten_to_uint8(picture.pixels, channels)
+    return flatten_to_uint8(picture.pixels, channels, picture.white)
 
 
 def make_page(picture: Picture, channels: int) -> Pixels:
@@ -47,8 +47,8 @@ def make_page(picture: Picture, channels: int) -> Pixels:
 
     Of a colour picture a grey model takes each channel on its own; here it is their luma, one image.
     """
-    planes = to_model_input(picture.pixels, channels)
-    return planes[0] if len(planes) == 1 else flatten_to_uint8(picture.pixels[:, :, :3], channels)
+    planes = to_model_input(picture.pixels, channels, picture.white)
+    return planes[0] if len(planes) == 1 else flatten_to_uint8(picture.pixels[:, :, :3], channels, picture.white)
 
 
 def fit_image(image: Pixels, height: int, width: int, fit: Fit) -> Pixels:

@@ -26,7 +26,6 @@ from training.errors import DataError
 Image = NDArray[np.uint8]  # [H,W,C]
 Content = TypeVar("Content")
 
-DARK_16_BIT, FEW_LEVELS = 1 << 14, 128  # 16-bit pictures of 14 and fewer bits, levels of 256 that are left of them
 MAX_PAGES = 100_000  # of one stack
 SPLIT_FOLDERS = {"train": 0, "val": 1, "valid": 1, "validation": 1, "test": 2}
 OTHER_PICTURES = {".heic", ".heif", ".avif", ".jxl", ".dng", ".psd"}  # which mimetypes may not know
@@ -117,10 +116,7 @@ def read_image_folder(folder: Path, size: int | None, fit: Fit, *, leave_out_dam
         fit: how, see service.imaging.resize.
     """
 
-    deep_maxima: list[int] = []  # brightest value of each picture of 16 bits
-
     def convert(_: Path, pages: Sequence[Picture]) -> list[Image]:
-        deep_maxima.extend(int(page.pixels.max()) for page in pages if page.pixels.dtype == np.uint16)
         images = [image_samples.make_image(page, 1 if page.pixels.shape[2] < 3 else 3) for page in pages]
         return images if size is None else [image_samples.fit_image(image, size, size, fit) for image in images]
 
@@ -137,23 +133,12 @@ def read_image_folder(folder: Path, size: int | None, fit: Fit, *, leave_out_dam
     channels = max(image.shape[2] for image in images)
     samples = np.stack([np.broadcast_to(image, (*image.shape[:2], channels)) for image in images])
     pages = f" in {len(contents)} files" if len(contents) != len(images) else ""
-    levels = len(np.unique(samples)) if deep_maxima and max(deep_maxima) < DARK_16_BIT else 256
     remarks = (
         f"read: {len(images)} pictures{pages}, {_format_size(images[0])}, {'grey' if channels == 1 else 'colour'}"
         + (f", brought to that size by fit={fit}" if size else ""),
         listing.describe_left_out(),
-        _describe_lost_levels(deep_maxima, levels) if levels < FEW_LEVELS else "",
     )
     return StoredSamples(samples, _split_by_folder(folder, files), tuple(filter(None, remarks)))
-
-
-def _describe_lost_levels(maxima: Sequence[int], levels: int) -> str:
-    """`maxima`: the brightest value of each picture of 16 bits; `levels`: how many are left at 8 bits."""
-    largest = max(maxima)
-    return (
-        f"{len(maxima)} pictures of 16 bits hold nothing above {largest} of 65535: {levels} levels of 256 are left of "
-        f"them, in training as in the service; multiply their values by {65535 // max(1, largest)} before"
-    )
 
 
 def _read_start(path: Path) -> bytes:

@@ -28,6 +28,7 @@ from service.codecs.formats import (
 from service.errors import NotAcceptable
 from service.imaging import heatmap
 from service.imaging.picture import Picture
+from service.imaging.value_range import largest_white
 from service.inference import cost
 from service.inference.engine import Result
 from service.inference.inputs import Batch, Images
@@ -100,6 +101,8 @@ def _list_faithful(request_type: str, inputs: Batch | Images) -> tuple[str, ...]
         (picture,) = inputs.pictures
         lossless_type = picture.metadata.lossless_media_type
         has_alpha = picture.pixels.shape[2] in (2, 4)
+        if picture.pixels.dtype not in (np.uint8, np.uint16):
+            return (TIFF,)
         if picture.pixels.dtype == np.uint16:
             bits = picture.metadata.bits or 16
     return tuple(
@@ -154,9 +157,16 @@ def serialize(result: Result, media_type: str, model: Model, operation: Operatio
         body, dropped = images.encode_pages_and_report(_pictures(result))
     else:
         body, dropped = images.encode_and_report(_pictures(result)[0], media_type)
+    whites = dict.fromkeys(f"{picture.white:g}" for picture in result.pictures or () if _has_unusual_white(picture))
+    if whites:
+        headers["pixel-white"] = ", ".join(whites)
     if dropped:
         headers["dropped-metadata"] = ", ".join(dropped)
     return raw_response.RawResponse(body, media_type, headers)
+
+
+def _has_unusual_white(picture: Picture) -> bool:
+    return picture.white is not None and picture.white != largest_white(picture.pixels.dtype)
 
 
 def _headers(model: Model) -> dict[str, str]:

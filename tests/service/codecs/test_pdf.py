@@ -24,6 +24,36 @@ def test_what_is_written_is_lossless() -> None:
         np.testing.assert_array_equal(reader.render_page(1, 72).pixels, pixels)
 
 
+@pytest.mark.parametrize(
+    ("levels", "bits"),
+    [((0, 255), 1), ((255,), 1), ((10, 200), 1), ((0, 128, 255), 2), (tuple(range(0, 256, 17)), 4)],
+)
+def test_few_grey_levels_take_few_bits_and_lose_nothing(levels: tuple[int, ...], bits: int) -> None:
+    generator = np.random.default_rng(6)
+    pixels = generator.choice(np.array(levels, np.uint8), (12, 17, 1)).repeat(11, 0).repeat(7, 1)
+    writer = Writer()
+    writer.add_page(Picture(pixels), PageSize(pixels.shape[1], pixels.shape[0]))
+    data = writer.to_bytes()
+    with pikepdf.open(io.BytesIO(data)) as document:
+        image = document.pages[0].Resources.XObject.Page
+        assert int(image.BitsPerComponent) == bits
+    with open_reader(data) as reader:
+        np.testing.assert_array_equal(reader.render_page(1, 72).pixels, pixels)
+
+
+def test_black_and_white_is_the_smaller_of_fax_and_flate() -> None:
+    blots = np.full((600, 800, 1), 255, np.uint8)
+    for y, x in np.random.default_rng(7).integers(20, 560, (60, 2)):
+        blots[y : y + 13, x : x + 17] = 0
+    writer = Writer()
+    writer.add_page(Picture(blots), PageSize(800, 600))
+    data = writer.to_bytes()
+    with pikepdf.open(io.BytesIO(data)) as document:
+        assert str(document.pages[0].Resources.XObject.Page.Filter) == "/CCITTFaxDecode"
+    with open_reader(data) as reader:
+        np.testing.assert_array_equal(reader.render_page(1, 72).pixels, blots)
+
+
 @pytest.mark.parametrize("size", [PageSize(200, 100, 3), PageSize(2, 1.5), PageSize(20_000, 100, 0.5)])
 def test_a_page_has_the_size_that_it_is_given(size: PageSize) -> None:
     writer = Writer()

@@ -12,6 +12,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from service.codecs import images, tiff
+from service.codecs.tiff_tags import Tag, restore_tags
 from service.errors import InvalidInput, NotAcceptable
 from service.imaging.picture import Picture
 from tests.service.denoisers import ALL_DEPTHS, decode_pages, denoise_url, pixels, send
@@ -122,3 +123,53 @@ def test_pages_have_limits(denoisers: TestClient) -> None:
     pair = images.encode_pages([tiny] * 2)
     several = [("image", pair), ("image", pair)]
     refused(denoisers.post(denoise_url("page"), files=several), 422, "has several frames or pages; send one picture")
+
+
+def chain(*kinds: int, tag: int = 254) -> bytes:
+    """Pages of 30x20 whose brightness is 10 times their number, each with that NewSubfileType, or SubfileType."""
+    files = []
+    for number, kind in enumerate(kinds, 1):
+        file = images.encode(Picture(np.full((20, 30, 1), 10 * number, np.uint8)), "image/tiff")
+        value = kind.to_bytes(4, "little")
+        files.append(restore_tags(file, {tag: Tag(tag, 4 if tag == 254 else 3, 1, value)} if kind else {}))
+    return tiff.join_pages(files)
+
+
+@pytest.mark.parametrize(
+    ("data", "shades", "dropped"),
+    [
+        (chain(0, 1, 1, 1), [10], "reduced-resolution pages"),
+        (chain(0, 1, 0, 1), [10, 30], "reduced-resolution pages"),
+        (chain(1, 0), [20], "reduced-resolution pages"),
+        (chain(0, 4, 1, 5), [10], "transparency masks, reduced-resolution pages"),
+        (chain(2, 2), [10, 20], None),
+        (chain(1, 2, 3, tag=255), [10, 30], "reduced-resolution pages"),
+    ],
+    ids=["pyramid", "thumbnail of each", "thumbnail first", "mask", "pages", "old tag"],
+)
+def test_smaller_copies_and_masks_are_no_pages(
+    denoisers: TestClient, data: bytes, shades: list[int], dropped: str | None
+) -> None:
+    response = send(denoisers, "negative", data, "?strength=0")
+    assert [int(page.pixels[0, 0, 0]) for page in decode_pages(response.content)] == shades
+    assert response.headers.get("dropped-metadata") == dropped
+
+
+def test_a_model_of_one_picture_takes_a_pyramid(client: TestClient) -> None:
+    assert client.post("/v1/models/small/encode?fit=stretch", content=chain(0, 1, 1)).status_code == 200
+    refused(client.post("/v1/models/small/encode?fit=stretch", content=chain(0, 0)), 422, "several frames or pages")
+
+
+def test_a_file_of_small_copies_alone_is_refused(denoisers: TestClient) -> None:
+    refused(denoisers.post(denoise_url("page"), content=chain(1, 1)), 422, "has only reduced-resolution pages")
+
+
+def test_levels_that_libvips_writes_are_found(denoisers: TestClient) -> None:
+    array = pixels(np.uint8, 3, 300, 300)
+    image = pyvips.Image.new_from_memory(array, 300, 300, 3, "uchar").copy(interpretation="srgb")
+    for options in ({}, {"subifd": True}, {"bigtiff": True}):
+        data = bytes(image.tiffsave_buffer(tile=True, pyramid=True, tile_width=64, tile_height=64, **options))
+        response = send(denoisers, "negative", data, "?strength=0")
+        (page,) = decode_pages(response.content)
+        np.testing.assert_array_equal(page.pixels, array)
+        assert response.headers["dropped-metadata"] == "reduced-resolution pages"

@@ -82,7 +82,7 @@ def test_explain_is_a_parameter_of_reconstruct_and_of_no_other_operation(client:
     refused(
         client.post(f"{url('reconstruct')}?what=why", content=picture()),
         422,
-        "allowed are fit, explain and false_alarm_rate",
+        "allowed are fit, white, explain and false_alarm_rate",
     )
     answer = client.post("/v2/models/small.reconstruct/infer?explain=heatmap", content=b"{}")
     assert (answer.status_code, answer.json()["error"].partition(";")[0]) == (

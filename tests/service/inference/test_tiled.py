@@ -97,8 +97,8 @@ def test_strength_is_between_the_picture_and_the_denoised_one(denoisers: TestCli
 def test_small_images_of_one_shape_are_run_together_and_large_tiles_alone(tmp_path: Path) -> None:
     model = Model(read(doubles.write_denoisers(tmp_path) / "page" / "1"))
     square, strip = np.zeros((8, 8, 1), np.uint8), np.zeros((8, 490, 1), np.uint8)
-    small = tiled.plan_tasks(model, square, square, 32) * 3
-    large = tiled.plan_tasks(model, strip, strip, 32)
+    small = tiled.plan_tasks(model, Picture(square), square, 32) * 3
+    large = tiled.plan_tasks(model, Picture(strip), strip, 32)
     groups = list(tiled.group_tasks([*small, *large], 8 * 112 * 2))
     assert [len(group) for group in groups] == [3, 2, 2, 2, 1]
 
@@ -138,6 +138,18 @@ def test_blended_tiles_are_the_page_where_their_halo_is_wide_enough(imported: Te
     original = picture(structured(301, 187)[:, :, 0])
     in_tiles, untiled = (opened(send(imported, model, original).content).astype(int) for model in ("blended", "whole"))
     assert np.abs(in_tiles - untiled).max() <= 1
+
+
+@pytest.mark.parametrize(("white", "dtype"), [(1, np.float32), (4095, np.uint16), (4095, np.int32)])
+def test_blended_tiles_keep_the_range_of_their_picture(imported: TestClient, white: float, dtype: Any) -> None:
+    original = structured(150, 170)
+    scaled = (original / 255 * white).astype(dtype)
+    scaled[0, 0] = white
+    data = images.encode(Picture(scaled), "image/tiff")
+    (unchanged,) = decode_pages(send(imported, "negative", data, "?strength=0").content)
+    np.testing.assert_array_equal(unchanged.pixels, scaled)
+    (result,) = decode_pages(send(imported, "negative", data).content)
+    np.testing.assert_allclose(result.pixels / white, 1 - scaled / white, atol=2.5 / 255)
 
 
 @pytest.mark.parametrize(("dtype", "bands"), ALL_DEPTHS)

@@ -110,7 +110,7 @@ def test_the_dataset_says_how_its_pictures_were_fitted(tmp_path: Path) -> None:
     ("name", "data"),
     [
         ("cut.png", encode(Image.new("L", (40, 40), 9), "PNG")[:60]),
-        ("float.tif", encode(Image.fromarray(np.linspace(-5, 900, 144, dtype=np.float32).reshape(12, 12)), "TIFF")),
+        ("float.tif", encode(Image.fromarray(np.linspace(-500, 900, 144, dtype=np.float32).reshape(12, 12)), "TIFF")),
         ("empty.jpg", b""),
         ("words.png", b"not a picture"),
     ],
@@ -200,12 +200,10 @@ def test_grey_pictures_among_colour_ones_are_colour_samples(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("bits", [10, 12])
-def test_pictures_of_few_bits_in_16_are_said_to_lose_levels(tmp_path: Path, bits: int) -> None:
+def test_pictures_of_few_bits_in_16_keep_their_levels(tmp_path: Path, bits: int) -> None:
     for number in range(60):
         pixels = np.random.default_rng(number).integers(0, 1 << bits, (12, 12)).astype(np.uint16)
         Image.fromarray(pixels).save(tmp_path / f"{number}.tif")
     data = load_dataset(tmp_path)
     levels = len(np.unique(np.concatenate([data.train, data.validation, data.test])))
-    said = [remark for remark in data.remarks if "pictures of 16 bits" in remark]
-    assert bool(said) == (levels < 128)
-    assert not said or f"{levels} levels of 256" in said[0]
+    assert levels > 200
