@@ -28,6 +28,7 @@ from benchmarks.abuse import (
     fuzzing,
     names,
     packages,
+    semantics,
     soaking,
     systems,
     training,
@@ -91,6 +92,12 @@ def pipeline(scale: float) -> Outcome:
 
 def http_conformance(scale: float) -> Outcome:
     return conformance.conformance(int(50_000 * scale))
+
+
+def heads(scale: float) -> Outcome:
+    del scale
+    with serving() as served:
+        return semantics.try_heads(served, request(f"{CATS}/encode", "npy"))
 
 
 def overload(scale: float) -> Outcome:
@@ -224,6 +231,7 @@ TRIALS = {
     "floods": flood,
     "pipelines": pipeline,
     "http": http_conformance,
+    "heads": heads,
     "overload": overload,
     "sigterm": sigterm,
     "endless": endless,

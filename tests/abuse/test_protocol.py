@@ -9,9 +9,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from benchmarks.abuse import bodies, conformance, floods
+from benchmarks.abuse import bodies, conformance, floods, semantics
+from benchmarks.abuse.crowds import Request
 from benchmarks.abuse.serving import HOST, Client, Serving, serving
 from tests.abuse.test_connections import connected, refused, rest
 
@@ -39,6 +41,12 @@ def test_nothing_is_taken_without_end(small: Serving, flood: floods.Flood) -> No
 def test_pipelined_requests_take_little_memory(small: Serving, flood: floods.Flood) -> None:
     outcome = floods.floods(small, [flood], connections=10, size=2 << 20, must_end=False)
     assert not [sentence for sentence in outcome.broken if "/livez" not in sentence], outcome.row()
+
+
+def test_upgrades_hosts_redirects_and_head_are_as_the_rfcs_say(small: Serving) -> None:
+    request = Request(ENCODE.decode(), bodies.npy(np.zeros((1, 28, 28, 1), np.uint8)), bodies.NPY)
+    outcome = semantics.try_heads(small, request)
+    assert outcome.broken == []
 
 
 CHUNKED = b"POST %b HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
