@@ -13,7 +13,7 @@ if sys.platform != "win32":
 
 # of the loader of libraries, and of threads
 _SHORTAGES = ("failed to map segment", "annot allocate memory", "can't start new thread")
-MIN_ADDRESS_SPACE = 320 << 20  # bytes; with less the libraries in Rust end the process while they are imported
+MIN_ADDRESS_SPACE = 400 << 20  # bytes; with less the libraries in Rust end the process while they are imported
 
 
 def main() -> int:

@@ -47,5 +47,5 @@ def test_a_process_with_too_little_address_space_says_so() -> None:
     limit = f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({200 << 20}, {200 << 20})); {SCRIPT}"
     run = subprocess.run([sys.executable, "-c", limit, "settings"], capture_output=True, text=True, check=False)
     assert (run.returncode, run.stdout) == (2, "")
-    assert "200 MiB of address space, and needs at least 320 MiB" in run.stderr
+    assert "200 MiB of address space, and needs at least 400 MiB" in run.stderr
     assert run.stderr.count("\n") == 1
