@@ -228,12 +228,14 @@ def _encode_few_levels(pixels: Pixels, levels: NDArray[np.int64]) -> tuple[bytes
     indices = np.searchsorted(levels, np.arange(256)).astype(np.uint8)[pixels[:, :, 0]]
     bit_planes = [(indices >> bit) & 1 for bit in reversed(range(bits))]
     data = zlib.compress(np.packbits(np.stack(bit_planes, axis=2).reshape(height, width * bits), axis=1).tobytes(), 6)
-    if set(levels.tolist()) <= {0, 255}:
+    if levels.tolist() in ([0, 255], [255]):
+        entries = {"ColorSpace": Name.DeviceGray, "BitsPerComponent": 1}
         fax = images.encode_g4(pixels)
         if len(fax) <= len(data):
             parameters = Dictionary(K=-1, Columns=width, Rows=height)
-            entries = {"ColorSpace": Name.DeviceGray, "BitsPerComponent": 1}
             return fax, {"Filter": Name.CCITTFaxDecode, "DecodeParms": parameters, **entries}
+        if len(levels) == 2:
+            return data, {"Filter": Name.FlateDecode, **entries}
     table = String(bytes(levels.astype(np.uint8)))
     space = Array([Name.Indexed, Name.DeviceGray, len(levels) - 1, table])
     return data, {"Filter": Name.FlateDecode, "ColorSpace": space, "BitsPerComponent": bits}
