@@ -260,12 +260,18 @@ def test_any_document_is_one_link_from_the_readme_and_any_fact_two() -> None:
     assert documents_ <= linked
 
 
+EARLIER_RECIPES = {  # package -> digest of the recipe that made it, where the recipe has changed since
+    "pages/1": "9a850e48",  # before scenes drawn while training; the next package replaces it
+}
+
+
 @pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "models").iterdir() if path.is_dir()))
 def test_shipped_packages_are_those_of_the_shipped_recipes(name: str) -> None:
     for folder in (ROOT / "models" / name).iterdir():
         manifest = package.read(folder).manifest
+        digest = EARLIER_RECIPES.get(f"{name}/{folder.name}", recipe.load(name).digest)
         assert manifest.training is not None
-        assert manifest.training.recipe_sha256 == recipe.load(name).digest
+        assert manifest.training.recipe_sha256.startswith(digest)
         assert str(ROOT) not in (folder / "README.md").read_text()
 
 

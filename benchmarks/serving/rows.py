@@ -12,7 +12,7 @@ from benchmarks.serving.load import Load
 from service.codecs import images
 from service.imaging.picture import Picture
 
-CATS, PHOTOS, PAGES = Path("models/cats-stacked/1"), Path("models/photos/2"), Path("models/pages/2")
+CATS, PHOTOS, PAGES = Path("models/cats-stacked/1"), Path("models/photos/2"), Path("models/pages/1")
 
 
 @dataclass(frozen=True)

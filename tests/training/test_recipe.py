@@ -36,12 +36,18 @@ def test_every_shipped_recipe_is_valid_and_says_in_its_header_how_to_run_it() ->
         assert len(path.read_text().splitlines()) <= 70, f"{name} is longer than a page"
 
 
+EARLIER_DIGESTS = {
+    "pages": ["9a850e488b57ade40e09e1037768bfa8d18236792f9c0599e7cc09762bf64587"],
+}
+"""Of recipes that were changed since their package was made; an entry goes when the new package comes."""
+
+
 @pytest.mark.parametrize("name", recipe.builtin_recipes())
 def test_digests_of_builtin_recipes_do_not_change(name: str) -> None:
     digest = recipe.load(name).digest
     assert digest == DIGESTS[name]
     for manifest in (Path(__file__).parents[2] / "models").glob(f"{name}/*/manifest.json"):
-        assert json.loads(manifest.read_text())["training"]["recipe_sha256"] == digest
+        assert json.loads(manifest.read_text())["training"]["recipe_sha256"] in (digest, *EARLIER_DIGESTS.get(name, []))
 
 
 def test_a_file_is_read_like_a_shipped_recipe(tmp_path: Path) -> None:
