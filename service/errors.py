@@ -13,7 +13,7 @@ ServiceError
 ├── LatentMismatch         409  latents of another model or version
 ├── TooLarge               413  body, pixels, batch: over a limit
 ├── UnsupportedMediaType   415
-│   └── UnsupportedEncoding      a compressed body
+│   └── UnsupportedEncoding 415  a compressed body
 ├── InvalidInput           422  shape, dtype, values, picture: well-formed but not usable
 ├── Overloaded             429  too many requests in progress; has Retry-After
 ├── HeadersTooLarge        431
