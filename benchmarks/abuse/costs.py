@@ -139,7 +139,9 @@ def search(served: Serving, settings: Mapping[str, int], starts: list[Template],
         allowed, largest = allowed_memory(settings), settings["max_body_bytes"] - 1024
         slowest, heaviest = (0.0, ""), (0, "")
         for template in dict.fromkeys([template for _, template in worst.values()]):
-            costs = [measure(served, client, template, largest) for _ in range(TRIES)]
+            costs = [measure(served, client, template, largest)]
+            while costs[-1].delay > DELAY and len(costs) < TRIES:
+                costs.append(measure(served, client, template, largest))
             delay, peak = min([cost.delay for cost in costs]), max([cost.peak for cost in costs])
             slowest, heaviest = max(slowest, (delay, str(template))), max(heaviest, (peak, str(template)))
             if delay > DELAY:
