@@ -6,12 +6,13 @@ The service must keep its promises for these: /livez within DELAY, and memory wi
 """
 
 import math
+import multiprocessing
 import random
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 
@@ -91,6 +92,7 @@ def templates(image: str, pages: str, v2: str) -> list[Template]:
             Template(kind, f"{image}/reconstruct?fit=contain", seeds[kind][0], seeds[kind][1], b"\0")
             for kind in ("png", "jpeg", "webp", "tiff", "bmp")
         ],
+        Template("jpeg", f"{image}/reconstruct?fit=contain", seeds["jpeg"][0], seeds["jpeg"][1][:-2], b"\xff"),
     ]  # fmt: skip
 
 
@@ -121,10 +123,10 @@ def search(served: Serving, settings: Mapping[str, int], starts: list[Template],
     started, rng, broken = time.perf_counter(), random.Random(seed), list[str]()
     kinds = list(dict.fromkeys([template.kind for template in starts]))
     worst: dict[tuple[str, str], tuple[float, Template]] = {}
-    with Client(served.port, 120) as client:
+    with Client(served.port, 120) as client, Poller(served.port) as poller:
 
         def try_template(template: Template) -> None:
-            cost = measure(served, client, template, SEARCH_BYTES)
+            cost = measure(served, client, poller, template, SEARCH_BYTES)
             if cost.status == 0 or cost.status >= 500:
                 broken.append(f"{template}: {cost.status}")
             for name, score in (("memory", float(cost.growth)), ("delay", cost.delay)):
@@ -139,9 +141,9 @@ def search(served: Serving, settings: Mapping[str, int], starts: list[Template],
         allowed, largest = allowed_memory(settings), settings["max_body_bytes"] - 1024
         slowest, heaviest = (0.0, ""), (0, "")
         for template in dict.fromkeys([template for _, template in worst.values()]):
-            costs = [measure(served, client, template, largest)]
+            costs = [measure(served, client, poller, template, largest)]
             while costs[-1].delay > DELAY and len(costs) < TRIES:
-                costs.append(measure(served, client, template, largest))
+                costs.append(measure(served, client, poller, template, largest))
             delay, peak = min([cost.delay for cost in costs]), max([cost.peak for cost in costs])
             slowest, heaviest = max(slowest, (delay, str(template))), max(heaviest, (peak, str(template)))
             if delay > DELAY:
@@ -157,26 +159,52 @@ def search(served: Serving, settings: Mapping[str, int], starts: list[Template],
     return Outcome("costly bodies", f"{rounds:,}", found, time.perf_counter() - started, None, broken[:8])
 
 
-def measure(served: Serving, client: Client, template: Template, size: int) -> Cost:
+def measure(served: Serving, client: Client, poller: "Poller", template: Template, size: int) -> Cost:
     """Send one body while /livez is polled on a connection of its own."""
     body = template.body(size)
     Path(f"/proc/{served.process.pid}/clear_refs").write_text("5")  # the peak of memory begins anew
-    before, delays, is_over = served.memory, [0.0], threading.Event()
-
-    def poll() -> None:
-        with Client(served.port, 120) as live:
-            while not is_over.is_set():
-                delays.append(live.try_to("GET", "/livez").seconds)
-                time.sleep(POLL)
-
-    thread = threading.Thread(target=poll)
-    thread.start()
-    time.sleep(2 * POLL)
+    before = served.memory
+    poller.slowest.value = 0.0
     answer = client.try_to("POST", template.path, body, template.content_type, template.accept)
-    is_over.set()
-    thread.join()
+    time.sleep(5 * POLL)  # for the request of /livez that waits
     peak = served.peak_memory
-    return Cost(max(delays), peak - before, peak, answer.status, answer.seconds)
+    if not poller.is_alive:
+        raise RuntimeError("the process that polls /livez has ended")
+    return Cost(poller.slowest.value, peak - before, peak, answer.status, answer.seconds)
+
+
+class Poller:
+    """A process that polls /livez: a thread of this one would wait while the client copies its body.
+
+    `slowest` is the longest time of a request since it was set to 0, in seconds.
+    """
+
+    def __init__(self, port: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.slowest = context.Value("d", 0.0, lock=False)
+        self._process = context.Process(target=_poll, args=(port, self.slowest), daemon=True)
+
+    def __enter__(self) -> Self:
+        self._process.start()
+        while self.is_alive and not self.slowest.value:
+            time.sleep(POLL)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.join()
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.is_alive()
+
+
+def _poll(port: int, slowest: Any) -> None:
+    with Client(port, 120) as client:
+        while True:
+            seconds = client.try_to("GET", "/livez").seconds
+            slowest.value = max(slowest.value, seconds)
+            time.sleep(POLL)
 
 
 def read_bounds() -> dict[str, int]:

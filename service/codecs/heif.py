@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from service.errors import TooLarge
+
 INSTALL_COMMAND = "pip install 'autoencoder-service[heic]'"
 _MAX_BOXES = 10_000  # of one parent; a photograph of 48 megapixels has 400 tiles
 _ALPHA = (b"alpha", b"hevc:2015:auxid:1")
@@ -59,8 +61,14 @@ def read_header(data: bytes) -> Header:
 
 
 def open_heic(data: bytes) -> Any:
-    """A pillow_heif.HeifFile, whose header is read and whose pixels are not; ValueError and others for broken ones."""
+    """A pillow_heif.HeifFile, whose header is read and whose pixels are not; ValueError and others for broken ones.
+
+    Raises TooLarge (413) for more boxes than a picture has: pillow_heif holds Python's lock while it goes through them.
+    """
     import pillow_heif
+
+    if sum([1 for _ in _boxes(data, 0, len(data))]) == _MAX_BOXES:
+        raise TooLarge(f"the HEIC has {_MAX_BOXES} boxes or more; save it again", limit=_MAX_BOXES)
 
     pillow_heif.options.DECODE_THREADS = 1  # requests run side by side, not the tiles of one
     pillow_heif.options.THUMBNAILS = pillow_heif.options.DEPTH_IMAGES = pillow_heif.options.AUX_IMAGES = False

@@ -10,12 +10,14 @@ that cannot be interrupted: 2,649 scans of 100 megapixels in a file of 1 MB took
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from service.codecs.buffers import join_in_slices
 from service.errors import InvalidInput, TooLarge
 
 SCANS_OF_LARGEST = 32  # of an image of as many pixels as are allowed; 4 billion pixels take 1 to 4 s
 MAX_SCANS = 100  # of any smaller one
+MAX_SEGMENTS = 10_000  # a photograph has some dozens; 128 MiB of empty ones took half a minute
 _START_OF_SCAN, _END_OF_IMAGE, _APP1, _APP2, _APP11 = 0xDA, 0xD9, 0xE1, 0xE2, 0xEB
 _END = b"\xff\xd9"
 _FILLERS = (b"\x55" * 64, b"\xaa" * 64)  # no bit of them is the same, and no marker is in them
@@ -28,7 +30,8 @@ _ARITHMETIC = (0xC9, 0xCA)
 _START_OF_FRAME = {0xC0, 0xC1, 0xC2, *_ARITHMETIC, *_FRAMES}
 _LAST_COEFFICIENT = 63
 _WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
-_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")  # behind a scan's data: 0 and restarts belong to the data
+# behind a scan's data, in which 0 and restarts follow 0xFF; without fill bytes, which would be searched again and again
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _SLICE = 1 << 20  # bytes that are searched without letting other threads run
 
 
@@ -43,7 +46,7 @@ def check_scans(data: bytes, pixels: int, max_pixels: int, label: str) -> None:
     """
     limit = min(MAX_SCANS, SCANS_OF_LARGEST * max_pixels // max(1, pixels))
     # the marker's two bytes never occur in a scan's data: this is a fast upper bound, and nearly always enough
-    if data.count(b"\xff\xda") > limit and count_scans(data, limit + 1) > limit:
+    if _count_marks(data, b"\xff\xda") > limit and count_scans(data, limit + 1) > limit:
         raise TooLarge(
             f"{label} has more than {limit} scans, which is the limit for its {pixels / 1e6:.4g} Mpixel; save it again "
             "with fewer, or as a baseline JPEG",
@@ -65,7 +68,7 @@ def check_kind(data: bytes, label: str) -> None:
             return
 
 
-def complete(data: bytes) -> tuple[bytes, ...]:
+def complete(data: bytes) -> Iterable[bytes]:
     """A JPEG without its end marker, completed in two ways; none if the file cannot be whole.
 
     Other bytes are put behind its last scan in each. Where a row is not there, its pixels come of those bytes and the
@@ -90,7 +93,8 @@ def complete(data: bytes) -> tuple[bytes, ...]:
             last = end
     if not last or frame in _ARITHMETIC or missing:
         return ()
-    return tuple(data.rstrip(b"\xff") + filler + _END for filler in _FILLERS)
+    whole = memoryview(data)[: _find_end_of_fill(data)]
+    return (join_in_slices((whole, filler, _END)) for filler in _FILLERS)
 
 
 def list_attachments(data: bytes) -> list[str]:
@@ -121,12 +125,29 @@ def count_scans(data: bytes, max_count: int) -> int:
     return count
 
 
+def _count_marks(data: bytes, mark: bytes) -> int:
+    """`data.count(mark)` for two different bytes."""
+    return sum([data.count(mark, start, start + _SLICE + 1) for start in range(0, len(data), _SLICE)])
+
+
+def _find_end_of_fill(data: bytes) -> int:
+    """`len(data.rstrip(b"\\xff"))`, without a copy."""
+    end = len(data)
+    while end:
+        start = max(0, end - _SLICE)
+        rest = data[start:end].rstrip(b"\xff")
+        if rest:
+            return start + len(rest)
+        end = start
+    return 0
+
+
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """(marker, start of its parameters, their end) of each segment of the first image, its end marker included.
 
-    The last one may end behind the end of the file, if that is cut off.
+    The last one may end behind the end of the file, if that is cut off. Raises TooLarge for more than MAX_SEGMENTS.
     """
-    position = 2
+    position, count = 2, 0
     while position + 2 <= len(data):
         marker = data[position + 1]
         if data[position] != 0xFF:
@@ -143,6 +164,9 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         if position + 2 > len(data):
             break
         start, position = position + 2, position + struct.unpack_from(">H", data, position)[0]
+        count += 1
+        if count > MAX_SEGMENTS:
+            raise TooLarge(f"the JPEG has more than {MAX_SEGMENTS} segments; save it again", limit=MAX_SEGMENTS)
         yield marker, start, position
         if marker == _START_OF_SCAN:
             position = _find_marker(data, position)
@@ -153,5 +177,5 @@ def _find_marker(data: bytes, start: int) -> int:
     for position in range(start, len(data), _SLICE):
         match = _MARKER.search(data, position, min(len(data), position + _SLICE + 1))
         if match is not None:
-            return match.start(1) - 1
+            return match.start()
     return len(data)

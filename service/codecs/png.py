@@ -20,6 +20,7 @@ MAX_CHUNKS = 10_000  # beside those of pixels; a scan has a dozen
 _COMPRESSED = (b"zTXt", b"iTXt", b"iCCP")
 _COLOUR = {b"cICP": 4, b"mDCV": 24, b"cLLI": 8, b"sRGB": 1, b"gAMA": 4, b"cHRM": 32}  # and the length of each
 _HEADER_END = 33  # behind IHDR
+_SLICE_BYTES = 1 << 16  # decompressed in one step
 _HEAD_BYTES = 1 << 16  # behind which no chunk of colour is looked for
 
 
@@ -37,7 +38,7 @@ def check_metadata(data: bytes, label: str) -> None:
         if count > MAX_CHUNKS:
             raise TooLarge(f"{label} has more than {MAX_CHUNKS} chunks beside its pixels", limit=MAX_CHUNKS)
         if kind in _COMPRESSED:
-            budget -= _count_bytes(kind, data[start:end], budget)
+            budget -= _count_bytes(kind, data, start, min(end, len(data)), budget)
             if budget < 0:
                 raise TooLarge(
                     f"{label} has more than {MAX_METADATA_BYTES} bytes of text and profile, once unpacked; "
@@ -52,9 +53,10 @@ def extract_colour_chunks(data: bytes) -> dict[str, bytes]:
     for kind, start, end in _chunks(data):
         if kind == b"IDAT" or start > _HEAD_BYTES:
             break
-        content = data[start:end]
-        if len(content) == _COLOUR.get(kind) and _checksum(kind, content) == data[end : end + 4]:
-            chunks.setdefault(kind.decode(), content)
+        if end - start == _COLOUR.get(kind):
+            content = data[start:end]
+            if _checksum(kind, content) == data[end : end + 4]:
+                chunks.setdefault(kind.decode(), content)
     return chunks
 
 
@@ -95,16 +97,28 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         position = start + length + 4
 
 
-def _count_bytes(kind: bytes, chunk: bytes, limit: int) -> int:
-    """Bytes of a chunk's text or profile, decompressed, counted up to `limit` + 1; 0 if the data is broken."""
-    _, _, content = chunk.partition(b"\0")
+def _count_bytes(kind: bytes, data: bytes, start: int, end: int, limit: int) -> int:
+    """Bytes of the text or profile in data[start:end], decompressed, counted up to `limit` + 1; 0 if it is broken."""
+    separator = data.find(b"\0", start, end)
+    if separator < 0:
+        return 0
+    position = separator + 1
     if kind == b"iTXt":  # compression flag, compression method, language, translated keyword, text
-        if content[:1] != b"\x01":
-            return len(content)
-        content = content[2:].split(b"\0", 2)[-1]
-    elif content:
-        content = content[1:]
+        if data[position : position + 1] != b"\x01":
+            return end - position
+        position += 2
+        for _ in range(2):
+            position = max(position, data.find(b"\0", position, end) + 1)
+    else:
+        position += 1
+    decompressor, count, view = zlib.decompressobj(), 0, memoryview(data)
     try:
-        return len(zlib.decompressobj().decompress(content, limit + 1))
+        while position < end and count <= limit and not decompressor.eof:
+            piece: bytes | memoryview = view[position : min(end, position + _SLICE_BYTES)]
+            position += len(piece)
+            while len(piece) and count <= limit:
+                count += len(decompressor.decompress(piece, limit + 1 - count))
+                piece = decompressor.unconsumed_tail
     except zlib.error:
         return 0
+    return count

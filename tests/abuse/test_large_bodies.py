@@ -4,7 +4,9 @@ Found by `python -m benchmarks.abuse costs`, and by hand. Steps are measured in 
 as what Python and numpy allocate, so other work on the machine does not matter.
 """
 
+import contextlib
 import random
+import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,13 +16,14 @@ import numpy as np
 import pytest
 from starlette.requests import Request
 
+from benchmarks.abuse import bodies as seeds
 from benchmarks.abuse import costs
 from benchmarks.abuse.serving import serving
 from service.api.v1 import body as bodies
 from service.api.v1.format import V1Format
 from service.api.v2.tensors import V2Format
 from service.api.wire_format import WireFormat
-from service.codecs import arrays, json_writer, multipart
+from service.codecs import arrays, images, json_writer, multipart
 from service.errors import InvalidInput, MalformedBody, TooLarge, UnsupportedMediaType
 from service.inference.engine import Result
 from service.inference.options import Options
@@ -223,6 +226,50 @@ def test_a_form_is_parsed_once_into_memory() -> None:
 def test_answers_in_json_are_written_in_short_steps() -> None:
     document = {"latents": np.full((1 << 16, 32), 0.1, np.float32)}
     assert longest_step(lambda: json_writer.write(document)) < LONGEST
+
+
+# --- files of images -----------------------------------------------------------------------------------------
+
+
+def png_with(kind: bytes, content: bytes) -> bytes:
+    good = seeds.seeds()["png"][1]
+    return good[:33] + seeds.chunk(kind, content) + good[33:]
+
+
+JPEG = seeds.seeds()["jpeg"][1]
+FILES: dict[str, Callable[[], bytes]] = {
+    "PNG: text of zeros": lambda: png_with(b"zTXt", b"a\0\0" + bytes(SIZE)),
+    "PNG: text that unpacks": lambda: png_with(b"zTXt", b"a\0\0" + zlib.compress(bytes(SIZE), 0)),
+    "PNG: international text": lambda: png_with(b"iTXt", b"a\0\0\0\0\0" + b"x" * SIZE),
+    "PNG: text in front of pixels": lambda: png_with(b"tEXt", b"a\0" + b"x" * SIZE),
+    "PNG: profile": lambda: png_with(b"iCCP", b"a\0\0" + bytes(SIZE)),
+    "JPEG: zeros behind it": lambda: JPEG + bytes(SIZE),
+    "JPEG: starts of scans behind it": lambda: JPEG + b"\xff\xda" * (SIZE // 2),
+    "JPEG: cut off, then fill bytes": lambda: JPEG[:-2] + b"\xff" * SIZE,
+    "JPEG: cut off, then zeros": lambda: JPEG[:-2] + bytes(SIZE),
+    "JPEG: empty segments": lambda: JPEG[:2] + b"\xff\xfe\0\2" * (SIZE // 4) + JPEG[2:],
+    "JPEG: restarts": lambda: JPEG[:-2] + b"\xff\xd0" * (SIZE // 2) + b"\xff\xd9",
+    "HEIC: boxes": lambda: b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0\0\0\x08free" * (SIZE // 8),
+}
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_files_of_images(kind: str) -> None:
+    data = FILES[kind]()
+
+    def read() -> None:
+        with contextlib.suppress(InvalidInput, TooLarge, UnsupportedMediaType):  # HEIC needs an extra
+            images.decode(data, images.inspect(data, 10**6, "image"), "image")
+
+    read()  # the first use loads libraries
+    assert longest_step(read) < LONGEST
+    assert peak_memory(read) < len(data) + CONSTANT, "beside the file: one copy of a JPEG without an end"
+
+
+def test_a_jpeg_of_too_many_segments_is_refused() -> None:
+    data = FILES["JPEG: empty segments"]()
+    with pytest.raises(TooLarge, match="more than 10000 segments; save it again"):
+        images.inspect(data, 10**6, "image")
 
 
 # --- the fuzzer ----------------------------------------------------------------------------------------------

@@ -108,8 +108,8 @@ def test_a_progressive_jpeg_that_lacks_its_last_scan_is_refused() -> None:
     whole = saved(gradient(), "JPEG", quality=90, progressive=True)
     with pytest.raises(InvalidInput, match="damaged or cut off"):
         read(whole[: whole.rindex(b"\xff\xda")])
-    assert jpeg.complete(whole[: whole.rindex(b"\xff\xda")]) == ()
-    assert jpeg.complete(whole) == ()
+    assert list(jpeg.complete(whole[: whole.rindex(b"\xff\xda")])) == []
+    assert list(jpeg.complete(whole)) == []
 
 
 def test_whether_an_arithmetic_coded_jpeg_is_whole_cannot_be_seen_so_it_needs_its_end() -> None:
