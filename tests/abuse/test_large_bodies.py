@@ -118,7 +118,7 @@ def _parse(wire_format: WireFormat, body: bytes) -> int:
 
 def _check(make_format: Callable[[], WireFormat], body: bytes) -> None:
     numbers: list[int] = []
-    assert longest_step(lambda: _parse(make_format(), body)) < LONGEST
+    assert longest_step(lambda: _parse(make_format(), body), LONGEST) < LONGEST
     peak = peak_memory(lambda: numbers.append(_parse(make_format(), body)))
     assert peak < len(body) + BYTES_PER_NUMBER * numbers[0] + CONSTANT, "beside the body itself"
 
@@ -213,7 +213,7 @@ def test_answers_of_the_open_inference_protocol_are_written_in_short_steps(model
             + b',"inputs":[{"name":"image","shape":[1,28,28,1],"datatype":"UINT8","data":['
         )
         wire_format.parse(head + b"0," * 783 + b"0]}]}")
-        assert longest_step(partial(wire_format.serialize, result)) < LONGEST
+        assert longest_step(partial(wire_format.serialize, result), LONGEST) < LONGEST
 
 
 def test_a_form_is_parsed_once_into_memory() -> None:
@@ -225,7 +225,7 @@ def test_a_form_is_parsed_once_into_memory() -> None:
 
 def test_answers_in_json_are_written_in_short_steps() -> None:
     document = {"latents": np.full((1 << 16, 32), 0.1, np.float32)}
-    assert longest_step(lambda: json_writer.write(document)) < LONGEST
+    assert longest_step(lambda: json_writer.write(document), LONGEST) < LONGEST
 
 
 # --- files of images -----------------------------------------------------------------------------------------
@@ -262,7 +262,7 @@ def test_files_of_images(kind: str) -> None:
             images.decode(data, images.inspect(data, 10**6, "image"), "image")
 
     read()  # the first use loads libraries
-    assert longest_step(read) < LONGEST
+    assert longest_step(read, LONGEST) < LONGEST
     assert peak_memory(read) < len(data) + CONSTANT, "beside the file: one copy of a JPEG without an end"
 
 
