@@ -77,9 +77,9 @@ class OperationHandler:
         if encoding is not None and encoding.strip().lower() not in ("", "identity"):
             raise UnsupportedEncoding(encoding)
         if operation == "encode" and ndjson.accepts_ndjson(content_type, accept):
-            return await self.stream_encode(request, headers, model, options, seconds)
+            return await self.stream_encode(request, headers, record, model, options, seconds)
         wire_format = V1Format(model, operation, content_type, accept, options, seconds, settings.max_batch)
-        return await self.execute(request, headers, model, operation, wire_format)
+        return await self.execute(request, headers, record, model, operation, wire_format)
 
     async def handle_v2(self, request: Request, name: str, version: str | None) -> Response:
         """POST /v2/models/<name>[/versions/<version>]/infer."""
@@ -91,13 +91,19 @@ class OperationHandler:
         seconds = parse_deadline(headers.get(b"request-deadline"), settings.max_deadline)
         length, encoding = headers.get(b"inference-header-content-length"), headers.get(b"content-encoding")
         wire_format = V2Format(name, model, operation, length, encoding, options, seconds, settings.max_deadline)
-        return await self.execute(request, headers, model, operation, wire_format)
+        return await self.execute(request, headers, record, model, operation, wire_format)
 
     async def execute(
-        self, request: Request, headers: dict[bytes, str], model: Model, operation: Operation, wire_format: WireFormat
+        self,
+        request: Request,
+        headers: dict[bytes, str],
+        record: RequestRecord,
+        model: Model,
+        operation: Operation,
+        wire_format: WireFormat,
     ) -> Response:
         """One request within its deadline; its permit is released on every path."""
-        services, record = self._services, request_record(request.scope)
+        services = self._services
         with services.statistics.time_request(model, operation) as timer, services.admission.enter() as permit:
             body = await self.receive(request, headers, permit, record)
             with Deadline(wire_format.seconds or self._settings.deadline) as deadline:
@@ -174,6 +180,7 @@ class OperationHandler:
         self,
         request: Request,
         headers: dict[bytes, str],
+        record: RequestRecord,
         model: Model,
         options: Options,
         seconds: float | None,
@@ -183,7 +190,7 @@ class OperationHandler:
         with ExitStack() as resources:
             timer = resources.enter_context(services.statistics.time_request(model, "encode"))
             permit = resources.enter_context(services.admission.enter())
-            body = await self.receive(request, headers, permit, request_record(request.scope))
+            body = await self.receive(request, headers, permit, record)
             parse = partial(form_files, content_type=headers.get(b"content-type", ""), max_parts=settings.max_batch)
             files = await services.scheduler.call(parse, body, len(body) * cost.JSON_BYTE)
             stream = ndjson.EncodeStream(

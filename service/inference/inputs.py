@@ -5,6 +5,7 @@ Payload -> headers -> pixels reserved -> decode -> Batch [N,...] of the model's 
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from service.imaging.resize import Fit
 from service.inference import cost, tiled
 from service.inference.admission import Permit
 from service.inference.operations import OPERATIONS
-from service.inference.options import Options
+from service.inference.options import DEFAULT, Options
 from service.inference.payload import Payload, PayloadPart
 from service.inference.scheduler import Scheduler
 from service.model import image_samples
@@ -24,7 +25,8 @@ from service.model.graph import Port
 from service.model.manifest import Operation
 from service.model.runtime import Array, Model
 
-PICTURE_DTYPES = ("uint8", "uint16", "int16", "uint32", "int32", "float32", "float64")  # of arrays of pictures
+_UINT8 = (np.dtype(np.uint8),)
+_PICTURE_DTYPES = tuple(map(np.dtype, ("uint8", "uint16", "int16", "uint32", "int32", "float32", "float64")))
 _HEADER_BYTES = 1 << 12  # of an image file, beside its pixels
 _Source = tuple[PayloadPart, Header | None]  # a part, and the header that was read from it if it is an image
 
@@ -85,7 +87,8 @@ class Preprocessor:
             ServiceError: those of service.errors below 500.
         """
         port = model.input_port(operation)
-        _check_options(model, operation, port, options)
+        if options is not DEFAULT:
+            _check_options(model, operation, port, options)
         takes_pages = OPERATIONS[operation].takes_pages(model)
         if not permit.pixels:  # the numbers of large JSON are reserved before they are parsed
             permit.reserve_pixels(sum([data.size for data, _ in payload.parts if not isinstance(data, bytes)]))
@@ -190,7 +193,7 @@ def _to_pictures(source: _Source, channels: int, white: float | None) -> list[Pi
     if header is not None:
         return images.decode(_require_bytes(part), header, part.label, white)
     array = _require_array(part)
-    batch = _as_images(array, 1 if _is_grey(array) else channels, part.label, PICTURE_DTYPES)
+    batch = _as_images(array, 1 if _is_grey(array) else channels, part.label, _PICTURE_DTYPES)
     if batch.size == 0:
         raise InvalidInput(f"the batch is empty (shape {list(batch.shape)}); at least one sample is needed")
     return with_white([Picture(image) for image in batch], part.label, white)
@@ -230,10 +233,10 @@ def _to_samples(source: _Source, port: Port, mode: Fit | None, white: float | No
     return np.stack([image_samples.fit_image(image, height, width, mode) for image in pixels])
 
 
-def _as_images(array: Array, channels: int, label: str, dtypes: tuple[str, ...] = ("uint8",)) -> Array:
+def _as_images(array: Array, channels: int, label: str, dtypes: tuple[np.dtype[Any], ...] = _UINT8) -> Array:
     """[H,W], [H,W,C], [N,H,W] (grey) or [N,H,W,C] -> [N,H,W,C], of one of the `dtypes`."""
-    if array.dtype.name not in dtypes:
-        allowed = "uint8, 0 to 255" if len(dtypes) == 1 else ", ".join(dtypes)
+    if array.dtype not in dtypes:  # its name would take 2 us to make
+        allowed = "uint8, 0 to 255" if len(dtypes) == 1 else ", ".join(map(str, dtypes))
         raise InvalidInput(f"{label} has dtype {array.dtype}; pixels are {allowed}")
     if array.ndim == 2 and channels == 1:
         return array[None, :, :, None]

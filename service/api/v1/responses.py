@@ -157,9 +157,10 @@ def serialize(result: Result, media_type: str, model: Model, operation: Operatio
         body, dropped = images.encode_pages_and_report(_pictures(result))
     else:
         body, dropped = images.encode_and_report(_pictures(result)[0], media_type)
-    whites = dict.fromkeys(f"{picture.white:g}" for picture in result.pictures or () if _has_unusual_white(picture))
-    if whites:
-        headers["pixel-white"] = ", ".join(whites)
+    if result.pictures:
+        whites = dict.fromkeys(f"{picture.white:g}" for picture in result.pictures if _has_unusual_white(picture))
+        if whites:
+            headers["pixel-white"] = ", ".join(whites)
     if dropped:
         headers["dropped-metadata"] = ", ".join(dropped)
     return raw_response.RawResponse(body, media_type, headers)
