@@ -12,15 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.model import package as packages
-from service.model.manifest import Fit, Imported, Kind, Manifest, Metric, Operation, Role
-from service.model.manifest import Samples as SampleFacts
+from service.model.manifest import Fit, Kind, Manifest, Metric, Operation, Role
 from service.model.runtime import Model, reconstruction_error
 from training.architectures.standardization import measure_units
 from training.data.datasets import Dataset
 from training.errors import ImportRefused
 from training.evaluation import autoencoders, figures, pca
 from training.evaluation.metrics import make_metric
-from training.export import package, provenance
+from training.export import package
 from training.importing import memory, parity, ports, ranges, samples, sizes, wrapping
 from training.importing.foreign_graph import ForeignGraph, convert_opset
 from training.importing.options import ImportOptions
@@ -42,12 +41,12 @@ MEASURED_AT_ONCE = 1 << 22  # numbers of samples in one run
 class Side:
     """An encoder or a decoder: as it was given, and with free axes."""
 
-    given: Connection
+    original: Connection
     free: Connection
 
     @property
     def label(self) -> str:
-        return self.given.graph.label
+        return self.original.graph.label
 
 
 @dataclass(frozen=True)
@@ -547,14 +546,14 @@ def verify(autoencoder: AutoencoderGraphs, model: Model, data: SampleSet | None)
             batch = np.concatenate([drawn, generator.integers(0, 256, drawn.shape, np.uint8)])
         else:
             batch = generator.standard_normal((16, *autoencoder.shape)).astype(np.float32)
-        latent = autoencoder.encode(batch, _given)
+        latent = autoencoder.encode(batch, _get_original)
         difference = parity.compare(model.run_graph("encoder", batch), latent, autoencoder.encoder.label)
         parts.append(f"latents by at most {difference:.2g} of their largest magnitude")
     if autoencoder.decoder is not None:
         if latent is None:
             fixed = [axis if isinstance(axis, int) else 8 for axis in autoencoder.latent]
             latent = generator.standard_normal((8, *fixed)).astype(np.float32)
-        expected = autoencoder.decode(latent, _given)
+        expected = autoencoder.decode(latent, _get_original)
         answer = model.run_graph("decoder", latent)
         if autoencoder.target is not None:
             expected = to_bytes(expected)
@@ -637,9 +636,9 @@ def _describe(
     return package.build_manifest(
         options.out.name, packages.next_version(options.out.parent, options.out.name), _kind(options, autoencoder),
         options.description or f"Autoencoder imported from {names}.", graphs,
-        _provenance(options, [side.given.graph for side in sides], data), evaluation or {},
-        reconstruction_errors=errors, pca_error=curve, fit=fit, opset=sides[0].given.graph.opset, operations=operations,
-        memory=pairs, columns=columns,
+        options.make_provenance([side.original.graph for side in sides], data), evaluation or {},
+        reconstruction_errors=errors, pca_error=curve, fit=fit, opset=sides[0].original.graph.opset,
+        operations=operations, memory=pairs, columns=columns,
     )  # fmt: skip
 
 
@@ -653,17 +652,6 @@ def _kind(options: ImportOptions, autoencoder: AutoencoderGraphs) -> Kind:
     else:
         count = int(np.prod([axis if isinstance(axis, int) else 8 for axis in autoencoder.latent]))
     return "undercomplete" if count < np.prod(autoencoder.shape) else "overcomplete"
-
-
-def _provenance(options: ImportOptions, graphs: Sequence[ForeignGraph], data: SampleSet | None) -> Imported:
-    facts = None
-    if data is not None and options.samples is not None:
-        facts = SampleFacts(
-            source=options.samples.name, licence=options.samples_licence,
-            reference=len(data.reference), test=len(data.test),
-        )  # fmt: skip
-    files = {name: digest for graph in graphs for name, digest in graph.files.items()}
-    return provenance.import_facts(files, options.words, options.report.lines, options.licence, facts)
 
 
 # --- small things ----------------------------------------------------------------------------------------
@@ -685,8 +673,8 @@ def _part(connection: Connection, first_channels: int | None = None) -> wrapping
     )
 
 
-def _given(side: Side) -> Connection:
-    return side.given
+def _get_original(side: Side) -> Connection:
+    return side.original
 
 
 def _free(side: Side) -> Connection:

@@ -14,14 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.model import package as packages
-from service.model.manifest import Imported, Manifest, Metric
-from service.model.manifest import Samples as SampleFacts
+from service.model.manifest import Manifest, Metric
 from service.model.runtime import Model
 from service.model.tiles import SIDE, denoise_in_tiles
 from training.data.patches import RestorationData
 from training.errors import ImportRefused
 from training.evaluation import denoisers, restorations
-from training.export import package, provenance
+from training.export import package
 from training.importing import memory, parity, ports, ranges, receptive_field, samples, sizes, wrapping
 from training.importing.foreign_graph import ForeignGraph
 from training.importing.options import ImportOptions
@@ -41,11 +40,11 @@ class DenoiserGraph:
     """A denoiser that was understood.
 
     Args:
-        given, free: as it was given, and with free axes.
+        original, free: as it was given, and with free axes.
         size: (H, W) if it takes one size only.
     """
 
-    given: Connection
+    original: Connection
     free: Connection
     picture: PictureInput
     source: PixelFormat
@@ -101,7 +100,7 @@ def run(options: ImportOptions, graph: ForeignGraph) -> Path:
 
     evaluation, figures = _measure(denoiser, photos)
     facts = model.manifest.model_copy(
-        update={"evaluation": evaluation, "imported": _provenance(options, graph, photos)}
+        update={"evaluation": evaluation, "imported": options.make_provenance([graph], photos)}
     )
     sentence = (
         f"the package and the graph as it was given differ on {_name_pictures(photos)} by at most {difference:.0f} "
@@ -117,14 +116,14 @@ def run(options: ImportOptions, graph: ForeignGraph) -> Path:
 def understand(options: ImportOptions, graph: ForeignGraph) -> DenoiserGraph:
     """Ports, layout, free axes and stride; the range is not yet known. Raises ImportRefused."""
     report, label = options.report, graph.label
-    given = _connect(options, graph)
-    picture, answer = ports.find_picture_input(given, has_noise_map=options.noise_map is not None)
-    layout = _check_output(given, picture, answer)
-    free = given if given.input.shape[0] is None else sizes.free_batch(
-        given, picture.shape(1, picture.height, picture.width)[1:]
+    original = _connect(options, graph)
+    picture, answer = ports.find_picture_input(original, has_noise_map=options.noise_map is not None)
+    layout = _check_output(original, picture, answer)
+    free = original if original.input.shape[0] is None else sizes.free_batch(
+        original, picture.shape(1, picture.height, picture.width)[1:]
     )  # fmt: skip
-    if given.input.shape[0] is not None:
-        report.add(f"{label}: its fixed batch of {given.input.shape[0]} became dynamic")
+    if original.input.shape[0] is not None:
+        report.add(f"{label}: its fixed batch of {original.input.shape[0]} became dynamic")
     y, x = picture.spatial_axes()
     size: tuple[int, int] | None = None
     stride = 1
@@ -134,24 +133,24 @@ def understand(options: ImportOptions, graph: ForeignGraph) -> DenoiserGraph:
         try:
             free = sizes.free(free, (0, y, x))
         except ImportRefused as refusal:
-            raise _refuse_size(label, given, picture) from refusal
+            raise _refuse_size(label, original, picture) from refusal
         found = sizes.find_stride(partial(_works, free, picture))
         if found is None:
-            raise _refuse_size(label, given, picture)
+            raise _refuse_size(label, original, picture)
         stride = found
-        if given.input.shape[y] is not None:
+        if original.input.shape[y] is not None:
             report.add(f"{label}: its fixed size of {picture.width}x{picture.height} became dynamic")
         report.add(f"{label}: takes any size that is a multiple of {stride}; others are padded with their edge")
     source = PixelFormat(
         picture.layout, picture.channels, ranges.all_ranges(1)[0], options.order == "bgr", picture.noise_channels,
-        options.noise_map or 0.0, given.input.dtype,
+        options.noise_map or 0.0, original.input.dtype,
     )  # fmt: skip
     target = replace(source, layout=layout, noise_channels=0, dtype=np.dtype(np.float32))
     if picture.channels == 3:
         report.add(
             f"{label}: channel order {'BGR' if source.is_bgr else 'RGB'}{' (assumed)' * (options.order is None)}"
         )
-    return DenoiserGraph(given, free, picture, source, target, stride, size)
+    return DenoiserGraph(original, free, picture, source, target, stride, size)
 
 
 def _connect(options: ImportOptions, graph: ForeignGraph) -> Connection:
@@ -171,12 +170,12 @@ def _connect(options: ImportOptions, graph: ForeignGraph) -> Connection:
     return ports.connect(graph, options.constants, options.outputs)
 
 
-def _check_output(given: Connection, picture: PictureInput, answer: Array) -> Any:
+def _check_output(original: Connection, picture: PictureInput, answer: Array) -> Any:
     """The layout of the output; ImportRefused if it is not a picture of the input's size."""
     layout = ports.find_output_layout(answer.shape, picture.channels, picture.height, picture.width, picture.layout)
     if layout is not None:
         return layout
-    label = given.graph.label
+    label = original.graph.label
     spatial = answer.shape[2:] if picture.layout == "NCHW" else answer.shape[1:3]
     if answer.ndim == 4 and len(spatial) == 2 and spatial[0] > picture.height and spatial[0] % picture.height == 0:
         raise ImportRefused(
@@ -198,10 +197,10 @@ def _works(free: Connection, picture: PictureInput, height: int, width: int) -> 
     )
 
 
-def _refuse_size(label: str, given: Connection, picture: PictureInput) -> ImportRefused:
-    name = given.input.name
+def _refuse_size(label: str, original: Connection, picture: PictureInput) -> ImportRefused:
+    name = original.input.name
     y, x = picture.spatial_axes()
-    if given.input.shape[y] is None:
+    if original.input.shape[y] is None:
         return ImportRefused(
             f"{label} runs on {picture.width}x{picture.height}, and at no stride up to {sizes.STRIDES[-1]} on all of "
             "its multiples; import it for that one size with --fixed-size"
@@ -218,7 +217,7 @@ def _refuse_size(label: str, given: Connection, picture: PictureInput) -> Import
 
 def find_range(options: ImportOptions, denoiser: DenoiserGraph, photos: Photos | None) -> DenoiserGraph:
     """The denoiser with the range in which what comes out is closest; ImportRefused if it is no picture in any."""
-    label, channels = denoiser.given.graph.label, denoiser.picture.channels
+    label, channels = denoiser.original.graph.label, denoiser.picture.channels
     clean = _trial_pictures(denoiser, photos)
     noisy = add_noise(clean)
     if denoiser.source.dtype.kind in "iu":
@@ -291,13 +290,13 @@ def _name_pictures(photos: Photos | None) -> str:
 def verify(denoiser: DenoiserGraph, model: Model, photos: Photos | None) -> float:
     """The largest difference in grey levels from the graph as it was given; raises ParityError."""
     pictures = _trial_pictures(denoiser, photos)
-    if denoiser.given.input.shape[denoiser.picture.spatial_axes()[0]] is not None:  # it answers its own size only
+    if denoiser.original.input.shape[denoiser.picture.spatial_axes()[0]] is not None:  # it answers its own size only
         pictures = draw_pictures(4, denoiser.picture.height, denoiser.picture.width, denoiser.picture.channels)
     generator = np.random.default_rng(3)
     noise = generator.integers(0, 256, pictures[:2].shape, np.uint8)
     batch = np.concatenate([to_bytes(add_noise(pictures)), noise])
-    expected = denoiser.target.to_pixels(denoiser.given.run(denoiser.source.to_tensor(batch)))
-    return parity.compare(model.denoise(batch), to_bytes(expected), denoiser.given.graph.label)
+    expected = denoiser.target.to_pixels(denoiser.original.run(denoiser.source.to_tensor(batch)))
+    return parity.compare(model.denoise(batch), to_bytes(expected), denoiser.original.graph.label)
 
 
 # --- reach, memory, seams --------------------------------------------------------------------------------
@@ -305,7 +304,7 @@ def verify(denoiser: DenoiserGraph, model: Model, photos: Photos | None) -> floa
 
 def _find_reach(options: ImportOptions, denoiser: DenoiserGraph) -> Model:
     """The model with a halo for exact tiles, or with the memory of whole images, or with blended tiles."""
-    report, label = options.report, denoiser.given.graph.label
+    report, label = options.report, denoiser.original.graph.label
     channels, stride = denoiser.picture.channels, denoiser.stride
     while stride <= max(MAX_STRIDE, denoiser.stride):
         reach = receptive_field.measure_reach(denoiser.run, channels, stride)
@@ -323,7 +322,7 @@ def _find_reach(options: ImportOptions, denoiser: DenoiserGraph) -> Model:
                 report.add(f"{label}: --halo {options.halo} is not needed")
             return candidate
         stride *= 2  # windows of attention, for example: exact if tiles are aligned to them
-    layers = receptive_field.name_global_layers(denoiser.given.graph)
+    layers = receptive_field.name_global_layers(denoiser.original.graph)
     report.add(f"{label}: an output pixel depends on pixels more than {receptive_field.MAX_REACH} away, by {layers}")
     if options.halo is None:
         return _measure_whole(options, denoiser)
@@ -338,7 +337,7 @@ def _find_reach(options: ImportOptions, denoiser: DenoiserGraph) -> Model:
 
 
 def _measure_whole(options: ImportOptions, denoiser: DenoiserGraph) -> Model:
-    label = denoiser.given.graph.label
+    label = denoiser.original.graph.label
     graph = denoiser.wrap(denoiser.stride)
     pairs = memory.measure_memory([graph], denoiser.stride, options.max_pixels, label)
     pixels, size = pairs[-1]
@@ -375,23 +374,13 @@ def _describe(
     overlap: Any = None,
     pairs: tuple[tuple[int, int], ...] | None = None,
 ) -> Manifest:
-    graph = denoiser.given.graph
+    graph = denoiser.original.graph
     return package.build_manifest(
         options.out.name, packages.next_version(options.out.parent, options.out.name), "denoising",
         options.description or f"Denoiser imported from {graph.label}.", {"denoiser": denoiser.wrap(stride)},
-        _provenance(options, graph, None), {}, halo=halo, overlap=overlap, memory=pairs, opset=graph.opset,
+        options.make_provenance([graph]), {}, halo=halo, overlap=overlap, memory=pairs, opset=graph.opset,
         fit=None if denoiser.size is None else "contain",
     )  # fmt: skip
-
-
-def _provenance(options: ImportOptions, graph: ForeignGraph, photos: Photos | None) -> Imported:
-    facts = None
-    if photos is not None and options.samples is not None:
-        facts = SampleFacts(
-            source=options.samples.name, licence=options.samples_licence,
-            reference=len(photos.reference), test=len(photos.test),
-        )  # fmt: skip
-    return provenance.import_facts(graph.files, options.words, options.report.lines, options.licence, facts)
 
 
 def _open(facts: Manifest, graph: bytes) -> Model:

@@ -44,14 +44,14 @@ class ForeignGraph:
 
     Args:
         label: its file's name, for sentences.
-        given: the model as it was given, external data taken in.
+        original: the model as it was given, external data taken in.
         model: the same with a supported opset, without local functions.
         files: name -> SHA-256 of each file that was read.
         remarks: what was changed.
     """
 
     label: str
-    given: onnx.ModelProto
+    original: onnx.ModelProto
     model: onnx.ModelProto
     files: dict[str, str]
     remarks: tuple[str, ...] = ()
@@ -77,7 +77,7 @@ class ForeignGraph:
 
     def open(self) -> "Runner":
         """onnxruntime's session of the graph as it was given; ImportRefused if it does not open."""
-        return Runner(self.given, self.label)
+        return Runner(self.original, self.label)
 
 
 class Runner:
@@ -115,11 +115,7 @@ class Runner:
 def read(path: Path) -> ForeignGraph:
     """The graph of an ONNX file; raises ImportRefused, whose sentence has the remedy."""
     label = path.name
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ImportRefused(f"{path} cannot be read: {error.strerror or error}") from error
-    refuse_pickle(path, data[:4])
+    data = read_file(path)
     try:
         model = onnx.load_model_from_string(data)
     except (DecodeError, UnicodeDecodeError, ValueError) as error:
@@ -130,13 +126,18 @@ def read(path: Path) -> ForeignGraph:
     return prepare(model, label, files)
 
 
-def refuse_pickle(path: Path, start: bytes) -> None:
-    """Raise ImportRefused if the file is a pickle: opening one may run code."""
-    if path.suffix.lower() in PICKLE_SUFFIXES or start[:1] == b"\x80" or start[:4] == b"PK\x03\x04":
+def read_file(path: Path) -> bytes:
+    """The bytes of a graph or of weights; ImportRefused if it cannot be read, or is a pickle, which may run code."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ImportRefused(f"{path} cannot be read: {error.strerror or error}") from error
+    if path.suffix.lower() in PICKLE_SUFFIXES or data[:1] == b"\x80" or data[:4] == b"PK\x03\x04":
         raise ImportRefused(
             f"{path.name} is a pickle, which can run code when it is opened; export the model with torch.onnx.export, "
             "or save its weights with safetensors.torch.save_file and give --torch module.py:build --weights"
         )
+    return data
 
 
 def prepare(model: onnx.ModelProto, label: str, files: dict[str, str]) -> ForeignGraph:

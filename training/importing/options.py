@@ -8,10 +8,14 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from service.model.manifest import Imported, Samples
 from training.errors import ImportRefused
+from training.export import provenance
+from training.importing.foreign_graph import ForeignGraph
 from training.importing.memory import DEFAULT_MAX_PIXELS
 from training.importing.pixel_format import RANGES, Range, parse_range
 from training.importing.ports import parse_constants
+from training.importing.samples import Photos, SampleSet
 
 
 @dataclass
@@ -64,6 +68,19 @@ class ImportOptions:
     samples_licence: str = "not stated"
     description: str | None = None
     report: Report = field(default_factory=Report)
+
+    def make_provenance(self, graphs: Sequence[ForeignGraph], data: SampleSet | Photos | None = None) -> Imported:
+        """The manifest's section `imported`: files, options, assumptions, and what it was measured on."""
+        facts = None
+        if data is not None and self.samples is not None:
+            facts = Samples(
+                source=self.samples.name,
+                licence=self.samples_licence,
+                reference=len(data.reference),
+                test=len(data.test),
+            )
+        files = {name: digest for graph in graphs for name, digest in graph.files.items()}
+        return provenance.import_facts(files, self.words, self.report.lines, self.licence, facts)
 
 
 def parse(words: Sequence[str]) -> ImportOptions:

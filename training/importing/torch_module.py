@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from training.errors import ImportRefused
-from training.importing.foreign_graph import ForeignGraph, Runner, prepare, refuse_pickle
+from training.importing.foreign_graph import ForeignGraph, Runner, prepare, read_file
 from training.importing.sizes import is_same
 
 OPSET = 20
@@ -62,7 +62,7 @@ def export(target: str, weights: Path | None, shape: tuple[int, ...]) -> dict[st
     if pair is None:
         return {"denoiser": export_module(module, "forward", sample, f"{label} forward", files)}
     encoder = export_module(module, pair[0], sample, f"{label} {pair[0]}", files)
-    latent = torch.from_numpy(Runner(encoder.given, label).run({"sample": sample.numpy()}, "answer"))
+    latent = torch.from_numpy(Runner(encoder.original, label).run({"sample": sample.numpy()}, "answer"))
     return {"encoder": encoder, "decoder": export_module(module, pair[1], latent, f"{label} {pair[1]}", files)}
 
 
@@ -109,11 +109,7 @@ def _import(place: str) -> tuple[ModuleType, dict[str, str]]:
 
 
 def _load_weights(module: nn.Module, path: Path) -> dict[str, str]:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ImportRefused(f"{path} cannot be read: {error.strerror or error}") from error
-    refuse_pickle(path, data[:4])
+    data = read_file(path)
     try:
         missing, unexpected = module.load_state_dict(load_file(path), strict=False)
     except (SafetensorError, RuntimeError) as error:  # no safetensors; or tensors of other shapes
@@ -148,7 +144,7 @@ def export_module(module: nn.Module, method: str, sample: Tensor, label: str, fi
             failure = error
             continue
         graph = prepare(model, label, dict(files))
-        actual = Runner(graph.given, label).run({"sample": sample.numpy()}, "answer")
+        actual = Runner(graph.original, label).run({"sample": sample.numpy()}, "answer")
         if is_same(actual, np.asarray(answer), PARITY):
             return graph
     raise ImportRefused(
