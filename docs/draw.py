@@ -85,7 +85,10 @@ def walk(samples: Images) -> bytes:
 
 
 def _model(name: str) -> Model:
-    return Model(package.read(ROOT / "models" / name / "1"), "cpu", precision="fp32")
+    directory = package.newest_directory(ROOT / "models" / name)
+    if directory is None:
+        raise FileNotFoundError(f"models/{name} holds no package")
+    return Model(package.read(directory), "cpu", precision="fp32")
 
 
 def _size(file: str) -> tuple[int, int]:

@@ -3,8 +3,11 @@
 The numbers in tables stand once, in model cards and benchmarks; links lead somewhere.
 """
 
+import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -168,6 +171,15 @@ def test_notebook(checkout: Checkout) -> None:
     assert printed[-1].endswith("unusual: True")
 
 
+def test_the_pictures_of_the_documents_are_drawn_from_the_shipped_models(tmp_path: Path) -> None:
+    command = [sys.executable, ROOT / "docs" / "draw.py", tmp_path]
+    subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    for name in ("front.jpg", "kinds.png", "noise.png", "walk.png"):
+        drawn, shown = (Image.open(folder / name).convert("L") for folder in (tmp_path, ROOT / "docs"))
+        assert drawn.size == shown.size
+        assert np.abs(np.asarray(drawn, float) - np.asarray(shown, float)).mean() < 1
+
+
 def test_there_is_no_document_that_is_not_run() -> None:
     run = {"README", "train", "api", "deploy", "choosing", "how-it-works", "anomalies", "scale", "import"}
     assert {path.stem for path in DOCUMENTS if documents.blocks(path)} == run
@@ -179,7 +191,8 @@ def sources(names: str) -> Callable[[str], bool]:
     words: set[str] = set()
     for name in names.split():
         if name.startswith("models/"):
-            newest = max((ROOT / name).iterdir(), key=lambda folder: int(folder.name))
+            newest = package.newest_directory(ROOT / name)
+            assert newest is not None
             manifest: Manifest = package.read(newest).manifest
             values += [v for m in manifest.evaluation.values() for v in (m.value, *m.baselines.values())]
         else:

@@ -217,9 +217,14 @@ def _remove_stale_staging(models: Path) -> None:
 
 def next_version(models: Path, name: str) -> int:
     """The whole number after the highest version of `name` under `models`; 1 for a new name."""
-    directory = models / name
-    versions = [int(p.name) for p in directory.iterdir() if p.name.isdecimal()] if directory.is_dir() else []
-    return max(versions, default=0) + 1
+    newest = newest_directory(models / name)
+    return 1 if newest is None else int(newest.name) + 1
+
+
+def newest_directory(model: Path) -> Path | None:
+    """The package of the highest version in the folder of a model, models/<name>; None if it has none."""
+    versions = [path for path in model.iterdir() if path.name.isdecimal()] if model.is_dir() else []
+    return max(versions, key=lambda path: int(path.name), default=None)
 
 
 def _write_file(directory: Path, name: str, data: bytes) -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from service.model.errors import PackageError
-from service.model.package import read
+from service.model.package import newest_directory, read
 from training.engine import checkpoint
 from training.errors import CheckpointError, TrainingError
 
@@ -70,8 +70,7 @@ def read_checkpoint(path: Path) -> Mapping[str, Tensor]:
 
 def read_package(folder: Path) -> Mapping[str, Tensor]:
     """The float weights of a denoiser's package, by the parameters' names."""
-    versions = [int(path.name) for path in folder.glob("[0-9]*") if path.name.isdecimal()]
-    directory = folder / str(max(versions)) if versions else folder
+    directory = newest_directory(folder) or folder
     try:
         graph = read(directory.absolute()).graphs.get("denoiser")
     except (PackageError, OSError) as error:

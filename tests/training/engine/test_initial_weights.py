@@ -21,12 +21,13 @@ def photos(**changes: object) -> torch.nn.Module:
 
 
 def test_a_module_with_a_packages_weights_answers_as_the_package() -> None:
-    from service.model.package import read
+    from service.model.package import newest_directory, read
     from service.model.runtime import Model
 
     module = photos()
     load_initial_weights(module, ROOT / "models" / "photos")
-    directory = max((ROOT / "models" / "photos").glob("[0-9]*"), key=lambda path: int(path.name))
+    directory = newest_directory(ROOT / "models" / "photos")
+    assert directory is not None
     image = torch.randint(0, 256, (1, 32, 48, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     with torch.inference_mode():
         output = (module(image.permute(0, 3, 1, 2).float() / 255).clamp(0, 1) * 255).round()
