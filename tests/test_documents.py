@@ -172,7 +172,7 @@ def test_notebook(checkout: Checkout) -> None:
 
 
 def test_the_pictures_of_the_documents_are_drawn_from_the_shipped_models(tmp_path: Path) -> None:
-    command = [sys.executable, ROOT / "docs" / "draw.py", tmp_path]
+    command = [sys.executable, str(ROOT / "docs" / "draw.py"), str(tmp_path)]
     subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
     for name in ("front.jpg", "kinds.png", "noise.png", "walk.png"):
         drawn, shown = (Image.open(folder / name).convert("L") for folder in (tmp_path, ROOT / "docs"))
