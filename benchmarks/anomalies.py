@@ -28,7 +28,7 @@ from service.model import package
 from service.model.runtime import Model
 from training import compare
 from training.data.datasets import Dataset
-from training.data.download import data_folders
+from training.data.public.download import data_folders
 from training.evaluation.autoencoders import reconstruct
 from training.recipe import AutoencoderRecipe
 from training.train_autoencoder import train

@@ -19,7 +19,8 @@ from sklearn.neighbors import NearestNeighbors
 
 from service.model.package import read
 from service.model.runtime import Model
-from training.data import datasets, mnist
+from training.data import datasets
+from training.data.public import mnist
 from training.evaluation import figures, pca
 from training.recipe import AutoencoderData
 

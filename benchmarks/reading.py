@@ -32,8 +32,8 @@ from service.model.runtime import Model
 from training.data.datasets import find_path
 from training.synthetic_pages import noisyoffice
 from training.synthetic_pages.degradation import degrade
-from training.synthetic_pages.fonts import FontBook
-from training.synthetic_pages.text import TextCorpus
+from training.synthetic_pages.writing.fonts import FontBook
+from training.synthetic_pages.writing.text import TextCorpus
 
 Page = NDArray[np.uint8]  # [H,W]
 Engine = Callable[[Page], str]

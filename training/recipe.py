@@ -38,7 +38,7 @@ class Data(_Section):
 
 
 class AutoencoderData(Data):
-    """Samples of one size. `source`: `quickdraw/cats`, `mnist`, a set of training.data.mnist_variations (`mnist-rot`),
+    """Samples of one size. `source`: `quickdraw/cats`, `mnist`, a set of data.public.mnist_variations (`mnist-rot`),
     or a path: a folder of images, .npy, .npz, IDX, CSV."""
 
     size: int | None = Field(None, ge=4, le=1024, description="resize images to size x size pixels")

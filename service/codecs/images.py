@@ -7,8 +7,8 @@ All readers of libvips are blocked but those of IMAGE_FORMATS, and each is calle
 first bytes show. libvips reads no BMP, and takes a millisecond to start on any image. So Pillow reads BMP, and it reads
 and writes small PNGs that hold nothing but pixels. pillow-heif reads HEIC.
 
-What decoding costs is known from the header: pixels, scans of a JPEG (service.codecs.jpeg), runs of a BMP
-(service.codecs.bmp). libvips stops, and raises, when its thread is interrupted (service.interruption), but for the
+What decoding costs is known from the header: pixels, scans of a JPEG (image_formats.jpeg), runs of a BMP
+(image_formats.bmp). libvips stops, and raises, when its thread is interrupted (service.interruption), but for the
 scans of one JPEG and the pixels of one WebP or AVIF, which it takes in one step, as pillow-heif takes those of a HEIC.
 """
 
@@ -26,8 +26,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from service.codecs import bmp, colour, heif, jpeg, png, tiff, tiff_kinds, tiff_tags, unread_formats, webp
-from service.codecs import metadata as metadata_fields
+from service.codecs import unread_formats
 from service.codecs.buffers import append_in_slices, join_in_slices
 from service.codecs.formats import (
     AVIF,
@@ -42,6 +41,8 @@ from service.codecs.formats import (
     ImageFormat,
     detect_image_format,
 )
+from service.codecs.image_formats import bmp, colour, heif, jpeg, png, tiff, tiff_kinds, tiff_tags, webp
+from service.codecs.image_formats import metadata as metadata_fields
 from service.codecs.libvips import pyvips
 from service.errors import InvalidInput, NotAcceptable, TooLarge, UnsupportedMediaType
 from service.imaging.bit_depth import fits

@@ -6,8 +6,8 @@ All modules of the service take `pyvips` from here, so that it is set up before 
 import logging
 import os
 
-from service.codecs import jpeg
 from service.codecs.formats import IMAGE_FORMATS
+from service.codecs.image_formats import jpeg
 
 os.environ["VIPS_CONCURRENCY"] = "1"  # before the import: requests run side by side, not the parts of one
 os.environ["VIPS_WARNING"] = "0"  # damaged metadata of images that read well; nobody here can act on it

@@ -30,8 +30,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service import sandbox
-from service.codecs import images, png
+from service.codecs import images
 from service.codecs.formats import JPEG, PNG
+from service.codecs.image_formats import png
 from service.codecs.pdf_process import FRAME, LENGTH, count_pixels
 from service.errors import InvalidInput, TooLarge
 from service.imaging.picture import Metadata, Picture, Pixels

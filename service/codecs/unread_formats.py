@@ -3,7 +3,7 @@
 first bytes -> describe -> "is a JPEG XL, which is not read here; save it as PNG, TIFF or JPEG"
 
 Who sends one of these has an intact file: the sentence says what it is and what to send instead, never that it is
-damaged. Kinds of TIFF and of JPEG that are not read are named by service.codecs.tiff and service.codecs.jpeg.
+damaged. Kinds of TIFF and of JPEG that are not read are named by image_formats.tiff and image_formats.jpeg.
 """
 
 import re

@@ -31,11 +31,11 @@ class Metadata:
     Args:
         fields: type, name and value of each, as libvips has them: colour profile, EXIF, text.
         resolution: pixels per millimetre, horizontal and vertical; None: not known.
-        colour: chunks of a PNG, or their like, that say what the pixels' numbers mean (service.codecs.colour).
+        colour: chunks of a PNG, or their like, that say what the pixels' numbers mean (codecs.image_formats.colour).
         bits: significant bits of a channel, in 8 or in 16; None: all of them.
         lossless_media_type: of the file, if it was written without loss though its format also has loss.
         max_sample: the largest value that a pixel may have, as the file says.
-        tags: entries of a TIFF's directory, by number (service.codecs.tiff_tags); None: of other formats.
+        tags: entries of a TIFF's directory, by number (service.codecs.image_formats.tiff_tags); None: of other formats.
         dropped: names of what the file held and a new file will not.
     """
 

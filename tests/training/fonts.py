@@ -5,7 +5,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 
-from training.synthetic_pages.fonts import FontBook
+from training.synthetic_pages.writing.fonts import FontBook
 
 FOLDER = Path(mpl.get_data_path()) / "fonts" / "ttf"
 

@@ -11,7 +11,7 @@ from tests.training import fonts as faces
 from training import recipe
 from training.data import patches
 from training.recipe import DenoiserRecipe
-from training.synthetic_pages.fonts import FontBook
+from training.synthetic_pages.writing.fonts import FontBook
 
 
 def draw_letters(count: int, height: int = 48, width: int = 56) -> np.ndarray:

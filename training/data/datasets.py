@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.model.manifest import Fit
-from training.data import download, mnist, mnist_variations, quickdraw, readers
+from training.data import readers
+from training.data.public import download, mnist, mnist_variations, quickdraw
 from training.data.splits import split_by_content, split_by_row
 from training.data.stored_samples import StoredSamples
 from training.errors import DataError

@@ -1,6 +1,6 @@
 """Class labels of a dataset: one whole number per sample, in the splits of its Dataset.
 
-mnist, sets of training.data.mnist_variations, a folder of IDX files | .npz with `labels` (and `names`) | a table
+mnist, sets of training.data.public.mnist_variations, a folder of IDX files | .npz with `labels` (and `names`) | a table
   -> LabelledDataset
 """
 
@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data import datasets, idx, mnist_variations, numpy_files
+from training.data import datasets, numpy_files
 from training.data.datasets import Dataset
+from training.data.public import idx, mnist_variations
 from training.errors import DataError
 from training.recipe import AutoencoderData
 

@@ -22,15 +22,15 @@ from service.model import image_samples
 from service.model.image_samples import Picture
 from training.data import numpy_files, photographs
 from training.data.datasets import find_path
-from training.data.download import cache
 from training.data.image_folder import FolderListing, list_files, read_all
+from training.data.public.download import cache
 from training.data.splits import split_by_content
 from training.data.stored_samples import join_names
 from training.errors import DataError
 from training.recipe import DenoiserRecipe
 from training.synthetic_pages import generate, noisyoffice, pool, scenes
-from training.synthetic_pages.fonts import Split
 from training.synthetic_pages.sampler import PageSampler, to_channels
+from training.synthetic_pages.writing.fonts import Split
 
 Image = NDArray[np.uint8]  # [H,W,C]
 Array = NDArray[Any]

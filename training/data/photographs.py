@@ -17,7 +17,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from training.data import download
+from training.data.public import download
 from training.errors import DataError, DiskError
 
 NAME = "photos-free"

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data import idx, numpy_files
+from training.data import numpy_files
 from training.data.image_folder import read_image_folder
+from training.data.public import idx
 from training.data.splits import split_by_content, split_by_rank
 from training.data.stored_samples import StoredSamples
 from training.data.tables import CSV_SUFFIXES, PARQUET_SUFFIXES, WORKBOOK_SUFFIXES, read_table

@@ -20,13 +20,14 @@ from training.errors import ImportRefused
 from training.evaluation import autoencoders, figures, pca
 from training.evaluation.metrics import make_metric
 from training.export import package
-from training.importing import memory, parity, ports, ranges, samples, sizes, wrapping
+from training.importing import samples, wrapping
 from training.importing.foreign_graph import ForeignGraph, convert_opset
 from training.importing.options import ImportOptions
-from training.importing.pixel_format import RANGES, Layout, PixelFormat, Range, to_bytes
-from training.importing.ports import Connection, PictureInput
+from training.importing.probes import memory, parity, ports, ranges, sizes
+from training.importing.probes.pixel_format import RANGES, Layout, PixelFormat, Range, to_bytes
+from training.importing.probes.ports import Connection, PictureInput
+from training.importing.probes.trial_pictures import draw_pictures
 from training.importing.samples import SampleSet
-from training.importing.trial_pictures import draw_pictures
 
 Array = NDArray[Any]
 Axes = tuple[int | str, ...]

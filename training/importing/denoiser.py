@@ -21,13 +21,14 @@ from training.data.patches import RestorationData
 from training.errors import ImportRefused
 from training.evaluation import denoisers, restorations
 from training.export import package
-from training.importing import memory, parity, ports, ranges, receptive_field, samples, sizes, wrapping
+from training.importing import samples, wrapping
 from training.importing.foreign_graph import ForeignGraph
 from training.importing.options import ImportOptions
-from training.importing.pixel_format import PixelFormat, Range, to_bytes
-from training.importing.ports import Connection, PictureInput
+from training.importing.probes import memory, parity, ports, ranges, receptive_field, sizes
+from training.importing.probes.pixel_format import PixelFormat, Range, to_bytes
+from training.importing.probes.ports import Connection, PictureInput
+from training.importing.probes.trial_pictures import SIGMA, add_noise, draw_pictures
 from training.importing.samples import Photos
-from training.importing.trial_pictures import SIGMA, add_noise, draw_pictures
 
 Array = NDArray[Any]
 

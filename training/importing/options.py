@@ -12,9 +12,9 @@ from service.model.manifest import Imported, Samples
 from training.errors import ImportRefused
 from training.export import provenance
 from training.importing.foreign_graph import ForeignGraph
-from training.importing.memory import DEFAULT_MAX_PIXELS
-from training.importing.pixel_format import RANGES, Range, parse_range
-from training.importing.ports import parse_constants
+from training.importing.probes.memory import DEFAULT_MAX_PIXELS
+from training.importing.probes.pixel_format import RANGES, Range, parse_range
+from training.importing.probes.ports import parse_constants
 from training.importing.samples import Photos, SampleSet
 
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from training.errors import ImportRefused
 from training.importing.foreign_graph import ForeignGraph, Runner, prepare, read_file
-from training.importing.sizes import is_same
+from training.importing.probes.sizes import is_same
 
 OPSET = 20
 PARITY = 1e-3  # largest difference of the graph from the module, as a share of the largest magnitude

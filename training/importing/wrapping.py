@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import compose, helper, numpy_helper
 
 from training.importing.foreign_graph import ForeignGraph
-from training.importing.pixel_format import PixelFormat
+from training.importing.probes.pixel_format import PixelFormat
 
 Array = NDArray[Any]
 Axis = int | str
@@ -26,7 +26,7 @@ class Part:
     """What of a foreign graph is used.
 
     Args:
-        graph: its axes already free (training.importing.axes).
+        graph: its axes already free (training.importing.probes.axes).
         input, output: names of its two tensors.
         constants: name -> value of every further input; a value [...] is expanded over the batch (and, where the input
             is an image, over its height and width).

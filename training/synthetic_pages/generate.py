@@ -23,11 +23,11 @@ from tqdm import tqdm
 from training.errors import DataError, TrainingError
 from training.synthetic_pages import pool
 from training.synthetic_pages.figures import Photograph
-from training.synthetic_pages.fonts import FontBook, Split
-from training.synthetic_pages.ink import Compositor
 from training.synthetic_pages.noisyoffice import PagePair, cut_piece, load
 from training.synthetic_pages.sampler import PageSampler
-from training.synthetic_pages.text import TextCorpus
+from training.synthetic_pages.writing.fonts import FontBook, Split
+from training.synthetic_pages.writing.ink import Compositor
+from training.synthetic_pages.writing.text import TextCorpus
 
 Pages = NDArray[np.uint8]  # [H,W] or [H,W,3], or [N,...] of them; white 255
 
@@ -56,7 +56,7 @@ def draw_corpus_pairs(count: int, size: int, seed: int, scans: Sequence[PagePair
 
 def fingerprint() -> str:
     """Of the code of this package, which draws the pages: 8 hex digits that change when pages may look different."""
-    code = b"".join(module.read_bytes() for module in sorted(Path(__file__).parent.glob("*.py")))
+    code = b"".join(module.read_bytes() for module in sorted(Path(__file__).parent.rglob("*.py")))
     return hashlib.sha256(code).hexdigest()[:8]
 
 

@@ -18,9 +18,9 @@ from tqdm import tqdm
 
 from training.errors import DiskError
 from training.synthetic_pages import paper
-from training.synthetic_pages.fonts import FontBook, Split
-from training.synthetic_pages.text import TextCorpus
-from training.synthetic_pages.typesetting import draw_layers
+from training.synthetic_pages.writing.fonts import FontBook, Split
+from training.synthetic_pages.writing.text import TextCorpus
+from training.synthetic_pages.writing.typesetting import draw_layers
 
 Layers = NDArray[np.uint8]  # [N,2,S,S]
 
@@ -84,6 +84,6 @@ def _save(array: Layers, file: Path) -> None:
 def _fingerprint() -> str:
     """Of the code that draws a pool: 8 hex digits that change when its pages may look different."""
     folder = Path(__file__).parent
-    names = ("fonts", "paper", "pool", "strokes", "text", "typesetting")
+    names = ("paper", "pool", "writing/fonts", "writing/strokes", "writing/text", "writing/typesetting")
     code = b"".join((folder / f"{name}.py").read_bytes() for name in names)
     return hashlib.sha256(code).hexdigest()[:8]

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from training.synthetic_pages import scenes
 from training.synthetic_pages.figures import Photograph
-from training.synthetic_pages.ink import Compositor
 from training.synthetic_pages.noisyoffice import PagePair, cut_piece
 from training.synthetic_pages.pool import Pool
+from training.synthetic_pages.writing.ink import Compositor
 
 Image = NDArray[np.uint8]  # [size,size,C]
 
@@ -58,7 +58,7 @@ class PageSampler:
     def digest(self) -> str:
         """SHA-256 (hex) of what is drawn from: code, pool, corpus, number of photographs."""
         sha256 = hashlib.sha256(repr((self.shape, len(self.photographs))).encode())
-        for module in sorted(Path(__file__).parent.glob("*.py")):
+        for module in sorted(Path(__file__).parent.rglob("*.py")):
             sha256.update(module.read_bytes())
         for array in (*(page.noisy for page in self.scans), self.pool.ink[0], self.pool.sheets[0]):
             sha256.update(np.ascontiguousarray(array).tobytes())

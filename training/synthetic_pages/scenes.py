@@ -16,10 +16,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.synthetic_pages import camera, figures, pens
+from training.synthetic_pages import camera, figures
 from training.synthetic_pages.figures import Ground, Photograph
 from training.synthetic_pages.paper import Floats, Shape
 from training.synthetic_pages.pool import Pool
+from training.synthetic_pages.writing import pens
 
 Image = NDArray[np.uint8]  # [H,W,3]
 Layers = NDArray[np.float32]  # [2,H,W], 1 where ink lies

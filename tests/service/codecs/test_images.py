@@ -20,7 +20,7 @@ from service.codecs.formats import WRITABLE_MEDIA_TYPES
 from service.errors import InvalidInput, TooLarge
 from service.imaging.picture import Metadata, Picture
 from service.interruption import Interruption, interruptible
-from tests.service.codecs.test_jpeg import progressive, repeat_last_scan
+from tests.service.codecs.image_formats.test_jpeg import progressive, repeat_last_scan
 from tests.service.denoisers import ALL_DEPTHS, PROFILE, decode_pages, denoise_url, pixels, send
 from tests.service.http import ENCODE, IMAGE, npy, opened, picture, refused, served, url
 

@@ -24,7 +24,7 @@ def tiff(pixels: np.ndarray, **tags: Any) -> bytes:
     array = pixels if pixels.ndim == 3 else pixels[:, :, None]
     data = images.encode(Picture(np.ascontiguousarray(array)), "image/tiff")
     if "max_sample" in tags:
-        from service.codecs.tiff_tags import Tag, restore_tags
+        from service.codecs.image_formats.tiff_tags import Tag, restore_tags
 
         data = restore_tags(data, {341: Tag(341, 3, 1, int(tags["max_sample"]).to_bytes(2, "little"))})
     return data

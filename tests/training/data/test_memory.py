@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from training.data import idx, memory, table_text
+from training.data import memory, table_text
+from training.data.public import idx
 from training.errors import DataError
 
 

@@ -18,8 +18,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tests.drawings import drawings
+from training.importing.probes.trial_pictures import draw_pictures
 from training.importing.saelens import CONFIG, TENSORS, WEIGHTS
-from training.importing.trial_pictures import draw_pictures
 
 
 class DnCnn(nn.Module):

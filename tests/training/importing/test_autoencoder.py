@@ -11,7 +11,7 @@ from tests.drawings import drawings
 from tests.training.importing import foreign_models
 from tests.training.importing.foreign_models import ANY_SIZE, export
 from tests.training.importing.test_denoiser import refusal, run_import
-from training.importing.trial_pictures import draw_pictures
+from training.importing.probes.trial_pictures import draw_pictures
 
 DRAWINGS = drawings(6, seed=9, size=28)[..., None]
 

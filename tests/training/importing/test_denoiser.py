@@ -18,7 +18,7 @@ from service.model.tiles import denoise_in_tiles
 from tests.training.importing import foreign_models
 from tests.training.importing.foreign_models import ANY_SIZE, AttentionUnet, DnCnn, DruNet, FfdNet, export
 from training.__main__ import main
-from training.importing.trial_pictures import add_noise, draw_pictures
+from training.importing.probes.trial_pictures import add_noise, draw_pictures
 
 FIFTH = torch.full((1, 1, 1, 1), 0.1)
 

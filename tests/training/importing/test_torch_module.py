@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from tests.training.importing.test_denoiser import noisy_picture, refusal, run_import
-from training.importing.trial_pictures import draw_pictures
+from training.importing.probes.trial_pictures import draw_pictures
 
 DENOISER = """
 import torch

@@ -8,7 +8,7 @@ from tests.training import fonts as faces
 from tests.training.synthetic_pages import office
 from tests.training.synthetic_pages.test_sampler import make_sampler
 from training.synthetic_pages import generate
-from training.synthetic_pages.fonts import FontBook
+from training.synthetic_pages.writing.fonts import FontBook
 
 
 def test_pairs_of_a_seed_are_the_same_and_a_longer_file_begins_with_a_shorter() -> None:

@@ -6,8 +6,8 @@ import pytest
 from tests.training import fonts as faces
 from training.errors import DiskError
 from training.synthetic_pages import pool
-from training.synthetic_pages.fonts import FontBook
-from training.synthetic_pages.text import TextCorpus
+from training.synthetic_pages.writing.fonts import FontBook
+from training.synthetic_pages.writing.text import TextCorpus
 
 
 def test_a_pool_is_drawn_once_and_read_from_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

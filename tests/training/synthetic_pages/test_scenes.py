@@ -6,7 +6,7 @@ import pytest
 from tests.training import fonts as faces
 from training.synthetic_pages import pool, scenes
 from training.synthetic_pages.pool import Pool
-from training.synthetic_pages.text import TextCorpus
+from training.synthetic_pages.writing.text import TextCorpus
 
 
 @cache

@@ -1,0 +1,1 @@
+"""Data sets that are public: downloads with checksums, and their file formats."""

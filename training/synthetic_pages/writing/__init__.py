@@ -1,0 +1,1 @@
+"""Ink on pages: fonts, pens, words, and lines of them."""
