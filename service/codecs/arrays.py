@@ -27,6 +27,7 @@ from service.errors import InvalidInput, MalformedBody
 Array = NDArray[Any]
 
 MAX_AXES = 8
+_SMALL_PATTERN = 1 << 14  # bytes
 _JSON_NAMES = {str: "text", bool: "true or false", type(None): "null", dict: "an object", list: "a list"}
 
 
@@ -167,6 +168,23 @@ def read_flat(data: bytes, key: str) -> NDArray[np.float64] | NDArray[np.uint8] 
     brackets = zeros.translate(None, b"0")
     if brackets.strip(b"[],") or b"0[" in zeros or b"]0" in zeros:
         return None
+    shape = (_find_small_shape if len(brackets) <= _SMALL_PATTERN else _find_shape)(brackets)
+    if shape is None:
+        return None
+    try:
+        numbers = orjson.loads(b"[" + nested.translate(None, b"[]") + b"]")
+    except orjson.JSONDecodeError:
+        return None
+    if len(numbers) != math.prod(shape):
+        return None
+    try:
+        return np.frombuffer(bytes(numbers), np.uint8).reshape(shape)
+    except (TypeError, ValueError):  # real numbers, or not 0..255
+        return np.array(numbers, np.float64).reshape(shape)
+
+
+def _find_shape(brackets: bytes) -> tuple[int, ...] | None:
+    """The brackets and commas of nested lists -> their shape; None if the lists are not regular."""
     shape: list[int] = []  # the innermost axis first
     element = b""  # the text of an element: empty for a number, then 1 for an innermost list, 2 for a list of those
     while not shape or brackets != element:
@@ -178,16 +196,10 @@ def read_flat(data: bytes, key: str) -> NDArray[np.float64] | NDArray[np.uint8] 
         shape.append(count)
         element = b"%d" % len(shape)
         brackets = brackets.replace(b"[" + row + b"]", element)
-    try:
-        numbers = orjson.loads(b"[" + nested.translate(None, b"[]") + b"]")
-    except orjson.JSONDecodeError:
-        return None
-    if len(numbers) != math.prod(shape):
-        return None
-    try:
-        return np.frombuffer(bytes(numbers), np.uint8).reshape(shape[::-1])
-    except (TypeError, ValueError):  # real numbers, or not 0..255
-        return np.array(numbers, np.float64).reshape(shape[::-1])
+    return tuple(shape[::-1])
+
+
+_find_small_shape = lru_cache(64)(_find_shape)  # clients repeat the same few shapes
 
 
 def write_json(document: dict[str, Any]) -> bytes:

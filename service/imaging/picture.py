@@ -66,6 +66,8 @@ def with_white(pictures: Sequence[Picture], label: str, white: float | None = No
     """
     if white is not None:
         return [replace(picture, white=white) for picture in pictures]
+    if all(picture.white is None and picture.pixels.dtype == np.uint8 for picture in pictures):
+        return list(pictures)
     groups: dict[Any, list[Picture]] = {}
     for picture in pictures:
         groups.setdefault(picture.pixels.dtype, []).append(picture)

@@ -169,6 +169,8 @@ def _check_options(model: Model, operation: Operation, port: Port, options: Opti
 
 def _estimate_decoding_cost(payload: Payload, headers: list[Header]) -> int:
     """Nanoseconds; bytes count as far as they are more than so many pixels have."""
+    if not headers:  # arrays
+        return sum([data.size for data, _ in payload.parts if not isinstance(data, bytes)]) * cost.NUMBER
     numbers = size = 0
     for data, _ in payload.parts:
         if isinstance(data, bytes):

@@ -139,7 +139,7 @@ class Model:
 
     def has_fixed_shape(self, operation: Operation) -> bool:
         """Whether all inputs of `operation` have the same shape, so that any of them can be batched."""
-        return not any(isinstance(axis, str) for axis in self.input_port(operation).shape[1:])
+        return bool(self.latent_size if self.input_port(operation) is self.latent else self.sample_size)
 
     def input_port(self, operation: Operation) -> Port:
         """The input port of `operation`; raises OperationMissing (409) if the package does not offer it."""

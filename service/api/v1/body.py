@@ -55,10 +55,9 @@ async def receive_body(
         TooLarge: by Content-Length before the body is read, or as soon as the limit is exceeded (413).
         ClientDisconnect: the client disconnected before the end of the body.
     """
-    detail = f"the body is larger than {limit} bytes, which is the limit"
     if length is not None and length.isdecimal() and int(length) > limit:
-        raise TooLarge(f"{detail}: it has {length}", limit=limit)
-    body = io.BytesIO()  # grows, and gives its content away, without a copy of it all
+        raise TooLarge(f"the body is larger than {limit} bytes, which is the limit: it has {length}", limit=limit)
+    body: io.BytesIO | None = None
     size = 0
     while True:
         message = await request.receive()
@@ -68,10 +67,12 @@ async def receive_body(
         reserve(len(chunk))
         size += len(chunk)
         if size > limit:
-            raise TooLarge(detail, limit=limit)
+            raise TooLarge(f"the body is larger than {limit} bytes, which is the limit", limit=limit)
         is_last = not message.get("more_body", False)
         if is_last and size == len(chunk):
             return bytes(chunk)  # the only chunk: no copy
+        if body is None:
+            body = io.BytesIO()  # grows, and gives its content away, without a copy of it all
         body.write(chunk)
         if is_last:
             return body.getvalue()

@@ -148,9 +148,9 @@ def serialize(result: Result, media_type: str, model: Model, operation: Operatio
     dropped: tuple[str, ...] = ()
     if media_type == JSON:
         has_images = bool(payload.images)
-        write = json_writer.write if has_images or result.nbytes > json_writer.LARGE_BYTES else arrays.write_json
         document, dropped = _document(result, model, operation, has_images=has_images)
-        body = write(document)
+        is_small = "images" not in document and result.nbytes <= json_writer.LARGE_BYTES
+        body = arrays.write_json(document) if is_small else json_writer.write(document)
     elif media_type == NPY:
         body = arrays.write_npy(_to_array(result))
     elif len(result.samples) > 1:
