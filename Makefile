@@ -13,8 +13,7 @@ serve: $(VENV)/.service  ## start the service with the shipped models on http://
 	$(BIN)/autoencoder-service serve --host $(HOST) --port $(PORT)
 
 test: $(VENV)/.dev  ## run all tests, with branch coverage
-	$(BIN)/python -m pytest --cov --cov-report=term --cov-report=json:build/coverage.json
-	$(BIN)/python tests/branches.py build/coverage.json
+	$(BIN)/python -m tests.run_all
 
 check: $(VENV)/.dev  ## format, lint, types, import rules
 	$(BIN)/ruff format --check .

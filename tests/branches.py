@@ -1,4 +1,4 @@
-"""`python tests/branches.py build/coverage.json`: at least 90 % of the branches of both packages were taken."""
+"""At least 90 % of the branches of both packages were taken."""
 
 import json
 import sys
@@ -7,8 +7,9 @@ from pathlib import Path
 LEAST = 0.90
 
 
-def main() -> int:
-    files = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))["files"]
+def main(report: Path) -> int:
+    """1 if a package falls short; `report`: coverage's, in JSON."""
+    files = json.loads(report.read_text(encoding="utf-8"))["files"]
     fell_short = False
     for part in ("service", "training"):
         summaries = [f["summary"] for name, f in files.items() if name.startswith(f"{part}/")]
@@ -16,7 +17,3 @@ def main() -> int:
         sys.stdout.write(f"branches of {part}: {share:.1%}\n")
         fell_short |= share < LEAST
     return int(fell_short)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
