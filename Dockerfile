@@ -1,11 +1,12 @@
 # The service in a container. CPU: docker build -t autoencoder-service .
 # GPU:  docker build -t autoencoder-service:gpu --build-arg ACCELERATOR=gpu .
+# CPU with OpenVINO beside onnxruntime's own provider: --build-arg ACCELERATOR=openvino
 # deploy/build.sh builds and tries it, and shows how to run it.
 
 # Both stages must have the same Python: the packages are installed in the first and run in the last. Once the digest of
 # this tag is known here, it stands behind it (`python deploy/pin_images.py`, which asks the registry).
 ARG BASE=docker.io/library/python:3.11-slim-bookworm
-# cpu or gpu. CUDA and cuDNN come as wheels that deploy/locked-gpu.txt pins together with onnxruntime-gpu, so that
+# cpu, gpu or openvino. CUDA and cuDNN come as wheels that deploy/locked-gpu.txt pins together with onnxruntime-gpu, so that
 # one base serves both; the driver comes from the host (NVIDIA Container Toolkit).
 ARG ACCELERATOR=cpu
 # Extras of the service that are built in, such as "pdf tracing"; none by default: what is not there cannot be attacked.
@@ -16,7 +17,7 @@ FROM ${BASE} AS packages
 ARG ACCELERATOR
 ARG EXTRAS
 WORKDIR /build
-COPY pyproject.toml deploy/locked-cpu.txt deploy/locked-gpu.txt deploy/locked-sbom.txt \
+COPY pyproject.toml deploy/locked-cpu.txt deploy/locked-gpu.txt deploy/locked-openvino.txt deploy/locked-sbom.txt \
      deploy/locked.py deploy/requirements.py ./
 # The optional secret `ca` is a file of certificates, for networks whose proxy has its own: --secret id=ca,src=FILE
 # pip refuses every file whose hash is not in deploy/locked-*.txt; pyvips, which has no wheel, is built here from its
@@ -74,7 +75,7 @@ COPY models /staged/models
 # Whoever built it, with whatever umask: the service's user may read it, and nobody but root may write.
 RUN chmod -R u=rwX,go=rX /staged
 
-# ---- what both kinds share
+# ---- what all kinds share
 FROM ${BASE} AS common
 ENV PATH=/opt/autoencoder/bin:${PATH} \
     PYTHONDONTWRITEBYTECODE=1 \
@@ -87,6 +88,8 @@ ENV PATH=/opt/autoencoder/bin:${PATH} \
 WORKDIR /app
 
 FROM common AS cpu
+
+FROM common AS openvino
 
 # A GPU image that quietly computes on the CPU is a fault: it does not start without a GPU. AUTOENCODER_PROVIDER=auto
 # and AUTOENCODER_REQUIRE_PROVIDER=false permit it. The loader finds CUDA and cuDNN in the wheels; /usr/local/nvidia is

@@ -1,4 +1,4 @@
-"""`python deploy/lock.py`: the hashes of all that the image installs, in deploy/locked-cpu.txt and locked-gpu.txt.
+"""`python deploy/lock.py`: the hashes of all that the image installs, in deploy/locked-cpu.txt, -gpu.txt, -openvino.txt.
 
 pyproject.toml, constraints.txt, constraints-gpu.txt -> uv pip compile --generate-hashes -> deploy/locked-*.txt
 
@@ -82,6 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
         for name, lines, constraints in (
             ("cpu", [*requirements(pyproject, "cpu", extras), *BUILD_TOOLS], cpu_constraints),
             ("gpu", [*requirements(pyproject, "gpu", extras), *BUILD_TOOLS], gpu_constraints),
+            ("openvino", [*requirements(pyproject, "openvino", extras), *BUILD_TOOLS], cpu_constraints),
             ("sbom", [*SBOM_TOOLS], []),
         ):
             sys.stdout.write(f"{lock(name, lines, constraints, options.python, upgrade=options.upgrade)}\n")

@@ -1,9 +1,10 @@
-"""`python deploy/requirements.py cpu|gpu [EXTRAS]`: pyproject.toml's base dependencies, one a line, for the image.
+"""`python deploy/requirements.py cpu|gpu|openvino [EXTRAS]`: pyproject.toml's base dependencies, one a line, for the image.
 
 EXTRAS are names of the service's extras, such as `pdf tracing`, in one word; theirs are added.
 
 The builds of onnxruntime share one import name, so an environment holds one of them: `gpu` replaces onnxruntime by
-onnxruntime-gpu with the CUDA and cuDNN wheels that it names; deploy/constraints-gpu.txt pins all of these.
+onnxruntime-gpu with the CUDA and cuDNN wheels that it names, pinned by deploy/constraints-gpu.txt; `openvino` by
+onnxruntime-openvino, whose releases lag behind.
 """
 
 import re
@@ -12,6 +13,8 @@ import tomllib
 from pathlib import Path
 
 GPU = "onnxruntime-gpu[cuda,cudnn]"
+OPENVINO = "onnxruntime-openvino>=1.24"
+ACCELERATORS = ("cpu", "gpu", "openvino")
 NOT_SERVED = "training"  # the service never imports torch
 
 
@@ -20,13 +23,13 @@ def requirements(pyproject: str, accelerator: str, extras: str = "") -> list[str
 
     Args:
         pyproject: the text of pyproject.toml.
-        accelerator: `cpu` or `gpu`.
+        accelerator: one of ACCELERATORS.
         extras: of the service, with spaces between.
     Raises:
         ValueError: another accelerator or extra, or pyproject.toml does not name onnxruntime exactly once.
     """
-    if accelerator not in ("cpu", "gpu"):
-        raise ValueError(f"ACCELERATOR is {accelerator!r}; allowed are cpu and gpu")
+    if accelerator not in ACCELERATORS:
+        raise ValueError(f"ACCELERATOR is {accelerator!r}; allowed are {', '.join(ACCELERATORS)}")
     project = tomllib.loads(pyproject)["project"]
     named: list[str] = project["dependencies"]
     known: dict[str, list[str]] = project["optional-dependencies"]
@@ -39,8 +42,12 @@ def requirements(pyproject: str, accelerator: str, extras: str = "") -> list[str
     if len(runtimes) != 1:
         raise ValueError("pyproject.toml must name onnxruntime exactly once")
     others = [line for line in named if line not in runtimes]
-    gpu_runtime = GPU + runtimes[0].removeprefix("onnxruntime")  # the same bounds: the service is one
-    return [*named, *more] if accelerator == "cpu" else [*others, gpu_runtime, *more]
+    runtime = {
+        "cpu": runtimes[0],
+        "gpu": GPU + runtimes[0].removeprefix("onnxruntime"),  # the same bounds: the service is one
+        "openvino": OPENVINO,
+    }[accelerator]
+    return [*others, runtime, *more]
 
 
 def extras_of(pyproject: str) -> list[str]:
@@ -50,7 +57,9 @@ def extras_of(pyproject: str) -> list[str]:
 
 def main() -> int:
     if len(sys.argv) not in (2, 3):
-        sys.stderr.write("usage: python requirements.py cpu|gpu [EXTRAS]   (pyproject.toml is in the working folder)\n")
+        sys.stderr.write(
+            "usage: python requirements.py cpu|gpu|openvino [EXTRAS]   (pyproject.toml is in the working folder)\n"
+        )
         return 2
     try:
         lines = requirements(Path("pyproject.toml").read_text(encoding="utf-8"), *sys.argv[1:])

@@ -64,7 +64,8 @@ class Settings(BaseSettings):
     require_provider: bool = Field(default=False, description="refuse to start if the requested provider does not run")
     precision: Precision = Field(
         "auto",
-        description="on the CPU, int8: quantised graphs where packages have them; auto: if the CPU supports them",
+        description="of denoisers on the CPU, int8: quantised graphs where packages have them; bf16: with OpenVINO; "
+        "auto: the fastest that the CPU supports",
     )
     workers: int = Field(
         default_factory=count_usable_cores, ge=1, le=256, description="model runs at the same time, one thread each"

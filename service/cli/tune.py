@@ -52,7 +52,13 @@ def tune(settings: Settings) -> int:
         SettingsError: the settings file cannot be written.
     """
     store = open_store(settings.models)
-    loader = PackageLoader(store, settings.provider, required=settings.require_provider, precision=settings.precision)
+    loader = PackageLoader(
+        store,
+        settings.provider,
+        required=settings.require_provider,
+        precision=settings.precision,
+        cores=count_usable_cores(),
+    )
     registry = loader.load_all()
     denoisers = [model for model in map(registry.get, registry.names) if model.any_size]
     if not denoisers:

@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import functools
 import io
+import json
 import math
 import os
 import re
@@ -22,16 +23,13 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the import: the Linux builds
 import onnxruntime
 
 Provider = Literal["auto", "cpu", "cuda", "tensorrt", "openvino"]
-Precision = Literal["auto", "fp32", "int8"]
+Precision = Literal["auto", "fp32", "int8", "bf16"]
 
 PROVIDERS: dict[str, str] = {
     "tensorrt": "TensorrtExecutionProvider",
     "cuda": "CUDAExecutionProvider",
     "openvino": "OpenVINOExecutionProvider",
     "cpu": "CPUExecutionProvider",
-}
-_OPTIONS: dict[str, dict[str, str]] = {  # the default, DEFAULT, is 4 to 50 times slower on new shapes
-    "cuda": {"cudnn_conv_algo_search": "HEURISTIC"},
 }
 _INSTALL_HINTS: dict[str, str] = {  # for a provider that is not compiled in
     "cuda": "install onnxruntime-gpu in place of onnxruntime",
@@ -51,7 +49,9 @@ _LIBRARIES = {
     "tensorrt": "libonnxruntime_providers_tensorrt.so",
     "openvino": "libonnxruntime_providers_openvino.so",
 }
-_AUTO_ORDER = ("cuda", "openvino", "cpu")  # TensorRT builds engines for minutes: only when requested by name
+# of `auto`. TensorRT builds engines for minutes: only when requested by name. OpenVINO is slower or faster than the CPU
+# provider, by model and processor: service.model.variants measures
+_AUTO_ORDER = ("cuda", "cpu")
 
 
 onnxruntime.disable_telemetry_events()
@@ -65,14 +65,24 @@ class SessionFailed(Exception):
     """onnxruntime rejected a graph; the message is the first line of its own."""
 
 
-def open_session(graph: bytes, provider: Provider, threads: int, *, required: bool) -> onnxruntime.InferenceSession:
+def open_session(
+    graph: bytes,
+    provider: Provider,
+    threads: int,
+    *,
+    required: bool,
+    parallel_runs: int = 1,
+    precision: Literal["fp32", "bf16"] = "fp32",
+) -> onnxruntime.InferenceSession:
     """An onnxruntime session of a self-contained graph.
 
     Args:
         graph: ONNX bytes, already verified.
-        provider: the requested one; `auto` is the best that is compiled in.
+        provider: the requested one; `auto` is the best that is compiled in, and never OpenVINO.
         threads: threads inside one run, at least 1.
         required: reject a session that fell back to another provider.
+        parallel_runs: at most, of this session. OpenVINO sets up its threads for them; others need not know.
+        precision: of OpenVINO's multiplications.
     Raises:
         ProviderMissing: `required` and the session does not run on `provider` (`auto`: on the best compiled in).
         SessionFailed: onnxruntime rejects the graph.
@@ -84,7 +94,8 @@ def open_session(graph: bytes, provider: Provider, threads: int, *, required: bo
     options.log_severity_level = 3  # a fallback is reported below, by name, and not on stderr
     compiled_names = compiled_providers()
     candidates = _AUTO_ORDER if provider == "auto" else dict.fromkeys((provider, "cpu"))
-    providers = [(PROVIDERS[p], _OPTIONS.get(p, {})) for p in candidates if p in compiled_names]
+    provider_options = _provider_options(threads, parallel_runs, precision)
+    providers = [(PROVIDERS[p], provider_options.get(p, {})) for p in candidates if p in compiled_names]
     _preload()
     try:
         # onnxruntime prints its fallback, which `describe_fallback` reports
@@ -96,6 +107,19 @@ def open_session(graph: bytes, provider: Provider, threads: int, *, required: bo
     if required and fallback_sentence is not None:
         raise ProviderMissing(f"{fallback_sentence}, or set AUTOENCODER_REQUIRE_PROVIDER=false to do without")
     return session
+
+
+def _provider_options(threads: int, parallel_runs: int, precision: str) -> dict[str, dict[str, str]]:
+    """Options by the provider's short name."""
+    openvino = {
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",  # else it takes bf16 where it can
+        "NUM_STREAMS": str(parallel_runs),
+        "INFERENCE_NUM_THREADS": str(threads * parallel_runs),
+    }
+    return {
+        "cuda": {"cudnn_conv_algo_search": "HEURISTIC"},  # the default is 4 to 50 times slower on new shapes
+        "openvino": {"device_type": "CPU", "load_config": json.dumps({"CPU": openvino})},
+    }
 
 
 def compiled_providers() -> tuple[str, ...]:
@@ -155,12 +179,20 @@ def has_int8_instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     Args:
         cpuinfo: Linux's list of the features of each core; without it the result is False.
     """
+    return bool(_read_cpu_features(cpuinfo) & {"avx512_vnni", "avx_vnni", "asimddp"})
+
+
+def has_bf16_instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether this processor multiplies bfloat16 numbers: AVX-512 BF16, AMX (x86), BF16 (Arm). `cpuinfo`: Linux's."""
+    return bool(_read_cpu_features(cpuinfo) & {"avx512_bf16", "amx_bf16", "bf16"})
+
+
+def _read_cpu_features(cpuinfo: Path) -> set[str]:
     try:
         lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return False
-    words = {word for line in lines if line.startswith(("flags", "Features")) for word in line.split()}
-    return bool(words & {"avx512_vnni", "avx_vnni", "asimddp"})
+        return set()
+    return {word for line in lines if line.startswith(("flags", "Features")) for word in line.split()}
 
 
 def actual_provider(session: onnxruntime.InferenceSession) -> str:

@@ -15,7 +15,9 @@ are padded with their edge and the output is cropped: onnxruntime fails on other
 import functools
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -33,11 +35,13 @@ from service.model.providers import (
     Provider,
     SessionFailed,
     actual_provider,
-    has_int8_instructions,
     open_session,
 )
 from service.model.standard_units import StandardUnits
+from service.model.variants import Variant, choose_fastest, list_variants
 
+CPU_PROVIDERS = {"cpu", "openvino"}
+MEASURED_SIDE = 256  # pixels along a side of the tile by which the fastest variant is found
 PAIR_SIDE, MAX_PAIR_NUMBERS = 32, 1 << 16  # pixels along free sides, numbers of a sample, of the pair in `warm_up`
 
 Array = NDArray[Any]
@@ -60,11 +64,12 @@ class Model:
         provider: the requested execution provider.
         cores: threads of a wide run; all other runs have one thread, and several run at the same time.
         required: raise service.model.providers.ProviderMissing if a session uses another provider.
-        precision: `auto` uses a denoiser's int8 graph if the package has one, the model runs on the CPU, and the CPU
-            has instructions for it; `fp32` never uses it; `int8` uses it without such instructions too. Providers
-            other than the CPU never use it.
+        precision: of a denoiser on the CPU; everything else is fp32. `auto` uses its int8 graph if the package has one
+            and the CPU has instructions for it; `fp32` never uses it; `int8` uses it without such instructions too;
+            `bf16` is OpenVINO's. Where there is a choice, a denoiser of images of any size is measured.
 
     `sample_size` and `latent_size` are the numbers of one sample and of its latent, 0 for those of dynamic shape.
+    `run_seconds`: of each variant that was measured, for one tile; empty if there was no choice.
     """
 
     def __init__(
@@ -86,23 +91,36 @@ class Model:
         self.latent_size = _count_numbers(self.latent) if self.latent is not None else 0
         graphs = dict(package.graphs)
         int8_graph = graphs.pop("denoiser-int8", None)
-        self._sessions = {role: _open(graph, provider, 1, required=required) for role, graph in graphs.items()}
-        self.provider = " and ".join(sorted({actual_provider(session.session) for session in self._sessions.values()}))
-        self.precision: Literal["fp32", "int8"] = "fp32"
-        if int8_graph is not None and self.on_cpu and _uses_int8(precision):
-            self.precision = "int8"
-            self._sessions["denoiser"] = _open(int8_graph, "cpu", 1, required=False)
         height_stride, width_stride = (_parse_stride(axis) for axis in (*self.sample.shape[1:3], 1, 1)[:2])
         self.strides = (height_stride, width_stride)
+        is_denoiser = "denoiser" in graphs
+        variants = list_variants(provider, precision if is_denoiser else "fp32", has_int8_graph=int8_graph is not None)
+        open_variant = partial(_open_variant, graphs, int8_graph, cores=cores, required=required)
+        self.run_seconds: dict[Variant, float] = {}
+        if len(variants) > 1 and is_denoiser and self.any_size:
+            candidates = {variant: open_variant(variant) for variant in variants}
+            tile = self.make_input("denoiser", MEASURED_SIDE)
+            runs = {variant: partial(sessions["denoiser"].run, tile) for variant, sessions in candidates.items()}
+            variant, self.run_seconds = choose_fastest(runs, cores)
+            self._sessions = candidates[variant]
+        else:
+            variant = variants[0]
+            self._sessions = open_variant(variant)
+        providers = {actual_provider(session.session) for session in self._sessions.values()}
+        self.provider = " and ".join(sorted(providers))
+        self.on_cpu = providers <= CPU_PROVIDERS  # whether every graph runs on the CPU
+        is_as_chosen = self.on_cpu if variant.precision == "int8" else providers == {"openvino"}
+        self.precision: Literal["fp32", "int8", "bf16"] = variant.precision if is_as_chosen else "fp32"
         self._wide_session: _Session | None = None
-        if self.any_size and cores > 1 and self.on_cpu and "denoiser" in graphs:
+        if self.any_size and cores > 1 and self.on_cpu and is_denoiser:
             graph = int8_graph if int8_graph is not None and self.precision == "int8" else graphs["denoiser"]
-            self._wide_session = _open(graph, "cpu", cores, required=False)
-
-    @property
-    def on_cpu(self) -> bool:
-        """Whether every graph runs on the CPU."""
-        return self.provider == "cpu"
+            self._wide_session = _open(
+                graph,
+                "openvino" if providers == {"openvino"} else "cpu",
+                cores,
+                required=False,
+                precision=self.precision,
+            )
 
     @property
     def any_size(self) -> bool:
@@ -345,8 +363,34 @@ class _Session:
         return self.session.run(self.output_names, inputs, options)
 
 
-def _open(graph: bytes, provider: Provider, cores: int, *, required: bool) -> _Session:
-    session = open_session(graph, provider, cores, required=required)
+def _open_variant(
+    graphs: Mapping[Role, bytes], int8_graph: bytes | None, variant: Variant, *, cores: int, required: bool
+) -> dict[Role, _Session]:
+    """A session for each graph, for `cores` runs side by side; int8 only if they really run on the CPU."""
+    sessions = {
+        role: _open(graph, variant.provider, 1, cores, required=required, precision=variant.precision)
+        for role, graph in graphs.items()
+    }
+    providers = {actual_provider(session.session) for session in sessions.values()}
+    if int8_graph is not None and variant.precision == "int8" and providers <= CPU_PROVIDERS:
+        provider: Provider = "openvino" if providers == {"openvino"} else "cpu"
+        sessions["denoiser"] = _open(int8_graph, provider, 1, cores, required=False)
+    return sessions
+
+
+def _open(
+    graph: bytes,
+    provider: Provider,
+    threads: int,
+    parallel_runs: int = 1,
+    *,
+    required: bool,
+    precision: Literal["fp32", "int8", "bf16"] = "fp32",
+) -> _Session:
+    session = open_session(
+        graph, provider, threads, required=required, parallel_runs=parallel_runs,
+        precision="bf16" if precision == "bf16" else "fp32",
+    )  # fmt: skip
     (port,) = session.get_inputs()
     return _Session(session, port.name, [port.name for port in session.get_outputs()])
 
@@ -387,10 +431,6 @@ def reconstruction_error(batch: Array, output: Array, units: StandardUnits | Non
     scale = 255.0 if batch.dtype == np.uint8 else 1.0
     difference = (batch.astype(np.float64) - output.astype(np.float64)) / scale
     return np.asarray(np.mean(difference.reshape(len(batch), -1) ** 2, axis=1))
-
-
-def _uses_int8(precision: Precision) -> bool:
-    return precision == "int8" or (precision == "auto" and has_int8_instructions())
 
 
 def _crop_to(output: Array, batch: Array) -> Array:

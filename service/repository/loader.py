@@ -61,6 +61,12 @@ class PackageLoader:
         except (PackageError, SessionFailed, ModelFailed, OSError) as error:
             return _reject(key, rejection_reason(key, error))
         _log.info("%s is open on %s, %s (requested: %s)", key, model.provider, model.precision, self.provider)
+        if model.run_seconds:
+            _log.info("%s, milliseconds for a tile: %s", key, _format_measurements(model))
+        if self.precision == "bf16" and model.any_size and model.precision != "bf16":
+            _log.warning(
+                "%s is computed in %s: bf16 needs onnxruntime-openvino in place of onnxruntime", key, model.precision
+            )
         fallback_sentence = describe_fallback(self.provider, model.provider)
         if fallback_sentence is not None:
             _log.warning("%s: %s", key, fallback_sentence)
@@ -89,6 +95,12 @@ def _check_unchanged(package: Package, verified_fingerprint: str | None, key: st
     """Raise VerificationFailed if the package has another fingerprint than the one that was verified (None: any)."""
     if verified_fingerprint not in (None, fingerprint(package.manifest)):
         raise VerificationFailed(f"{key} was changed while it was verified")
+
+
+def _format_measurements(model: Model) -> str:
+    """`openvino bf16 12.3, cpu int8 15.0`"""
+    measured = sorted(model.run_seconds.items(), key=lambda entry: entry[1])
+    return ", ".join(f"{provider} {precision} {1000 * seconds:.1f}" for (provider, precision), seconds in measured)
 
 
 def _reject(key: str, reason: str) -> RejectedPackage:

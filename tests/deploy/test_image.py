@@ -71,6 +71,12 @@ def test_the_gpu_image_has_the_gpu_runtime_in_place_of_the_other() -> None:
     assert [line for line in gpu if line not in cpu] == [f"onnxruntime-gpu[cuda,cudnn]{runtime[len('onnxruntime') :]}"]
 
 
+def test_the_openvino_image_has_its_runtime_in_place_of_the_other() -> None:
+    cpu, openvino = requirements("cpu").stdout.splitlines(), requirements("openvino").stdout.splitlines()
+    assert [line for line in cpu if line not in openvino] == [line for line in cpu if line.startswith("onnxruntime>")]
+    assert [line.split(">")[0] for line in openvino if line not in cpu] == ["onnxruntime-openvino"]
+
+
 def test_extras_of_the_service_are_added_when_they_are_asked_for() -> None:
     base, more = requirements("cpu", "").stdout.splitlines(), requirements("cpu", "pdf tracing").stdout.splitlines()
     extras = PYPROJECT["project"]["optional-dependencies"]

@@ -14,7 +14,9 @@ from packaging.version import Version
 from tests.deploy import files
 
 DEPLOY = files.ROOT / "deploy"
-LOCKED = {name: (DEPLOY / f"locked-{name}.txt").read_text(encoding="utf-8") for name in ("cpu", "gpu", "sbom")}
+LOCKED = {
+    name: (DEPLOY / f"locked-{name}.txt").read_text(encoding="utf-8") for name in ("cpu", "gpu", "openvino", "sbom")
+}
 PYPROJECT = tomllib.loads((files.ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 DIGEST = f"sha256:{'ab' * 32}"
 
@@ -44,7 +46,7 @@ def test_every_package_has_hashes_and_no_index_is_named(name: str) -> None:
     assert not re.search(r"https?:|--index|--find-links|--trusted|/tmp/", LOCKED[name])
 
 
-@pytest.mark.parametrize("name", ["cpu", "gpu"])
+@pytest.mark.parametrize("name", ["cpu", "gpu", "openvino"])
 def test_the_hashes_are_of_the_versions_that_the_constraints_pin(name: str) -> None:
     constraints = pins((files.ROOT / "constraints.txt").read_text(encoding="utf-8"))
     if name == "gpu":
@@ -54,7 +56,7 @@ def test_the_hashes_are_of_the_versions_that_the_constraints_pin(name: str) -> N
     assert not differing, "run `python deploy/lock.py`"
 
 
-@pytest.mark.parametrize("accelerator", ["cpu", "gpu"])
+@pytest.mark.parametrize("accelerator", ["cpu", "gpu", "openvino"])
 @pytest.mark.parametrize("extras", ["", "pdf tracing", "ray"])
 def test_what_the_image_installs_is_complete_and_satisfies_the_project(accelerator: str, extras: str) -> None:
     wanted = run("deploy/requirements.py", accelerator, extras).stdout

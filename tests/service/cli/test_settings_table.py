@@ -28,7 +28,7 @@ def test_every_setting_is_listed_with_what_is_in_force_and_from_where(
     ranges = {name: knob["range"] for name, knob in knobs.items()}
     assert ranges["port"] == "0 to 65535"
     assert ranges["max_deadline"] == "above 0, up to 86400"
-    assert ranges["precision"] == "auto | fp32 | int8"
+    assert ranges["precision"] == "auto | fp32 | int8 | bf16"
     assert ranges["require_provider"] == "true | false"
     assert all(knob["description"] and knob["range"] for knob in knobs.values())
     assert main(["settings"]) == 0

@@ -56,7 +56,7 @@ def test_a_quantised_graph_runs_where_the_cpu_is_faster_with_it(
         (True, "auto", "int8", 244), (False, "auto", "fp32", 245),
         (True, "fp32", "fp32", 245), (False, "int8", "int8", 244),
     ):  # fmt: skip
-        monkeypatch.setattr("service.model.runtime.has_int8_instructions", lambda has=has: has)
+        monkeypatch.setattr("service.model.variants.has_int8_instructions", lambda has=has: has)
         model = Model(content, precision=precision)  # type: ignore[arg-type]
         assert model.precision == runs
         assert (model.denoise(image) == answer).all()
