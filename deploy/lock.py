@@ -1,4 +1,4 @@
-"""`python deploy/lock.py`: the hashes of all that the image installs, in deploy/locked-cpu.txt, -gpu.txt, -openvino.txt.
+"""`python deploy/lock.py`: the hashes of all that the images install, in deploy/locked-{cpu,gpu,openvino}.txt.
 
 pyproject.toml, constraints.txt, constraints-gpu.txt -> uv pip compile --generate-hashes -> deploy/locked-*.txt
 

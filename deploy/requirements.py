@@ -1,4 +1,4 @@
-"""`python deploy/requirements.py cpu|gpu|openvino [EXTRAS]`: pyproject.toml's base dependencies, one a line, for the image.
+"""`python deploy/requirements.py cpu|gpu|openvino [EXTRAS]`: the base dependencies of pyproject.toml, one a line.
 
 EXTRAS are names of the service's extras, such as `pdf tracing`, in one word; theirs are added.
 

@@ -1,10 +1,11 @@
 """Schemas of /v1 for OpenAPI. Inference requests and responses do not use them: they are handled without pydantic."""
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.model.manifest import Fit, Imported, Kind, Metric, Operation, Training
+from service.model.variants import ComputedPrecision
 
 
 class PortFacts(BaseModel):
@@ -23,7 +24,7 @@ class ModelSummary(BaseModel):
     description: str
     operations: list[Operation]
     provider: str = Field(description="the execution provider that really runs")
-    precision: Literal["fp32", "int8"] = Field(description="numbers that the graph really computes with")
+    precision: ComputedPrecision = Field(description="numbers that the graph really computes with")
 
 
 class ModelFacts(ModelSummary):

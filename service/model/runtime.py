@@ -18,7 +18,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -38,7 +38,7 @@ from service.model.providers import (
     open_session,
 )
 from service.model.standard_units import StandardUnits
-from service.model.variants import Variant, choose_fastest, list_variants
+from service.model.variants import ComputedPrecision, Variant, choose_fastest, list_variants
 
 CPU_PROVIDERS = {"cpu", "openvino"}
 MEASURED_SIDE = 256  # pixels along a side of the tile by which the fastest variant is found
@@ -110,7 +110,7 @@ class Model:
         self.provider = " and ".join(sorted(providers))
         self.on_cpu = providers <= CPU_PROVIDERS  # whether every graph runs on the CPU
         is_as_chosen = self.on_cpu if variant.precision == "int8" else providers == {"openvino"}
-        self.precision: Literal["fp32", "int8", "bf16"] = variant.precision if is_as_chosen else "fp32"
+        self.precision: ComputedPrecision = variant.precision if is_as_chosen else "fp32"
         self._wide_session: _Session | None = None
         if self.any_size and cores > 1 and self.on_cpu and is_denoiser:
             graph = int8_graph if int8_graph is not None and self.precision == "int8" else graphs["denoiser"]
@@ -385,7 +385,7 @@ def _open(
     parallel_runs: int = 1,
     *,
     required: bool,
-    precision: Literal["fp32", "int8", "bf16"] = "fp32",
+    precision: ComputedPrecision = "fp32",
 ) -> _Session:
     session = open_session(
         graph, provider, threads, required=required, parallel_runs=parallel_runs,

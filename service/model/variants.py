@@ -21,6 +21,7 @@ from service.model.providers import (
 
 ROUNDS = 3  # of measurement, of which the best counts: other programs use the machine too
 
+ComputedPrecision = Literal["fp32", "int8", "bf16"]
 Key = TypeVar("Key")
 
 
@@ -28,7 +29,7 @@ class Variant(NamedTuple):
     """A provider, and what a denoiser is computed in: its graph in fp32, the same in bf16, or its int8 graph."""
 
     provider: Provider
-    precision: Literal["fp32", "int8", "bf16"] = "fp32"
+    precision: ComputedPrecision = "fp32"
 
 
 def list_variants(provider: Provider, precision: Precision, *, has_int8_graph: bool) -> list[Variant]:
@@ -54,12 +55,12 @@ def list_variants(provider: Provider, precision: Precision, *, has_int8_graph: b
 
 def _list_precisions(
     provider: Provider, precision: Precision, *, has_int8_graph: bool
-) -> tuple[Literal["fp32", "int8", "bf16"], ...]:
+) -> tuple[ComputedPrecision, ...]:
     is_auto = precision == "auto"
     uses_int8 = has_int8_graph and (precision == "int8" or (is_auto and has_int8_instructions()))
     if provider == "openvino":
         uses_bf16 = precision == "bf16" or (is_auto and has_bf16_instructions())
-        found: list[Literal["fp32", "int8", "bf16"]] = ["bf16"] if uses_bf16 else ["fp32"]
+        found: list[ComputedPrecision] = ["bf16"] if uses_bf16 else ["fp32"]
         return (*found, "int8") if uses_int8 else tuple(found)
     # a session that asks for a GPU, and falls back to the CPU, uses the int8 graph too: service.model.runtime
     return ("int8",) if uses_int8 else ("fp32",)
