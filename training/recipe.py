@@ -22,7 +22,7 @@ CorruptionKind = Literal["gaussian", "masking", "salt-and-pepper", "camera", "jp
 LossName = Literal["mse", "l1", "psnr", "bce"]
 Weights = Literal["float32", "float16"]
 Start = Literal["random", "frozen", "fine-tuned"]
-TrainedKind = Literal["undercomplete", "stacked", "denoising"]
+TrainedKind = Literal["undercomplete", "stacked", "denoising", "variational", "sparse"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -164,6 +164,7 @@ class Convolutional(_Section):
     head: int = Field(0, ge=0, le=1024, description="channels of a full-size layer before the output; 0: none")
     latent_dim: int | None = Field(None, ge=1, le=16384, description="a flat latent of so many numbers")
     latent_channels: int | None = Field(None, ge=1, le=1024, description="a spatial latent of so many channels")
+    output_activation: Literal["linear", "sigmoid"] = "linear"
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -226,6 +227,13 @@ class Optimization(_Section):
         "fp32", description="auto: bf16 where a short measurement at the start shows that it is faster"
     )
     clip: float = Field(0, ge=0, description="largest gradient norm; 0: off")
+    contraction: float = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="weight of the squared Frobenius norm of the encoder's Jacobian, beside the squared error summed "
+        "over a sample's numbers (Rifai et al., ICML 2011); 0: off",
+    )
 
 
 class Quantization(_Section):
@@ -245,6 +253,34 @@ class Pretraining(_Section):
     batch_size: int = Field(64, ge=1, le=65_536)
     learning_rate: float = Field(1e-3, gt=0, le=10)
     masking: Share = Field(0, description="share of each layer's inputs set to 0 (a stacked denoising autoencoder)")
+
+
+class Variational(_Section):
+    """Of kind variational: latents are distributions, kept close to a standard normal one; see
+    training.architectures.variational (Kingma and Welling, ICLR 2014).
+    """
+
+    beta: float = Field(1, gt=0, le=1000, description="weight of the divergence from the prior (Higgins et al. 2017)")
+    warmup: Share = Field(0.1, description="part of the run in which beta rises from 0")
+    binarize: bool = Field(
+        False, description="a pixel is drawn as 0 or 1 with its grey as the probability, anew at every step"
+    )
+    importance_samples: int = Field(
+        0,
+        ge=0,
+        le=100_000,
+        description="for each test sample, of the estimate of its negative log-likelihood; 0: no estimate",
+    )
+
+
+class Sparsity(_Section):
+    """Of kind sparse: of a sample's features only the largest are not 0; see training.architectures.sparse."""
+
+    active: int = Field(32, ge=1, le=16384, description="features of a sample that are kept, at most")
+    auxiliary: Share = Field(
+        1 / 32, description="weight of the error that dead features must explain (Gao et al. 2024, appendix A.2)"
+    )
+    dead_after: int = Field(10_000, ge=1, description="samples without a feature after which it counts as dead")
 
 
 class Classification(_Section):
@@ -289,8 +325,11 @@ class _Recipe(_Section):
 
         It is over JSON in the order of the fields, which therefore must not change.
         """
+        indecisive: dict[str, Any] = dict.fromkeys(
+            ("description", "ablation", "notes", "quantization", "classification"), True
+        )
         decisive = self.model_dump_json(
-            exclude={"description", "ablation", "notes", "quantization", "classification"}, exclude_defaults=True
+            exclude={**indecisive, "variational": {"importance_samples"}}, exclude_defaults=True
         )
         return hashlib.sha256(decisive.encode()).hexdigest()
 
@@ -307,6 +346,8 @@ class AutoencoderRecipe(_Recipe):
     classification: Classification | None = None
     ablation: tuple[Ablation, ...] = ()
     notes: str = Field("", description="paragraphs for the model card, Markdown")
+    variational: Variational = Variational()
+    sparsity: Sparsity = Sparsity()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -323,11 +364,64 @@ class AutoencoderRecipe(_Recipe):
             raise ValueError("optimization.emphasis needs a corruption")
         if loss in ("l1", "psnr"):
             raise ValueError(f'loss "{loss}" is for the unet architecture')
-        if loss == "bce" and (dense is None or dense.output_activation != "sigmoid"):
+        if loss == "bce" and self.architecture.output_activation != "sigmoid":
             raise ValueError('loss "bce" needs output_activation "sigmoid"')
         if self.pretraining is not None and dense is None:
             raise ValueError("greedy layer-wise pretraining is for the dense architecture")
+        self._check_kind()
         return self
+
+    def _check_kind(self) -> None:
+        """What kinds variational and sparse, and the penalty of contraction, need of the architecture."""
+        if self.kind != "variational" and self.variational != Variational():
+            raise ValueError("section variational is for kind variational")
+        if self.kind != "sparse" and self.sparsity != Sparsity():
+            raise ValueError("section sparsity is for kind sparse")
+        if self.kind == "variational":
+            self._check_variational()
+        if self.kind == "sparse":
+            self._check_sparse()
+        if self.optimization.contraction and self.kind not in ("variational", "sparse"):
+            dense = self.architecture if isinstance(self.architecture, Dense) else None
+            if dense is None or not dense.tied or dense.batch_norm:
+                raise ValueError(
+                    "optimization.contraction needs the dense architecture with tied = true and without batch norm, or "
+                    "kind variational or sparse: another decoder undoes whatever makes the latent smaller"
+                )
+
+    def _check_variational(self) -> None:
+        architecture, loss = self.architecture, self.optimization.loss
+        if architecture.latent_dim is None or (isinstance(architecture, Dense) and architecture.tied):
+            raise ValueError("kind variational needs a flat latent (architecture.latent_dim) and no tied weights")
+        if isinstance(architecture, Dense) and architecture.latent_activation != "linear":
+            raise ValueError('kind variational needs latent_activation "linear": the prior is a normal distribution')
+        if self.pretraining is not None:
+            raise ValueError("kind variational is not pretrained layer by layer")
+        if loss == "mse" and architecture.output_activation != "linear":
+            raise ValueError(
+                'kind variational with loss "mse" needs output_activation "linear"; "sigmoid" is for "bce"'
+            )
+        if self.variational.binarize and loss != "bce":
+            raise ValueError('variational.binarize needs loss "bce"')
+        if self.variational.importance_samples and not self.variational.binarize:
+            raise ValueError(
+                "variational.importance_samples needs binarize: the likelihood is that of pixels of 0 or 1"
+            )
+
+    def _check_sparse(self) -> None:
+        dense = self.architecture if isinstance(self.architecture, Dense) else None
+        if dense is None or dense.hidden or dense.tied or dense.output_activation != "linear":
+            raise ValueError(
+                "kind sparse is one dense layer each way: architecture.hidden = [], without tied weights, "
+                'output_activation "linear"'
+            )
+        if self.optimization.loss != "mse" or self.pretraining is not None:
+            raise ValueError('kind sparse needs loss "mse", and no pretraining')
+        if self.sparsity.active >= dense.latent_dim:
+            raise ValueError(
+                f"sparsity.active ({self.sparsity.active}) must be less than the {dense.latent_dim} features of "
+                "architecture.latent_dim"
+            )
 
 
 class DenoiserRecipe(_Recipe):
@@ -346,6 +440,8 @@ class DenoiserRecipe(_Recipe):
             raise ValueError("the unet architecture is for kind denoising: it has no bottleneck to encode into")
         if self.optimization.emphasis:
             raise ValueError("optimization.emphasis is not for the unet architecture")
+        if self.optimization.contraction:
+            raise ValueError("optimization.contraction is not for the unet architecture, which has no latent")
         if self.optimization.loss == "bce":
             raise ValueError('loss "bce" needs output_activation "sigmoid", which the unet architecture has not')
         if any(corruption.fill != "zero" for corruption in self.corruption):

@@ -12,16 +12,17 @@ from torch import Tensor, nn
 
 from service.model.manifest import Metric
 from service.model.package import next_version
-from training.architectures import autoencoder as architectures
+from training.architectures import kinds
 from training.architectures.autoencoder import Autoencoder
+from training.architectures.sparse import Sparse
 from training.data.datasets import Dataset
-from training.engine import checkpoint, distributed
+from training.engine import checkpoint, distributed, objectives
 from training.engine.augmentation import Augmenter
 from training.engine.corruption import Corruptor
 from training.engine.loop import TrainingResult, autocast, fit
-from training.engine.losses import LOSSES, emphasized
 from training.engine.pretraining import pretrain
 from training.evaluation import autoencoders, figures, pca
+from training.evaluation import kinds as kind_evaluation
 from training.evaluation.shortfalls import find_shortfalls
 from training.export import float16, graphs, package, parity, provenance
 from training.recipe import AutoencoderRecipe, with_changes
@@ -32,7 +33,7 @@ def train(recipe: AutoencoderRecipe, data: Dataset, folder: Path, device: torch.
     is_image = data.modality == "image"
     with torch.random.fork_rng(devices=[]):  # torch's initialisers of weights know only the global generator
         torch.manual_seed(recipe.seed)
-        autoencoder = architectures.build(recipe.architecture, data.train).to(device)
+        autoencoder = kinds.build(recipe, data.train).to(device)
     if is_image:
         autoencoder = autoencoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     generator = torch.Generator(device).manual_seed(recipe.seed)
@@ -41,8 +42,6 @@ def train(recipe: AutoencoderRecipe, data: Dataset, folder: Path, device: torch.
     augment = Augmenter(recipe.augmentation) if is_image else None
     mean = autoencoders.mean_sample(recipe.corruption, autoencoder, data)
     corrupt = Corruptor(recipe.corruption, pixels=is_image, mean=mean)
-    loss = LOSSES[recipe.optimization.loss if is_image else "mse"]  # standardised vectors are no probabilities
-    emphasis = recipe.optimization.emphasis
 
     layer_histories = []
     if recipe.pretraining is not None and recipe.pretraining.epochs:
@@ -56,24 +55,26 @@ def train(recipe: AutoencoderRecipe, data: Dataset, folder: Path, device: torch.
         if augment is not None:
             clean = augment(clean, progress, generator).contiguous(memory_format=torch.channels_last)
         corrupted, mask = corrupt.corrupt_with_mask(clean, generator)
-        return emphasized(loss, module(corrupted).float(), clean, mask, emphasis)
+        return goal.loss(module, objectives.Samples(corrupted, clean, mask), progress, generator)
 
     held_out = autoencoder.scaling(validation)
     validation_generator = torch.Generator(device).manual_seed(recipe.seed)
-    held_out_noisy, held_out_mask = corrupt.corrupt_with_mask(held_out, validation_generator)
+    corrupted, mask = corrupt.corrupt_with_mask(held_out, validation_generator)
+    held_out_samples = objectives.Samples(corrupted, held_out, mask)
+    goal = objectives.build(recipe, autoencoder, tuple(held_out.shape[1:]))
 
     def validate(module: nn.Module) -> float:
-        """Mean squared error of the corrupted validation split, the same noise after every epoch."""
+        """Error of the corrupted validation split, the same noise after every epoch."""
         with autocast(device, "fp32"):
-            outputs = [module(batch) for batch in torch.split(held_out_noisy, autoencoders.BATCH)]
-        output = torch.cat(outputs).float()
-        output = output.clamp(0, 1) if is_image else output
-        return float(emphasized(LOSSES["mse"], output, held_out, held_out_mask, emphasis))
+            same_noise = torch.Generator(device).manual_seed(recipe.seed)
+            return goal.validate(module, held_out_samples, same_noise)
 
     history = fit(
-        autoencoder, samples, objective, validate, recipe.optimization,
+        goal.network, samples, objective, validate, recipe.optimization,
         generator=generator, file=folder / "checkpoint.pt", fingerprint=fingerprint, title=recipe.name,
     )  # fmt: skip
+    if isinstance(autoencoder, Sparse):
+        autoencoder.fold()
     if recipe.weights == "float16":  # before evaluation, which thus measures the weights that are served
         float16.round_to_float16(autoencoder)
     return TrainingResult(autoencoder.cpu().eval(), history, layer_histories)
@@ -93,22 +94,21 @@ def run(recipe: AutoencoderRecipe, data: Dataset, out: Path, runs: Path, device:
     models, name = out.parent, out.name
     folder = runs / name
     result = train(recipe, data, folder, device)
-    ablations = {
-        ablation.name: train(
-            with_changes(recipe, {**ablation.set, "name": f"{recipe.name}-ablation"}),
-            data,
-            folder / _slug(ablation.name),
-            device,
-        )
+    variants = {
+        ablation.name: with_changes(recipe, {**ablation.set, "name": f"{recipe.name}-ablation"})
         for ablation in recipe.ablation
     }
+    ablations = {name: train(variant, data, folder / _slug(name), device) for name, variant in variants.items()}
     distributed.exit_unless_main()
     autoencoder = result.network
     components = pca.fit(data.train, autoencoders.latent_size(autoencoder, data))
-    metrics = dict(autoencoders.measure(autoencoder, data, recipe.corruption, components))
+    is_contractive = recipe.optimization.contraction > 0
+    metrics = kind_evaluation.measure(recipe, autoencoder, data, components, is_contractive=is_contractive)
     shortfalls = find_shortfalls(recipe, metrics, autoencoders.encode(autoencoder, data.test))
     for ablation, ablation_result in ablations.items():
-        values = dict(autoencoders.measure(ablation_result.network, data, recipe.corruption, None))
+        values = kind_evaluation.measure(
+            variants[ablation], ablation_result.network, data, None, is_contractive=is_contractive
+        )
         metrics = _add_baseline(metrics, ablation, values)
 
     onnx_graphs = graphs.export_autoencoder(autoencoder, data.train, recipe.weights)
@@ -126,6 +126,8 @@ def run(recipe: AutoencoderRecipe, data: Dataset, out: Path, runs: Path, device:
         f"reconstruction and {differences.latent:.2g} in the latent."
     )
     drawings = draw_figures(result, recipe, data, errors, metrics)
+    others = {name: ablation.network for name, ablation in ablations.items()}
+    drawings = {**kind_evaluation.draw(autoencoder, data, recipe.seed, others, components), **drawings}
     _write_history(folder, result, None)
     directory = package.publish(models, facts, onnx_graphs, drawings, recipe.notes, sentence, remarks=data.remarks)
     _write_history(folder, result, directory)
@@ -181,9 +183,11 @@ def draw_figures(
 
 
 def _add_baseline(metrics: dict[str, Metric], name: str, values: dict[str, Metric]) -> dict[str, Metric]:
-    """`metrics`, each with its value in `values` as the baseline `name`."""
+    """`metrics`, each with its value in `values`, if it has one, as the baseline `name`."""
     return {
         key: metric.model_copy(update={"baselines": {**metric.baselines, name: values[key].value}})
+        if key in values
+        else metric
         for key, metric in metrics.items()
     }
 

@@ -41,6 +41,7 @@ KINDS: dict[Kind, KindSpec] = {
     "overcomplete": KindSpec(("encode", "decode", "reconstruct"), "reconstruct", _AUTOENCODER),
     "sparse": KindSpec(("encode", "decode", "reconstruct"), "reconstruct", _AUTOENCODER),
     "stacked": KindSpec(("encode", "decode", "reconstruct"), "reconstruct", _AUTOENCODER),
+    "variational": KindSpec(("encode", "decode", "reconstruct"), "reconstruct", _AUTOENCODER),
     "denoising": KindSpec(
         ("encode", "decode", "reconstruct", "denoise"),
         "denoise",

@@ -71,15 +71,15 @@ class Autoencoder(nn.Module):
         return self.scaling.inverse(self.decoder(latent))
 
 
+def build_scaling(train: NDArray[np.uint8] | NDArray[np.float64]) -> PixelScaling | Standardization:
+    """The scaling of samples like `train`, as stored: uint8 [N,H,W,C] or float64 [N,D]."""
+    return PixelScaling() if train.ndim == 4 else Standardization(train.astype(np.float64))
+
+
 def build(architecture: Dense | Convolutional, train: NDArray[np.uint8] | NDArray[np.float64]) -> Autoencoder:
     """An untrained autoencoder for samples like `train`, as stored; weights are drawn from torch's global generator."""
-    if train.ndim == 4:
-        height, width, channels = train.shape[1:]
-        scaling: PixelScaling | Standardization = PixelScaling()
-        shape: tuple[int, ...] = (channels, height, width)
-    else:
-        scaling = Standardization(train.astype(np.float64))
-        shape = (train.shape[1],)
+    scaling = build_scaling(train)
+    shape = tuple(scaling(torch.from_numpy(train[:1])).shape[1:])
     if isinstance(architecture, Dense):
         mean = torch.zeros(shape)
         if architecture.centered and train.ndim == 4:  # standardised vectors have mean 0 already
@@ -250,6 +250,8 @@ def _convolutional(
         else:
             decoder.append(transposed(recipe.channels[0], recipe.head or colours, 4, stride=2, padding=1))
             decoder += [nn.SiLU(), conv(recipe.head, colours, 3, padding=1)] if recipe.head else []
+    if recipe.output_activation != "linear" and len(sample) == 3:
+        decoder.append(ACTIVATIONS[recipe.output_activation]())
     decoder.append(CropTo(sizes, sample))
     return nn.Sequential(*encoder), nn.Sequential(*decoder)
 

@@ -17,6 +17,7 @@ from service.model.manifest import Metric
 from service.model.runtime import reconstruction_error
 from service.model.standard_units import StandardUnits
 from training.architectures.autoencoder import Autoencoder
+from training.architectures.sparse import Sparse
 from training.data.datasets import Dataset
 from training.engine.corruption import CORRUPTIONS, Corruptor
 from training.evaluation import filters, pca
@@ -58,7 +59,9 @@ def mean_sample(corruptions: Sequence[Corruption], autoencoder: Autoencoder, dat
 
 
 def latent_size(autoencoder: Autoencoder, data: Dataset) -> int:
-    """How many numbers the latent holds."""
+    """How many numbers of the latent describe a sample: all, or of a sparse one those that are not 0."""
+    if isinstance(autoencoder, Sparse):
+        return autoencoder.count
     return int(encode(autoencoder, data.test[:1]).size)
 
 

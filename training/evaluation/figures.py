@@ -40,6 +40,55 @@ def draw_rows(rows: Sequence[tuple[str, Array]]) -> bytes:
     return encode_figure(figure, "png")
 
 
+def draw_grid(samples: Array, columns: int = COLUMNS) -> bytes:
+    """Samples in rows of `columns`: images uint8 [N,H,W,C] or vectors [N,D]."""
+    rows = -(-len(samples) // columns)
+    figure = Figure(figsize=(0.95 * columns, 0.95 * rows), dpi=100, facecolor="white")
+    axes = figure.subplots(rows, columns, squeeze=False).flat
+    for axis, sample in zip(axes, samples, strict=False):
+        _draw_sample(axis, sample)
+    for axis in list(axes)[len(samples) :]:
+        axis.set_axis_off()
+    figure.subplots_adjust(left=0.005, right=0.995, top=0.995, bottom=0.005, wspace=0.05, hspace=0.05)
+    return encode_figure(figure, "png")
+
+
+def draw_features(features: Array, shares: NDArray[np.float64]) -> bytes:
+    """What features add to a sample, red above 0, blue below: float [N,H,W] or [N,D]; `shares` of samples have it."""
+    rows = -(-len(features) // COLUMNS)
+    figure = Figure(figsize=(0.95 * COLUMNS, 1.15 * rows), dpi=100, facecolor="white")
+    axes = list(figure.subplots(rows, COLUMNS, squeeze=False).flat)
+    for axis, feature, share in zip(axes, features, shares, strict=False):
+        axis.set(xticks=[], yticks=[])
+        for spine in axis.spines.values():
+            spine.set_visible(False)
+        if feature.ndim == 1:
+            axis.plot(feature, color=INK, linewidth=0.9)
+        else:
+            limit = float(np.abs(feature).max()) or 1.0
+            axis.imshow(feature, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
+        axis.set_title(f"{100 * share:.3g} %", fontsize=7, color=FAINT, pad=2)
+    for axis in axes[len(features) :]:
+        axis.set_axis_off()
+    figure.subplots_adjust(left=0.005, right=0.995, top=1 - 0.18 / rows, bottom=0.005, wspace=0.05, hspace=0.25)
+    return encode_figure(figure, "png")
+
+
+def draw_explained_variance(curves: Sequence[tuple[str, Sequence[tuple[int, float]]]]) -> bytes:
+    """Share of the variance against numbers used, log scale: a line for each (label, pairs); the first is accented."""
+    figure = Figure(figsize=(5.6, 3.2), dpi=100, facecolor="white", layout="constrained")
+    axis = figure.subplots()
+    for index, (label, pairs) in enumerate(curves):
+        sizes, shares = zip(*pairs, strict=True)
+        marker = {} if index else {"marker": "o", "markersize": 4}
+        axis.plot(sizes, shares, color=FAINT if index else ACCENT, label=label, **marker)  # type: ignore[arg-type]
+    style_axis(axis, "Held-out samples", "numbers that are not 0", "explained variance")
+    axis.set_xscale("log")
+    axis.set_ylim(min(0.0, min(share for _, pairs in curves for _, share in pairs)), 1)
+    axis.legend(frameon=False, fontsize=8)
+    return encode_figure(figure, "png")
+
+
 def draw_before_after(rows: Sequence[tuple[str, Array, Array, Array]], height: int = 220) -> bytes:
     """A row per image: its label, then the top left of noisy, denoised, clean, uint8 [H,W,C], pixel by pixel."""
     width = max(min(row[1].shape[1], 420) for row in rows)
@@ -60,7 +109,7 @@ def draw_before_after(rows: Sequence[tuple[str, Array, Array, Array]], height: i
 def draw_learning_curve(curves: Sequence[tuple[str, History]], unit: str) -> bytes:
     """Training loss and validation error over epochs, log scale, one panel per curve; the best epoch is marked.
 
-    A loss that falls below 0, as that of PSNR does, is not drawn.
+    A loss that falls below 0, as that of PSNR does, is not drawn; errors below 0, as nats can be, are on a plain scale.
     """
     figure = Figure(figsize=(4.2 * len(curves), 3.2), dpi=100, facecolor="white", layout="constrained")
     for axis, (title, history) in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves, strict=True):
@@ -70,7 +119,8 @@ def draw_learning_curve(curves: Sequence[tuple[str, History]], unit: str) -> byt
         axis.plot(epochs, history.validation, color=ACCENT, label="validation error")
         axis.plot(history.best + 1, history.validation[history.best], "o", color=ACCENT, markersize=5)
         style_axis(axis, title, "epoch", unit)
-        axis.set_yscale("log")
+        if min(history.validation) > 0:
+            axis.set_yscale("log")
         axis.legend(frameon=False, fontsize=8)
     return encode_figure(figure, "png")
 

@@ -28,6 +28,12 @@ def find_shortfalls(recipe: Recipe, metrics: Mapping[str, Metric], latents: NDAr
     reconstruction = metrics.get("reconstruction_mse")
     if reconstruction is not None:
         lines += _judge_reconstruction(recipe, reconstruction)
+    active = metrics.get("active_latents")
+    if active is not None and active.value < 1:
+        lines.append(
+            "No number of the latent says anything about a sample (posterior collapse): the decoder answers its mean. "
+            "Try a lower --set variational.beta, or a longer --set variational.warmup."
+        )
     if latents is not None and len(latents) > 1:
         dead = count_dead_latents(latents)
         if dead:
@@ -67,7 +73,9 @@ def _suggest(recipe: Recipe) -> str:
     if isinstance(architecture, Dense) and architecture.latent_activation == "relu":
         options.append("--set architecture.latent_activation=linear")
     options.append(f"--set optimization.epochs={4 * recipe.optimization.epochs}")
-    if isinstance(architecture, Dense) and not architecture.hidden:
+    if recipe.kind == "sparse":
+        options.append(f"--set sparsity.active={2 * recipe.sparsity.active}")
+    elif isinstance(architecture, Dense) and not architecture.hidden:
         options.append("--set 'architecture.hidden=[512]'")
     if recipe.optimization.schedule == "constant":
         options.append("--set optimization.schedule=cosine")
@@ -76,6 +84,11 @@ def _suggest(recipe: Recipe) -> str:
 
 def _describe_dead(recipe: Recipe, dead: int, latents: NDArray[Any]) -> str:
     kind = "numbers" if latents.ndim == 2 else "channels"
+    if recipe.kind == "sparse":
+        return (
+            f"{dead} of the {latents.shape[1]} features are 0 for every test sample: they are dead, or rare. Try "
+            "--latent-dim with fewer, or a lower --set sparsity.dead_after."
+        )
     is_relu = (
         isinstance(recipe, AutoencoderRecipe)
         and isinstance(recipe.architecture, Dense)
