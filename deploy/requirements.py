@@ -41,13 +41,12 @@ def requirements(pyproject: str, accelerator: str, extras: str = "") -> list[str
     runtimes = [line for line in named if re.match(r"onnxruntime\b", line)]
     if len(runtimes) != 1:
         raise ValueError("pyproject.toml must name onnxruntime exactly once")
-    others = [line for line in named if line not in runtimes]
     runtime = {
         "cpu": runtimes[0],
         "gpu": GPU + runtimes[0].removeprefix("onnxruntime"),  # the same bounds: the service is one
         "openvino": OPENVINO,
     }[accelerator]
-    return [*others, runtime, *more]
+    return [*(runtime if line in runtimes else line for line in named), *more]
 
 
 def extras_of(pyproject: str) -> list[str]:
