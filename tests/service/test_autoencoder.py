@@ -84,7 +84,7 @@ def test_a_folder_without_a_package_is_named(models: Path, tmp_path: Path) -> No
 
 def test_it_can_be_pickled_and_closed_twice(models: Path) -> None:
     first = Autoencoder(models / "signal", workers=1)
-    signals = GENERATOR.standard_normal((3, 4))
+    signals = GENERATOR.standard_normal((3, first._model.sample_size))
     copy = pickle.loads(pickle.dumps(first))
     np.testing.assert_array_equal(copy.encode(signals), first.encode(signals))
     copy.close()
