@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Image = bytes | Path  # an image file: PNG, JPEG, WebP, TIFF, AVIF, ...; for denoise also a PDF
-Operation = Literal["encode", "decode", "reconstruct", "denoise"]
+Operation = Literal["encode", "decode", "reconstruct", "denoise", "sample"]
 
 URL = "http://127.0.0.1:8000"
 ANY_IMAGE = "image/*, application/pdf"
@@ -268,6 +268,13 @@ class Client:
         call = _denoise_call(model, inputs, version, strength, fit, dpi, bits, white, media_type, on_dropped)
         return self._call(call)
 
+    def sample(self, model: str, count: int = 1, *, seed: int | None = None, version: int | None = None) -> Array:
+        """New samples, decoded from draws from the latent's prior: uint8 [count,H,W,C] or vectors [count,D].
+
+        The same `seed`, 0 to 999,999,999, draws the same samples; a larger count begins with those of a smaller one.
+        """
+        return self._call(_sample_call(model, count, seed, version))
+
     def _call(self, call: _Call[Result]) -> Result:
         retry = _RetryPolicy(self._retries)
         while True:
@@ -421,6 +428,10 @@ class AsyncClient:
         call = _denoise_call(model, inputs, version, strength, fit, dpi, bits, white, media_type, on_dropped)
         return await self._call(call)
 
+    async def sample(self, model: str, count: int = 1, *, seed: int | None = None, version: int | None = None) -> Array:
+        """See Client.sample."""
+        return await self._call(_sample_call(model, count, seed, version))
+
     async def _call(self, call: _Call[Result]) -> Result:
         retry = _RetryPolicy(self._retries)
         while True:
@@ -452,6 +463,11 @@ def _encode_files_request(model: str, version: int | None, fit: str | None) -> _
 
 def _decode_call(model: str, latents: Array, version: int | None) -> _Call[Array]:
     return _Call(_post("decode", model, latents, version), _parse_array)
+
+
+def _sample_call(model: str, count: int, seed: int | None, version: int | None) -> _Call[Array]:
+    query = _query(count=count, seed=seed)
+    return _Call(_Request("POST", _path(model, version, "sample"), {"Accept": NPY}, query), _parse_array)
 
 
 def _reconstruct_call(

@@ -76,11 +76,13 @@ def parameters(operation: Operation, *, has_version: bool) -> list[dict[str, Any
 
 
 def request_body(operation: Operation) -> dict[str, Any]:
-    """OpenAPI's requestBody of an operation."""
+    """OpenAPI's member requestBody of an operation; none if it takes no body."""
+    if OPERATIONS[operation].is_drawn:
+        return {}
     content = _latents_content() if OPERATIONS[operation].takes_latents else _samples_content()
     if _handles_pdf(operation):
         content[PDF] = _BINARY
-    return {"required": True, "content": {**content, NPY: _BINARY}}
+    return {"requestBody": {"required": True, "content": {**content, NPY: _BINARY}}}
 
 
 def responses(operation: Operation) -> dict[int | str, dict[str, Any]]:
@@ -94,7 +96,9 @@ def responses(operation: Operation) -> dict[int | str, dict[str, Any]]:
         line = Line.model_json_schema(ref_template="#/components/schemas/{model}")
         content[NDJSON] = {"schema": {name: value for name, value in line.items() if name != "$defs"}}
     headers = {"Model-Name": _TEXT, "Model-Version": {"schema": {"type": "integer"}}}
-    if not spec.returns_latents:
+    if spec.is_drawn:
+        headers["Sample-Seed"] = {"schema": {"type": "integer"}}
+    elif not spec.returns_latents:
         headers["Dropped-Metadata"] = _TEXT
     if spec.keeps_size:
         headers["Pixel-White"] = _TEXT

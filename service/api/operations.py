@@ -17,6 +17,7 @@ from service.api.services import Services
 from service.api.v1 import ndjson, responses
 from service.api.v1.body import form_files, receive_body
 from service.api.v1.format import V1Format
+from service.api.v1.samples import SampleFormat
 from service.api.v2.routes import find_model
 from service.api.v2.tensors import V2Format
 from service.api.wire_format import WireFormat
@@ -78,7 +79,11 @@ class OperationHandler:
             raise UnsupportedEncoding(encoding)
         if operation == "encode" and ndjson.accepts_ndjson(content_type, accept):
             return await self.stream_encode(request, headers, record, model, options, seconds)
-        wire_format = V1Format(model, operation, content_type, accept, options, seconds, settings.max_batch)
+        wire_format: WireFormat
+        if operation == "sample":
+            wire_format = SampleFormat(model, accept, options, seconds, settings.max_batch)
+        else:
+            wire_format = V1Format(model, operation, content_type, accept, options, seconds, settings.max_batch)
         return await self.execute(request, headers, record, model, operation, wire_format)
 
     async def handle_v2(self, request: Request, name: str, version: str | None) -> Response:
@@ -107,7 +112,7 @@ class OperationHandler:
         with services.statistics.time_request(model, operation) as timer, services.admission.enter() as permit:
             body = await self.receive(request, headers, permit, record)
             with Deadline(wire_format.seconds or self._settings.deadline) as deadline:
-                if len(body) > LARGE_BYTES:  # its numbers are reserved before they are parsed
+                if len(body) > LARGE_BYTES or operation == "sample":  # numbers are reserved before they are made
                     numbers = await services.scheduler.call(
                         wire_format.count_numbers, body, wire_format.parsing_cost(body)
                     )

@@ -140,6 +140,23 @@ PARAMETERS: dict[str, Parameter] = {
             verb="explain",
             v2_error="the outputs of /v2 are the model's",
         ),
+        Parameter(
+            "count",
+            {"type": "integer", "minimum": 1, "maximum": 1_000_000, "default": 1},
+            "how many samples are drawn, up to the service's limit of a batch",
+            operation="sample",
+            verb="draw",
+            v2_error="/v2 does not sample",
+        ),
+        Parameter(
+            "seed",
+            {"type": "integer", "minimum": 0, "maximum": 999_999_999},
+            "the same seed draws the same samples, of which a larger count has more; without it the service chooses "
+            "one, which the answer names",
+            operation="sample",
+            verb="draw",
+            v2_error="/v2 does not sample",
+        ),
     )
 }
 V2_BODY_PARAMETERS = tuple(parameter.name for parameter in PARAMETERS.values() if parameter.in_v2_body)

@@ -87,8 +87,9 @@ class Answer(BaseModel):
     model: str
     version: int
     operation: Operation
-    latents: list[Any] | None = Field(None, description="encode: float32 [N,...]")
-    outputs: list[Any] | None = Field(None, description="numbers in, or decode: [N,H,W,C] of 0..255, or [N,D]")
+    latents: list[Any] | None = Field(None, description="encode, sample: float32 [N,...]")
+    seed: int | None = Field(None, description="sample: the same seed draws the same samples")
+    outputs: list[Any] | None = Field(None, description="numbers in, decode, or sample: [N,H,W,C] of 0..255, or [N,D]")
     images: list[str] | None = Field(None, description="pictures in: base64 PNG")
     heatmaps: list[Any] | None = Field(None, description="reconstruct?explain=heatmap: [N,H,W] of 0..1, or [N,D]")
     reconstruction_error: list[float] | None = Field(None, description="reconstruct: mean squared error per sample")

@@ -1,4 +1,4 @@
-"""Options of the commands on files: `denoise`, `encode`, `decode`, `reconstruct`.
+"""Options of the commands on files: `denoise`, `encode`, `decode`, `reconstruct`, `sample`.
 
 argparse.Namespace -> FileOptions.from_arguments -> files | ray_batch
 """
@@ -10,12 +10,12 @@ from typing import Literal, Self
 
 from service.api.query import PARAMETERS
 
-FileOperation = Literal["denoise", "encode", "decode", "reconstruct"]
+FileOperation = Literal["denoise", "encode", "decode", "reconstruct", "sample"]
 
 PIPE = "-"  # as an input standard input, as the output standard output
 RAY_MISSING = "--engine ray needs an extra: pip install 'autoencoder-service[ray]'"
 
-_METAVARS = {
+_METAVARS: dict[FileOperation, tuple[str | None, str]] = {
     "decode": ("latents.npy", "FILE.png, FILE.npy or a FOLDER of images"),
     "encode": (
         "image files, folders, globs, @LIST of files, an .npy, or - for standard input",
@@ -29,6 +29,7 @@ _METAVARS = {
         "image files, PDFs, folders, globs, @LIST of files, or - for standard input",
         "FILE, FOLDER, or - for standard output",
     ),
+    "sample": (None, "FILE.png (of several: side by side), FILE.npy, a FOLDER of images, or - for standard output"),
 }
 
 
@@ -59,19 +60,22 @@ class FileOptions:
     images: Path | None = None
     false_alarm_rate: float | None = None
     explain: Literal["heatmap"] | None = None
+    count: int = 1
+    seed: int | None = None
 
     @classmethod
     def from_arguments(cls, arguments: argparse.Namespace) -> Self:
         """The options in what a parser with `add_file_arguments` returned, which also holds `operation`."""
         names = {field.name for field in fields(cls)}
         values = {name: value for name, value in vars(arguments).items() if name in names}
-        return cls(**{**values, "inputs": tuple(arguments.inputs)})
+        return cls(**{**values, "inputs": tuple(getattr(arguments, "inputs", ()))})
 
 
 def add_file_arguments(parser: argparse.ArgumentParser, operation: FileOperation) -> None:
     """Add the arguments that the operation takes."""
     inputs, output = _METAVARS[operation]
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help=inputs)
+    if inputs is not None:
+        parser.add_argument("inputs", nargs="+", metavar="INPUT", help=inputs)
     parser.add_argument("-o", "--output", required=True, metavar="OUTPUT", help=output)
     parser.add_argument("--model", metavar="NAME", help="required if several models can do it")
     parser.add_argument("--model-version", type=int, metavar="N", help="default: the newest")
@@ -98,6 +102,15 @@ def add_file_arguments(parser: argparse.ArgumentParser, operation: FileOperation
         )
         parser.add_argument("--again", action="store_true", help="process files again whose output is up to date")
         parser.add_argument("--json", action="store_true", help="a line of JSON for each file on standard output")
+    if operation == "sample":
+        seed = PARAMETERS["seed"].schema
+        parser.add_argument("--count", type=int, default=1, metavar="N", help="how many samples (default 1)")
+        parser.add_argument(
+            "--seed",
+            type=int,
+            metavar="N",
+            help=f"draws the same samples again; {seed['minimum']} to {seed['maximum']} (default: others each time)",
+        )
     if operation in ("denoise", "encode"):
         parser.add_argument(
             "--engine",

@@ -35,6 +35,7 @@ from service.client import Array, AsyncClient, ServiceProblem, ServiceUnreachabl
 from service.codecs import arrays, images, unread_formats
 from service.codecs.formats import MEDIA_TYPE_OF_SUFFIX, PDF_MAGIC, PNG, detect_image_format
 from service.errors import ServiceError
+from service.imaging.contact_sheet import make_contact_sheet
 from service.imaging.picture import Picture
 from service.model.plain_files import to_printable, write_whole
 from service.settings import Settings
@@ -46,9 +47,9 @@ INTERRUPTED = 130
 
 def run(options: FileOptions, settings: Settings) -> int:
     """Exit code 0; 1 if a file failed; 130 after Ctrl-C. Raises FilesError before anything is written."""
-    command = {"denoise": _denoise, "encode": _encode, "decode": _decode, "reconstruct": _reconstruct}[
-        options.operation
-    ]
+    command = {
+        "denoise": _denoise, "encode": _encode, "decode": _decode, "reconstruct": _reconstruct, "sample": _sample,
+    }[options.operation]  # fmt: skip
 
     async def run_command() -> int:
         async with client_for(options, settings) as (client, model):
@@ -70,7 +71,7 @@ def exit_code_of(command: Callable[[], int], output: str) -> int:
         return INTERRUPTED
 
 
-# --- the four commands ----------------------------------------------------------------------------------------
+# --- the five commands ----------------------------------------------------------------------------------------
 
 
 async def _denoise(client: AsyncClient, model: str, options: FileOptions, concurrency: int) -> int:
@@ -150,14 +151,32 @@ async def _decode(client: AsyncClient, model: str, options: FileOptions, concurr
     latents = _load_array(None if options.inputs[0] == PIPE else Path(options.inputs[0]))
     output = _output_path(options)
     samples = await _map_batches(latents, partial(client.decode, model, version=options.model_version))
+    if len(samples) > 1 and output is not None and output.suffix.lower() in MEDIA_TYPE_OF_SUFFIX:
+        raise FilesError(f"{len(samples)} latents make {len(samples)} pictures: name a folder")
+    return _write_samples(samples, output, model)
+
+
+async def _sample(client: AsyncClient, model: str, options: FileOptions, concurrency: int) -> int:
+    del concurrency  # one request
+    if options.count < 1:
+        raise FilesError(f"--count is {options.count}; at least one sample is drawn")
+    output = _output_path(options)
+    try:
+        samples = await client.sample(model, options.count, seed=options.seed, version=options.model_version)
+    except (ServiceProblem, ServiceUnreachable) as error:
+        raise FilesError(error.detail) from error
+    return _write_samples(samples, output, model)
+
+
+def _write_samples(samples: Array, output: Path | None, model: str) -> int:
+    """As .npy, as a picture (of several: side by side), or as pictures in a folder; exit code 0."""
     if output is None or output.suffix == ".npy":
         _write(output, _npy_bytes(samples))
     elif samples.dtype != np.uint8:
         raise FilesError(f"{model} decodes to vectors, which are no images: write them to a .npy")
     elif output.suffix.lower() in MEDIA_TYPE_OF_SUFFIX:
-        if len(samples) > 1:
-            raise FilesError(f"{len(samples)} latents make {len(samples)} pictures: name a folder")
-        _write(output, images.encode(Picture(samples[0]), MEDIA_TYPE_OF_SUFFIX[output.suffix.lower()]))
+        sheet = Picture(make_contact_sheet(samples))
+        _write(output, images.encode(sheet, MEDIA_TYPE_OF_SUFFIX[output.suffix.lower()]))
     else:
         digits = len(str(len(samples) - 1))
         for number, sample in enumerate(samples):

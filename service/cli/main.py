@@ -30,6 +30,7 @@ FILE_COMMANDS: dict[FileOperation, str] = {
     "encode": "image files to latents",
     "decode": "latents to images",
     "reconstruct": "image files by how unusual they are: reconstruction errors as CSV",
+    "sample": "new images, or vectors, that a variational autoencoder draws",
 }
 
 

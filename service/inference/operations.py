@@ -31,6 +31,7 @@ class OperationSpec:
         input: port that takes the batch.
         outputs: in order; the first is as `function` returns it.
         summary, example_model: for the documentation.
+        is_drawn: the latents are drawn from their prior, for which a request has parameters, and no body.
         keeps_size: models of images of any size take whole pages, and PDFs, and return them as they came.
     """
 
@@ -40,6 +41,7 @@ class OperationSpec:
     summary: str
     example_model: str
     keeps_size: bool = False
+    is_drawn: bool = False
 
     @property
     def takes_latents(self) -> bool:
@@ -88,6 +90,14 @@ OPERATIONS: dict[Operation, OperationSpec] = {
         summary="Corrupted samples to clean ones",
         example_model="cats-denoising",
         keeps_size=True,
+    ),
+    "sample": OperationSpec(
+        function=Model.generate,
+        input="latent",
+        outputs=(Output("", "sample"),),
+        summary="New samples, decoded from draws from the latent's prior",
+        example_model="cats-variational",
+        is_drawn=True,
     ),
 }
 

@@ -21,6 +21,7 @@ class Options:
         white: the value of white in a picture's pixels; None: it is found (service.imaging.value_range).
         bits: of a channel in the result (service.imaging.bit_depth); None: as many as the input has.
         explain: the result is a heatmap of the reconstruction error.
+        count, seed: of `sample`: how many (None: one), and what they are drawn from (None: the service chooses).
         false_alarm_rate: the result has a verdict for each sample at this rate (Model.unusual_threshold).
     """
 
@@ -31,6 +32,8 @@ class Options:
     bits: Bits | None = None
     explain: Explain | None = None
     false_alarm_rate: float | None = None
+    count: int | None = None
+    seed: int | None = None
 
 
 DEFAULT = Options()

@@ -15,6 +15,7 @@ _AUTOENCODER: dict[Operation, _Alternatives] = {
     "decode": (("decoder",),),
     "reconstruct": (("encoder", "decoder"),),
     "denoise": (("denoiser",),),
+    "sample": (("decoder",),),
 }
 
 
@@ -41,7 +42,7 @@ KINDS: dict[Kind, KindSpec] = {
     "overcomplete": KindSpec(("encode", "decode", "reconstruct"), "reconstruct", _AUTOENCODER),
     "sparse": KindSpec(("encode", "decode", "reconstruct"), "reconstruct", _AUTOENCODER),
     "stacked": KindSpec(("encode", "decode", "reconstruct"), "reconstruct", _AUTOENCODER),
-    "variational": KindSpec(("encode", "decode", "reconstruct"), "reconstruct", _AUTOENCODER),
+    "variational": KindSpec(("encode", "decode", "reconstruct", "sample"), "reconstruct", _AUTOENCODER),
     "denoising": KindSpec(
         ("encode", "decode", "reconstruct", "denoise"),
         "denoise",

@@ -10,7 +10,7 @@ from service.imaging.resize import Fit as Fit  # part of the package format
 QUANTILES = 101  # reconstruction_error_quantiles: at 0, 1, ... 100 per cent
 
 Kind = Literal["undercomplete", "overcomplete", "sparse", "stacked", "variational", "denoising"]
-Operation = Literal["encode", "decode", "reconstruct", "denoise"]
+Operation = Literal["encode", "decode", "reconstruct", "denoise", "sample"]
 Role = Literal["encoder", "decoder", "denoiser", "denoiser-int8"]
 ModelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}[a-z0-9]$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

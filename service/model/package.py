@@ -101,6 +101,8 @@ def verify(manifest: Manifest, graphs: Mapping[Role, bytes], label: str) -> Pack
                 raise GraphMissing(
                     f"{label} offers {operation}, which needs a graph {role!r}; it has {_join_roles(ports)}"
                 )
+    if "sample" in manifest.operations and any(isinstance(axis, str) for axis in _latent_axes(ports)):
+        raise ManifestError(f"{label} offers sample, which needs a latent of one shape")
     quantiles = manifest.reconstruction_error_quantiles
     if ("reconstruct" in manifest.operations) != (quantiles is not None):
         raise ManifestError(f"{label}: reconstruction_error_quantiles belong to packages that reconstruct, only")
@@ -113,6 +115,10 @@ def verify(manifest: Manifest, graphs: Mapping[Role, bytes], label: str) -> Pack
             f"{list(package.sample.shape)}"
         )
     return package
+
+
+def _latent_axes(ports: Mapping[Role, Ports]) -> tuple[int | str, ...]:
+    return ports["decoder"].inputs[0].shape[1:]
 
 
 def sha256(data: bytes) -> str:

@@ -1,6 +1,6 @@
 """Runtime: a package opened with onnxruntime; arrays in, arrays out.
 
-package -> sessions (service.model.providers) -> encode | decode | reconstruct | denoise
+package -> sessions (service.model.providers) -> encode | decode | reconstruct | denoise | generate
 
 Thread-safe: onnxruntime sessions may run from many threads and release the interpreter lock while they do. A run ends
 early when its thread is interrupted (service.interruption): onnxruntime looks for that between two nodes.
@@ -149,7 +149,7 @@ class Model:
 
     def count_pixels(self, operation: Operation, shape: tuple[int, ...]) -> int:
         """Pixels of the image that a sample or latent [...] of that shape is or becomes, of a model of any size."""
-        if operation == "decode":
+        if operation in ("decode", "sample"):
             axes = self.input_port(operation).shape[1:]
             free = [size for size, axis in zip(shape, axes, strict=True) if isinstance(axis, str)]
             return math.prod(free) * math.prod(self.strides)
@@ -166,7 +166,7 @@ class Model:
                 f"{self.manifest.name} has no operation {operation}; it has {', '.join(self.manifest.operations)}",
                 operations=list(self.manifest.operations),
             )
-        if operation == "decode":
+        if operation == "decode" or operation == "sample":
             if self.latent is None:
                 raise AssertionError("This is a bug: verified packages that decode have a latent port")
             return self.latent
@@ -202,6 +202,21 @@ class Model:
         """`latent` float32 [N,...] -> `image` uint8 [N,H,W,C] or `vector` [N,D] of its port's dtype."""
         self.check_batch("decode", latent)
         return self.run_graph("decoder", latent)
+
+    def generate(self, latent: Array) -> Array:
+        """Draws from the prior, float32 [N,...] -> samples as `decode` answers them."""
+        self.check_batch("sample", latent)
+        return self.run_graph("decoder", latent)
+
+    def draw_latents(self, count: int, seed: int) -> NDArray[np.float32]:
+        """`count` draws from the latent's prior, the standard normal distribution: float32 [count,...].
+
+        The same seed draws the same latents; a larger count begins with those of a smaller one. The package offers
+        `sample`, so its latent has a fixed shape.
+        """
+        shape = self.input_port("sample").shape[1:]
+        generator = np.random.Generator(np.random.PCG64(seed))
+        return generator.standard_normal((count, *map(int, shape)), np.float32)
 
     def reconstruct(self, batch: Array) -> Reconstruction:
         """decode(encode(x)), with each sample's reconstruction error and its percentile among held-out data."""

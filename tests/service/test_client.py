@@ -84,6 +84,27 @@ def test_arrays_come_back_as_arrays_and_images_as_images(models: Path) -> None:
     assert "small" in names
 
 
+def test_new_samples_are_drawn_by_both_clients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    operations: Any = ("encode", "decode", "reconstruct", "sample")
+    doubles.write(tmp_path, "drawer", doubles.image_graphs(), kind="variational", operations=operations)
+
+    async def work(client: AsyncClient) -> tuple[Any, ...]:
+        return (
+            await client.sample("drawer", 3, seed=1),
+            await client.sample("drawer", 2, seed=1, version=1),
+            await client.sample("drawer"),
+        )
+
+    three, two, one = asyncio.run(asked(tmp_path, work))
+    assert three.shape == (3, 28, 28, 1)
+    assert (three[:2] == two).all()
+    assert one.shape == (1, 28, 28, 1)
+    buffer = io.BytesIO()
+    np.save(buffer, three)
+    client, _ = answering([httpx2.Response(200, content=buffer.getvalue())], monkeypatch)
+    assert (client.sample("drawer", 3, seed=1) == three).all()
+
+
 def test_an_image_is_denoised_in_the_format_that_is_asked_for(tmp_path: Path) -> None:
     models = doubles.write_denoisers(tmp_path / "m")
     (tmp_path / "noisy.png").write_bytes(png(np.full((9, 13), 100, np.uint8)))

@@ -129,7 +129,7 @@ def negotiate_pdf(accept: str | None) -> None:
 
 
 def pdf_response(data: bytes, model: Model) -> Response:
-    return raw_response.RawResponse(data, PDF, _headers(model))
+    return raw_response.RawResponse(data, PDF, model_headers(model))
 
 
 def serialization_cost(result: Result, media_type: str) -> int:
@@ -139,7 +139,7 @@ def serialization_cost(result: Result, media_type: str) -> int:
 
 def serialize(result: Result, media_type: str, model: Model, operation: Operation, payload: Payload) -> Response:
     """The response with status 200, encoded; may take long (serialization_cost)."""
-    headers = _headers(model)
+    headers = model_headers(model)
     if result.error is not None and result.percentile is not None and len(result.error) <= MAX_HEADER_ERRORS:
         headers["reconstruction-error"] = ", ".join(f"{error:.6g}" for error in result.error)
         headers["reconstruction-error-percentile"] = ", ".join(f"{percentile:.4g}" for percentile in result.percentile)
@@ -152,7 +152,7 @@ def serialize(result: Result, media_type: str, model: Model, operation: Operatio
         is_small = "images" not in document and result.nbytes <= json_writer.LARGE_BYTES
         body = arrays.write_json(document) if is_small else json_writer.write(document)
     elif media_type == NPY:
-        body = arrays.write_npy(_to_array(result))
+        body = arrays.write_npy(to_array(result))
     elif len(result.samples) > 1:
         body, dropped = images.encode_pages_and_report(_pictures(result))
     else:
@@ -170,7 +170,8 @@ def _has_unusual_white(picture: Picture) -> bool:
     return picture.white is not None and picture.white != largest_white(picture.pixels.dtype)
 
 
-def _headers(model: Model) -> dict[str, str]:
+def model_headers(model: Model) -> dict[str, str]:
+    """Headers that name the model and its version."""
     return {"model-name": model.manifest.name, "model-version": str(model.manifest.version)}
 
 
@@ -195,7 +196,7 @@ def _document(
             document["images"].append(json_writer.Base64(data))
             dropped += names
     else:
-        document["outputs"] = _to_array(result)
+        document["outputs"] = to_array(result)
     if result.error is not None:
         document |= {"reconstruction_error": result.error, "percentile": result.percentile}
     if result.is_unusual is not None:
@@ -203,7 +204,7 @@ def _document(
     return document, tuple(dict.fromkeys(dropped))
 
 
-def _to_array(result: Result) -> Array:
+def to_array(result: Result) -> Array:
     """[N,...], N samples or heatmaps."""
     if result.heatmaps is not None:
         return result.heatmaps

@@ -48,7 +48,7 @@ def _document_operation(app: FastAPI, operation: Operation) -> None:
                 responses=openapi.responses(operation),
                 openapi_extra={
                     "parameters": openapi.parameters(operation, has_version="versions" in path),
-                    "requestBody": openapi.request_body(operation),
+                    **openapi.request_body(operation),
                 },
             )
         )

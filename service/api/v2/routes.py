@@ -4,7 +4,7 @@ GET /v2/... -> find_model -> registry, statistics -> schemas        POST .../inf
 
 A model of the protocol has one function, a package has several operations. So a package `cats-stacked` is several
 models: `cats-stacked` is its kind's default operation, `cats-stacked.encode`, `cats-stacked.decode` and so on are the
-others. A package's name has no dot.
+others. A package's name has no dot. `sample` takes no tensor, and is for /v1.
 
 Extensions: binary_tensor_data and statistics are complete. Of model_repository only the index exists, so it is not
 listed: clients cannot load models.
@@ -39,6 +39,7 @@ from service.api.v2.schemas import (
 from service.api.v2.tensors import HEADER_LENGTH, Tensor, input_tensor, output_tensors
 from service.codecs.formats import JSON, OCTET_STREAM
 from service.errors import InvalidInput, UnknownModel
+from service.inference.operations import OPERATIONS
 from service.model.kinds import KINDS
 from service.model.manifest import Manifest, Operation
 from service.model.runtime import Model
@@ -70,7 +71,7 @@ def find_model(registry: Registry, name: str, version: str | None = None) -> tup
     model = registry.get(package, version)
     if not dot:
         return model, default_operation(model.manifest)
-    for candidate in model.manifest.operations:
+    for candidate in _protocol_operations(model.manifest):
         if candidate == operation:
             return model, candidate
     names = ", ".join(_names(model))
@@ -226,7 +227,12 @@ def _inline_references(schema: Any, definitions: dict[str, Any]) -> Any:
 def _names(model: Model) -> list[str]:
     """All names of one package in the protocol."""
     name = model.manifest.name
-    return [name, *(f"{name}.{operation}" for operation in model.manifest.operations)]
+    return [name, *(f"{name}.{operation}" for operation in _protocol_operations(model.manifest))]
+
+
+def _protocol_operations(manifest: Manifest) -> list[Operation]:
+    """Those of a package that take a tensor: not `sample`."""
+    return [operation for operation in manifest.operations if not OPERATIONS[operation].is_drawn]
 
 
 def _versions(registry: Registry, name: str) -> list[str]:
@@ -236,7 +242,7 @@ def _versions(registry: Registry, name: str) -> list[str]:
     matches = [
         version
         for version in versions
-        if not operation or operation in registry.get(package, version).manifest.operations
+        if not operation or operation in _protocol_operations(registry.get(package, version).manifest)
     ]
     if not matches:
         find_model(registry, name)

@@ -122,6 +122,10 @@ const outputOptions = (output) => (output ? ["-o", shellQuote(output)] : []);
 export const curlFile = (path, name, output) =>
   ["curl", ...authorizationOptions(), "-F", shellQuote(formField(name)), shellQuote(resolve(path).href), ...outputOptions(output)].join(" ");
 
+/** The curl line of an operation without a body. */
+export const curlPost = (path, output) =>
+  ["curl", ...authorizationOptions(), "-X POST", shellQuote(resolve(path).href), ...outputOptions(output)].join(" ");
+
 /** The curl line that sends JSON; with `output` the response is a PNG. */
 export const curlJson = (path, body, output) =>
   ["curl", ...authorizationOptions(), "-H 'Content-Type: application/json'", ...(output ? ["-H 'Accept: image/png'"] : []),

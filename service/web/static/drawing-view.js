@@ -1,6 +1,6 @@
 // The view of drawings of one size: each change of the drawing is encoded and reconstructed (or given noise and denoised).
 
-import { curlFile, curlJson, latestOnly, post, ServiceError } from "./api.js";
+import { curlFile, curlJson, curlPost, latestOnly, post, ServiceError } from "./api.js";
 import { $ } from "./dom.js";
 import { DrawingPad } from "./drawing-pad.js";
 import { Interpolation } from "./interpolation.js";
@@ -24,6 +24,7 @@ export class DrawingView {
     $("clear").addEventListener("click", () => this.pad.clear());
     $("invert").addEventListener("click", () => this.pad.invert());
     $("reset-latent").addEventListener("click", () => this.#update());
+    $("draw-new").addEventListener("click", () => this.#drawNew());
     $("drawing-input").addEventListener("change", (event) => {
       if (event.target.files[0]) this.openFile(event.target.files[0]);
       event.target.value = "";
@@ -46,6 +47,7 @@ export class DrawingView {
     this.hasSliders = !this.isDenoiser && latentSize <= MAX_SLIDERS && ["encode", "decode"].every((name) => model.operations.includes(name));
     $("noise-pane").hidden = !this.isDenoiser;
     $("latent-pane").hidden = !this.hasSliders;
+    $("draw-new").hidden = !this.hasSliders || !model.operations.includes("sample");
     $("interpolation").hidden = !this.hasSliders;
     document.querySelector("#drawing-view .flow").classList.toggle("with-noise", this.isDenoiser);
     if (this.hasSliders) this.sliders.reset(latentSize);
@@ -77,6 +79,7 @@ export class DrawingView {
 
   updateText() {
     if (!this.model) return;
+    $("draw-new").textContent = t(this.model.name.startsWith("cat") ? "drawCat" : "drawNew");
     $("latent-title").textContent = t("numbers", { n: this.sliders.values.length });
     $("sigma-value").textContent = t("noiseValue", { n: Number($("sigma").value).toFixed(2) });
     this.sliders.updateLabels();
@@ -147,6 +150,23 @@ export class DrawingView {
     });
   }
 
+  /** A new drawing, decoded from numbers that the service draws. */
+  #drawNew() {
+    const { model } = this;
+    this.isLatentEdited = true;
+    $("reset-latent").disabled = false;
+    this.runLatest(async () => {
+      const path = `v1/models/${model.name}/sample`;
+      const { response, seconds } = await post(`${path}?count=1`, new Blob(), { accept: "application/json" });
+      const { latents, outputs, seed } = await response.json();
+      if (this.model !== model || !this.isLatentEdited) return;
+      this.sliders.setValues(latents[0]);
+      this.stats = { seconds, seed };
+      $("output-hint").hidden = true;
+      this.#showOutput(fromNested(outputs[0]), curlPost(`${path}?count=16&seed=${seed}`, "drawn.png"));
+    });
+  }
+
   #clearOutput() {
     this.stats = null;
     clearCanvas($("output"));
@@ -176,6 +196,8 @@ export class DrawingView {
       sentence = t("noiseStats", { before: stats.before.toFixed(4), after: stats.after.toFixed(4) });
     } else if (stats?.error !== undefined) {
       sentence = t("errorStats", { error: stats.error.toFixed(4), percentile: Math.round(stats.percentile) });
+    } else if (stats?.seed !== undefined) {
+      sentence = t("drawnStats", { seed: stats.seed });
     } else if (stats) {
       sentence = t("latentStats");
     }

@@ -13,7 +13,7 @@ def test_what_is_not_there_is_404_and_names_what_is(client: TestClient) -> None:
     refused(client.post(url("encode", "dog"), content=b""), 404, "there are: negative")
     refused(client.get("/v1/models/small/versions/7"), 404, "no version '7'; it has 1, 2")
     refused(client.post("/v1/models/small/versions/x/encode"), 404, "it has 1, 2")
-    refused(client.post(url("dream")), 404, "there are encode, decode, reconstruct, denoise")
+    refused(client.post(url("dream")), 404, "there are encode, decode, reconstruct, denoise, sample")
     refused(client.get("/nowhere"), 404, "the models are at /v1/models")
     refused(client.get(url("encode")), 405, "GET is not allowed")
 

@@ -16,8 +16,9 @@ def parse(*arguments: str) -> FileOptions:
 
 @pytest.mark.parametrize("operation", FILE_COMMANDS)
 def test_every_command_on_files_has_the_same_defaults(operation: str) -> None:
-    options = parse(operation, "a", "b", "-o", "out")
-    assert options == FileOptions(operation=options.operation, inputs=("a", "b"), output="out")
+    inputs = () if operation == "sample" else ("a", "b")
+    options = parse(operation, *inputs, "-o", "out")
+    assert options == FileOptions(operation=options.operation, inputs=inputs, output="out")
     assert options.operation == operation
 
 
@@ -35,6 +36,8 @@ def test_every_option_is_taken_over() -> None:
     assert (options.fit, options.images, options.false_alarm_rate, options.explain) == (
         "cover", Path("i"), 0.1, "heatmap",
     )  # fmt: skip
+    options = parse("sample", "-o", "o", "--count", "7", "--seed", "3")
+    assert (options.count, options.seed) == (7, 3)
 
 
 def test_options_are_frozen_and_can_be_sent_to_a_worker() -> None:

@@ -4,12 +4,14 @@ import io
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image as Pillow
 
 from service.codecs.formats import detect_image_format
+from tests.service import packages as doubles
 from tests.service.cli.conftest import run
 from tests.service.picture_files import GAIN_MAP_XMP, jpeg
 
@@ -213,3 +215,30 @@ def test_files_of_a_folder_that_are_left_out_are_counted_with_the_reason(
     (tmp_path / "only" / "a.jxl").write_bytes(b"x")
     assert run(file_models, "denoise", tmp_path / "only", "-o", tmp_path / "clean") == 2
     assert "left out: 1 .jxl (a JPEG XL" in capfd.readouterr().err
+
+
+def test_new_samples_are_drawn_into_a_picture_an_array_or_a_folder(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    models = tmp_path / "models"
+    operations: Any = ("encode", "decode", "reconstruct", "sample")
+    doubles.write(models, "drawer", doubles.image_graphs(), kind="variational", operations=operations)
+    doubles.write(models, "waves", doubles.vector_graphs(), kind="variational", operations=operations)
+    command = ("sample", "--model", "drawer", "--count", "5", "--seed", "1", "-o")
+    assert run(models, *command, tmp_path / "new" / "sheet.png") == 0
+    assert run(models, *command, tmp_path / "samples.npy") == 0
+    assert run(models, *command, tmp_path / "folder") == 0
+    samples = np.load(tmp_path / "samples.npy")
+    assert samples.shape == (5, 28, 28, 1)
+    assert plain(tmp_path / "new" / "sheet.png").shape == (56, 84)
+    assert (plain(tmp_path / "new" / "sheet.png")[:28, :28] == samples[0, :, :, 0]).all()
+    assert (plain(tmp_path / "folder" / "4.png") == samples[4, :, :, 0]).all()
+    for arguments, sentence in (
+        (("--model", "drawer", "--count", "0", "-o", tmp_path / "x.npy"), "--count is 0; at least one"),
+        (("--model", "drawer", "--seed", "-5", "-o", tmp_path / "x.npy"), "seed is '-5'"),
+        (("--model", "waves", "-o", tmp_path / "x.png"), "vectors, which are no images"),
+        (("-o", tmp_path / "x.npy"), "name a model with --model; there are: drawer"),
+    ):
+        assert run(models, "sample", *arguments) == 2
+        assert sentence in capfd.readouterr().err
+    assert not (tmp_path / "x.npy").exists()

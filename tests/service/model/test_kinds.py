@@ -21,6 +21,7 @@ def test_every_kind_is_in_the_table_and_knows_the_graphs_of_every_operation() ->
         ("stacked", "encode", ("encoder", "decoder"), ("encoder",)),
         ("stacked", "reconstruct", ("encoder",), ("encoder", "decoder")),
         ("stacked", "denoise", ("encoder", "decoder"), ("denoiser",)),
+        ("variational", "sample", ("encoder", "decoder"), ("decoder",)),
         ("denoising", "denoise", ("denoiser",), ("denoiser",)),
         ("denoising", "denoise", ("encoder", "decoder"), ("encoder", "decoder")),
         ("denoising", "denoise", ("encoder",), ("encoder", "decoder")),
