@@ -271,6 +271,9 @@ class Variational(_Section):
         le=100_000,
         description="for each test sample, of the estimate of its negative log-likelihood; 0: no estimate",
     )
+    importance_test: int = Field(
+        0, ge=0, description="test samples of that estimate, drawn at random; the bound, of all, corrects it; 0: all"
+    )
 
 
 class Sparsity(_Section):
@@ -329,7 +332,7 @@ class _Recipe(_Section):
             ("description", "ablation", "notes", "quantization", "classification"), True
         )
         decisive = self.model_dump_json(
-            exclude={**indecisive, "variational": {"importance_samples"}}, exclude_defaults=True
+            exclude={**indecisive, "variational": {"importance_samples", "importance_test"}}, exclude_defaults=True
         )
         return hashlib.sha256(decisive.encode()).hexdigest()
 

@@ -292,6 +292,31 @@ def test_moved_numbers_are_decoded(visit: Visit) -> None:
     assert href_of(page, "#save-output") == before
 
 
+def test_a_new_cat_is_drawn(visit: Visit) -> None:
+    page = visit("cats-variational")
+    wait_for_stats(page, "Error")
+    assert page.inner_text("#draw-new") == "Draw me a cat"
+    before = href_of(page, "#save-output")
+    page.click("#draw-new")
+    wait_for_stats(page, "Nobody has drawn this one")
+    wait_until_idle(page)
+    line = shlex.split(page.inner_text("#curl"))
+    assert line[:3] == ["curl", "-X", "POST"]
+    assert "sample?count=16&seed=" in line[3]
+    truth = httpx2.post(line[3], headers={"Accept": "application/json"}).json()
+    drawn = href_of(page, "#save-output")
+    assert (read_pixels(drawn) == to_pixels(truth["outputs"][0])).all()
+    assert str(truth["seed"]) in page.inner_text("#stats")
+    page.click("#draw-new")
+    wait_until(page, f"document.querySelector('#save-output').href !== {json.dumps(drawn)}")
+    page.click("#reset-latent")
+    wait_for_stats(page, "Error")
+    assert href_of(page, "#save-output") == before
+    page = visit("cats-variational", language="ko")
+    assert page.inner_text("#draw-new") == "고양이 그려 줘"
+    assert visit("cats-stacked").is_hidden("#draw-new")
+
+
 def test_a_walk_leads_from_one_drawing_to_another(visit: Visit) -> None:
     page = visit("cats-convolutional")
     wait_for_stats(page, "Error")

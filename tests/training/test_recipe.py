@@ -12,6 +12,7 @@ DIGESTS = {
     "cats-convolutional": "3d8962bb11f27698208679395ffd54de223c31e776f1fdab0378b3c92894d402",
     "cats-denoising": "accf10fb6b6ddd60b1264e0a2805243844ba00847119760208e0620285426acf",
     "cats-stacked": "3e06c68f5414d0c63870c8ebfa3561feb9139a8576b0d2ad60642cc0137e9e3e",
+    "cats-variational": "5d62157b15d6e7696ca5e8e134c3f0fb637b66cb294933a746b91d475bf22209",
     "cats-undercomplete": "ac45f8a3186f13201dd170a3c2fedd5847c581ddd5fa70521d7cd1068e10782b",
     "digits-basic": "9ac13de22a7bceed6263bd7b3436c720c79dd725a4f67a1749b8f7040d3921d1",
     "digits-bg-rand": "50b5dee8fcffb37065b0c81c754de3cddfaae7b771964f4e8fe167c03f86313b",

@@ -56,7 +56,7 @@ def draw(
     if isinstance(autoencoder, Variational):
         drawn = variational.draw_from_prior(autoencoder, DRAWN, seed)
         drawings["samples.png"] = ("Drawn from the prior, none selected", figures.draw_grid(drawn))
-        networks = {"walk": autoencoder, **others}
+        networks = {"this model": autoencoder, **others}
         walks = [
             (label, variational.walk(network, first, second, figures.COLUMNS))
             for first, second in variational.choose_walks(data.test, WALKS)

@@ -191,4 +191,7 @@ def _command_lines(facts: Manifest) -> list[str]:
             lines.append(f"curl {body} {url}/denoise -o clean.png")
     elif "reconstruct" in facts.operations:
         lines.append(f"curl {body} -H 'Accept: application/json' {url}/reconstruct")
+    if "sample" in facts.operations:
+        target = "drawn.png" if is_image else "drawn.json"
+        lines.append(f"curl -X POST '{url}/sample?count=16&seed=1' -o {target}")
     return lines

@@ -61,3 +61,33 @@ def test_a_loss_below_zero_is_left_out_of_the_learning_curve() -> None:
     positive = figures.draw_learning_curve([("a", History([0.5, 0.4], [0.2, 0.1], 1))], "error")
     assert negative == more_negative
     assert negative != positive
+
+
+def test_a_compressed_figure_has_the_same_pixels() -> None:
+    grey, colour = (np.random.default_rng(0).integers(0, 256, (20, 30, c), np.uint8) for c in (1, 3))
+    for pixels, mode in ((np.repeat(grey, 3, 2), "L"), (colour, "RGB")):
+        buffer = io.BytesIO()
+        Image.fromarray(np.dstack([pixels, np.full((20, 30), 255, np.uint8)])).save(buffer, "PNG")
+        compressed = figures.compress_png(buffer.getvalue())
+        assert len(compressed) < len(buffer.getvalue())
+        assert Image.open(io.BytesIO(compressed)).mode == mode
+        np.testing.assert_array_equal(decode_png(compressed), pixels)
+    buffer = io.BytesIO()
+    Image.fromarray(np.zeros((4, 4, 4), np.uint8)).save(buffer, "PNG")
+    assert figures.compress_png(buffer.getvalue()) == buffer.getvalue()  # what is transparent stays so
+
+
+def test_samples_features_and_explained_variance_are_drawn() -> None:
+    grid = decode_png(figures.draw_grid(IMAGES[:13]))
+    assert grid.shape[1] > 2 * grid.shape[0] * 0.9
+    assert (grid != decode_png(figures.draw_grid(IMAGES[13:26]))).any()
+    directions = np.random.default_rng(0).normal(size=(12, 12, 12)).astype(np.float32)
+    assert decode_png(figures.draw_features(directions, np.linspace(0.5, 0.1, 12))).std() > 10
+    assert decode_png(figures.draw_features(directions[:3].reshape(3, -1), np.linspace(0.5, 0.1, 3))).std() > 5
+    curves = [("this model", [(1, -0.2), (8, 0.8)]), ("PCA", [(1, 0.1), (8, 0.5)])]
+    assert figures.draw_explained_variance(curves) != figures.draw_explained_variance(curves[:1])
+
+
+def test_a_learning_curve_below_zero_is_drawn_on_a_plain_scale() -> None:
+    history = History(loss=[5.0, -1.0, -4.0], validation=[4.0, -2.0, -3.0], best=2)
+    assert decode_png(figures.draw_learning_curve([("training", history)], "error")).std() > 5

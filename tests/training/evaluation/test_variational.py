@@ -66,6 +66,22 @@ def test_likelihoods_are_measured_only_where_pixels_are_made_0_or_1() -> None:
     assert names[1] == {"active_latents", "divergence", "negative_elbo", "negative_log_likelihood"}
 
 
+def test_the_likelihood_of_a_part_is_near_that_of_all() -> None:
+    data = split_dataset(drawings(100, seed=1)[..., None])
+    sections = {"kind": "variational", "architecture": ARCHITECTURE, "optimization": {"epochs": 1, "loss": "bce"}}
+    options = {"variational.binarize": True, "variational.importance_samples": 200}
+    values = []
+    for limit in (0, 12):
+        recipe = build_small_recipe("x", {**options, "variational.importance_test": limit}, **sections)
+        assert recipe.digest == build_small_recipe("x", {"variational.binarize": True}, **sections).digest
+        values.append(dict(variational.measure(recipe, build(), data)))
+    whole, part = (metrics["negative_log_likelihood"].value for metrics in values)
+    assert "likelihood_standard_error" not in values[0]
+    error = values[1]["likelihood_standard_error"].value
+    assert 0 < error < 5
+    assert abs(whole - part) < 5 * error + 0.1
+
+
 def test_draws_repeat_with_their_seed_and_walks_end_at_the_reconstructions() -> None:
     autoencoder = build()
     drawn = variational.draw_from_prior(autoencoder, 5, 3)
