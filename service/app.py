@@ -112,6 +112,7 @@ def create_app(
         description=ABOUT,
         redoc_url=None,
         lifespan=lifespan,
+        generate_unique_id_function=lambda route: route.name,  # of a function: generated clients have plain names
     )
     _add_routes(app, services)
     logging.getLogger("service.app").info("%d models are open", len(registry.names))

@@ -50,7 +50,7 @@ def add_metrics_route(app: FastAPI, services: Services) -> None:
     content: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 
     @app.get(METRICS, tags=["health"], summary="Prometheus metrics", responses=content, response_class=Response)
-    async def prometheus(request: Request) -> Response:
+    async def read_metrics(request: Request) -> Response:
         body, content_type = exposition.render(request.headers.get("accept", ""))
         return Response(body, headers={"Content-Type": content_type})
 

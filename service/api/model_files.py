@@ -14,7 +14,10 @@ from fastapi import FastAPI, Request, Response
 from fastapi import Path as PathParameter
 from starlette.exceptions import HTTPException
 
+from service.api.openapi import BINARY
 from service.api.schemas import CardFiles, Problem
+from service.api.v1.negotiation import is_octet_stream
+from service.codecs.formats import OCTET_STREAM
 from service.repository.registry import Registry
 from service.repository.store import ModelStore
 from service.web.routes import file_response
@@ -24,7 +27,9 @@ MAX_BYTES = 16 * 2**20  # of one image; larger ones are not listed
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}\.png")
 
 _not_found: dict[int | str, dict[str, Any]] = {404: {"description": "no such model, version or file", "model": Problem}}
-_png_content: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}, "description": "the picture"}}
+_png_content: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"image/png": BINARY, OCTET_STREAM: BINARY}, "description": "the picture"}
+}
 
 
 def add_file_routes(app: FastAPI, registry: Registry, store: ModelStore) -> None:
@@ -40,7 +45,7 @@ def add_file_routes(app: FastAPI, registry: Registry, store: ModelStore) -> None
         summary="The card's pictures",
         responses=_not_found,
     )
-    def files(name: str, version: str) -> CardFiles:
+    def list_card_pictures(name: str, version: str) -> CardFiles:
         return CardFiles(files=list(list_pictures(store, package_key(name, version))))
 
     @app.get(
@@ -50,14 +55,15 @@ def add_file_routes(app: FastAPI, registry: Registry, store: ModelStore) -> None
         response_class=Response,
         responses={**_png_content, **_not_found},
     )
-    def file(
+    def get_card_picture(
         request: Request, name: str, version: str, file: Annotated[str, PathParameter(description="one of /files")]
     ) -> Response:
         key = package_key(name, version)
         data = read_picture(store, key, file) if file in list_pictures(store, key) else None
         if data is None:
             raise HTTPException(404)
-        return file_response(request, data, "image/png", f'"{hashlib.sha256(data).hexdigest()[:16]}"')
+        media_type = OCTET_STREAM if is_octet_stream(request.headers.get("accept")) else "image/png"
+        return file_response(request, data, media_type, f'"{hashlib.sha256(data).hexdigest()[:16]}"')
 
 
 def list_pictures(store: ModelStore, key: str) -> tuple[str, ...]:

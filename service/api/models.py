@@ -19,18 +19,18 @@ def add_model_routes(app: FastAPI, registry: Registry) -> None:
     unknown: dict[int | str, dict[str, Any]] = {404: {"description": "no such model or version", "model": Problem}}
 
     @app.get("/v1/models", tags=["models"], summary="All models, and what was refused")
-    async def models() -> ModelList:
+    async def list_models() -> ModelList:
         return ModelList(
             models=[_summarize(registry, registry.get(name)) for name in registry.names],
             refused=[RefusedPackage(folder=r.key, reason=r.reason) for r in registry.rejected_packages],
         )
 
     @app.get("/v1/models/{name}", tags=["models"], summary="The card's facts", responses=unknown)
-    async def model(name: Name) -> ModelFacts:
+    async def get_model(name: Name) -> ModelFacts:
         return _describe(registry, registry.get(name))
 
     @app.get("/v1/models/{name}/versions/{version}", tags=["models"], summary="Of one version", responses=unknown)
-    async def version(name: Name, version: Version) -> ModelFacts:
+    async def get_model_version(name: Name, version: Version) -> ModelFacts:
         return _describe(registry, registry.get(name, version))
 
 

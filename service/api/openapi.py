@@ -6,7 +6,7 @@ Examples are valid requests to the models that the documentation names.
 """
 
 import base64
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from fastapi import FastAPI
@@ -20,6 +20,7 @@ from service.codecs.formats import (
     MULTIPART_FORM,
     NDJSON,
     NPY,
+    OCTET_STREAM,
     PDF,
     PNG,
     READABLE_MEDIA_TYPES,
@@ -34,7 +35,7 @@ from service.settings import Settings
 _PROBLEM = "#/components/schemas/Problem"
 _PROBLEM_CONTENT = {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": _PROBLEM}}}
 _V2_ERROR_CONTENT = {JSON: {"schema": {"$ref": "#/components/schemas/ProtocolError"}}}
-_BINARY = {"schema": {"type": "string", "format": "binary"}}
+BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 _TEXT = {"schema": {"type": "string"}}
 _PROBLEMS = {
     400: "the body is not the JSON, .npy or form that it says it is",
@@ -72,6 +73,12 @@ def parameters(operation: Operation, *, has_version: bool) -> list[dict[str, Any
             "schema": {"type": "number", "exclusiveMinimum": 0},
             "description": deadline,
         },
+        {
+            "name": "Accept",
+            "in": "header",
+            "schema": {"type": "string"},
+            "description": "the media type of the result, for clients that are generated from this document",
+        },
     ]
 
 
@@ -79,19 +86,24 @@ def request_body(operation: Operation) -> dict[str, Any]:
     """OpenAPI's member requestBody of an operation; none if it takes no body."""
     if OPERATIONS[operation].is_drawn:
         return {}
-    content = _latents_content() if OPERATIONS[operation].takes_latents else _samples_content()
-    if _handles_pdf(operation):
-        content[PDF] = _BINARY
-    return {"requestBody": {"required": True, "content": {**content, NPY: _BINARY}}}
+    takes_latents = OPERATIONS[operation].takes_latents
+    media_types = (*(() if takes_latents else READABLE_MEDIA_TYPES), *((PDF,) if _handles_pdf(operation) else ()), NPY)
+    content = _latents_content() if takes_latents else _samples_content()
+    content[OCTET_STREAM] = BINARY
+    description = (
+        f"JSON, {'' if takes_latents else 'a form, '}or one file as it is: {', '.join(media_types)}. A file may be sent"
+        f" as {OCTET_STREAM}, since its first bytes say what it is, or under its own media type."
+    )
+    return {"requestBody": {"required": True, "description": description, "content": content}}
 
 
 def responses(operation: Operation) -> dict[int | str, dict[str, Any]]:
     """OpenAPI's responses of an operation: the media types and headers of a 200, and all problems."""
     spec = OPERATIONS[operation]
     media_types = (NPY,) if spec.returns_latents else (*WRITABLE_MEDIA_TYPES, NPY)
-    content: dict[str, Any] = dict.fromkeys(media_types, _BINARY)
+    content: dict[str, Any] = dict.fromkeys((*media_types, OCTET_STREAM), BINARY)
     if _handles_pdf(operation):
-        content[PDF] = _BINARY
+        content[PDF] = BINARY
     if spec.returns_latents:
         line = Line.model_json_schema(ref_template="#/components/schemas/{model}")
         content[NDJSON] = {"schema": {name: value for name, value in line.items() if name != "$defs"}}
@@ -118,6 +130,7 @@ def customize_openapi(app: FastAPI, settings: Settings) -> None:
     def openapi() -> dict[str, Any]:
         document = generate()
         _set_problem_media_type(document)
+        _put_files_first(document)
         if settings.keys is not None:
             _add_security(document, settings)
         return document
@@ -159,7 +172,6 @@ def _samples_content() -> dict[str, Any]:
     return {
         JSON: {"schema": schema, "example": {"inputs": [_example_image()]}},
         MULTIPART_FORM: {"schema": form},
-        **dict.fromkeys(READABLE_MEDIA_TYPES, _BINARY),
     }
 
 
@@ -186,6 +198,15 @@ def _set_problem_media_type(document: dict[str, Any]) -> None:
                 content = response.get("content", {})
                 if content.get(JSON, {}).get("schema", {}).get("$ref") == _PROBLEM:
                     content[PROBLEM_MEDIA_TYPE] = content.pop(JSON)
+
+
+def _put_files_first(document: dict[str, Any]) -> None:
+    """Generated clients parse the first media type that they know: of denoise the file, of the others JSON."""
+    for path, methods in document["paths"].items():
+        name = path.rpartition("/")[2]
+        if path.startswith("/v1/") and name in OPERATIONS and OPERATIONS[cast("Operation", name)].keeps_size:
+            response = methods["post"]["responses"]["200"]
+            response["content"] = {OCTET_STREAM: BINARY} | response["content"]
 
 
 def _add_security(document: dict[str, Any], settings: Settings) -> None:

@@ -9,6 +9,8 @@ from starlette.responses import Response
 
 from service.api.v1 import responses
 from service.api.v1.body import outline_json, parse_body, parsing_cost
+from service.api.v1.negotiation import is_octet_stream
+from service.codecs.formats import OCTET_STREAM
 from service.codecs.large_json import Outline
 from service.inference.engine import Result
 from service.inference.inputs import Batch, Images
@@ -38,6 +40,7 @@ class V1Format:
     _outline: Outline | None = None
     _payload: Payload | None = None
     _media_type: str = ""
+    _is_octet_stream: bool = False
 
     def parsing_cost(self, body: bytes) -> int:
         return parsing_cost(body, self.content_type)
@@ -53,8 +56,10 @@ class V1Format:
     def negotiate(self, payload: Payload, inputs: Batch | Images) -> None:
         self._payload = payload
         is_heatmap = self.options.explain is not None
+        self._is_octet_stream = is_octet_stream(self.accept)
+        accept = None if self._is_octet_stream else self.accept
         self._media_type = responses.negotiate(
-            self.accept, self.model, self.operation, payload, inputs, is_heatmap=is_heatmap
+            accept, self.model, self.operation, payload, inputs, is_heatmap=is_heatmap
         )
 
     def serialization_cost(self, result: Result) -> int:
@@ -63,4 +68,7 @@ class V1Format:
     def serialize(self, result: Result) -> Response:
         if self._payload is None:
             raise AssertionError("This is a bug: the response's media type is negotiated before inference")
-        return responses.serialize(result, self._media_type, self.model, self.operation, self._payload)
+        response = responses.serialize(result, self._media_type, self.model, self.operation, self._payload)
+        if self._is_octet_stream:
+            response.headers["content-type"] = OCTET_STREAM
+        return response

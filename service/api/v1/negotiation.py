@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import lru_cache
 
-from service.codecs.formats import MEDIA_TYPE_OF_ALIAS
+from service.codecs.formats import MEDIA_TYPE_OF_ALIAS, OCTET_STREAM
 
 _NAMED = 2  # the specificity of a range that is one media type
 _Range = tuple[str, float]  # media range, quality 0..1
@@ -35,6 +35,11 @@ def choose(accept: str | None, offers: tuple[str, ...], faithful: tuple[str, ...
         if best[0] == quality or (best[0] > 0 and best[1] < _NAMED):
             return offers[-best[2]]
     return offers[-index]
+
+
+def is_octet_stream(accept: str | None) -> bool:
+    """Whether the client asks for bytes, whatever they are: it takes the type that there is without Accept."""
+    return accept is not None and accept.partition(";")[0].strip().lower() == OCTET_STREAM
 
 
 def _quality(offer: str, ranges: Sequence[_Range]) -> tuple[float, int]:

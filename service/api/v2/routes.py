@@ -108,7 +108,7 @@ def add_v2_routes(app: FastAPI, registry: Registry, statistics: Statistics) -> N
         return await server_metadata()
 
     @app.get("/v2/models/stats", summary="What all models have done since the start", **_TAG)
-    async def all_statistics() -> StatisticsList:
+    async def list_statistics() -> StatisticsList:
         return StatisticsList(
             model_stats=[_statistics(registry, statistics, name, model) for name, model in _models(registry)]
         )
@@ -151,7 +151,7 @@ def add_v2_routes(app: FastAPI, registry: Registry, statistics: Statistics) -> N
         },
         **_TAG,
     )
-    async def index(request: Request) -> list[IndexEntry]:
+    async def index_repository(request: Request) -> list[IndexEntry]:
         body = await receive_body(request, request.headers.get("content-length"), MAX_INDEX_BYTES)
         return _index(registry, is_ready_only=_parse_ready(body))
 

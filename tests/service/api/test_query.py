@@ -33,8 +33,8 @@ def test_strength_is_for_denoise_and_openapi_says_so(denoisers: TestClient) -> N
     names = {operation: [p["name"] for p in paths[f"/v1/models/{{name}}/{operation}"]["post"]["parameters"]]
              for operation in ("encode", "denoise")}  # fmt: skip
     assert names == {
-        "encode": ["name", "fit", "white", "Request-Deadline"],
-        "denoise": ["name", "fit", "strength", "dpi", "white", "bits", "Request-Deadline"],
+        "encode": ["name", "fit", "white", "Request-Deadline", "Accept"],
+        "denoise": ["name", "fit", "strength", "dpi", "white", "bits", "Request-Deadline", "Accept"],
     }
 
 
