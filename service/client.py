@@ -8,6 +8,7 @@ seconds in Retry-After, else after 0.25, 0.5, 1 ... seconds. Nothing here needs 
 """
 
 import asyncio
+import base64
 import io
 import json
 import os
@@ -70,6 +71,21 @@ class Encoded:
     index: int
     name: str
     latents: NDArray[np.float32] | None
+    problem: ServiceProblem | None
+
+
+@dataclass(frozen=True)
+class Denoised:
+    """One file of many: the clean `image` of `media_type`, or the `problem` for which it was refused; one is None.
+
+    `dropped`: what the file held and the image does not, "" if nothing.
+    """
+
+    index: int
+    name: str
+    image: bytes | None
+    media_type: str
+    dropped: str
     problem: ServiceProblem | None
 
 
@@ -162,15 +178,33 @@ class Client:
         self, model: str, files: Sequence[Path], *, version: int | None = None, fit: str | None = None
     ) -> Iterator[Encoded]:
         """Encode many files in one request; yields each as soon as it is ready, a refused one with its problem."""
-        request, retry = _encode_files_request(model, version, fit), _RetryPolicy(self._retries)
+        for line in self._stream_files(_files_request("encode", model, version, _query(fit=fit)), files):
+            yield _parse_encoded(line, files)
+
+    def denoise_files(
+        self,
+        model: str,
+        files: Sequence[Path],
+        *,
+        version: int | None = None,
+        strength: float = 1,
+        fit: str | None = None,
+        bits: int | None = None,
+    ) -> Iterator[Denoised]:
+        """Denoise many images, of any sizes, in one request; yields as `encode_files` does."""
+        query = _query(strength=strength, fit=fit, bits=bits)
+        for line in self._stream_files(_files_request("denoise", model, version, query), files):
+            yield _parse_denoised(line, files)
+
+    def _stream_files(self, request: _Request, files: Sequence[Path]) -> Iterator[str]:
+        retry = _RetryPolicy(self._retries)
         while True:
             with ExitStack() as stack:
                 form = _open_form(files, stack)
                 try:
                     response = stack.enter_context(self._http.stream(**request.arguments, files=form))
                     if response.is_success:
-                        for line in response.iter_lines():
-                            yield _parse_encoded(line, files)
+                        yield from response.iter_lines()
                         return
                     response.read()
                     pause = retry.pause_after(response)
@@ -333,7 +367,26 @@ class AsyncClient:
         self, model: str, files: Sequence[Path], *, version: int | None = None, fit: str | None = None
     ) -> AsyncIterator[Encoded]:
         """See Client.encode_files."""
-        request, retry = _encode_files_request(model, version, fit), _RetryPolicy(self._retries)
+        async for line in self._stream_files(_files_request("encode", model, version, _query(fit=fit)), files):
+            yield _parse_encoded(line, files)
+
+    async def denoise_files(
+        self,
+        model: str,
+        files: Sequence[Path],
+        *,
+        version: int | None = None,
+        strength: float = 1,
+        fit: str | None = None,
+        bits: int | None = None,
+    ) -> AsyncIterator[Denoised]:
+        """See Client.denoise_files."""
+        query = _query(strength=strength, fit=fit, bits=bits)
+        async for line in self._stream_files(_files_request("denoise", model, version, query), files):
+            yield _parse_denoised(line, files)
+
+    async def _stream_files(self, request: _Request, files: Sequence[Path]) -> AsyncIterator[str]:
+        retry = _RetryPolicy(self._retries)
         while True:
             async with AsyncExitStack() as stack:
                 form = _open_form(files, stack)
@@ -341,7 +394,7 @@ class AsyncClient:
                     response = await stack.enter_async_context(self._http.stream(**request.arguments, files=form))
                     if response.is_success:
                         async for line in response.aiter_lines():
-                            yield _parse_encoded(line, files)
+                            yield line
                         return
                     await response.aread()
                     pause = retry.pause_after(response)
@@ -457,8 +510,8 @@ def _encode_call(model: str, inputs: Array | Image, version: int | None, fit: st
     return _Call(_post("encode", model, inputs, version, _query(fit=fit), accept=NPY), _parse_array)
 
 
-def _encode_files_request(model: str, version: int | None, fit: str | None) -> _Request:
-    return _Request("POST", _path(model, version, "encode"), {"Accept": NDJSON}, _query(fit=fit))
+def _files_request(operation: Operation, model: str, version: int | None, query: dict[str, str]) -> _Request:
+    return _Request("POST", _path(model, version, operation), {"Accept": NDJSON}, query)
 
 
 def _decode_call(model: str, latents: Array, version: int | None) -> _Call[Array]:
@@ -595,13 +648,28 @@ def _parse_numbers(texts: Iterable[str]) -> NDArray[np.float64]:
 def _parse_encoded(line: str, files: Sequence[Path]) -> Encoded:
     """One line of NDJSON; the name is that of the caller's file, which the response may spell in another way."""
     document = json.loads(line)
-    index = document["index"]
-    name = files[index].name
+    latents, index = document.get("latents"), document["index"]
+    latents = None if latents is None else np.asarray(latents, np.float32)
+    return Encoded(index, files[index].name, latents, _line_problem(document))
+
+
+def _parse_denoised(line: str, files: Sequence[Path]) -> Denoised:
+    document = json.loads(line)
+    index, problem = document["index"], _line_problem(document)
+    if "outputs" in document:  # of an .npy
+        buffer = io.BytesIO()
+        np.save(buffer, np.asarray(document["outputs"]), allow_pickle=False)
+        return Denoised(index, files[index].name, buffer.getvalue(), NPY, "", None)
+    image = None if problem is not None else base64.b64decode(document["image"])
+    media_type, dropped = document.get("media_type", ""), document.get("dropped_metadata", "")
+    return Denoised(index, files[index].name, image, media_type, dropped, problem)
+
+
+def _line_problem(document: dict[str, Any]) -> ServiceProblem | None:
     problem = document.get("problem")
     if problem is None:
-        return Encoded(index, name, np.asarray(document["latents"], np.float32), None)
-    error = ServiceProblem(problem.pop("status"), problem.pop("title"), problem.pop("detail"), problem)
-    return Encoded(index, name, None, error)
+        return None
+    return ServiceProblem(problem.pop("status"), problem.pop("title"), problem.pop("detail"), problem)
 
 
 def _problem(response: httpx2.Response) -> ServiceProblem:

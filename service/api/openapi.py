@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from service.api.query import DEADLINE_HEADER, PARAMETERS
 from service.api.router import HEALTH, METRICS
 from service.api.schemas import Line
+from service.api.v1.ndjson import OPERATIONS_ON_FILES
 from service.codecs import images, pdf
 from service.codecs.formats import (
     JSON,
@@ -104,7 +105,7 @@ def responses(operation: Operation) -> dict[int | str, dict[str, Any]]:
     content: dict[str, Any] = dict.fromkeys((*media_types, OCTET_STREAM), BINARY)
     if _handles_pdf(operation):
         content[PDF] = BINARY
-    if spec.returns_latents:
+    if operation in OPERATIONS_ON_FILES:
         line = Line.model_json_schema(ref_template="#/components/schemas/{model}")
         content[NDJSON] = {"schema": {name: value for name, value in line.items() if name != "$defs"}}
     headers = {"Model-Name": _TEXT, "Model-Version": {"schema": {"type": "integer"}}}

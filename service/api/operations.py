@@ -2,7 +2,7 @@
 
 headers -> admission -> receive -> WireFormat.parse -> Preprocessor -> Inference -> WireFormat.serialize -> response
                                                     -> Documents (PDF)           -> response
-                                -> form files       -> NdjsonResponse, which encodes while it is sent
+                                -> form files       -> NdjsonResponse, which works while it is sent
 """
 
 from contextlib import ExitStack
@@ -77,8 +77,8 @@ class OperationHandler:
         encoding = headers.get(b"content-encoding")
         if encoding is not None and encoding.strip().lower() not in ("", "identity"):
             raise UnsupportedEncoding(encoding)
-        if operation == "encode" and ndjson.accepts_ndjson(content_type, accept):
-            return await self.stream_encode(request, headers, record, model, options, seconds)
+        if operation in ndjson.OPERATIONS_ON_FILES and ndjson.accepts_ndjson(content_type, accept):
+            return await self.stream_files(request, headers, record, model, operation, options, seconds)
         wire_format: WireFormat
         if operation == "sample":
             wire_format = SampleFormat(model, accept, options, seconds, settings.max_batch)
@@ -181,28 +181,30 @@ class OperationHandler:
         execution.record.end_stage("run")
         return responses.pdf_response(document.data, execution.model)
 
-    async def stream_encode(
+    async def stream_files(
         self,
         request: Request,
         headers: dict[bytes, str],
         record: RequestRecord,
         model: Model,
+        operation: Operation,
         options: Options,
         seconds: float | None,
     ) -> Response:
-        """A response that encodes the form's files while it is sent, and releases the permit afterwards."""
+        """A response that processes the form's files while it is sent, and releases the permit afterwards."""
         services, settings = self._services, self._settings
         with ExitStack() as resources:
-            timer = resources.enter_context(services.statistics.time_request(model, "encode"))
+            timer = resources.enter_context(services.statistics.time_request(model, operation))
             permit = resources.enter_context(services.admission.enter())
             body = await self.receive(request, headers, permit, record)
             parse = partial(form_files, content_type=headers.get(b"content-type", ""), max_parts=settings.max_batch)
             files = await services.scheduler.call(parse, body, len(body) * cost.JSON_BYTE)
-            stream = ndjson.EncodeStream(
+            stream = ndjson.FileStream(
                 services.preprocessor,
                 services.inference,
                 services.scheduler,
                 model,
+                operation,
                 options,
                 permit,
                 timer,

@@ -73,12 +73,16 @@ class Problem(BaseModel):
 
 
 class Line(BaseModel):
-    """One of an NDJSON answer of encode: a file of the form, in the order in which they are ready."""
+    """One of an NDJSON answer of encode or denoise: a file of the form, in the order in which they are ready."""
 
     index: int = Field(description="of the file in the form, from 0")
     name: str | None = Field(description="the file's, as the form says it")
-    latents: list[Any] | None = Field(None, description="float32 [N,...]")
-    problem: Problem | None = Field(None, description="instead of latents: why it was refused")
+    latents: list[Any] | None = Field(None, description="encode: float32 [N,...]")
+    media_type: str | None = Field(None, description="denoise: of `image`")
+    image: str | None = Field(None, description="denoise: the file in base64")
+    dropped_metadata: str | None = Field(None, description="denoise: what the file held and `image` does not")
+    outputs: list[Any] | None = Field(None, description="denoise of an .npy: [N,H,W,C] of 0..255")
+    problem: Problem | None = Field(None, description="instead of a result: why it was refused")
 
 
 class Answer(BaseModel):

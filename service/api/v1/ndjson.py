@@ -1,6 +1,6 @@
-"""NDJSON responses of encode: one form with many files -> one line of JSON per file, as soon as it is ready.
+"""NDJSON responses of encode and denoise: one form with many files -> a line of JSON per file, as soon as it is ready.
 
-files -> a few at a time: file_payload -> inference -> {"index", "name", "latents"} or {"index", "name", "problem"}
+files -> a few at a time: file_payload -> inference -> {"index", "name", "latents" | "image" | "outputs" | "problem"}
 
 An invalid file becomes a line with a problem and does not affect the others. A file starts only when an earlier line
 was sent: a slow client slows the work down, and memory holds a few files' arrays beside the body. A disconnect cancels
@@ -21,6 +21,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from service.api import error_handlers
+from service.api.v1 import responses
 from service.api.v1.body import file_payload
 from service.api.v1.negotiation import choose
 from service.codecs import json_writer
@@ -30,16 +31,20 @@ from service.codecs.multipart import FormPart
 from service.errors import DeadlineExceeded, ServiceError, problem
 from service.inference import cost
 from service.inference.admission import Permit
-from service.inference.engine import Inference
+from service.inference.engine import Inference, Result
 from service.inference.inputs import Preprocessor
+from service.inference.operations import OPERATIONS
 from service.inference.options import Options
+from service.inference.payload import Payload
 from service.inference.scheduler import Scheduler
+from service.model.manifest import Operation
 from service.model.runtime import Model
 from service.observability.request_record import request_record
 from service.observability.statistics import RequestTimer
 from service.server.cancellation import Deadline, cancel_on_disconnect
 from service.settings import MEGAPIXEL
 
+OPERATIONS_ON_FILES: tuple[Operation, ...] = ("encode", "denoise")
 _log = logging.getLogger("service.streaming")
 
 
@@ -51,7 +56,7 @@ def accepts_ndjson(content_type: str | None, accept: str | None) -> bool:
 
 
 @dataclass
-class EncodeStream:
+class FileStream:
     """The state of one request.
 
     Args:
@@ -65,6 +70,7 @@ class EncodeStream:
     inference: Inference
     scheduler: Scheduler
     model: Model
+    operation: Operation
     options: Options
     permit: Permit
     timer: RequestTimer
@@ -77,13 +83,13 @@ class EncodeStream:
 
 
 class NdjsonResponse(Response):
-    """A streaming response: the files are encoded while it is sent.
+    """A streaming response: the files are processed while it is sent.
 
     Args:
         resources: closed at the end of the response: the permit of admission, the request's timer.
     """
 
-    def __init__(self, stream: EncodeStream, resources: ExitStack) -> None:
+    def __init__(self, stream: FileStream, resources: ExitStack) -> None:
         self._stream, self._resources = stream, resources
         manifest = stream.model.manifest
         headers = {"content-type": NDJSON, "model-name": manifest.name, "model-version": str(manifest.version)}
@@ -98,7 +104,7 @@ class NdjsonResponse(Response):
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             try:
                 with Deadline(stream.seconds) as deadline:
-                    await cancel_on_disconnect(request, _encode_files(stream, path, deadline, send))
+                    await cancel_on_disconnect(request, _process_files(stream, path, deadline, send))
             except ClientDisconnect:
                 record.reason = "client_gone"
                 return
@@ -112,18 +118,18 @@ class NdjsonResponse(Response):
             await send({"type": "http.response.body", "body": b""})
 
 
-async def _encode_files(stream: EncodeStream, path: str, deadline: Deadline, send: Send) -> None:
+async def _process_files(stream: FileStream, path: str, deadline: Deadline, send: Send) -> None:
     indices = iter(tuple(stream.pending))
     async with asyncio.TaskGroup() as group:
         for _ in range(min(stream.concurrency, len(stream.pending))):
             group.create_task(_run_worker(stream, indices, path, deadline, send))
 
 
-async def _run_worker(stream: EncodeStream, indices: Iterator[int], path: str, deadline: Deadline, send: Send) -> None:
+async def _run_worker(stream: FileStream, indices: Iterator[int], path: str, deadline: Deadline, send: Send) -> None:
     for index in indices:
         with stream.permit.sub_permit() as permit:  # until its line is sent
             try:
-                line = await _encode_file(stream, index, permit, deadline)
+                line = await _process_file(stream, index, permit, deadline)
             except ServiceError as error:
                 if error.status == HTTPStatus.INTERNAL_SERVER_ERROR:
                     _log.error("%s: %s", path, error.detail, exc_info=error.__cause__)
@@ -136,27 +142,46 @@ async def _run_worker(stream: EncodeStream, indices: Iterator[int], path: str, d
             await _send(stream, send, index, line)
 
 
-async def _encode_file(stream: EncodeStream, index: int, permit: Permit, deadline: Deadline) -> bytes:
-    """The line with the latents of one file."""
+async def _process_file(stream: FileStream, index: int, permit: Permit, deadline: Deadline) -> bytes:
+    """The line with the result of one file."""
     file = stream.pending[index]
     payload = await stream.scheduler.call(
         partial(file_payload, label="the file"), file, len(file.data) * cost.COPIED_BYTE
     )
-    inputs = await stream.preprocessor.prepare(stream.model, "encode", payload, stream.options, permit)
+    model, operation = stream.model, stream.operation
+    inputs = await stream.preprocessor.prepare(model, operation, payload, stream.options, permit)
+    media_type = NPY if payload.format == "npy" else responses.negotiate(None, model, operation, payload, inputs)
     stream.pixels += permit.pixels
-    deadline.extend(permit.pixels / MEGAPIXEL * stream.per_megapixel)
-    result = await stream.inference.run(stream.model, "encode", inputs, stream.options)
+    runs = 2 if stream.options.strength > 1 else 1
+    deadline.extend(runs * permit.pixels / MEGAPIXEL * stream.per_megapixel)
+    result = await stream.inference.run(model, operation, inputs, stream.options)
     permit.reserve_pixels_up_to(result.size)  # before they are written
     stream.timer.samples += len(result.samples)
-    outcome = {"latents": result.samples}
-    return await stream.scheduler.call(partial(_write_line, stream, index), outcome, result.nbytes * cost.JSON_BYTE)
+
+    def write(result: Result) -> bytes:
+        return _write_line(stream, index, _describe(result, media_type, model, operation, payload))
+
+    line_cost = responses.serialization_cost(result, JSON if media_type == NPY else media_type)
+    return await stream.scheduler.call(write, result, line_cost)
 
 
-def _write_line(stream: EncodeStream, index: int, outcome: dict[str, Any]) -> bytes:
+def _describe(result: Result, media_type: str, model: Model, operation: Operation, payload: Payload) -> dict[str, Any]:
+    """The members of a file's line: latents; of an array numbers; of a picture the file in base64."""
+    if OPERATIONS[operation].returns_latents:
+        return {"latents": result.samples}
+    if media_type == NPY:
+        return {"outputs": responses.to_array(result)}
+    response = responses.serialize(result, media_type, model, operation, payload)
+    members = {"media_type": media_type, "image": json_writer.Base64(bytes(response.body))}
+    dropped = response.headers.get("dropped-metadata")
+    return members if dropped is None else {**members, "dropped_metadata": dropped}
+
+
+def _write_line(stream: FileStream, index: int, outcome: dict[str, Any]) -> bytes:
     return json_writer.write({"index": index, "name": stream.pending[index].filename, **outcome}, end=b"\n")
 
 
-async def _send(stream: EncodeStream, send: Send, index: int, line: bytes) -> None:
+async def _send(stream: FileStream, send: Send, index: int, line: bytes) -> None:
     """Send one line; `send` waits for a slow client."""
     async with stream.send_lock:
         del stream.pending[index]  # before sending: the deadline may expire while `send` waits

@@ -1,6 +1,8 @@
 """Encode of many files in one form, a line for each as soon as it is ready: Accept: application/x-ndjson."""
 
 import asyncio
+import base64
+import io
 import json
 import os
 from collections.abc import Awaitable, Callable
@@ -14,7 +16,7 @@ from starlette.testclient import TestClient
 
 from service.api.v1 import ndjson
 from service.app import create_app
-from service.client import AsyncClient, Client, Encoded, ServiceProblem
+from service.client import AsyncClient, Client, Denoised, Encoded, ServiceProblem
 from service.settings import Settings
 from tests.service.http import IMAGE, LATENT, npy, picture, refused, url
 from tests.service.test_client import asked
@@ -78,13 +80,14 @@ def test_what_is_wrong_with_the_whole_is_a_refusal(client: TestClient) -> None:
 def test_openapi_describes_a_line(client: TestClient) -> None:
     answer = client.get("/openapi.json").json()["paths"]["/v1/models/{name}/encode"]["post"]["responses"]["200"]
     schema = answer["content"]["application/x-ndjson"]["schema"]
-    assert set(schema["properties"]) == {"index", "name", "latents", "problem"}
+    results = {"latents", "image", "media_type", "dropped_metadata", "outputs", "problem"}
+    assert set(schema["properties"]) == {"index", "name", *results}
     assert "#/components/schemas/Problem" in json.dumps(schema)
 
 
 # --- while it is sent -----------------------------------------------------------------------------------------------
 
-Encode = Callable[[ndjson.EncodeStream, int, Any, Any], Awaitable[Any]]
+Encode = Callable[[ndjson.FileStream, int, Any, Any], Awaitable[Any]]
 
 
 class Caller:
@@ -134,8 +137,8 @@ def encode(monkeypatch: pytest.MonkeyPatch) -> Callable[[Encode], Encode]:
     """Puts another in place of what encodes one file; returns the real one."""
 
     def replace(replacement: Encode) -> Encode:
-        real = ndjson._encode_file
-        monkeypatch.setattr(ndjson, "_encode_file", replacement)
+        real = ndjson._process_file
+        monkeypatch.setattr(ndjson, "_process_file", replacement)
         return real
 
     return replace
@@ -147,7 +150,7 @@ def test_a_line_goes_out_when_it_is_ready_and_not_when_all_are(
     async def run() -> None:
         caller = Caller(models, 5)
 
-        async def first_is_slow(work: ndjson.EncodeStream, index: int, permit: Any, deadline: Any) -> Any:
+        async def first_is_slow(work: ndjson.FileStream, index: int, permit: Any, deadline: Any) -> Any:
             if index == 0:
                 await caller.came.wait()  # for a line of another; for ever, if lines waited for each other
             return await real(work, index, permit, deadline)
@@ -165,7 +168,7 @@ def test_a_bug_with_one_file_is_its_line(
     models: Path, encode: Callable[[Encode], Encode], caplog: pytest.LogCaptureFixture
 ) -> None:
     async def run() -> list[dict[str, Any]]:
-        async def second_fails(work: ndjson.EncodeStream, index: int, permit: Any, deadline: Any) -> Any:
+        async def second_fails(work: ndjson.FileStream, index: int, permit: Any, deadline: Any) -> Any:
             if index == 1:
                 raise ZeroDivisionError("the secret")
             return await real(work, index, permit, deadline)
@@ -185,7 +188,7 @@ def test_a_bug_with_one_file_is_its_line(
 
 def test_files_that_are_not_done_in_time_say_so(models: Path, encode: Callable[[Encode], Encode]) -> None:
     async def run() -> Caller:
-        async def last_never_ends(work: ndjson.EncodeStream, index: int, permit: Any, deadline: Any) -> Any:
+        async def last_never_ends(work: ndjson.FileStream, index: int, permit: Any, deadline: Any) -> Any:
             if index >= 2:
                 await asyncio.Event().wait()
             return await real(work, index, permit, deadline)
@@ -207,7 +210,7 @@ def test_a_slow_reader_is_waited_for_and_who_leaves_takes_the_rest_along(
     async def run() -> None:
         starts: list[int] = []
 
-        async def counted(work: ndjson.EncodeStream, index: int, permit: Any, deadline: Any) -> Any:
+        async def counted(work: ndjson.FileStream, index: int, permit: Any, deadline: Any) -> Any:
             starts.append(index)
             return await real(work, index, permit, deadline)
 
@@ -280,3 +283,51 @@ def test_the_blocking_client_tries_again_and_then_iterates(tmp_path: Path, monke
     np.testing.assert_array_equal(result.latents, [[1.5, 2]])
     assert pauses == [7]
     assert all(picture() in body for body in bodies)
+
+
+def test_many_files_are_denoised_in_one_form(denoisers: TestClient, tmp_path: Path) -> None:
+    sizes = {"a.png": (30, 41), "b.png": (64, 50), "broken.png": (20, 20), "c.jpg": (25, 33)}
+    contents = {}
+    for name, size in sizes.items():
+        form = "JPEG" if name.endswith("jpg") else "PNG"
+        contents[name] = picture(np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8), form)
+    contents["broken.png"] = contents["broken.png"][:80]
+    array = np.random.default_rng(1).integers(0, 256, (2, 16, 16, 1), dtype=np.uint8)
+    contents["d.npy"] = npy(array)
+    parts = [("image", (name, content)) for name, content in contents.items()]
+    target = "/v1/models/page/denoise?strength=0.5"
+    results = lines(denoisers.post(target, files=parts, headers=LINES))
+    for index, (name, content) in enumerate(contents.items()):
+        line = results[index]
+        assert line["name"] == name
+        alone = denoisers.post(target, files=[("image", (name, content))])
+        if name == "broken.png":
+            assert (line["problem"]["status"], line["problem"]["detail"]) == (422, alone.json()["detail"].replace(
+                "image cannot", "the file cannot"
+            ))  # fmt: skip
+        elif name == "d.npy":
+            assert np.shape(line["outputs"]) == array.shape
+        else:
+            assert line["media_type"] == alone.headers["content-type"]
+            assert base64.b64decode(line["image"]) == alone.content
+    admission = denoisers.app.services.admission  # type: ignore[attr-defined]
+    assert (admission.requests, admission.pixels) == (0, 0)
+
+
+def test_the_client_reads_the_denoised_files(models: Path, tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("a.png", "broken.png", "c.npy")]
+    for path, content in zip(paths, (picture(), picture()[:60], npy(IMAGE[None])), strict=True):
+        path.write_bytes(content)
+
+    async def work(client: AsyncClient) -> tuple[dict[int, Denoised], bytes]:
+        found = {result.index: result async for result in client.denoise_files("negative", paths)}
+        return found, await client.denoise("negative", paths[0])
+
+    found, alone = asyncio.run(asked(models, work))
+    assert [found[index].name for index in range(3)] == ["a.png", "broken.png", "c.npy"]
+    assert (found[0].image, found[0].media_type, found[0].problem) == (alone, "image/png", None)
+    assert found[1].image is None
+    assert found[1].problem is not None
+    assert found[1].problem.status == 422
+    assert found[2].image is not None
+    assert np.load(io.BytesIO(found[2].image)).shape[0] == 1
