@@ -23,6 +23,8 @@ from service.server.connection_monitor import ConnectionMonitor
 from service.server.graceful import GracefulServer
 from service.settings import MEGAPIXEL, Settings
 
+_EXAMPLES = {"pages": "example-page.png", "photos": "example-photo.jpg"}  # pictures of the page, by model
+
 
 def serve(settings: Settings) -> int:
     """Open the models, listen, serve until SIGTERM (which drains) or Ctrl-C; accepted requests are finished.
@@ -43,7 +45,7 @@ def serve(settings: Settings) -> int:
         ) from error
     host, port = listener.getsockname()[:2]
     public_host = "localhost" if host in ("127.0.0.1", "0.0.0.0") else host  # noqa: S104
-    _print_welcome(app.services.registry, f"http://{public_host}:{port}")
+    _print_welcome(app.services.registry, f"http://{public_host}:{port}", has_page=settings.page)
     config = uvicorn.Config(
         app,
         loop="uvloop" if sys.platform != "win32" else "asyncio",
@@ -82,11 +84,17 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _print_welcome(registry: Registry, url: str) -> None:
+def _print_welcome(registry: Registry, url: str, *, has_page: bool) -> None:
+    """What is served, and a command that works in any shell; its picture comes from the page."""
     print(f"serving {', '.join(registry.names) or 'no model yet'} on {url}   documentation: {url}/docs")
-    for name in registry.names:
-        model = registry.get(name)
-        if "reconstruct" in model.manifest.operations and model.modality == "image":
-            print(f"try: curl -F image=@cat.png {url}/v1/models/{name}/reconstruct?fit=contain -o out.png")
-            break
+    models = [model for model in map(registry.get, registry.names) if model.modality == "image"]
+    denoisers = [model.manifest.name for model in models if model.any_size and "denoise" in model.manifest.operations]
+    autoencoders = [model.manifest.name for model in models if "reconstruct" in model.manifest.operations]
+    names = [name for name in denoisers if name in _EXAMPLES] or denoisers
+    if names or autoencoders:
+        path = f"{names[0]}/denoise" if names else f"{autoencoders[0]}/reconstruct?fit=contain"
+        example = _EXAMPLES.get(names[0] if names else "", "drawings.png")
+        source = f"curl -s {url}/page/{example} | " if has_page else ""
+        image = "@-" if has_page else "@IMAGE.png"
+        print(f"try: {source}curl --fail-with-body -F image={image} '{url}/v1/models/{path}' -o out.png")
     sys.stdout.flush()
