@@ -6,7 +6,7 @@ Examples are valid requests to the models that the documentation names.
 """
 
 import base64
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from fastapi import FastAPI
@@ -202,10 +202,11 @@ def _set_problem_media_type(document: dict[str, Any]) -> None:
 
 
 def _put_files_first(document: dict[str, Any]) -> None:
-    """Generated clients parse the first media type that they know: of denoise the file, of the others JSON."""
+    """Generated clients parse the first media type that they know: a file of denoise and sample, else JSON."""
     for path, methods in document["paths"].items():
         name = path.rpartition("/")[2]
-        if path.startswith("/v1/") and name in OPERATIONS and OPERATIONS[cast("Operation", name)].keeps_size:
+        spec = OPERATIONS.get(name) if path.startswith("/v1/") else None
+        if spec is not None and (spec.keeps_size or spec.is_drawn):
             response = methods["post"]["responses"]["200"]
             response["content"] = {OCTET_STREAM: BINARY} | response["content"]
 

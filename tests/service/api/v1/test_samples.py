@@ -137,3 +137,10 @@ def test_a_package_without_a_latent_of_one_shape_cannot_sample(tmp_path: Path) -
     doubles.write(tmp_path, "any", {"decoder": decoder}, **facts)
     with pytest.raises(ManifestError, match="which needs a latent of one shape"):
         doubles.write(tmp_path, "other", {"decoder": decoder}, **{**facts, "operations": ("decode", "sample")})
+
+
+def test_bytes_are_answered_to_whom_asks_for_bytes(drawer: TestClient) -> None:
+    picture = drawer.post(f"{SAMPLE}?count=2&seed=1")
+    raw = drawer.post(f"{SAMPLE}?count=2&seed=1", headers={"Accept": "application/octet-stream"})
+    assert (picture.headers["content-type"], raw.headers["content-type"]) == ("image/png", "application/octet-stream")
+    assert raw.content == picture.content
