@@ -423,7 +423,7 @@ class AutoencoderRecipe(_Recipe):
         if self.sparsity.active >= dense.latent_dim:
             raise ValueError(
                 f"sparsity.active ({self.sparsity.active}) must be less than the {dense.latent_dim} features of "
-                "architecture.latent_dim"
+                f"architecture.latent_dim; try --set sparsity.active={max(1, dense.latent_dim // 8)}"
             )
 
 

@@ -9,8 +9,10 @@ from training import recipe
 from training.errors import RecipeError
 
 DIGESTS = {
+    "cats-contractive": "db9c71045409ec2d36b140b36a4fa23248feea5ea5b8c0964a98e22b8e1d1136",
     "cats-convolutional": "3d8962bb11f27698208679395ffd54de223c31e776f1fdab0378b3c92894d402",
     "cats-denoising": "accf10fb6b6ddd60b1264e0a2805243844ba00847119760208e0620285426acf",
+    "cats-sparse": "2277f6a3c3a78088e84c128ee09933b06dcbc2cdf61e46242ec6907db8cd8414",
     "cats-stacked": "3e06c68f5414d0c63870c8ebfa3561feb9139a8576b0d2ad60642cc0137e9e3e",
     "cats-variational": "5d62157b15d6e7696ca5e8e134c3f0fb637b66cb294933a746b91d475bf22209",
     "cats-undercomplete": "ac45f8a3186f13201dd170a3c2fedd5847c581ddd5fa70521d7cd1068e10782b",

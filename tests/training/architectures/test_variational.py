@@ -8,6 +8,7 @@ from torch.distributions import Normal, kl_divergence
 from tests.drawings import build_small_recipe, drawings, waves
 from training.architectures import kinds
 from training.architectures.variational import Draw, Variational, divergence
+from training.errors import RecipeError
 
 IMAGES, VECTORS = drawings(8)[..., None], waves(16, 27)
 DENSE = {"type": "dense", "hidden": [20], "latent_dim": 5, "output_activation": "sigmoid"}
@@ -44,6 +45,15 @@ def test_pixels_are_probabilities_and_vectors_are_values() -> None:
     assert not vectors.is_bernoulli
     output = images(images.scaling(torch.from_numpy(IMAGES)))
     assert 0 < output.min() < output.max() < 1
+
+
+def test_numbers_of_vectors_are_not_made_0_or_1() -> None:
+    recipe = build_small_recipe(
+        "x", kind="variational", architecture=DENSE, optimization=BCE, variational={"binarize": True}
+    )
+    assert kinds.build(recipe, IMAGES)
+    with pytest.raises(RecipeError, match="binarize is for images"):
+        kinds.build(recipe, VECTORS)
 
 
 def test_without_noise_the_draw_is_the_reconstruction() -> None:
