@@ -275,6 +275,7 @@ class Client:
         dpi: int | None = None,
         bits: int | None = None,
         white: float | None = None,
+        figures: str | None = None,
         media_type: str | None = None,
         on_dropped: Callable[[str], None] | None = None,
     ) -> bytes: ...
@@ -289,6 +290,7 @@ class Client:
         dpi: int | None = None,
         bits: int | None = None,
         white: float | None = None,
+        figures: str | None = None,
         media_type: str | None = None,
         on_dropped: Callable[[str], None] | None = None,
     ) -> Array | bytes:
@@ -297,9 +299,10 @@ class Client:
         `strength`: 0 (no denoising) to 1 (full); up to 2: the result is denoised again.
         `dpi`: dots per inch at which a PDF's pages are rendered.
         `bits`: 1, 4 or 8 of a channel in the result. `white`: the value of white in pixels of more than 8 bits.
+        `figures`, of models of pages: "keep" (the default) leaves photographs as they are, "clean" cleans all.
         `on_dropped`: called with the header Dropped-Metadata, if the result lacks something that the file held.
         """
-        call = _denoise_call(model, inputs, version, strength, fit, dpi, bits, white, media_type, on_dropped)
+        call = _denoise_call(model, inputs, version, strength, fit, dpi, bits, white, figures, media_type, on_dropped)
         return self._call(call)
 
     def sample(self, model: str, count: int = 1, *, seed: int | None = None, version: int | None = None) -> Array:
@@ -460,6 +463,7 @@ class AsyncClient:
         dpi: int | None = None,
         bits: int | None = None,
         white: float | None = None,
+        figures: str | None = None,
         media_type: str | None = None,
         on_dropped: Callable[[str], None] | None = None,
     ) -> bytes: ...
@@ -474,11 +478,12 @@ class AsyncClient:
         dpi: int | None = None,
         bits: int | None = None,
         white: float | None = None,
+        figures: str | None = None,
         media_type: str | None = None,
         on_dropped: Callable[[str], None] | None = None,
     ) -> Array | bytes:
         """See Client.denoise."""
-        call = _denoise_call(model, inputs, version, strength, fit, dpi, bits, white, media_type, on_dropped)
+        call = _denoise_call(model, inputs, version, strength, fit, dpi, bits, white, figures, media_type, on_dropped)
         return await self._call(call)
 
     async def sample(self, model: str, count: int = 1, *, seed: int | None = None, version: int | None = None) -> Array:
@@ -548,10 +553,13 @@ def _denoise_call(
     dpi: int | None,
     bits: int | None,
     white: float | None,
+    figures: str | None,
     media_type: str | None,
     on_dropped: Callable[[str], None] | None,
 ) -> _Call[Array | bytes]:
-    query = _query(strength=None if strength == 1 else f"{strength:g}", fit=fit, dpi=dpi, bits=bits, white=white)
+    query = _query(
+        strength=None if strength == 1 else f"{strength:g}", fit=fit, dpi=dpi, bits=bits, white=white, figures=figures
+    )
     request = _post("denoise", model, inputs, version, query, accept=media_type or ANY_IMAGE)
 
     def parse(response: httpx2.Response) -> Array | bytes:

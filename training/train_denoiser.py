@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from service.model.manifest import Role
 from service.model.package import next_version
 from training.architectures.unet import Denoiser
-from training.data.patches import RestorationData
+from training.data.patches import PAGE_COUNTS, RestorationData
 from training.engine import distributed
 from training.engine.crops import RandomCrops
 from training.engine.initial_weights import load_initial_weights
@@ -172,7 +172,7 @@ def run(
     facts = package.build_manifest(
         name, next_version(models, name), recipe.kind, recipe.description, onnx_graphs,
         provenance.training_facts(recipe, data), metrics, halo=denoiser.halo,
-        shortfalls=find_shortfalls(recipe, metrics),
+        keeps_figures=recipe.data.source in PAGE_COUNTS or None, shortfalls=find_shortfalls(recipe, metrics),
     )  # fmt: skip
     difference = parity.verify_denoiser(denoiser, data, facts, onnx_graphs)
     sentence = (

@@ -56,6 +56,7 @@ def _describe(registry: Registry, model: Model) -> ModelFacts:
         providers=dict(model.providers),
         ports={port.name: PortFacts(dtype=port.dtype, shape=["N", *port.shape[1:]]) for port in ports},
         fit=model.manifest.fit,
+        keeps_figures=bool(model.manifest.keeps_figures),
         shortfalls=list(model.manifest.shortfalls or ()),
         training=model.manifest.training,
         imported=model.manifest.imported,

@@ -16,7 +16,7 @@ from service.errors import InvalidInput
 from service.imaging.bit_depth import Bits
 from service.imaging.heatmap import COLOUR_SCALE
 from service.imaging.resize import Fit
-from service.inference.options import DEFAULT, Explain, Options
+from service.inference.options import DEFAULT, Explain, Figures, Options
 from service.model.manifest import Operation
 
 DEADLINE_HEADER = "Request-Deadline"
@@ -120,6 +120,15 @@ PARAMETERS: dict[str, Parameter] = {
             operation="denoise",
             verb="reduce",
             v2_error="tensors of /v2 are pixels of 8 bits",
+        ),
+        Parameter(
+            "figures",
+            {"type": "string", "enum": list(get_args(Figures)), "default": "keep"},
+            "of models of pages: keep leaves photographs, white on black and what was never on paper as they are, "
+            "clean cleans them with the page",
+            operation="denoise",
+            verb="keep",
+            in_v2_body=True,
         ),
         Parameter(
             "false_alarm_rate",

@@ -34,6 +34,7 @@ class ModelFacts(ModelSummary):
 
     ports: dict[str, PortFacts] = Field(description="image or vector, and latent")
     fit: Fit | None = Field(description="how pictures of other sizes are resized unless a request says otherwise")
+    keeps_figures: bool = Field(description="whether photographs on a page stay as they are unless figures=clean")
     shortfalls: list[str] = Field(description="what the model does worse than something simpler; empty: nothing")
     training: Training | None = Field(description="how the weights were trained; null for an imported model")
     imported: Imported | None = Field(None, description="from which files an imported model was taken")

@@ -100,6 +100,11 @@ def add_file_arguments(parser: argparse.ArgumentParser, operation: FileOperation
         parser.add_argument(
             "--white", type=float, metavar="N", help="value of white, e.g. 4095 of 12 bits (default: it is found)"
         )
+        parser.add_argument(
+            "--figures",
+            choices=PARAMETERS["figures"].schema["enum"],
+            help="of models of pages: keep photographs and other figures as they are (default), or clean all",
+        )
         parser.add_argument("--again", action="store_true", help="process files again whose output is up to date")
         parser.add_argument("--json", action="store_true", help="a line of JSON for each file on standard output")
     if operation == "sample":

@@ -104,6 +104,7 @@ async def denoise_file(client: AsyncClient, model: str, options: FileOptions, jo
         dpi=options.dpi,
         bits=options.bits,
         white=options.white,
+        figures=options.figures,
         media_type=DENOISED_TYPES.get(suffix),
         on_dropped=dropped.append,
     )

@@ -57,6 +57,7 @@ class Documents:
         """
         if options.white is not None:
             raise InvalidInput("white is for pictures of more than 8 bits; the pages of a PDF are drawn with 8")
+        tiled.keeps_figures(model, options.figures)
         dpi = options.dpi or self._dpi
         async with self._slots:
             reader = Reader(self._limits)

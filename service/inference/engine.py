@@ -21,7 +21,7 @@ from service.inference import tiled
 from service.inference.batching import Batcher
 from service.inference.inputs import Batch, Images
 from service.inference.operations import OPERATIONS
-from service.inference.options import Options
+from service.inference.options import Figures, Options
 from service.inference.scheduler import Scheduler
 from service.inference.tiled import TileTask
 from service.model.manifest import Operation
@@ -114,7 +114,7 @@ class Inference:
             if options.strength > 1:
                 denoised = await self._denoise_twice(model, inputs, options)
             else:
-                denoised = await self._denoise(model, inputs, options.strength)
+                denoised = await self._denoise(model, inputs, options.strength, options.figures)
             return await self._reduce_bits(denoised, options)
         if options.strength > 1:
             return await self._denoise_twice(model, inputs, options)
@@ -161,8 +161,8 @@ class Inference:
     async def _denoise_twice(self, model: Model, inputs: Batch | Images, options: Options) -> Result:
         """The denoised inputs are denoised again; of the second correction `strength` - 1 is applied."""
         if isinstance(inputs, Images):
-            first = await self._denoise(model, inputs, 1.0)
-            second = await self._denoise(model, Images(first.pictures or ()), options.strength - 1)
+            first = await self._denoise(model, inputs, 1.0, options.figures)
+            second = await self._denoise(model, Images(first.pictures or ()), options.strength - 1, options.figures)
         else:
             first = await self.run(model, "denoise", inputs, replace(options, strength=1.0))
             denoised = Batch(np.asarray(first.samples))
@@ -177,12 +177,13 @@ class Inference:
         reduced = tuple(await self._scheduler.run(partial(reduce_bits, bits=options.bits), pictures))
         return replace(result, samples=tuple(picture.pixels for picture in reduced), pictures=reduced)
 
-    async def _denoise(self, model: Model, inputs: Images, strength: float) -> Result:
+    async def _denoise(self, model: Model, inputs: Images, strength: float, figures: Figures | None) -> Result:
         """Tile by tile; the outputs are the only arrays of the images' size that are made."""
+        keeps_figures = tiled.keeps_figures(model, figures)
         outputs = tuple(np.empty_like(picture.pixels) for picture in inputs.pictures)
         tasks: list[TileTask] = []
         for picture, output in zip(inputs.pictures, outputs, strict=True):
-            tasks += tiled.plan_tasks(model, picture, output, self._tile)
+            tasks += tiled.plan_tasks(model, picture, output, self._tile, is_keeping_figures=keeps_figures)
         numbers = max_item_numbers(model)
         items = list(tiled.group_tasks(tasks, numbers))
         use_all_cores = len(items) == 1 and self._scheduler.is_idle

@@ -161,6 +161,7 @@ def _check_options(model: Model, operation: Operation, port: Port, options: Opti
         raise InvalidInput("dpi is for PDFs; a picture is taken with the pixels that it has")
     if options.bits is not None and not OPERATIONS[operation].takes_pages(model):
         raise InvalidInput(f"bits is for models that denoise images of any size; {model.manifest.name} has 8")
+    tiled.keeps_figures(model, options.figures)
     if options.white is not None and port.name != "image":
         raise InvalidInput(f"white is for pictures; {model.manifest.name} {operation} takes numbers")
     if options.false_alarm_rate is not None:

@@ -7,6 +7,7 @@ from service.imaging.bit_depth import Bits
 from service.imaging.resize import Fit
 
 Explain = Literal["heatmap"]
+Figures = Literal["keep", "clean"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Options:
         bits: of a channel in the result (service.imaging.bit_depth); None: as many as the input has.
         explain: the result is a heatmap of the reconstruction error.
         count, seed: of `sample`: how many (None: one), and what they are drawn from (None: the service chooses).
+        figures: of models of pages, whether photographs and other figures stay as they are; None: they do.
         false_alarm_rate: the result has a verdict for each sample at this rate (Model.unusual_threshold).
     """
 
@@ -30,6 +32,7 @@ class Options:
     dpi: int | None = None
     white: float | None = None
     bits: Bits | None = None
+    figures: Figures | None = None
     explain: Explain | None = None
     false_alarm_rate: float | None = None
     count: int | None = None

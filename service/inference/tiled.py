@@ -12,8 +12,12 @@ from threading import Lock
 
 import numpy as np
 
+from service.errors import InvalidInput
+from service.imaging.figures import FigureMap
 from service.imaging.picture import Picture, Pixels, apply_correction, to_model_input
 from service.imaging.tiling import Tile
+from service.imaging.value_range import largest_white
+from service.inference.options import Figures
 from service.model import tiles
 from service.model.graph import Port
 from service.model.runtime import Model
@@ -26,7 +30,7 @@ _SUM_BYTES = 4  # of a number of a weighted sum
 class TileTask:
     """One tile of one picture [H,W,B], and the array [H,W,B] that its result is written into, or its weighted sum.
 
-    `white` is the value of white in the picture, None the largest.
+    `white` is the value of white in the picture, None the largest; `figures` keeps parts of it as they are.
     """
 
     pixels: Pixels
@@ -34,6 +38,7 @@ class TileTask:
     tile: Tile
     white: float | None = None
     weighted_sum: "WeightedSum | None" = None
+    figures: FigureMap | None = None
 
 
 class WeightedSum:
@@ -63,14 +68,31 @@ class WeightedSum:
             self._output[top : top + rows] = band + (correction if band.dtype.kind == "f" else np.rint(correction))
 
 
-def plan_tasks(model: Model, picture: Picture, output: Pixels, side: int) -> list[TileTask]:
+def keeps_figures(model: Model, figures: Figures | None) -> bool:
+    """Whether figures stay as they are; raises InvalidInput (422) if the request chooses and the model does not."""
+    if model.manifest.keeps_figures:
+        return figures != "clean"
+    if figures is not None:
+        raise InvalidInput(
+            f"figures is for models of pages that keep them; {model.manifest.name} {model.manifest.version} "
+            "cleans all of a picture"
+        )
+    return False
+
+
+def plan_tasks(
+    model: Model, picture: Picture, output: Pixels, side: int, *, is_keeping_figures: bool = False
+) -> list[TileTask]:
     """The tasks of one picture: tiles of about `side` pixels if the model's halo is known, else one for all of it."""
     pixels = picture.pixels
     height, width = pixels.shape[:2]
     planned = tiles.plan_tiles(model, height, width, side)
     is_blended = tiles.is_blended(model) and len(planned) > 1
     weighted_sum = WeightedSum(pixels, output, len(planned)) if is_blended else None
-    return [TileTask(pixels, output, tile, picture.white, weighted_sum) for tile in planned]
+    figures = None
+    if is_keeping_figures:
+        figures = FigureMap(pixels, largest_white(pixels.dtype) if picture.white is None else picture.white)
+    return [TileTask(pixels, output, tile, picture.white, weighted_sum, figures) for tile in planned]
 
 
 def estimate_memory(model: Model, pixel_counts: Sequence[int], workers: int) -> int:
@@ -113,6 +135,9 @@ def denoise(
         core, inner = task.tile.core, task.tile.inner
         denoised_core = inner(denoised[start:end])
         result = apply_correction(core(task.pixels), inner(planes), denoised_core, strength, task.white)
+        if task.figures is not None:
+            y, x = task.tile.y, task.tile.x
+            result = task.figures.keep(slice(y.first, y.last), slice(x.first, x.last), result)
         if task.weighted_sum is None:
             core(task.output)[...] = result
         else:

@@ -124,6 +124,9 @@ class Manifest(_Facts):
     `columns` belongs to vectors: one entry for each of their numbers. Errors are in standard deviations, so that no
     column's unit decides what is unusual. Packages from before have none, and errors in the columns' own units.
 
+    `keeps_figures` belongs to denoisers of pages: the service leaves photographs and other figures as they are, unless
+    a request asks for figures=clean. Packages from before do not say so, and clean all of a picture.
+
     `shortfalls` are sentences on what the model does worse than something simpler, and what to try.
 
     `golden` is written for every new package; those from before have none.
@@ -157,6 +160,7 @@ class Manifest(_Facts):
     fit: Fit | None = None
     columns: tuple[Column, ...] | None = None
     shortfalls: tuple[str, ...] | None = None
+    keeps_figures: bool | None = None
 
     @property
     def held_out_samples(self) -> int:

@@ -53,6 +53,7 @@ def build_manifest(
     operations: tuple[Operation, ...] | None = None,
     overlap: Literal["blended"] | None = None,
     memory: tuple[tuple[int, int], ...] | None = None,
+    keeps_figures: bool | None = None,
 ) -> Manifest:
     """The facts of a package.
 
@@ -66,7 +67,7 @@ def build_manifest(
         halo: of a denoiser: pixels to each side of a tile that its output depends on.
         opset: of all graphs.
         operations: what the package offers; None: all that its kind does.
-        overlap, memory: see service.model.manifest.Manifest.
+        overlap, memory, keeps_figures: see service.model.manifest.Manifest.
     """
     quantiles = None
     if reconstruction_errors is not None:
@@ -87,6 +88,7 @@ def build_manifest(
         halo=halo,
         overlap=overlap,
         memory=memory,
+        keeps_figures=keeps_figures,
         fit=fit,
         columns=columns,
         shortfalls=tuple(shortfalls) or None,

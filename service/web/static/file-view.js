@@ -30,6 +30,7 @@ export class FileView {
     $("compare").addEventListener("input", () => this.#updateComparison());
     $("strength").addEventListener("input", () => this.#updateStrength());
     $("strength").addEventListener("change", () => this.#changeStrength());
+    $("keep-figures").addEventListener("change", () => this.file && this.send());
     $("actual-size").addEventListener("change", () => this.#updateZoom());
   }
 
@@ -39,6 +40,8 @@ export class FileView {
     this.operation = model.operations.includes("denoise") ? "denoise" : "reconstruct";
     $("strength-row").hidden = this.operation !== "denoise";
     $("strength").value = 1;
+    $("figures-row").hidden = !model.keeps_figures;
+    $("keep-figures").checked = true;
     this.updateText();
     if (this.file) this.send();
     else this.#showDropZone();
@@ -70,7 +73,7 @@ export class FileView {
     const { signal } = controller;
     const { file } = this;
     this.showError(null);
-    this.result = null;
+    this.result = this.secondOutput = null;
     this.updateText();
     const stopProgress = this.#startProgress();
     try {
@@ -184,6 +187,7 @@ export class FileView {
     const query = new URLSearchParams();
     if (typeof height === "number") query.set("fit", this.model.fit ?? "contain");
     if (this.operation === "denoise" && strength !== 1) query.set("strength", strength);
+    if (this.model.keeps_figures && !$("keep-figures").checked) query.set("figures", "clean");
     return `v1/models/${this.model.name}/${this.operation}${query.size ? `?${query}` : ""}`;
   }
 

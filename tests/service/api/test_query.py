@@ -27,7 +27,7 @@ def test_strength_is_for_denoise_and_openapi_says_so(denoisers: TestClient) -> N
     refused(
         denoisers.post(denoise_url("page", "?size=3"), content=b""),
         422,
-        "allowed are fit, strength, dpi, white and bits",
+        "allowed are fit, strength, dpi, white, bits and figures",
     )
     paths = denoisers.get("/openapi.json").json()["paths"]
     names = {operation: [p["name"] for p in paths[f"/v1/models/{{name}}/{operation}"]["post"]["parameters"]]

@@ -19,6 +19,7 @@ from service.settings import Settings
 from tests.service import packages as doubles
 from tests.service.denoisers import ALL_DEPTHS, decode_pages, denoise_url, pixels, send
 from tests.service.http import NPY, npy, opened, picture, refused, url
+from tests.service.imaging.test_figures import draw_page, draw_photograph
 from tests.service.imaging.test_tiling import structured
 
 
@@ -113,6 +114,32 @@ def test_a_strength_above_one_denoises_the_result_again(denoisers: TestClient) -
     for strength in (1.4, 2):
         at_once, in_two_calls = denoise(data, strength), denoise(denoise(data, 1), strength - 1)
         np.testing.assert_array_equal(decode_pages(at_once)[0].pixels, decode_pages(in_two_calls)[0].pixels)
+
+
+def test_figures_stay_as_they_are_unless_the_request_says_otherwise(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    doubles.write(models, "keeping", doubles.denoiser_graphs(3), halo=3, keeps_figures=True, **FACTS)
+    doubles.write(models, "cleaning", doubles.denoiser_graphs(3), halo=3, **FACTS)
+    page = draw_page(0)
+    rows, columns = slice(224, 480), slice(320, 704)
+    page[rows, columns] = draw_photograph(0, (256, 384), is_coloured=False)
+    data = picture(page)
+    with TestClient(create_app(Settings(models=models, tile=256, workers=2))) as client:
+        kept, second = (opened(send(client, "keeping", data, query).content) for query in ("", "?strength=2"))
+        np.testing.assert_array_equal(kept[256:448, 352:640], page[256:448, 352:640])
+        np.testing.assert_array_equal(kept[:160], 255 - page[:160])
+        np.testing.assert_array_equal(second[256:448, 352:640], page[256:448, 352:640])
+        for model, query in (("keeping", "?figures=clean"), ("cleaning", "")):
+            np.testing.assert_array_equal(opened(send(client, model, data, query).content), 255 - page)
+        answer = client.post(denoise_url("cleaning", "?figures=keep"), files={"image": data})
+        refused(answer, 422, "figures is for models of pages that keep them")
+        refused(
+            client.post(denoise_url("keeping", "?figures=all"), files={"image": data}),
+            422,
+            "allowed are 'keep' or 'clean'",
+        )
+        described = {name: client.get(f"/v1/models/{name}").json()["keeps_figures"] for name in ("keeping", "cleaning")}
+        assert described == {"keeping": True, "cleaning": False}
 
 
 # --- graphs that look at whole images --------------------------------------------------------------------

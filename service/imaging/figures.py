@@ -1,0 +1,257 @@
+"""Figures on a page, which a page cleaner must leave as they are, as a map of strengths: paper 1, figures 0.
+
+picture -> every STEP-th row and column -> blocks of BLOCK pixels -> figure or paper -> strengths of a tile, feathered
+
+A network sees some hundred pixels at a time; there, paper in a shadow and a part of a photograph look alike. The whole
+page tells apart, by rules without learning:
+
+- photographs: most pixels are between ink and paper, and change slowly or in colour, over more than a letter;
+- white on black: dark regions with something light in them, such as slides and negatives;
+- what was never on paper: on a page that is white to the last bit, regions whose neighbouring pixels are equal.
+
+What is missed is left to the network, as without the map.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from service.imaging.picture import Pixels, count_colours
+
+BLOCK = 32  # pixels along a side
+BAND = 16 * BLOCK  # rows that are looked at together, so that little memory is needed
+STEP = 4  # every so many rows and columns are looked at
+FEATHER = 8  # pixels over which the strength passes from 0 to 1
+LEAST_BLOCKS = 12  # of a photograph
+FILLED = 0.6  # share of its bounding box, from which a photograph is taken for a rectangle
+
+INK, PAPER = 0.3, 0.82  # of the paper's brightness: below the one is ink, above the other paper
+PAPER_REACH = 3  # blocks, up to which something darker is seen beside the paper around it
+SMOOTH = 0.1  # of the paper's brightness: largest difference between samples of a smooth area
+TINTED = 0.05  # standard deviation of the shares of red and blue, that no paper and ink have
+DARK = 96  # of 255: median of a block of white on black
+LIGHT = 60  # of 255: by how much writing is lighter than the dark around it
+EXACT, LEAST_WHITE = 0.8, 0.25  # share of equal neighbours, and of white blocks, of a page that was never on paper
+
+Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+
+class FigureMap:
+    """The figures of one picture: `cut` gives the strengths of a part of it. They are found when they are first needed.
+
+    Several threads may share one.
+    """
+
+    def __init__(self, pixels: Pixels, white: float) -> None:
+        """`pixels` [H,W,B], in which `white` is white."""
+        self._pixels, self._white = pixels, white
+        self._kept: Mask | None = None
+        self._lock = Lock()
+
+    def keep(self, rows: slice, columns: slice, result: Pixels) -> Pixels:
+        """`result` [h,w,B] of the pixels `rows` x `columns`, but these pixels themselves, bit for bit, in figures."""
+        strengths = self.cut(rows, columns)
+        if strengths is None:
+            return result
+        pixels = self._pixels[rows, columns]
+        with np.errstate(invalid="ignore"):  # infinity less infinity
+            mixture = pixels + strengths * (result.astype(np.float64) - pixels)
+        mixture = mixture if pixels.dtype.kind == "f" else np.rint(mixture)
+        return np.where(strengths == 0, pixels, np.where(strengths == 1, result, mixture)).astype(pixels.dtype)
+
+    def cut(self, rows: slice, columns: slice) -> Floats | None:
+        """Strengths [h,w,1] of the pixels `rows` x `columns`, 0 in figures; None: all are 1."""
+        with self._lock:
+            if self._kept is None:
+                self._kept = find_figures(self._pixels, self._white)
+        y0, x0 = rows.start // BLOCK, columns.start // BLOCK
+        y1, x1 = -(-rows.stop // BLOCK), -(-columns.stop // BLOCK)
+        part = np.pad(self._kept, 1, mode="edge")[y0 : y1 + 2, x0 : x1 + 2]  # with the blocks around it
+        if not part.any():
+            return None
+        vertical, horizontal = _interpolation(rows), _interpolation(columns)
+        return np.asarray(1 - vertical @ part.astype(np.float32) @ horizontal.T, np.float32)[..., None]
+
+
+def find_figures(pixels: Pixels, white: float) -> Mask:
+    """bool [rows,columns] of blocks of `pixels` [H,W,B]: True where a figure is."""
+    blocks = _Blocks.read(pixels, white)
+    return _find_photographs(blocks) | _find_dark_regions(blocks) | _find_exact_regions(blocks)
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """Of each block [rows,columns]: `samples` uint8 [rows,columns,n] of brightness, sorted; `middle`: the share of them
+    between ink and paper; `smooth`: the share that changes slowly, too; `tints`: how much the shares of red and blue
+    vary in and around it; `equal`: the share of pixels that equal their right neighbour."""
+
+    samples: NDArray[np.uint8]
+    middle: Floats
+    smooth: Floats
+    tints: Floats
+    equal: Floats
+
+    @classmethod
+    def read(cls, pixels: Pixels, white: float) -> "_Blocks":
+        bands = [_read_band(pixels[top : top + BAND], white) for top in range(0, len(pixels), BAND)]
+        samples, change, equal, means, squares = (np.concatenate(parts) for parts in zip(*bands, strict=True))
+        paper = _find_paper(np.percentile(samples, 75, axis=-1).astype(np.float32))[..., None]
+        is_middle = (samples > INK * paper) & (samples < PAPER * paper)
+        is_smooth = is_middle & (change < SMOOTH * paper)
+        variance = [
+            _spread_mean(squares[..., i], 1) - np.square(_spread_mean(means[..., i], 1)) for i in range(means.shape[-1])
+        ]
+        tints = np.sqrt(np.maximum(np.sum(variance, axis=0), 0))
+        middle, smooth = (mask.mean(-1, dtype=np.float32) for mask in (is_middle, is_smooth))
+        return cls(np.sort(samples, -1), middle, smooth, tints, equal)
+
+    def percentile(self, percent: float) -> Floats:
+        """[rows,columns] of brightness."""
+        return self.samples[..., round(percent / 100 * (self.samples.shape[-1] - 1))].astype(np.float32)
+
+
+def _read_band(pixels: Pixels, white: float) -> tuple[NDArray[Any], ...]:
+    """Of the blocks of a band: samples of brightness, and how much they change, uint8 [rows,columns,n]; the share of
+    equal neighbours [rows,columns]; mean and mean square of the shares of red and blue, less green's [rows,columns,2].
+    """
+    rows, columns = -(-pixels.shape[0] // BLOCK), -(-pixels.shape[1] // BLOCK)
+    side = BLOCK // STEP
+    colours = pixels[min(STEP // 2, len(pixels) - 1) :: STEP, :, : count_colours(pixels)]
+    padding = ((0, rows * side - len(colours)), (0, columns * BLOCK - colours.shape[1]), (0, 0))
+    colours = np.pad(colours, padding, mode="edge")
+    is_equal = (colours[:, 1:] == colours[:, :-1]).all(-1)
+    equal = _split(np.pad(is_equal, ((0, 0), (0, 1)), mode="edge"), side, BLOCK).mean(-1, dtype=np.float32)
+    light = np.nan_to_num(colours[:, STEP // 2 :: STEP].astype(np.float32) * np.float32(255 / white))
+    light = np.clip(light, 0, 255)
+    grey = light.mean(-1, dtype=np.float32)
+    down, right = np.diff(grey, axis=0, append=grey[-1:]), np.diff(grey, axis=1, append=grey[:, -1:])
+    change = np.maximum(np.abs(down), np.abs(right))
+    samples, changes = (_split(image.astype(np.uint8), side, side) for image in (grey, change))
+    total = light.sum(-1) + DARK
+    shares = np.stack(
+        [_split((light[..., i] - light[..., light.shape[2] // 2]) / total, side, side) for i in (0, -1)], -1
+    )
+    return samples, changes, equal, shares.mean(2), np.square(shares).mean(2)
+
+
+def _find_photographs(blocks: _Blocks) -> Mask:
+    is_likely = (blocks.middle > 0.4) & (_spread_mean(blocks.middle, 1) > 0.5)
+    is_likely &= (_spread_mean(blocks.smooth, 1) > 0.22) | (blocks.tints > TINTED)
+    is_likely |= _spread_maximum(is_likely, 1) & (blocks.middle > 0.35) & (blocks.smooth > 0.1)
+    closed = ~_spread_maximum(~_spread_maximum(is_likely, 1), 1)
+    opened = _spread_maximum(~_spread_maximum(~closed, 1), 1) & closed  # without strips such as the edge of a shadow
+    kept = np.zeros_like(opened)
+    for region in _find_regions(opened):
+        if region.sum() < LEAST_BLOCKS:
+            continue
+        rows, columns = np.nonzero(region.any(1))[0], np.nonzero(region.any(0))[0]
+        box = np.zeros_like(region)
+        box[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
+        kept |= box if region.sum() > FILLED * box.sum() else region
+    return kept | (_spread_maximum(kept, 1) & (blocks.middle > 0.2))
+
+
+def _find_dark_regions(blocks: _Blocks) -> Mask:
+    median = blocks.percentile(50)
+    is_dark = _spread_mean(median < DARK, 4) > 0.6
+    if not is_dark.any():
+        return is_dark
+    ground = _spread_mean(median, 4)
+    above = _spread_maximum(blocks.percentile(97), 4) - ground
+    below = ground + _spread_maximum(-blocks.percentile(2), 4)
+    is_written = is_dark & (above > LIGHT) & (above > 2 * below)
+    kept = np.zeros_like(is_dark)
+    for region in _find_regions(is_dark):
+        if (is_written & region).any():
+            kept |= region
+    return kept
+
+
+def _find_exact_regions(blocks: _Blocks) -> Mask:
+    is_white = (blocks.percentile(90) >= 253) & (blocks.equal > 0.6)
+    if is_white.mean() < LEAST_WHITE:
+        return np.zeros_like(is_white)
+    is_coloured = (blocks.equal > 0.85) & (blocks.percentile(75) < 250)
+    kept = _spread_maximum(is_coloured, 1)
+    return kept | (blocks.equal > 0.45) if blocks.equal.mean() > EXACT else kept
+
+
+def _find_paper(levels: Floats) -> Floats:
+    """[rows,columns] of brightness -> of the paper: as bright as both sides of a block are, in any direction.
+
+    So it follows the slopes of the light, but passes over what is darker than its surroundings.
+    """
+    reach, (height, width) = PAPER_REACH, levels.shape
+    padded = np.pad(levels, reach, mode="edge")
+    paper = levels.copy()
+    for down, right in ((0, 1), (1, 0), (1, 1), (1, -1)):
+        sides = []
+        for sign in (-1, 1):
+            starts = [(reach + sign * n * down, reach + sign * n * right) for n in range(1, reach + 1)]
+            sides.append(np.max([padded[y : y + height, x : x + width] for y, x in starts], axis=0))
+        np.maximum(paper, np.minimum(*sides), out=paper)
+    return paper
+
+
+def _split(image: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+    """[rows * height, columns * width] -> [rows,columns,height * width]."""
+    rows, columns = image.shape[0] // height, image.shape[1] // width
+    return image.reshape(rows, height, columns, width).swapaxes(1, 2).reshape(rows, columns, height * width)
+
+
+def _windows(values: NDArray[Any], reach: int, axis: int) -> NDArray[Any]:
+    """[rows,columns] -> [rows,columns,2 * reach + 1], the values around each along `axis`, repeated past the edges."""
+    padding = [(reach, reach) if dimension == axis else (0, 0) for dimension in (0, 1)]
+    return sliding_window_view(np.pad(values, padding, mode="edge"), 2 * reach + 1, axis=axis)
+
+
+def _spread_maximum(values: NDArray[Any], reach: int) -> NDArray[Any]:
+    """The largest of the values up to `reach` blocks away."""
+    for axis in (0, 1):
+        values = _windows(values, reach, axis).max(-1)
+    return values
+
+
+def _spread_mean(values: NDArray[Any], reach: int) -> Floats:
+    """The mean of the values up to `reach` blocks away."""
+    for axis in (0, 1):
+        values = _windows(values, reach, axis).mean(-1, dtype=np.float32)
+    return values
+
+
+def _find_regions(mask: Mask) -> Iterator[Mask]:
+    """Each connected region of `mask`, corners included."""
+    remaining = mask.copy()
+    width = mask.shape[1]
+    while remaining.any():
+        start = int(remaining.argmax())
+        pending, region = [divmod(start, width)], np.zeros_like(mask)
+        remaining.flat[start] = False
+        while pending:
+            y, x = pending.pop()
+            region[y, x] = True
+            rows, columns = slice(max(0, y - 1), y + 2), slice(max(0, x - 1), x + 2)
+            for dy, dx in zip(*np.nonzero(remaining[rows, columns]), strict=True):
+                pending.append((rows.start + int(dy), columns.start + int(dx)))
+            remaining[rows, columns] = False
+        yield region
+
+
+def _interpolation(pixels: slice) -> Floats:
+    """[pixels, blocks + 2]: each pixel's shares in its block and in those beside it, which pass over FEATHER pixels."""
+    first = pixels.start // BLOCK
+    positions = np.arange(pixels.start, pixels.stop) - first * BLOCK
+    blocks, inside = np.divmod(positions, BLOCK)
+    before = np.clip(0.5 - (inside + 0.5) / FEATHER, 0, 0.5)
+    after = np.clip(0.5 - (BLOCK - inside - 0.5) / FEATHER, 0, 0.5)
+    shares = np.zeros((len(positions), -(-pixels.stop // BLOCK) - first + 2), np.float32)
+    index = np.arange(len(positions))
+    shares[index, blocks], shares[index, blocks + 2] = before, after
+    shares[index, blocks + 1] = 1 - before - after
+    return shares
