@@ -184,7 +184,9 @@ class Unet(_Section):
     widths: tuple[Annotated[int, Field(ge=4, le=1024)], ...] = Field((24, 48, 96), min_length=1, max_length=5)
     encoder_blocks: tuple[Annotated[int, Field(ge=0, le=16)], ...] = (1, 1, 2)
     decoder_blocks: tuple[Annotated[int, Field(ge=0, le=16)], ...] = (1, 1)
-    context: int = Field(0, ge=0, le=63, description="side of the max-pooling at the lowest level, odd; 0: none")
+    context: int = Field(0, ge=0, le=63, description="side of the max-pooling at one level, odd; 0: none")
+    context_level: int | None = Field(None, ge=0, le=4, description="which level that is, from 0; None: the lowest")
+    gain: bool = Field(False, description="also one factor for each pixel, common to the channels")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -192,6 +194,8 @@ class Unet(_Section):
             raise ValueError("context must be odd, or 0")
         if not len(self.widths) == len(self.encoder_blocks) == len(self.decoder_blocks) + 1:
             raise ValueError("encoder_blocks must be as long as widths, decoder_blocks one shorter")
+        if self.context_level is not None and self.context_level >= len(self.widths):
+            raise ValueError(f"context_level must be below {len(self.widths)}, the number of widths")
         return self
 
 

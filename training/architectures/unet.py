@@ -1,7 +1,7 @@
 """Denoiser with skip connections, a U-Net: an autoencoder whose decoder also sees the encoder's inner layers.
 
 image -> scaling -> [halved by pixel unshuffle] -> [blocks, halve] ... blocks ... [enlarge, + skip, blocks] -> noise
-image - noise -> scaling back -> denoised
+image [+ gain * image] - noise -> scaling back -> denoised
 
 U-Net (Ronneberger et al., MICCAI 2015) of residual blocks, that predicts the noise (Zhang et al., "Beyond a Gaussian
 Denoiser", IEEE TIP 2017, section III). With `unshuffle` 2 it works at half size from its first layer on (Zhang et al.,
@@ -9,13 +9,17 @@ Denoiser", IEEE TIP 2017, section III). With `unshuffle` 2 it works at half size
 texture. There is no normalisation: a pixel's output depends on `halo` pixels to each side alone, so any image can be
 cut into tiles without a seam.
 
-With `context` the lowest level also sees the maximum of each channel over a neighbourhood. The darkest ink nearby
-distinguishes ink from stains, and convolutions, which add, are slow to learn a maximum.
+With `context` the lowest level, or `context_level`, also sees the maximum of each channel over a neighbourhood. The
+darkest ink nearby distinguishes ink from stains, and convolutions, which add, are slow to learn a maximum.
+
+With `gain` the last layer also gives one number for each pixel, by which all channels are multiplied: what uneven
+light takes from a page, it takes from all channels alike.
 """
 
 import copy
 import itertools
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +27,8 @@ from torch import Tensor, nn
 
 from training.architectures.autoencoder import PixelScaling
 from training.recipe import Unet
+
+LEAK = 0.01  # share of the gradient that passes a ReLU where it is 0
 
 
 class Conv(nn.Module):
@@ -48,6 +54,23 @@ class Conv(nn.Module):
         return conv
 
 
+class LeakyGradientRelu(torch.autograd.Function):
+    """max(x, 0), whose gradient is LEAK below 0: a unit that is 0 everywhere still learns, and comes back.
+
+    Without it whole blocks died: of version 1 of `pages` four of six were 0 on every page.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(x)
+        return F.relu(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        (x,) = ctx.saved_tensors
+        return torch.ops.aten.leaky_relu_backward(gradient, x, LEAK, False)  # type: ignore[no-any-return]
+
+
 class Block(nn.Module):
     """x + conv(relu(conv(x))), 3x3 (He et al., CVPR 2016, section 3.2); nearly the identity at first."""
 
@@ -56,7 +79,8 @@ class Block(nn.Module):
         self.inner, self.outer = Conv(width, width, 3), Conv(width, width, 3, gain=0.1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.outer(F.relu(self.inner(x)))  # type: ignore[no-any-return]
+        inner = self.inner(x)
+        return x + self.outer(LeakyGradientRelu.apply(inner) if self.training else F.relu(inner))  # type: ignore[no-any-return, no-untyped-call]
 
 
 class Upsample(nn.Module):
@@ -86,14 +110,16 @@ class Denoiser(nn.Module):
         self.halve = nn.ModuleList(Conv(a, b, 2, stride=2) for a, b in itertools.pairwise(widths))
         self.enlarge = nn.ModuleList(Upsample(b, a) for a, b in itertools.pairwise(widths))
         self.decoder = nn.ModuleList(_blocks(w, n) for w, n in zip(widths, recipe.decoder_blocks, strict=False))
-        self.context = Conv(widths[-1], widths[-1], 1, gain=0.5) if recipe.context else None
-        self.last = Conv(widths[0], pixels, 3, gain=0.1)
+        self.context_level = len(self.halve) if recipe.context_level is None else recipe.context_level
+        width = widths[self.context_level]
+        self.context = Conv(width, width, 1, gain=0.5) if recipe.context else None
+        self.last = Conv(widths[0], pixels + recipe.gain * recipe.unshuffle**2, 3, gain=0.1)
 
     def forward(self, image: Tensor) -> Tensor:
         x = self.first(self._unshuffle(image))
         skips: list[Tensor] = []
         for level, blocks in enumerate(self.encoder):
-            if self.context is not None and level == len(self.halve):
+            if self.context is not None and level == self.context_level:
                 x = x + self.context(F.max_pool2d(x, self.recipe.context, 1, self.recipe.context // 2))
             x = blocks(x)
             if level < len(self.halve):
@@ -101,7 +127,11 @@ class Denoiser(nn.Module):
                 x = self.halve[level](x)
         for level in reversed(range(len(self.enlarge))):
             x = self.decoder[level](self.enlarge[level](x) + skips[level])
-        return image + self._shuffle(self.last(x))
+        correction = self._shuffle(self.last(x))
+        if not self.recipe.gain:
+            return image + correction
+        noise, gain = correction.split([self.recipe.channels, 1], 1)
+        return image + image * gain + noise
 
     def denoise(self, image: Tensor) -> Tensor:
         """uint8 [N,H,W,C] -> uint8 [N,H,W,C]."""
@@ -127,7 +157,7 @@ class Denoiser(nn.Module):
         ]
         reach = (
             2 * scales[0]
-            + self.recipe.context // 2 * scales[-1]
+            + self.recipe.context // 2 * scales[self.context_level]
             + sum(2 * n * scale for n, scale in zip(blocks, scales, strict=True))
             + self.stride
             - 1

@@ -37,9 +37,9 @@ def draw_ground(rng: np.random.Generator, shape: Shape, kind: str, photographs: 
 
 
 def _lay_photograph(rng: np.random.Generator, ground: Ground, photographs: Sequence[Photograph]) -> None:
-    """A photograph in a box, in colour or grey, sometimes with a caption over it; one in four fills everything."""
+    """A photograph in a box, in colour or grey, sometimes with a caption over it; one in three fills everything."""
     shape = _shape(ground)
-    x0, y0, x1, y1 = (0, 0, shape[1], shape[0]) if rng.random() < 0.25 else _choose_box(rng, shape, 0.35)
+    x0, y0, x1, y1 = (0, 0, shape[1], shape[0]) if rng.random() < 0.33 else _choose_box(rng, shape, 0.35)
     picture = cut_photograph(rng, photographs, (y1 - y0, x1 - x0))
     if rng.random() < 0.3:
         picture = np.repeat(picture.mean(-1, keepdims=True), 3, -1)
@@ -185,6 +185,7 @@ def _leave_white(_rng: np.random.Generator, _ground: Ground, _photographs: Seque
 
 KINDS: dict[str, Callable[[np.random.Generator, Ground, Sequence[Photograph]], None]] = {
     "paper": _leave_white,
+    "grey": _leave_white,
     "photograph": _lay_photograph,
     "drawing": _lay_drawing,
     "fills": _lay_fills,

@@ -26,12 +26,13 @@ Image = NDArray[np.uint8]  # [H,W,3]
 Layers = NDArray[np.float32]  # [2,H,W], 1 where ink lies
 
 MARGIN = 12  # pixels around a scene, that blurs and filters may use
-DIGITAL_SHARE = 0.14  # of scenes, that were never on paper: nothing to correct but JPEG
+DIGITAL_SHARE = 0.2  # of scenes, that were never on paper: nothing to correct but JPEG
 GREY_SHARE = 0.4  # of scenes
+EMPTY_SHARE = 0.35  # of sheets in grey light, that bear no ink
 MIN_BLUR, MAX_BLUR = 0.3, 4.0  # standard deviation in pixels
 GROUNDS = {
-    "paper": 0.58, "photograph": 0.1, "drawing": 0.03, "fills": 0.08, "highlighter": 0.04, "chart": 0.06,
-    "dark": 0.04, "screen": 0.03, "surround": 0.04,
+    "paper": 0.48, "grey": 0.09, "photograph": 0.1, "drawing": 0.03, "fills": 0.07, "highlighter": 0.03,
+    "chart": 0.06, "dark": 0.06, "screen": 0.04, "surround": 0.04,
 }  # fmt: skip
 
 
@@ -58,6 +59,8 @@ def draw_scene(
     kind = ground or str(rng.choice(list(GROUNDS), p=list(GROUNDS.values())))
     scale = _draw_scale(rng)
     coverage = cut_ink(rng, pool, shape, scale)
+    if kind == "grey" and rng.random() < EMPTY_SHARE:
+        coverage *= 0
     if rng.random() < 0.35:
         reach = min(6.0, 0.6 * max(1.0, scale))
         coverage = np.stack([pens.vary_width(rng, layer, rng.uniform(0.4, 1) * reach) for layer in coverage])
@@ -68,7 +71,7 @@ def draw_scene(
     contrast = min(ink.contrast for ink in inks)
     background = figures.draw_ground(rng, shape, kind, photographs)
     page = _write(rng, background, inks[0].reflectance * inks[1].reflectance)
-    is_digital = bool(rng.random() < (0.8 if kind in ("screen", "dark") else DIGITAL_SHARE))
+    is_digital = kind != "grey" and bool(rng.random() < (0.8 if kind in ("screen", "dark") else DIGITAL_SHARE))
     if rng.random() < (0.15 if is_digital else 0.65):
         largest = min(MAX_BLUR, 0.5 + 0.9 * scale)  # so that thin strokes stay to be seen
         page = camera.blur(rng, page, float(np.exp(rng.uniform(np.log(MIN_BLUR), np.log(largest)))))
@@ -140,8 +143,11 @@ def _photograph(
 ) -> tuple[Floats, Floats]:
     """(page in its light, the same on its paper and with noise), float32 [H,W,3] in 0..1."""
     shape = page.shape[0], page.shape[1]
-    strength = float(rng.beta(1.0, 1.5))
+    is_grey = ground.kind == "grey"  # a sheet in little light: nothing on it is white, and no figure
+    strength = float(rng.uniform(0.3, 1) if is_grey else rng.beta(1.0, 1.5))
     light = camera.draw_light(rng, shape, strength)
+    if is_grey:
+        light = np.clip(light * np.float32(rng.uniform(0.4, 0.85)), camera.DARKEST, 1)
     lit = page * light[..., None] * camera.draw_tint(rng, shape)
     relief, dirt = _cut_sheet(rng, pool, shape)
     wear = np.ones((*shape, 3), np.float32)
