@@ -186,7 +186,6 @@ class Unet(_Section):
     decoder_blocks: tuple[Annotated[int, Field(ge=0, le=16)], ...] = (1, 1)
     context: int = Field(0, ge=0, le=63, description="side of the max-pooling at one level, odd; 0: none")
     context_level: int | None = Field(None, ge=0, le=4, description="which level that is, from 0; None: the lowest")
-    gain: bool = Field(False, description="also one factor for each pixel, common to the channels")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -52,6 +52,7 @@ class FileOptions:
     dpi: int | None = None
     bits: int | None = None
     white: float | None = None
+    figures: Literal["keep", "clean"] | None = None
     again: bool = False
     json: bool = False
     engine: Literal["here", "ray"] = "here"

@@ -154,7 +154,7 @@ def _find_photographs(blocks: _Blocks) -> Mask:
         box = np.zeros_like(region)
         box[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
         kept |= box if region.sum() > FILLED * box.sum() else region
-    return kept | (_spread_maximum(kept, 1) & (blocks.middle > 0.2))
+    return np.asarray(kept | (_spread_maximum(kept, 1) & (blocks.middle > 0.2)), np.bool_)
 
 
 def _find_dark_regions(blocks: _Blocks) -> Mask:

@@ -5,7 +5,7 @@ Images -> items of some tiles          items and batchers -> runs -> Result
 """
 
 import math
-from collections.abc import Callable, Collection, Sized
+from collections.abc import Callable, Collection, Sequence, Sized
 from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from service.imaging import heatmap
 from service.imaging.bit_depth import reduce_bits
+from service.imaging.figures import FigureMap
 from service.imaging.picture import Picture, blend
 from service.inference import tiled
 from service.inference.batching import Batcher
 from service.inference.inputs import Batch, Images
 from service.inference.operations import OPERATIONS
-from service.inference.options import Figures, Options
+from service.inference.options import Options
 from service.inference.scheduler import Scheduler
 from service.inference.tiled import TileTask
 from service.model.manifest import Operation
@@ -114,7 +115,8 @@ class Inference:
             if options.strength > 1:
                 denoised = await self._denoise_twice(model, inputs, options)
             else:
-                denoised = await self._denoise(model, inputs, options.strength, options.figures)
+                maps = tiled.map_figures(model, inputs.pictures, options.figures)
+                denoised = await self._denoise(model, inputs, options.strength, maps)
             return await self._reduce_bits(denoised, options)
         if options.strength > 1:
             return await self._denoise_twice(model, inputs, options)
@@ -161,8 +163,9 @@ class Inference:
     async def _denoise_twice(self, model: Model, inputs: Batch | Images, options: Options) -> Result:
         """The denoised inputs are denoised again; of the second correction `strength` - 1 is applied."""
         if isinstance(inputs, Images):
-            first = await self._denoise(model, inputs, 1.0, options.figures)
-            second = await self._denoise(model, Images(first.pictures or ()), options.strength - 1, options.figures)
+            maps = tiled.map_figures(model, inputs.pictures, options.figures)
+            first = await self._denoise(model, inputs, 1.0, maps)
+            second = await self._denoise(model, Images(first.pictures or ()), options.strength - 1, maps)
         else:
             first = await self.run(model, "denoise", inputs, replace(options, strength=1.0))
             denoised = Batch(np.asarray(first.samples))
@@ -177,13 +180,12 @@ class Inference:
         reduced = tuple(await self._scheduler.run(partial(reduce_bits, bits=options.bits), pictures))
         return replace(result, samples=tuple(picture.pixels for picture in reduced), pictures=reduced)
 
-    async def _denoise(self, model: Model, inputs: Images, strength: float, figures: Figures | None) -> Result:
+    async def _denoise(self, model: Model, inputs: Images, strength: float, maps: Sequence[FigureMap | None]) -> Result:
         """Tile by tile; the outputs are the only arrays of the images' size that are made."""
-        keeps_figures = tiled.keeps_figures(model, figures)
         outputs = tuple(np.empty_like(picture.pixels) for picture in inputs.pictures)
         tasks: list[TileTask] = []
-        for picture, output in zip(inputs.pictures, outputs, strict=True):
-            tasks += tiled.plan_tasks(model, picture, output, self._tile, is_keeping_figures=keeps_figures)
+        for picture, output, figures in zip(inputs.pictures, outputs, maps, strict=True):
+            tasks += tiled.plan_tasks(model, picture, output, self._tile, figures)
         numbers = max_item_numbers(model)
         items = list(tiled.group_tasks(tasks, numbers))
         use_all_cores = len(items) == 1 and self._scheduler.is_idle

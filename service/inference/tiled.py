@@ -80,8 +80,16 @@ def keeps_figures(model: Model, figures: Figures | None) -> bool:
     return False
 
 
+def map_figures(model: Model, pictures: Sequence[Picture], figures: Figures | None) -> list[FigureMap | None]:
+    """What stays as it is in each picture; raises as `keeps_figures` does."""
+    if not keeps_figures(model, figures):
+        return [None] * len(pictures)
+    whites = [picture.white or largest_white(picture.pixels.dtype) for picture in pictures]
+    return [FigureMap(picture.pixels, white) for picture, white in zip(pictures, whites, strict=True)]
+
+
 def plan_tasks(
-    model: Model, picture: Picture, output: Pixels, side: int, *, is_keeping_figures: bool = False
+    model: Model, picture: Picture, output: Pixels, side: int, figures: FigureMap | None = None
 ) -> list[TileTask]:
     """The tasks of one picture: tiles of about `side` pixels if the model's halo is known, else one for all of it."""
     pixels = picture.pixels
@@ -89,9 +97,6 @@ def plan_tasks(
     planned = tiles.plan_tiles(model, height, width, side)
     is_blended = tiles.is_blended(model) and len(planned) > 1
     weighted_sum = WeightedSum(pixels, output, len(planned)) if is_blended else None
-    figures = None
-    if is_keeping_figures:
-        figures = FigureMap(pixels, largest_white(pixels.dtype) if picture.white is None else picture.white)
     return [TileTask(pixels, output, tile, picture.white, weighted_sum, figures) for tile in planned]
 
 

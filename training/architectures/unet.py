@@ -1,7 +1,7 @@
 """Denoiser with skip connections, a U-Net: an autoencoder whose decoder also sees the encoder's inner layers.
 
 image -> scaling -> [halved by pixel unshuffle] -> [blocks, halve] ... blocks ... [enlarge, + skip, blocks] -> noise
-image [+ gain * image] - noise -> scaling back -> denoised
+image - noise -> scaling back -> denoised
 
 U-Net (Ronneberger et al., MICCAI 2015) of residual blocks, that predicts the noise (Zhang et al., "Beyond a Gaussian
 Denoiser", IEEE TIP 2017, section III). With `unshuffle` 2 it works at half size from its first layer on (Zhang et al.,
@@ -11,9 +11,6 @@ cut into tiles without a seam.
 
 With `context` the lowest level, or `context_level`, also sees the maximum of each channel over a neighbourhood. The
 darkest ink nearby distinguishes ink from stains, and convolutions, which add, are slow to learn a maximum.
-
-With `gain` the last layer also gives one number for each pixel, by which all channels are multiplied: what uneven
-light takes from a page, it takes from all channels alike.
 """
 
 import copy
@@ -61,12 +58,12 @@ class LeakyGradientRelu(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.save_for_backward(x)
         return F.relu(x)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
         return torch.ops.aten.leaky_relu_backward(gradient, x, LEAK, False)  # type: ignore[no-any-return]
 
@@ -113,7 +110,7 @@ class Denoiser(nn.Module):
         self.context_level = len(self.halve) if recipe.context_level is None else recipe.context_level
         width = widths[self.context_level]
         self.context = Conv(width, width, 1, gain=0.5) if recipe.context else None
-        self.last = Conv(widths[0], pixels + recipe.gain * recipe.unshuffle**2, 3, gain=0.1)
+        self.last = Conv(widths[0], pixels, 3, gain=0.1)
 
     def forward(self, image: Tensor) -> Tensor:
         x = self.first(self._unshuffle(image))
@@ -127,11 +124,7 @@ class Denoiser(nn.Module):
                 x = self.halve[level](x)
         for level in reversed(range(len(self.enlarge))):
             x = self.decoder[level](self.enlarge[level](x) + skips[level])
-        correction = self._shuffle(self.last(x))
-        if not self.recipe.gain:
-            return image + correction
-        noise, gain = correction.split([self.recipe.channels, 1], 1)
-        return image + image * gain + noise
+        return image + self._shuffle(self.last(x))
 
     def denoise(self, image: Tensor) -> Tensor:
         """uint8 [N,H,W,C] -> uint8 [N,H,W,C]."""

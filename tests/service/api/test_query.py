@@ -34,7 +34,7 @@ def test_strength_is_for_denoise_and_openapi_says_so(denoisers: TestClient) -> N
              for operation in ("encode", "denoise")}  # fmt: skip
     assert names == {
         "encode": ["name", "fit", "white", "Request-Deadline", "Accept"],
-        "denoise": ["name", "fit", "strength", "dpi", "white", "bits", "Request-Deadline", "Accept"],
+        "denoise": ["name", "fit", "strength", "dpi", "white", "bits", "figures", "Request-Deadline", "Accept"],
     }
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from training.architectures.unet import Denoiser
+from training.architectures.unet import Block, Denoiser
 from training.recipe import Unet
 
 SHAPES = [
@@ -10,6 +10,7 @@ SHAPES = [
     Unet(widths=(8, 12), encoder_blocks=(0, 1), decoder_blocks=(0,), context=5),
     Unet(widths=(8, 12), encoder_blocks=(1, 1), decoder_blocks=(1,), unshuffle=1),
     Unet(widths=(8, 8, 8), encoder_blocks=(1, 0, 1), decoder_blocks=(0, 1), channels=3),
+    Unet(widths=(8, 8, 8), encoder_blocks=(1, 0, 1), decoder_blocks=(0, 1), context=5, context_level=1),
 ]
 
 
@@ -22,7 +23,7 @@ def built(recipe: Unet) -> Denoiser:
 
 
 @pytest.mark.parametrize(
-    "recipe", SHAPES, ids=["one level", "two levels", "context", "full size", "three levels, colour"]
+    "recipe", SHAPES, ids=["one level", "two levels", "context", "full size", "three levels, colour", "context above"]
 )
 def test_an_output_pixel_sees_no_farther_than_the_halo(recipe: Unet) -> None:
     denoiser = built(recipe).double()
@@ -39,7 +40,7 @@ def test_an_output_pixel_sees_no_farther_than_the_halo(recipe: Unet) -> None:
 
 
 @pytest.mark.parametrize(
-    "recipe", SHAPES, ids=["one level", "two levels", "context", "full size", "three levels, colour"]
+    "recipe", SHAPES, ids=["one level", "two levels", "context", "full size", "three levels, colour", "context above"]
 )
 def test_the_port_keeps_shape_and_dtype_and_starts_near_the_identity(recipe: Unet) -> None:
     torch.manual_seed(0)
@@ -51,3 +52,15 @@ def test_the_port_keeps_shape_and_dtype_and_starts_near_the_identity(recipe: Une
     assert denoised.dtype == torch.uint8
     assert denoised.shape == image.shape
     assert (denoised.int() - image.int()).abs().float().mean() < 60
+
+
+def test_a_block_that_gives_nothing_still_gets_a_gradient() -> None:
+    torch.manual_seed(0)
+    block = Block(8)
+    torch.nn.init.constant_(block.inner.bias, -20)  # every ReLU is off
+    images = torch.rand(4, 8, 12, 12)
+    assert torch.equal(block.train()(images), block.eval()(images)), "only the gradient differs"
+    (block.train()(images) - images - 1).square().mean().backward()
+    gradient = block.inner.weight.grad
+    assert gradient is not None
+    assert gradient.abs().max() > 0
