@@ -28,10 +28,20 @@ from tests.training.importing import foreign_models
 from training import recipe
 
 README = ROOT / "README.md"
-DOCUMENTS = [README, *sorted((ROOT / "docs").glob("*.md"))]
+ENGLISH = [README, *sorted((ROOT / "docs").glob("*.md"))]
+KOREAN = {  # document -> the one that it is a shorter form of
+    ROOT / "README.ko.md": README,
+    **{path: ROOT / "docs" / path.name for path in sorted((ROOT / "docs" / "ko").glob("*.md"))},
+}
+DOCUMENTS = [*ENGLISH, *KOREAN]
 FRONT = [*DOCUMENTS, ROOT / "models" / "README.md", ROOT / "benchmarks" / "README.md", ROOT / "ARCHITECTURE.md"]
 TABLE = re.compile(r"<!-- numbers: (.+?) -->\n((?:\|.*\n)+)")
 NUMBER = re.compile(r"\d[\d,]*\.\d+|\d+,\d{3}")
+HANGUL = re.compile("[가-힣]")
+
+
+def name_document(path: Path) -> str:
+    return str(path.relative_to(ROOT))
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +174,38 @@ def test_the_other_documents(checkout: Checkout, name: str) -> None:
     checkout.run(ROOT / "docs" / f"{name}.md")
 
 
+KOREAN_RUN = ("api.md", "how-it-works.md", "train.md")
+
+
+def test_the_korean_readme(checkout: Checkout) -> None:
+    folder_of_drawings(checkout.folder / "path" / "to" / "folder", 12)
+    printed = checkout.run(ROOT / "README.ko.md")
+    assert np.median(picture(checkout.folder / "page.png")) == 255
+    assert any(re.search(r"^mine\b", text, re.MULTILINE) for text in printed.values()), "the package is listed"
+
+
+@pytest.mark.parametrize("name", KOREAN_RUN)
+def test_the_other_korean_documents(checkout: Checkout, name: str) -> None:
+    folder_of_drawings(checkout.folder / "photos", 30)
+    np.save(checkout.folder / "signals.npy", waves(120))
+    book(checkout.folder)
+    checkout.run(ROOT / "docs" / "ko" / name)
+
+
+@pytest.mark.parametrize("document", KOREAN, ids=name_document)
+def test_a_korean_document_says_what_the_english_one_says(document: Path) -> None:
+    """Its blocks and decimal numbers are those of the English one; each links to the other."""
+    english = KOREAN[document]
+    text, reference = (path.read_text(encoding="utf-8") for path in (document, english))
+    assert len(HANGUL.findall(text)) > 500
+    blocks = [block.text for block in documents.blocks(document)]
+    known = [block.text for block in documents.blocks(english)]
+    assert [block for block in blocks if block not in known] == [], f"not in {english.name}, or not so any more"
+    assert [number for number in NUMBER.findall(text) if number not in NUMBER.findall(reference)] == []
+    for path, other, of_path in ((document, english, text), (english, document, reference)):
+        assert f"]({os.path.relpath(other, path.parent)})" in of_path
+
+
 def test_notebook(checkout: Checkout) -> None:
     printed = checkout.run_notebook(ROOT / "docs" / "tour.ipynb").splitlines()
     assert "(32,) float32" in printed
@@ -182,7 +224,8 @@ def test_the_pictures_of_the_documents_are_drawn_from_the_shipped_models(tmp_pat
 
 def test_there_is_no_document_that_is_not_run() -> None:
     run = {"README", "train", "api", "deploy", "choosing", "how-it-works", "anomalies", "scale", "import"}
-    assert {path.stem for path in DOCUMENTS if documents.blocks(path)} == run
+    assert {path.stem for path in ENGLISH if documents.blocks(path)} == run
+    assert {path.name for path in KOREAN if documents.blocks(path)} == {"README.ko.md", *KOREAN_RUN}
 
 
 def sources(names: str) -> Callable[[str], bool]:
@@ -205,7 +248,7 @@ def sources(names: str) -> Callable[[str], bool]:
     return known
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_document)
 def test_the_numbers_in_tables_are_those_of_the_cards_and_benchmarks(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
     tables = TABLE.findall(text)
@@ -223,9 +266,10 @@ def _measured(row: str) -> list[str]:
     return row.strip("|").split("|")[1:]
 
 
+@pytest.mark.parametrize("folder", ["docs", "docs/ko"])
 @pytest.mark.parametrize("name", ["cats-undercomplete", "cats-stacked", "cats-convolutional"])
-def test_numbers_in_prose_are_the_cards_too(name: str) -> None:
-    text = (ROOT / "docs" / "how-it-works.md").read_text(encoding="utf-8")
+def test_numbers_in_prose_are_the_cards_too(name: str, folder: str) -> None:
+    text = (ROOT / folder / "how-it-works.md").read_text(encoding="utf-8")
     assert f"{package.read(ROOT / 'models' / name / '1').manifest.evaluation['reconstruction_mse'].value:.4f}" in text
 
 
@@ -250,13 +294,13 @@ def _all_errors(root: type[errors.ServiceError]) -> Iterator[type[errors.Service
         yield from _all_errors(one)
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_document)
 def test_settings_are_the_service_s(document: Path) -> None:
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | {PREFIX}
     assert set(re.findall(rf"{PREFIX}[A-Z_]*", document.read_text(encoding="utf-8"))) <= known
 
 
-@pytest.mark.parametrize("document", FRONT, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("document", FRONT, ids=name_document)
 def test_links_lead_somewhere(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
     for target in re.findall(r"\]\((?!http)([^)#]+)", text):
@@ -268,9 +312,9 @@ def test_links_lead_somewhere(document: Path) -> None:
 
 
 def test_any_document_is_one_link_from_the_readme_and_any_fact_two() -> None:
-    linked = set(re.findall(r"\]\((?!http)([^)#]+)", README.read_text(encoding="utf-8")))
-    documents_ = {str(path.relative_to(ROOT)) for path in (*DOCUMENTS[1:], *(ROOT / "docs").glob("*.ipynb"))}
-    assert documents_ <= linked
+    for readme, others in ((README, [*ENGLISH[1:], *(ROOT / "docs").glob("*.ipynb")]), (ROOT / "README.ko.md", KOREAN)):
+        linked = set(re.findall(r"\]\((?!http)([^)#]+)", readme.read_text(encoding="utf-8")))
+        assert {name_document(path) for path in others if path != readme} <= linked
 
 
 EARLIER_RECIPES = {  # package -> digest of the recipe that made it, where the recipe has changed since
