@@ -34,7 +34,7 @@ def read_cells(kind: str) -> list[dict[str, Any]]:
 
 def write_cats(folder: Path) -> None:
     folder.mkdir(parents=True)
-    np.savez(folder / "cats.npz", images=drawings(500, 28))
+    np.savez(folder / "cats.npz", images=drawings(400, 28))
 
 
 def write_digits(folder: Path) -> None:
