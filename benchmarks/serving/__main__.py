@@ -14,7 +14,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from benchmarks.serving import floor
+from benchmarks.serving import floor, sparse_model
 from benchmarks.serving.load import Outcome, Wrk
 from benchmarks.serving.report import plot, table
 from benchmarks.serving.rows import CATS, PAGES, Row, rows
@@ -33,6 +33,7 @@ def main() -> int:
     parser.add_argument("--servers", default="", help="of the peers, only these; comma-separated")
     parser.add_argument("--short", action="store_true", help="ours and the floors, one round")
     parser.add_argument("--add", action="store_true", help="to the rows of the run before, in build/serving.json")
+    parser.add_argument("--sparse", action="store_true", help="first make a sparse autoencoder of 300 MB, for its rows")
     parser.add_argument("--install", action="store_true", help="first make the peers' virtual environments")
     asked = parser.parse_args()
     if shutil.which("wrk") is None:
@@ -52,6 +53,8 @@ def main() -> int:
     if asked.add and (OUT / "serving.json").exists():
         before = json.loads((OUT / "serving.json").read_text())
         result = {**before, **result, "rows": [row for row in before["rows"] if asked.only not in row["row"]]}
+    if asked.sparse:
+        sparse_model.write()
     for row in rows(_chosen):
         if asked.only in row.name:
             result["rows"].append(_measured(row, peers, 1 if asked.short else asked.rounds, asked.seconds))
@@ -141,10 +144,10 @@ def _driven(running: Running, server: Server, row: Row, clients: int, seconds: i
 
 
 def _answer_bytes(row: Row) -> int:
-    """About as long as the real answer: latents of 32 numbers, or a picture like the one sent."""
+    """About as long as the real answer: latents, or a picture like the one sent."""
     if row.load.accept == "image/png":
         return len(row.load.body)
-    return row.samples * 32 * 4 + 128
+    return row.samples * row.numbers * 4 + 128
 
 
 def _beside(seconds: int) -> dict[str, float]:

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.serving import sparse_model
 from benchmarks.serving.load import Load
 from service.codecs import images
 from service.imaging.picture import Picture
 
+SPARSE = "sparse features 16k of 2304"
 CATS, PHOTOS, PAGES = Path("models/cats-stacked/1"), Path("models/photos/2"), Path("models/pages/1")
 
 
@@ -23,6 +25,7 @@ class Row:
         graph: file of the package that peers run; the one that our service chooses on this machine.
         clients: concurrencies.
         samples: in one request.
+        numbers: in the answer for one sample, float32.
     """
 
     name: str
@@ -31,6 +34,7 @@ class Row:
     load: Load
     clients: tuple[int, ...] = (1, 16, 64)
     samples: int = 1
+    numbers: int = 32
 
 
 def rows(chosen: Callable[[Path, str], str]) -> list[Row]:
@@ -43,6 +47,15 @@ def rows(chosen: Callable[[Path, str], str]) -> list[Row]:
     )
     graph = chosen(CATS, "encode")
     npy, png = "application/x-npy", "image/png"
+    sparse = []
+    if sparse_model.PACKAGE.exists():
+        vector = rng.standard_normal((1, sparse_model.NUMBERS), np.float32)
+        features = chosen(sparse_model.PACKAGE, "encode")
+        sparse = [
+            Row(f"{SPARSE}, .npy{name}", sparse_model.PACKAGE, features,
+                Load(f"/v1/models/sae/encode{query}", _npy(vector), npy, npy), (1, 16), 1, numbers)
+            for name, query, numbers in (("", "", sparse_model.FEATURES), (", largest 32", "?top=32", 64))
+        ]  # fmt: skip
     return [
         Row("encode 28x28, .npy", CATS, graph, Load(encode, _npy(drawings[:1]), npy, npy)),
         Row("encode 28x28, JSON", CATS, graph, Load(encode, _json(drawings[:1]), "application/json")),
@@ -51,6 +64,7 @@ def rows(chosen: Callable[[Path, str], str]) -> list[Row]:
         Row("denoise 256x256, PNG", PHOTOS, chosen(PHOTOS, "denoise"), Load(photo, _png(scene(256, 256, 3)), png, png)),
         Row("denoise 4 megapixel, PNG", PAGES, chosen(PAGES, "denoise"),
             Load(page, _png(scene(2048, 2048, 1)), png, png), (1, 4)),
+        *sparse,
     ]  # fmt: skip
 
 

@@ -152,7 +152,7 @@ def started(server: Server, graph: Path, load: Load, answer_bytes: int = 0) -> I
         "OMP_NUM_THREADS": "1",
         "ORT_DISABLE_TELEMETRY": "1",
         "AUTOENCODER_DRAIN": "0",
-        **({} if ours else settings),
+        **({"AUTOENCODER_MODELS": str(graph.resolve().parents[2])} if ours else settings),
     }
     log = Path("build") / f"{server.name.replace(' ', '-')}.log"
     log.parent.mkdir(exist_ok=True)
