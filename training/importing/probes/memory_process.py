@@ -4,6 +4,7 @@ side, limit, files -> sessions as the service opens them -> one run -> JSON: byt
 """
 
 import json
+import os
 import resource
 import sys
 import time
@@ -15,8 +16,9 @@ from service.model.providers import open_session
 
 
 def main(arguments: list[str]) -> None:
+    cores = len(os.sched_getaffinity(0))
     side, limit = int(arguments[0]), int(arguments[1])
-    sessions = [open_session(Path(file).read_bytes(), "cpu", 1, required=False) for file in arguments[2:]]
+    sessions = [open_session(Path(file).read_bytes(), "cpu", cores, required=False) for file in arguments[2:]]
     channels = sessions[0].get_inputs()[0].shape[3]
     array = np.random.default_rng(0).integers(0, 256, (1, side, side, channels), np.uint8)
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
