@@ -16,6 +16,7 @@ from fastapi_offline import FastAPIOffline
 
 from service import __version__
 from service.api.auth import ApiKeys, KeysError
+from service.api.diffusers.routes import add_diffusers_routes
 from service.api.error_handlers import add_error_handlers
 from service.api.health import add_health_routes, add_metrics_route
 from service.api.middleware import RequestMiddleware
@@ -117,7 +118,8 @@ def create_app(
     _add_routes(app, services)
     logging.getLogger("service.app").info("%d models are open", len(registry.names))
     handler = OperationHandler(services)
-    return RequestMiddleware(OperationRouter(app, handler.handle_v1, handler.handle_v2), services, keys, tracing)
+    router = OperationRouter(app, handler.handle_v1, handler.handle_v2, handler.handle_diffusers)
+    return RequestMiddleware(router, services, keys, tracing)
 
 
 def _build_services(settings: Settings, store: ModelStore, registry: Registry) -> Services:
@@ -154,3 +156,4 @@ def _add_routes(app: FastAPI, services: Services) -> None:
         add_page_routes(app)
     add_unknown_operation_routes(app)
     add_v2_routes(app, registry, services.statistics)
+    add_diffusers_routes(app)

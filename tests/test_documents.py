@@ -164,6 +164,8 @@ def test_import(checkout: Checkout) -> None:
     assert imported["in-tiles"].manifest.overlap == "blended"
     assert imported["vae"].manifest.operations == ("encode", "decode", "reconstruct")
     assert imported["sae"].manifest.kind == "sparse"
+    assert imported["sd-vae"].manifest.latent_scaling is not None
+    assert picture(folder / "decoded.png").shape == (420, 560, 3)
     assert imported["mine-torch"].manifest.imported is not None
     photo, noisy = picture(folder / "theirs.jpg"), picture(folder / "docs" / "noisy-photo.jpg")
     assert photo.shape == noisy.shape

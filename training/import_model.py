@@ -1,6 +1,6 @@
 """Import of a model that was made elsewhere: in place of training, through the same last steps.
 
-words -> options -> ONNX files | torch module | SAELens -> training.importing.denoiser | autoencoder -> package
+words -> options -> ONNX files | torch module | SAELens | diffusers -> denoiser | autoencoder -> package
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from service.model.manifest import ModelName
 from training.errors import ImportRefused
-from training.importing import autoencoder, denoiser, foreign_graph, options, saelens, torch_module
+from training.importing import autoencoder, denoiser, diffusers, foreign_graph, options, saelens, torch_module
 from training.importing.foreign_graph import ForeignGraph
 from training.importing.options import ImportOptions
 
@@ -32,7 +32,7 @@ def run(chosen: ImportOptions) -> Path:
         raise ImportRefused(
             f"--out {chosen.out}: its last part is the model's name, 2 to 64 of a-z, 0-9 and -, such as models/drunet"
         ) from error
-    graphs = _read(chosen)
+    chosen, graphs = _read(chosen)
     for graph in graphs.values():
         for remark in graph.remarks:
             chosen.report.add(remark)
@@ -41,11 +41,13 @@ def run(chosen: ImportOptions) -> Path:
     return autoencoder.run(chosen, graphs.get("encoder"), graphs.get("decoder"))
 
 
-def _read(chosen: ImportOptions) -> dict[str, ForeignGraph]:
-    """Role -> graph."""
+def _read(chosen: ImportOptions) -> tuple[ImportOptions, dict[str, ForeignGraph]]:
+    """The options with what a configuration says, and role -> graph."""
     if chosen.torch is not None and chosen.input_shape is not None:
-        return torch_module.export(chosen.torch, chosen.weights, chosen.input_shape)
+        return chosen, torch_module.export(chosen.torch, chosen.weights, chosen.input_shape)
     if chosen.saelens is not None:
         return saelens.read(chosen, chosen.saelens)
+    if chosen.diffusers is not None:
+        return diffusers.read(chosen, chosen.diffusers)
     files = {"denoiser": chosen.denoiser, "encoder": chosen.encoder, "decoder": chosen.decoder}
-    return {role: foreign_graph.read(file) for role, file in files.items() if file is not None}
+    return chosen, {role: foreign_graph.read(file) for role, file in files.items() if file is not None}

@@ -47,7 +47,7 @@ _DOCUMENTATION_HEADERS: Headers = [  # Swagger's page has an inline script and i
     ),
 ]
 _CORS_RESPONSE_HEADERS = (
-    "Inference-Header-Content-Length", "Model-Name", "Model-Version", "Reconstruction-Error",
+    "Inference-Header-Content-Length", "Explained-Variance", "Model-Name", "Model-Version", "Reconstruction-Error",
     "Reconstruction-Error-Percentile", "Reconstruction-Unusual", "Dropped-Metadata", "Retry-After", "X-Request-Id",
 )  # fmt: skip
 _CORS_REQUEST_HEADERS = (

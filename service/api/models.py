@@ -60,5 +60,7 @@ def _describe(registry: Registry, model: Model) -> ModelFacts:
         shortfalls=list(model.manifest.shortfalls or ()),
         training=model.manifest.training,
         imported=model.manifest.imported,
+        latent_scaling=model.manifest.latent_scaling,
+        features=model.manifest.features,
         evaluation=model.manifest.evaluation,
     )

@@ -116,7 +116,12 @@ def responses(operation: Operation) -> dict[int | str, dict[str, Any]]:
     if spec.keeps_size:
         headers["Pixel-White"] = _TEXT
     if spec.returns_errors:
-        names = ("Reconstruction-Error", "Reconstruction-Error-Percentile", "Reconstruction-Unusual")
+        names = (
+            "Reconstruction-Error",
+            "Reconstruction-Error-Percentile",
+            "Reconstruction-Unusual",
+            "Explained-Variance",
+        )
         headers |= dict.fromkeys(names, _TEXT)
     problems: dict[int | str, dict[str, Any]] = {
         status: {"description": description, "content": _PROBLEM_CONTENT} for status, description in _PROBLEMS.items()
@@ -143,9 +148,16 @@ def _latents_content() -> dict[str, Any]:
     latents = {"type": "array", "items": {}, "description": "[N,...] or one latent; the body that encode answered fits"}
     schema = {
         "type": "object",
-        "required": ["latents"],
+        "anyOf": [{"required": ["latents"]}, {"required": ["indices", "values"]}],
         "properties": {
             "latents": latents,
+            "indices": {
+                "type": "array",
+                "items": {},
+                "description": "with values, in place of latents",
+            },
+            "values": {"type": "array", "items": {}},
+            "scaled": {"type": "boolean", "description": "as of encode?latents=scaled"},
             "model": {"type": "string"},
             "version": {"type": "integer"},
             "operation": {"type": "string", "enum": ["encode"]},

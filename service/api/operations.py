@@ -12,6 +12,8 @@ from functools import partial
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.api.diffusers.format import DiffusersFormat
+from service.api.diffusers.query import parse_query as parse_diffusers_query
 from service.api.query import parse_deadline, parse_query
 from service.api.services import Services
 from service.api.v1 import ndjson, responses
@@ -22,7 +24,7 @@ from service.api.v2.routes import find_model
 from service.api.v2.tensors import V2Format
 from service.api.wire_format import WireFormat
 from service.codecs.large_json import LARGE_BYTES
-from service.errors import UnsupportedEncoding
+from service.errors import InvalidInput, UnsupportedEncoding
 from service.inference import cost
 from service.inference.admission import Permit
 from service.inference.options import Options
@@ -59,7 +61,7 @@ class _Execution:
 
 
 class OperationHandler:
-    """Handles the operations of /v1 and `infer` of /v2; errors are raised."""
+    """Handles the operations of /v1 and /diffusers, and `infer` of /v2; errors are raised."""
 
     def __init__(self, services: Services) -> None:
         self._services, self._settings = services, services.settings
@@ -96,6 +98,25 @@ class OperationHandler:
         seconds = parse_deadline(headers.get(b"request-deadline"), settings.max_deadline)
         length, encoding = headers.get(b"inference-header-content-length"), headers.get(b"content-encoding")
         wire_format = V2Format(name, model, operation, length, encoding, options, seconds, settings.max_deadline)
+        return await self.execute(request, headers, record, model, operation, wire_format)
+
+    async def handle_diffusers(
+        self, request: Request, name: str, version: str | None, operation: Operation
+    ) -> Response:
+        """POST /diffusers/<name>[/versions/<version>]/<operation>."""
+        headers = _decode_headers(request)
+        model = self._services.registry.get(name, version)
+        record = request_record(request.scope)
+        record.model, record.version = model.manifest.name, str(model.manifest.version)
+        model.input_port(operation)  # raises if the model does not have the operation
+        if model.modality != "image":
+            raise InvalidInput(f"{name} is not of pictures; use /v1/models/{name}/{operation}")
+        query = parse_diffusers_query(request.scope["query_string"], operation, model)
+        seconds = parse_deadline(headers.get(b"request-deadline"), self._settings.max_deadline)
+        encoding = headers.get(b"content-encoding")
+        if encoding is not None and encoding.strip().lower() not in ("", "identity"):
+            raise UnsupportedEncoding(encoding)
+        wire_format = DiffusersFormat(model, operation, query, headers.get(b"accept"), seconds)
         return await self.execute(request, headers, record, model, operation, wire_format)
 
     async def execute(

@@ -16,7 +16,7 @@ from service.errors import InvalidInput
 from service.imaging.bit_depth import Bits
 from service.imaging.heatmap import COLOUR_SCALE
 from service.imaging.resize import Fit
-from service.inference.options import DEFAULT, Explain, Figures, Options
+from service.inference.options import DEFAULT, Explain, Figures, Latents, Options
 from service.model.manifest import Operation
 
 DEADLINE_HEADER = "Request-Deadline"
@@ -30,7 +30,7 @@ class Parameter:
         name: in the query, and of the field of Options.
         schema: JSON Schema of the value: an enum of strings, or a number or integer from minimum to maximum.
         description: for OpenAPI.
-        operation: the only one that takes it; None: all take it.
+        operation: the only one that takes it, or the only ones; None: all take it.
         verb: what the other operations have nothing to do with, for the error.
         in_v2_body: whether it can be a parameter of a /v2 request's body too.
         v2_error: why /v2 rejects it, None if it does not.
@@ -39,13 +39,20 @@ class Parameter:
     name: str
     schema: Mapping[str, Any]
     description: str
-    operation: Operation | None = None
+    operation: Operation | tuple[Operation, ...] | None = None
     verb: str = ""
     in_v2_body: bool = False
     v2_error: str | None = None
 
     def applies_to(self, operation: Operation) -> bool:
-        return self.operation in (None, operation)
+        return self.operation is None or operation in self.operations
+
+    @property
+    def operations(self) -> tuple[Operation, ...]:
+        """Those that take it."""
+        if self.operation is None:
+            return get_args(Operation)
+        return self.operation if isinstance(self.operation, tuple) else (self.operation,)
 
     def parse(self, text: str) -> Any:
         """The value, of the schema's type; raises InvalidInput (422) outside the schema."""
@@ -140,6 +147,24 @@ PARAMETERS: dict[str, Parameter] = {
             v2_error="/v2 answers percentiles",
         ),
         Parameter(
+            "latents",
+            {"type": "string", "enum": list(get_args(Latents))},
+            "answer latents as a diffusion model takes them, or take such: (latents - shift_factor) * scaling_factor, "
+            "by the factors of the package",
+            operation=("encode", "decode"),
+            verb="scale",
+            in_v2_body=True,
+        ),
+        Parameter(
+            "top",
+            {"type": "integer", "minimum": 1, "maximum": 65536},
+            "of each latent [D] only so many numbers, those of largest magnitude, the largest first: `indices` and "
+            "`values` (JSON), or [N,2,k], which decode takes",
+            operation="encode",
+            verb="choose",
+            v2_error="the outputs of /v2 are the model's",
+        ),
+        Parameter(
             "explain",
             {"type": "string", "enum": list(get_args(Explain))},
             "answer where the input differs from what the model knows: the squared difference of "
@@ -192,7 +217,8 @@ def parse_parameters(pairs: Iterable[tuple[str, str]], operation: Operation, def
             choice = f"allowed are {', '.join(names)} and {last}" if names else f"the only one is {last}"
             raise InvalidInput(f"there is no parameter {name[:100]!r}; {choice}")
         if not parameter.applies_to(operation):
-            raise InvalidInput(f"{name} is for {parameter.operation}; {operation} has nothing to {parameter.verb}")
+            takers = " and ".join(parameter.operations)
+            raise InvalidInput(f"{name} is for {takers}; {operation} has nothing to {parameter.verb}")
         values[name] = parameter.parse(text)
     return replace(defaults, **values)
 
@@ -204,9 +230,8 @@ def reject_v1_parameters(options: Options) -> None:
     for name, value in vars(options).items():
         parameter = PARAMETERS[name]
         if value is not None and parameter.v2_error is not None:
-            raise InvalidInput(
-                f"{name} is for /v1/models/{{name}}/{parameter.operation or 'denoise'}; {parameter.v2_error}"
-            )
+            operation = "denoise" if parameter.operation is None else parameter.operations[0]
+            raise InvalidInput(f"{name} is for /v1/models/{{name}}/{operation}; {parameter.v2_error}")
 
 
 def parse_deadline(header: str | None, maximum: float) -> float | None:

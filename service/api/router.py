@@ -2,6 +2,7 @@
 
 POST /v1/models/<name>[/versions/<version>]/<operation> -> handle_v1 -> response      others -> fallback (FastAPI)
 POST /v2/models/<name>[/versions/<version>]/infer       -> handle_v2 -> response
+POST /diffusers/<name>[/versions/<version>]/<operation> -> handle_diffusers -> response
 
 FastAPI has these routes only for OpenAPI and for status 405. Its layers cost more than a small request's inference.
 Errors become the same problem documents. HEAD is answered wherever GET is, with the same headers.
@@ -26,6 +27,7 @@ METRICS = "/metrics"
 
 _V1_PATH = re.compile(rf"/v1/models/([^/]+)(?:/versions/([^/]+))?/({'|'.join(OPERATIONS)})")
 _V2_PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
+_DIFFUSERS_PATH = re.compile(r"/diffusers/([^/]+)(?:/versions/([^/]+))?/(encode|decode)")
 
 
 class DocumentationRoute(APIRoute):
@@ -46,6 +48,7 @@ class OperationRouter:
         fallback: handles all other requests.
         handle_v1: (request, name, version or None, operation) -> response; may raise anything.
         handle_v2: (request, name, version or None) -> response; may raise anything.
+        handle_diffusers: as handle_v1.
     """
 
     def __init__(
@@ -53,8 +56,10 @@ class OperationRouter:
         fallback: FastAPI,
         handle_v1: Callable[[Request, str, str | None, Operation], Awaitable[Response]],
         handle_v2: Callable[[Request, str, str | None], Awaitable[Response]],
+        handle_diffusers: Callable[[Request, str, str | None, Operation], Awaitable[Response]],
     ) -> None:
         self.fallback, self._handle_v1, self._handle_v2 = fallback, handle_v1, handle_v2
+        self._handle_diffusers = handle_diffusers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         match = None
@@ -63,6 +68,8 @@ class OperationRouter:
             match = _V1_PATH.fullmatch(scope["path"])
             if match is None:
                 match, handle = _V2_PATH.fullmatch(scope["path"]), self._handle_v2
+            if match is None:
+                match, handle = _DIFFUSERS_PATH.fullmatch(scope["path"]), self._handle_diffusers
         if match is None:
             if scope["type"] == "http" and scope["method"] == "HEAD":
                 scope, send = {**scope, "method": "GET"}, _without_body(send)
@@ -70,7 +77,7 @@ class OperationRouter:
             return
         request = Request(scope, receive)
         record = request_record(scope)
-        record.operation = match[3] if handle is self._handle_v1 else "infer"  # until the model is known
+        record.operation = "infer" if match.re is _V2_PATH else match[3]  # until the model is known
         try:
             response = await handle(request, *match.groups())
         except Exception as error:  # noqa: BLE001  (every error becomes a response)

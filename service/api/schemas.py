@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.model.manifest import Fit, Imported, Kind, Metric, Operation, Training
+from service.model.manifest import Fit, Imported, Kind, LatentScaling, Metric, Operation, Training
 from service.model.variants import ComputedPrecision
 
 
@@ -38,6 +38,10 @@ class ModelFacts(ModelSummary):
     shortfalls: list[str] = Field(description="what the model does worse than something simpler; empty: nothing")
     training: Training | None = Field(description="how the weights were trained; null for an imported model")
     imported: Imported | None = Field(None, description="from which files an imported model was taken")
+    latent_scaling: LatentScaling | None = Field(
+        None, description="factors of a diffusion model's latents: (latents - shift_factor) * scaling_factor"
+    )
+    features: int | None = Field(None, description="of a latent's numbers, if others follow them")
     evaluation: dict[str, Metric]
 
 
@@ -79,6 +83,9 @@ class Line(BaseModel):
     index: int = Field(description="of the file in the form, from 0")
     name: str | None = Field(description="the file's, as the form says it")
     latents: list[Any] | None = Field(None, description="encode: float32 [N,...]")
+    scaled: bool | None = Field(None, description="encode?latents=scaled: true")
+    indices: list[list[int]] | None = Field(None, description="encode?top=32, instead of latents: [N,k]")
+    values: list[list[float]] | None = Field(None, description="encode?top=32: [N,k], the largest first")
     media_type: str | None = Field(None, description="denoise: of `image`")
     image: str | None = Field(None, description="denoise: the file in base64")
     dropped_metadata: str | None = Field(None, description="denoise: what the file held and `image` does not")
@@ -93,12 +100,18 @@ class Answer(BaseModel):
     version: int
     operation: Operation
     latents: list[Any] | None = Field(None, description="encode, sample: float32 [N,...]")
+    scaled: bool | None = Field(None, description="encode?latents=scaled: true")
+    indices: list[list[int]] | None = Field(None, description="encode?top=32: [N,k], those of the largest numbers")
+    values: list[list[float]] | None = Field(None, description="encode?top=32: [N,k], the largest first")
     seed: int | None = Field(None, description="sample: the same seed draws the same samples")
     outputs: list[Any] | None = Field(None, description="numbers in, decode, or sample: [N,H,W,C] of 0..255, or [N,D]")
     images: list[str] | None = Field(None, description="pictures in: base64 PNG")
     heatmaps: list[Any] | None = Field(None, description="reconstruct?explain=heatmap: [N,H,W] of 0..1, or [N,D]")
     reconstruction_error: list[float] | None = Field(None, description="reconstruct: mean squared error per sample")
     percentile: list[float] | None = Field(None, description="reconstruct: 0..100, among held-out data")
+    explained_variance: list[float] | None = Field(
+        None, description="reconstruct, sparse models of vectors: share of the distance from the mean that is explained"
+    )
     unusual: list[bool] | None = Field(
         None, description="reconstruct?false_alarm_rate=0.01: whether the error is among the largest hundredth"
     )

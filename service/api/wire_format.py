@@ -2,8 +2,8 @@
 
 body bytes -> WireFormat.parse -> Payload, options -> inference -> Result -> WireFormat.serialize -> response
 
-There are two: service.api.v1.format (media types) and service.api.v2.tensors (Open Inference Protocol). Everything
-between parsing and serializing is the same for both.
+There are three: service.api.v1.format (media types), service.api.v2.tensors (Open Inference Protocol) and
+service.api.diffusers.format (raw tensors). Everything between parsing and serializing is the same for all.
 """
 
 from typing import Protocol

@@ -18,13 +18,14 @@ from service.imaging import heatmap
 from service.imaging.bit_depth import reduce_bits
 from service.imaging.figures import FigureMap
 from service.imaging.picture import Picture, blend
-from service.inference import tiled
+from service.inference import cost, tiled
 from service.inference.batching import Batcher
 from service.inference.inputs import Batch, Images
 from service.inference.operations import OPERATIONS
 from service.inference.options import Options
 from service.inference.scheduler import Scheduler
 from service.inference.tiled import TileTask
+from service.model import sparse
 from service.model.manifest import Operation
 from service.model.runtime import Array, Model, Reconstruction
 from service.observability.statistics import Statistics
@@ -46,6 +47,8 @@ class Result:
         pictures: for Images: `samples` with the metadata that came with them.
         error, percentile: float64 [N], of reconstruct.
         run_start, run_end: of its runs, by time.perf_counter.
+        explained_variance: float64 [N], of reconstruct by a sparse model of vectors (service.model.sparse).
+        largest: (indices, values) [N,k] in place of the samples, if a top was given.
         heatmaps: if they were asked for (service.imaging.heatmap).
         is_unusual: bool [N], if a false alarm rate was given.
     """
@@ -58,6 +61,8 @@ class Result:
     run_end: float = 0.0
     heatmaps: NDArray[np.float32] | None = None
     is_unusual: NDArray[np.bool_] | None = None
+    explained_variance: NDArray[np.float64] | None = None
+    largest: tuple[NDArray[np.int64], Array] | None = None
 
     @property
     def size(self) -> int:
@@ -131,6 +136,12 @@ class Inference:
             outcomes = await self._scheduler.run(partial(_run_timed, function, record), items)
         start, end = self._record_runs(model, [run for _, run in outcomes])
         result = _combine(samples, [output for output, _ in outcomes], options.strength, start, end)
+        if operation == "encode" and options.latents is not None and model.manifest.latent_scaling is not None:
+            result = replace(result, samples=model.manifest.latent_scaling.scale(np.asarray(result.samples)))
+        if model.explains_variance and operation == "reconstruct" and model.units is not None:
+            measure = partial(sparse.measure_explained_variance, samples, mean=model.units.mean)
+            explained = await self._scheduler.call(measure, np.asarray(result.samples), samples.size * cost.NUMBER)
+            result = replace(result, explained_variance=explained)
         if options.explain is not None:
             output = np.asarray(result.samples)
             differences = None if model.units is None else model.units.differences(samples, output)

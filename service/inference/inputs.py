@@ -22,7 +22,7 @@ from service.inference.payload import Payload, PayloadPart
 from service.inference.scheduler import Scheduler
 from service.model import image_samples
 from service.model.graph import Port
-from service.model.manifest import Operation
+from service.model.manifest import LatentScaling, Operation
 from service.model.runtime import Array, Model
 
 _UINT8 = (np.dtype(np.uint8),)
@@ -102,6 +102,8 @@ class Preprocessor:
         else:
             mode = options.fit or model.manifest.fit
             inputs = Batch(await self._decode_samples(model, port, payload, headers, mode, options.white))
+            if operation == "decode" and (options.latents is not None or payload.is_scaled):
+                inputs = Batch(_get_scaling(model).unscale(inputs.samples))
             model.check_batch(operation, inputs.samples)
             output_size = model.latent_size if operation == "encode" else model.sample_size
             permit.reserve_pixels_up_to(len(inputs.samples) * output_size)
@@ -116,6 +118,7 @@ class Preprocessor:
                 else [inputs.samples.shape[1:]] * inputs.count
             )
             counts = [model.count_pixels(operation, shape) for shape in shapes]
+            permit.reserve_pixels_up_to(sum(counts))  # a latent becomes a picture
             permit.reserve_memory(tiled.estimate_memory(model, counts, self._scheduler.workers))
         return inputs
 
@@ -164,8 +167,21 @@ def _check_options(model: Model, operation: Operation, port: Port, options: Opti
     tiled.keeps_figures(model, options.figures)
     if options.white is not None and port.name != "image":
         raise InvalidInput(f"white is for pictures; {model.manifest.name} {operation} takes numbers")
+    if options.latents is not None:
+        _get_scaling(model)
+    if options.top is not None and (not model.latent_size or len(model.latent.shape if model.latent else ()) != 2):
+        raise InvalidInput(f"top is for latents [N,D]; {model.manifest.name} has others")
     if options.false_alarm_rate is not None:
         model.unusual_threshold(options.false_alarm_rate)  # raises if the model cannot tell so small a rate
+
+
+def _get_scaling(model: Model) -> LatentScaling:
+    scaling = model.manifest.latent_scaling
+    if scaling is None:
+        raise InvalidInput(
+            f"{model.manifest.name} has no factors by which latents are scaled; autoencoders of diffusion models have"
+        )
+    return scaling
 
 
 def _estimate_decoding_cost(payload: Payload, headers: list[Header]) -> int:

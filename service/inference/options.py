@@ -8,6 +8,7 @@ from service.imaging.resize import Fit
 
 Explain = Literal["heatmap"]
 Figures = Literal["keep", "clean"]
+Latents = Literal["scaled"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class Options:
         explain: the result is a heatmap of the reconstruction error.
         count, seed: of `sample`: how many (None: one), and what they are drawn from (None: the service chooses).
         figures: of models of pages, whether photographs and other figures stay as they are; None: they do.
+        latents: "scaled": as a diffusion model takes them (service.model.manifest.LatentScaling).
+        top: of a latent only so many numbers, the largest, are answered, with their indices (service.model.sparse).
         false_alarm_rate: the result has a verdict for each sample at this rate (Model.unusual_threshold).
     """
 
@@ -37,6 +40,8 @@ class Options:
     false_alarm_rate: float | None = None
     count: int | None = None
     seed: int | None = None
+    latents: Latents | None = None
+    top: int | None = None
 
 
 DEFAULT = Options()

@@ -25,6 +25,7 @@ class Payload(NamedTuple):
 
     parts: tuple[PayloadPart, ...]
     format: PayloadFormat
+    is_scaled: bool = False  # latents as a diffusion model takes them
 
     @property
     def images(self) -> tuple[PayloadPart, ...]:

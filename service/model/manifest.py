@@ -3,6 +3,8 @@
 from itertools import pairwise
 from typing import Annotated, Literal, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from service.imaging.resize import Fit as Fit  # part of the package format
@@ -105,6 +107,22 @@ class Column(_Facts):
     deviation: Finite = Field(ge=0)
 
 
+class LatentScaling(_Facts):
+    """How a diffusion model takes latents: (latents - shift_factor) * scaling_factor."""
+
+    scaling_factor: Finite = Field(gt=0)
+    shift_factor: Finite = 0.0
+
+    def scale(self, latents: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Latents of the model -> those of a diffusion model."""
+        return np.asarray((latents - np.float32(self.shift_factor)) * np.float32(self.scaling_factor))
+
+    def unscale(self, latents: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Latents of a diffusion model -> those of the model; what is not finite then is for the caller to check."""
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            return np.asarray(latents / np.float32(self.scaling_factor) + np.float32(self.shift_factor))
+
+
 class Manifest(_Facts):
     """The facts that a graph cannot say. Unknown keys are refused.
 
@@ -136,6 +154,12 @@ class Manifest(_Facts):
     `memory` belongs to graphs of any size that are run on whole images: rising pairs (pixels, bytes that one run of an
     image of so many pixels took when it was measured). Larger images than the last are refused.
 
+    `features` belongs to vectors' latents [N,D] in which numbers follow the features, mean and scale of the vector: how
+    many of the first are features.
+
+    `latent_scaling` belongs to autoencoders of image generators. Latents are answered and taken unscaled unless a
+    request says otherwise.
+
     `overlap`, with `halo`: "blended" for graphs that look at all of an image and are run on tiles all the same. Tiles
     then overlap by `halo` on each side, and pass into each other gradually.
     """
@@ -156,6 +180,8 @@ class Manifest(_Facts):
     halo: int | None = Field(None, ge=0, le=1024)
     overlap: Literal["blended"] | None = None
     memory: tuple[tuple[int, int], ...] | None = Field(None, min_length=1)
+    latent_scaling: LatentScaling | None = None
+    features: int | None = Field(None, ge=1)
     golden: Golden | None = None
     fit: Fit | None = None
     columns: tuple[Column, ...] | None = None

@@ -109,6 +109,10 @@ def verify(manifest: Manifest, graphs: Mapping[Role, bytes], label: str) -> Pack
     if quantiles is not None and (len(quantiles) != QUANTILES or list(quantiles) != sorted(quantiles)):
         raise ManifestError(f"{label}: reconstruction_error_quantiles must be {QUANTILES} rising numbers")
     package = Package(manifest, dict(graphs), ports)
+    if manifest.features is not None:
+        shape = package.latent.shape if package.latent is not None else ()
+        if len(shape) != 2 or not isinstance(shape[1], int) or shape[1] < manifest.features:
+            raise ManifestError(f"{label} has {manifest.features} features, which its latent {list(shape)} cannot hold")
     if manifest.columns is not None and package.sample.shape[1:] != (len(manifest.columns),):
         raise ManifestError(
             f"{label} has {len(manifest.columns)} columns, but its samples are {package.sample.name} of shape "

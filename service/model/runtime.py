@@ -62,13 +62,15 @@ class Model:
     Args:
         package: verified by service.model.package.read.
         provider: the requested execution provider.
-        cores: threads of a wide run; all other runs have one thread, and several run at the same time.
+        cores: threads of a wide run, and of encoders and decoders that run on whole images of any size; all other runs
+            have one thread, and several run at the same time.
         required: raise service.model.providers.ProviderMissing if a session uses another provider.
         precision: of a denoiser on the CPU; everything else is fp32. `auto` uses its int8 graph if the package has one
             and the CPU has instructions for it; `fp32` never uses it; `int8` uses it without such instructions too;
             `bf16` is OpenVINO's. Where there is a choice, a denoiser of images of any size is measured.
 
-    `sample_size` and `latent_size` are the numbers of one sample and of its latent, 0 for those of dynamic shape.
+    `sample_size` and `latent_size` are the numbers of one sample and of its latent, 0 for those of dynamic shape;
+    `features` of the latent's are features (service.model.sparse).
     `run_seconds`: of each variant that was measured, for one tile; empty if there was no choice.
     """
 
@@ -89,13 +91,22 @@ class Model:
         self.units = None if columns is None else StandardUnits.of_columns(columns)
         self.sample_size = _count_numbers(self.sample)
         self.latent_size = _count_numbers(self.latent) if self.latent is not None else 0
+        self.features = package.manifest.features or self.latent_size
+        self.explains_variance = package.manifest.kind == "sparse" and self.units is not None
         graphs = dict(package.graphs)
         int8_graph = graphs.pop("denoiser-int8", None)
         height_stride, width_stride = (_parse_stride(axis) for axis in (*self.sample.shape[1:3], 1, 1)[:2])
         self.strides = (height_stride, width_stride)
         is_denoiser = "denoiser" in graphs
         variants = list_variants(provider, precision if is_denoiser else "fp32", has_int8_graph=int8_graph is not None)
-        open_variant = partial(_open_variant, graphs, int8_graph, cores=cores, required=required)
+        open_variant = partial(
+            _open_variant,
+            graphs,
+            int8_graph,
+            cores=cores,
+            required=required,
+            is_whole=package.manifest.memory is not None,
+        )
         self.run_seconds: dict[Variant, float] = {}
         if len(variants) > 1 and is_denoiser and self.any_size:
             candidates = {variant: open_variant(variant) for variant in variants}
@@ -379,11 +390,27 @@ class _Session:
 
 
 def _open_variant(
-    graphs: Mapping[Role, bytes], int8_graph: bytes | None, variant: Variant, *, cores: int, required: bool
+    graphs: Mapping[Role, bytes],
+    int8_graph: bytes | None,
+    variant: Variant,
+    *,
+    cores: int,
+    required: bool,
+    is_whole: bool,
 ) -> dict[Role, _Session]:
-    """A session for each graph, for `cores` runs side by side; int8 only if they really run on the CPU."""
+    """A session for each graph, for `cores` runs side by side; int8 only if they really run on the CPU.
+
+    Args:
+        is_whole: encoders and decoders take whole images of any size, which is long work: a run uses all cores.
+    """
     sessions = {
-        role: _open(graph, variant.provider, 1, cores, required=required, precision=variant.precision)
+        role: _open(
+            graph,
+            variant.provider,
+            *((cores, 1) if is_whole and role != "denoiser" else (1, cores)),
+            required=required,
+            precision=variant.precision,
+        )
         for role, graph in graphs.items()
     }
     providers = {actual_provider(session.session) for session in sessions.values()}

@@ -19,6 +19,7 @@ from service.model.manifest import (
     GraphFile,
     Imported,
     Kind,
+    LatentScaling,
     Manifest,
     Metric,
     Operation,
@@ -54,6 +55,8 @@ def build_manifest(
     overlap: Literal["blended"] | None = None,
     memory: tuple[tuple[int, int], ...] | None = None,
     keeps_figures: bool | None = None,
+    latent_scaling: LatentScaling | None = None,
+    features: int | None = None,
 ) -> Manifest:
     """The facts of a package.
 
@@ -67,7 +70,7 @@ def build_manifest(
         halo: of a denoiser: pixels to each side of a tile that its output depends on.
         opset: of all graphs.
         operations: what the package offers; None: all that its kind does.
-        overlap, memory, keeps_figures: see service.model.manifest.Manifest.
+        overlap, memory, keeps_figures, latent_scaling, features: see service.model.manifest.Manifest.
     """
     quantiles = None
     if reconstruction_errors is not None:
@@ -89,6 +92,8 @@ def build_manifest(
         overlap=overlap,
         memory=memory,
         keeps_figures=keeps_figures,
+        latent_scaling=latent_scaling,
+        features=features,
         fit=fit,
         columns=columns,
         shortfalls=tuple(shortfalls) or None,

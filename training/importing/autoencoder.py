@@ -143,7 +143,8 @@ def run(options: ImportOptions, encoder: ForeignGraph | None, decoder: ForeignGr
     if autoencoder.has_free_size and autoencoder.encoder is not None:
         pairs = memory.measure_memory(list(graphs.values()), autoencoder.stride, options.max_pixels, facts.name)
         pixels, size = pairs[-1]
-        report.add(f"images are run whole, up to {pixels / 1e6:.3g} Mpixel, which took {size / 1e6:.0f} MB")
+        more = "" if options.max_pixels else "; --max-pixels N measures larger ones"
+        report.add(f"images are run whole, up to {pixels / 1e6:.3g} Mpixel, which took {size / 1e6:.0f} MB{more}")
     evaluation: dict[str, Metric] = {}
     drawings: dict[str, tuple[str, bytes]] = {}
     errors, curve = None, None
@@ -445,7 +446,10 @@ def find_range(options: ImportOptions, autoencoder: AutoencoderGraphs, data: Sam
 def _check_reconstruction(options: ImportOptions, best: ranges.Trial, clean: Array, data: SampleSet | None) -> None:
     """ImportRefused where what comes out is no picture of what went in."""
     if options.is_unchecked:
-        options.report.add(f"not checked: {best.describe()}")
+        if options.scaling is None:
+            options.report.add(f"not checked: {best.describe()}")
+        elif not best.is_picture:
+            options.report.add(f"no picture is reconstructed, {best.describe()}: have the weights been trained?")
         return
     mean_error = float(np.mean((clean - clean.mean(axis=0)) ** 2))
     if data is not None and best.error >= mean_error:
@@ -639,7 +643,8 @@ def _describe(
         options.description or f"Autoencoder imported from {names}.", graphs,
         options.make_provenance([side.original.graph for side in sides], data), evaluation or {},
         reconstruction_errors=errors, pca_error=curve, fit=fit, opset=sides[0].original.graph.opset,
-        operations=operations, memory=pairs, columns=columns,
+        operations=operations, memory=pairs, columns=columns, latent_scaling=options.scaling,
+        features=options.features,
     )  # fmt: skip
 
 

@@ -8,11 +8,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from service.model.manifest import Imported, Samples
+from service.model.manifest import Imported, LatentScaling, Samples
 from training.errors import ImportRefused
 from training.export import provenance
 from training.importing.foreign_graph import ForeignGraph
-from training.importing.probes.memory import DEFAULT_MAX_PIXELS
 from training.importing.probes.pixel_format import RANGES, Range, parse_range
 from training.importing.probes.ports import parse_constants
 from training.importing.samples import Photos, SampleSet
@@ -40,8 +39,10 @@ class ImportOptions:
         target_range: of the output; None: as the input.
         first_outputs: names of outputs that are used.
         halo: forces tiles that overlap by so many pixels, of a graph that looks at whole images.
-        max_pixels: largest image on which the memory of whole images is measured.
+        max_pixels: largest image on which the memory of whole images is measured; None: as far as that is quick.
         is_unchecked: what comes out need not look like what went in.
+        features: of a latent, if further numbers follow them.
+        scaling: of latents, as the configuration of a diffusion model's autoencoder says it.
     """
 
     out: Path
@@ -51,6 +52,7 @@ class ImportOptions:
     decoder: Path | None = None
     torch: str | None = None
     saelens: Path | None = None
+    diffusers: Path | None = None
     weights: Path | None = None
     input_shape: tuple[int, ...] | None = None
     samples: Path | None = None
@@ -61,12 +63,14 @@ class ImportOptions:
     order: str | None = None
     noise_map: float | None = None
     halo: int | None = None
-    max_pixels: int = DEFAULT_MAX_PIXELS
+    max_pixels: int | None = None
     has_fixed_size: bool = False
     is_unchecked: bool = False
     licence: str = "not stated"
     samples_licence: str = "not stated"
     description: str | None = None
+    features: int | None = None
+    scaling: LatentScaling | None = None
     report: Report = field(default_factory=Report)
 
     def make_provenance(self, graphs: Sequence[ForeignGraph], data: SampleSet | Photos | None = None) -> Imported:
@@ -87,10 +91,11 @@ def parse(words: Sequence[str]) -> ImportOptions:
     """Raises ImportRefused for options that do not go together."""
     parser = _parser()
     chosen = parser.parse_args(words)
-    sources = [chosen.denoiser, chosen.encoder or chosen.decoder, chosen.torch, chosen.saelens]
+    sources = [chosen.denoiser, chosen.encoder or chosen.decoder, chosen.torch, chosen.saelens, chosen.diffusers]
     if sum(source is not None for source in sources) != 1:
         raise ImportRefused(
-            "give one of --denoiser FILE, --encoder FILE and --decoder FILE, --torch module.py:build, --saelens FOLDER"
+            "give one of --denoiser FILE, --encoder FILE and --decoder FILE, --torch module.py:build, "
+            "--saelens FOLDER, --diffusers FOLDER"
         )
     if (chosen.torch is None) != (chosen.input is None):
         raise ImportRefused(
@@ -104,8 +109,8 @@ def parse(words: Sequence[str]) -> ImportOptions:
         raise ImportRefused(f"--samples {chosen.samples}: there is no such file or folder")
     return ImportOptions(
         out=chosen.out, words=_without_folders(words), denoiser=chosen.denoiser, encoder=chosen.encoder,
-        decoder=chosen.decoder,
-        torch=chosen.torch, saelens=chosen.saelens, weights=chosen.weights, input_shape=_parse_shape(chosen.input),
+        decoder=chosen.decoder, torch=chosen.torch, saelens=chosen.saelens, diffusers=chosen.diffusers,
+        weights=chosen.weights, input_shape=_parse_shape(chosen.input),
         samples=chosen.samples, constants=parse_constants(chosen.constant), outputs=tuple(chosen.output),
         range=None if chosen.range is None else parse_range(chosen.range),
         target_range=None if chosen.output_range is None else parse_range(chosen.output_range),
@@ -128,6 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--decoder", type=Path, metavar="FILE", help="ONNX graph, latent -> sample")
     add("--torch", metavar="module.py:build", help="a function that returns a torch module; its code is run")
     add("--saelens", type=Path, metavar="FOLDER", help="a sparse autoencoder, as SAELens saves it")
+    add("--diffusers", type=Path, metavar="FOLDER", help="AutoencoderKL or AutoencoderTiny, as diffusers saves it")
     add("--weights", type=Path, metavar="FILE", help="safetensors for the module of --torch")
     add("--input", metavar="CxHxW", help="shape of one sample of --torch: 3x64x64, or 784")
     add("--out", type=Path, metavar="FOLDER", help="the model's folder, such as models/mine")
@@ -139,8 +145,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--order", choices=("rgb", "bgr"), help="of the channels; default: rgb, unless samples show otherwise")
     add("--noise-map", type=float, metavar="LEVEL", help="value of an input channel beside the picture's")
     add("--halo", type=_whole_number, metavar="N", help="force tiles, which overlap by N pixels and are blended")
-    add("--max-pixels", type=_whole_number, default=DEFAULT_MAX_PIXELS, metavar="N",
-        help="largest image on which the memory of a model that looks at whole images is measured")  # fmt: skip
+    add("--max-pixels", type=_whole_number, metavar="N",
+        help="largest image on which the memory of whole images is measured, however long it takes")  # fmt: skip
     add("--fixed-size", action="store_true", help="import a denoiser that takes one size only")
     add("--unchecked", action="store_true", help="import it though what comes out does not look like what went in")
     add("--licence", default="not stated", metavar="TEXT", help="of the weights")

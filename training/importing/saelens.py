@@ -11,7 +11,7 @@ numbers of the latent: mean and scale.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -110,8 +110,12 @@ def _normalize(sample: Tensor, normalisation: str) -> tuple[Tensor, Tensor | Non
     return sample, None
 
 
-def read(options: ImportOptions, folder: Path) -> dict[str, ForeignGraph]:
-    """The graphs `encoder` and `decoder`; raises ImportRefused."""
+def read(options: ImportOptions, folder: Path) -> tuple[ImportOptions, dict[str, ForeignGraph]]:
+    """The options with the number of features if others follow, and the graphs `encoder` and `decoder`.
+
+    Raises:
+        ImportRefused: in one sentence, with the remedy.
+    """
     document, files = _read_config(folder)
     try:
         data = (folder / WEIGHTS).read_bytes()
@@ -139,7 +143,8 @@ def read(options: ImportOptions, folder: Path) -> dict[str, ForeignGraph]:
     encoder = Encoder(config, tensors).eval()
     with torch.inference_mode():
         latent = encoder(sample)
-    return {
+    has_moments = config.normalisation in ("layer_norm", "constant_norm_rescale")
+    return replace(options, features=config.d_sae if has_moments else None), {
         "encoder": torch_module.export_module(encoder, "forward", sample, f"{folder.name} encoder", files),
         "decoder": torch_module.export_module(
             Decoder(config, tensors).eval(), "forward", latent.clone(), f"{folder.name} decoder", files

@@ -38,8 +38,11 @@ from service.errors import InvalidInput, LatentMismatch, TooLarge, UnsupportedMe
 from service.inference import cost
 from service.inference.operations import OPERATIONS
 from service.inference.payload import Payload, PayloadPart
+from service.model import sparse
 from service.model.manifest import Operation
 from service.model.runtime import Array, Model
+
+_PAIR = ("indices", "values")
 
 
 async def receive_body(
@@ -130,7 +133,10 @@ def parse_body(
     if media_type == JSON:
         return _json_payload(body, outline or outline_json(body, JSON), model, operation, max_batch)
     if media_type == NPY:
-        return Payload((PayloadPart(arrays.read_npy(body, "the body"), "the body"),), "npy")
+        array = arrays.read_npy(body, "the body")
+        if port == "latent" and array.ndim == 3:
+            array = _spread_pairs(array, model, max_batch)
+        return Payload((PayloadPart(array, "the body"),), "npy")
     if not body and media_type in (OCTET_STREAM, *IMAGE_FORMAT_OF):
         raise InvalidInput(f"the body is empty; {'an image is' if port == 'image' else 'numbers are'} expected")
     if port == "image" and media_type in IMAGE_FORMAT_OF:
@@ -212,16 +218,18 @@ def _json_payload(body: bytes, outline: Outline | None, model: Model, operation:
         document = arrays.parse_json(body)
     else:
         document = outline.parse()
-    members = (key, "model", "version", "operation") if is_latents else (key,)
+    members = (key, "model", "version", "operation", "scaled", *_PAIR) if is_latents else (key,)
     if not isinstance(document, dict):
         raise InvalidInput(f'the body is no JSON object; send {{"{key}": ...}}')
     for name in document:
         if name not in members:
             raise InvalidInput(f"the body has a member {name[:100]!r}; allowed are {', '.join(members)}")
-    if key not in document:
-        raise InvalidInput(f"the body has no member {key!r}")
     if is_latents:
         _check_origin(document, model)
+        if any(name in document for name in _PAIR):
+            return Payload((PayloadPart(_read_pairs(document, model, max_batch), key),), "json", _is_scaled(document))
+    if key not in document:
+        raise InvalidInput(f"the body has no member {key!r}")
     values = document[key]
     if port == "image" and isinstance(values, str | TextSpan):
         return Payload((PayloadPart(_decode_base64(values, key), key),), "json")
@@ -233,7 +241,43 @@ def _json_payload(body: bytes, outline: Outline | None, model: Model, operation:
         )
         return Payload(tuple(parts), "json")
     dtype = np.dtype(model.input_port(operation).dtype)
-    return Payload((PayloadPart(json_spans.read_numbers(values, key, dtype), key),), "json")
+    return Payload((PayloadPart(json_spans.read_numbers(values, key, dtype), key),), "json", _is_scaled(document))
+
+
+def _is_scaled(document: dict[str, Any]) -> bool:
+    """Whether latents say that they are scaled."""
+    is_scaled = document.get("scaled", False)
+    if not isinstance(is_scaled, bool):
+        raise InvalidInput("scaled must be true or false, as in the response of encode")
+    return is_scaled
+
+
+def _read_pairs(document: dict[str, Any], model: Model, max_batch: int) -> Array:
+    """Latents [N,D] of the members `indices` and `values`, as encode?top= answers them."""
+    for name in _PAIR:
+        if name not in document or "latents" in document:
+            raise InvalidInput("send either latents, or indices and values")
+    indices, values = (json_spans.read_numbers(document[name], name, np.dtype(np.float64)) for name in _PAIR)
+    return _spread(indices, values, model, max_batch)
+
+
+def _spread_pairs(array: Array, model: Model, max_batch: int) -> Array:
+    """Latents of a pair [N,2,k] (service.model.sparse); the array if the model's latents have another rank."""
+    if model.latent is None or len(model.latent.shape) != 2:
+        return array
+    if array.shape[1] != 2:
+        raise InvalidInput(
+            f"the body has shape {list(array.shape)}; latents are [N,D], pairs of indices and values [N,2,k]"
+        )
+    return _spread(array[:, 0], array[:, 1], model, max_batch)
+
+
+def _spread(indices: Array, values: Array, model: Model, max_batch: int) -> Array:
+    if not model.latent_size or model.latent is None or len(model.latent.shape) != 2:
+        raise InvalidInput(f"indices and values are of latents [N,D]; {model.manifest.name} has others")
+    if indices.ndim == 2 and len(indices) > max_batch:
+        raise TooLarge(f"the batch holds {len(indices)} samples; the limit is {max_batch}", limit=max_batch)
+    return sparse.spread(indices, values, model.latent_size, "the body")
 
 
 def _to_port_dtype(numbers: Array, port: str, key: str) -> Array:

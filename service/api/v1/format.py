@@ -68,7 +68,12 @@ class V1Format:
     def serialize(self, result: Result) -> Response:
         if self._payload is None:
             raise AssertionError("This is a bug: the response's media type is negotiated before inference")
-        response = responses.serialize(result, self._media_type, self.model, self.operation, self._payload)
+        if self.options.top is not None:
+            result = responses.choose_largest(result, self.model, self.options.top)
+        is_scaled = self.operation == "encode" and self.options.latents is not None
+        response = responses.serialize(
+            result, self._media_type, self.model, self.operation, self._payload, is_scaled=is_scaled
+        )
         if self._is_octet_stream:
             response.headers["content-type"] = OCTET_STREAM
         return response

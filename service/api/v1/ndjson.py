@@ -159,19 +159,21 @@ async def _process_file(stream: FileStream, index: int, permit: Permit, deadline
     stream.timer.samples += len(result.samples)
 
     def write(result: Result) -> bytes:
-        return _write_line(stream, index, _describe(result, media_type, model, operation, payload))
+        return _write_line(stream, index, _describe(stream, result, media_type, payload))
 
     line_cost = responses.serialization_cost(result, JSON if media_type == NPY else media_type)
     return await stream.scheduler.call(write, result, line_cost)
 
 
-def _describe(result: Result, media_type: str, model: Model, operation: Operation, payload: Payload) -> dict[str, Any]:
+def _describe(stream: FileStream, result: Result, media_type: str, payload: Payload) -> dict[str, Any]:
     """The members of a file's line: latents; of an array numbers; of a picture the file in base64."""
-    if OPERATIONS[operation].returns_latents:
-        return {"latents": result.samples}
+    if OPERATIONS[stream.operation].returns_latents:
+        if stream.options.top is not None:
+            result = responses.choose_largest(result, stream.model, stream.options.top)
+        return responses.describe_latents(result, is_scaled=stream.options.latents is not None)
     if media_type == NPY:
         return {"outputs": responses.to_array(result)}
-    response = responses.serialize(result, media_type, model, operation, payload)
+    response = responses.serialize(result, media_type, stream.model, stream.operation, payload)
     members = {"media_type": media_type, "image": json_writer.Base64(bytes(response.body))}
     dropped = response.headers.get("dropped-metadata")
     return members if dropped is None else {**members, "dropped_metadata": dropped}

@@ -6,6 +6,7 @@ Without Accept the response has the request's format, an image its own (BMP, GIF
 as JSON. Headers name the model and its version, and what the request's file held and the response does not.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ from service.inference.engine import Result
 from service.inference.inputs import Batch, Images
 from service.inference.operations import OPERATIONS
 from service.inference.payload import Payload
+from service.model import sparse
 from service.model.manifest import Operation
 from service.model.runtime import Array, Model
 from service.server import raw_response
@@ -137,18 +139,31 @@ def serialization_cost(result: Result, media_type: str) -> int:
     return result.nbytes * _BYTE_COST.get(media_type, cost.PIXEL)
 
 
-def serialize(result: Result, media_type: str, model: Model, operation: Operation, payload: Payload) -> Response:
-    """The response with status 200, encoded; may take long (serialization_cost)."""
+def choose_largest(result: Result, model: Model, top: int) -> Result:
+    """The result of encode with the largest numbers of each latent."""
+    return replace(result, largest=sparse.find_largest(np.asarray(result.samples), top, model.features))
+
+
+def serialize(
+    result: Result, media_type: str, model: Model, operation: Operation, payload: Payload, *, is_scaled: bool = False
+) -> Response:
+    """The response with status 200, encoded; may take long (serialization_cost).
+
+    Args:
+        is_scaled: latents are scaled, which JSON says, so that decode knows.
+    """
     headers = model_headers(model)
     if result.error is not None and result.percentile is not None and len(result.error) <= MAX_HEADER_ERRORS:
         headers["reconstruction-error"] = ", ".join(f"{error:.6g}" for error in result.error)
         headers["reconstruction-error-percentile"] = ", ".join(f"{percentile:.4g}" for percentile in result.percentile)
         if result.is_unusual is not None:
             headers["reconstruction-unusual"] = ", ".join("true" if value else "false" for value in result.is_unusual)
+        if result.explained_variance is not None:
+            headers["explained-variance"] = ", ".join(f"{share:.6g}" for share in result.explained_variance)
     dropped: tuple[str, ...] = ()
     if media_type == JSON:
         has_images = bool(payload.images)
-        document, dropped = _document(result, model, operation, has_images=has_images)
+        document, dropped = _document(result, model, operation, has_images=has_images, is_scaled=is_scaled)
         is_small = "images" not in document and result.nbytes <= json_writer.LARGE_BYTES
         body = arrays.write_json(document) if is_small else json_writer.write(document)
     elif media_type == NPY:
@@ -175,8 +190,17 @@ def model_headers(model: Model) -> dict[str, str]:
     return {"model-name": model.manifest.name, "model-version": str(model.manifest.version)}
 
 
+def describe_latents(result: Result, *, is_scaled: bool) -> dict[str, Any]:
+    """The members of JSON for latents: all numbers, or the largest with their indices; and whether they are scaled."""
+    scaled = {"scaled": True} if is_scaled else {}
+    if result.largest is not None:
+        indices, values = result.largest
+        return {"indices": indices, "values": values, **scaled}
+    return {"latents": result.samples, **scaled}
+
+
 def _document(
-    result: Result, model: Model, operation: Operation, *, has_images: bool
+    result: Result, model: Model, operation: Operation, *, has_images: bool, is_scaled: bool
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The members of a JSON response, and names of the metadata that its images do not have."""
     dropped: list[str] = []
@@ -186,7 +210,7 @@ def _document(
         "operation": operation,
     }
     if OPERATIONS[operation].returns_latents:
-        document["latents"] = result.samples
+        document |= describe_latents(result, is_scaled=is_scaled)
     elif result.heatmaps is not None:
         document["heatmaps"] = result.heatmaps
     elif has_images:
@@ -199,13 +223,17 @@ def _document(
         document["outputs"] = to_array(result)
     if result.error is not None:
         document |= {"reconstruction_error": result.error, "percentile": result.percentile}
+    if result.explained_variance is not None:
+        document["explained_variance"] = result.explained_variance
     if result.is_unusual is not None:
         document["unusual"] = result.is_unusual
     return document, tuple(dict.fromkeys(dropped))
 
 
 def to_array(result: Result) -> Array:
-    """[N,...], N samples or heatmaps."""
+    """[N,...], N samples, heatmaps, or pairs of indices and values."""
+    if result.largest is not None:
+        return sparse.join(*result.largest)
     if result.heatmaps is not None:
         return result.heatmaps
     return np.stack(result.samples) if isinstance(result.samples, tuple) else result.samples

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from tests import vaes
 from tests.drawings import drawings
 from training.importing.probes.trial_pictures import draw_pictures
 from training.importing.saelens import CONFIG, TENSORS, WEIGHTS
@@ -252,6 +253,7 @@ def write_examples(folder: Path) -> None:
     export(decoder, folder / "decoder.onnx", [torch.rand(1, 8)])
     save_drawings(folder / "drawings.npy")
     write_saelens(folder / "sae", "topk", k=4)
+    vaes.make("AutoencoderKL").save_pretrained(folder / "sd-vae")
     np.save(folder / "activations.npy", np.random.default_rng(0).standard_normal((80, 12)).astype(np.float32))
     (folder / "network.py").write_text(MODULE)
     save_file({"weight": torch.full((3, 1, 3, 3), 1 / 9)}, folder / "weights.safetensors")

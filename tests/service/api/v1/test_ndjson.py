@@ -80,8 +80,8 @@ def test_what_is_wrong_with_the_whole_is_a_refusal(client: TestClient) -> None:
 def test_openapi_describes_a_line(client: TestClient) -> None:
     answer = client.get("/openapi.json").json()["paths"]["/v1/models/{name}/encode"]["post"]["responses"]["200"]
     schema = answer["content"]["application/x-ndjson"]["schema"]
-    results = {"latents", "image", "media_type", "dropped_metadata", "outputs", "problem"}
-    assert set(schema["properties"]) == {"index", "name", *results}
+    results = {"latents", "scaled", "indices", "values", "image", "media_type", "dropped_metadata", "outputs"}
+    assert set(schema["properties"]) == {"index", "name", "problem", *results}
     assert "#/components/schemas/Problem" in json.dumps(schema)
 
 

@@ -1,0 +1,88 @@
+"""Routes of the remote protocol of diffusers, for OpenAPI: POST /diffusers/<model>/encode, /diffusers/<model>/decode.
+
+service.api.router passes the requests themselves to service.api.operations.
+"""
+
+from typing import Any
+
+from fastapi import FastAPI
+
+from service.api import openapi
+from service.api.diffusers.format import TENSOR
+from service.api.diffusers.query import IMAGE_FORMATS, OUTPUT_TYPES
+from service.api.diffusers.tensors import DTYPES
+from service.api.router import DocumentationRoute, schema_only
+from service.codecs.formats import JPEG, OCTET_STREAM, PNG
+from service.model.manifest import Operation
+
+_TEXT = {"schema": {"type": "string"}}
+_NUMBER = {"type": "number"}
+_COMMON: dict[str, tuple[dict[str, Any], str]] = {
+    "shape": ({"type": "array", "items": {"type": "integer"}}, "of the tensor in the body, once for each axis"),
+    "dtype": ({"type": "string", "enum": list(DTYPES)}, "of the tensor in the body, and of the one that is answered"),
+    "scaling_factor": (_NUMBER, "latents are (those of the model - shift_factor) * scaling_factor"),
+    "shift_factor": (_NUMBER, "as scaling_factor"),
+    "do_scaling": ({"type": "boolean"}, "take both factors from the package"),
+}
+_DECODE: dict[str, tuple[dict[str, Any], str]] = {
+    "output_type": ({"type": "string", "enum": list(OUTPUT_TYPES)}, "a picture, or a tensor [N,C,H,W] in -1..1"),
+    "image_format": ({"type": "string", "enum": list(IMAGE_FORMATS)}, "of the picture"),
+    "partial_postprocess": ({"type": "boolean"}, "with pt: uint8 [N,H,W,C] is answered"),
+    "height": ({"type": "integer"}, "of the picture, for packed latents [N,L,C]"),
+    "width": ({"type": "integer"}, "as height"),
+}
+_SUMMARIES: dict[Operation, str] = {
+    "encode": "diffusers.utils.remote_utils.remote_encode: a picture or a tensor to latents",
+    "decode": "diffusers.utils.remote_utils.remote_decode: latents to a picture or a tensor",
+}
+
+
+def add_diffusers_routes(app: FastAPI) -> None:
+    for operation in _SUMMARIES:
+        for path, identifier in (
+            (f"/diffusers/{{name}}/{operation}", f"diffusers_{operation}"),
+            (f"/diffusers/{{name}}/versions/{{version}}/{operation}", f"diffusers_{operation}_version"),
+        ):
+            app.router.routes.append(
+                DocumentationRoute(
+                    path,
+                    schema_only,
+                    methods=["POST"],
+                    tags=["diffusers"],
+                    summary=_SUMMARIES[operation],
+                    operation_id=identifier,
+                    response_model=None,
+                    responses=_responses(operation),
+                    openapi_extra={
+                        "parameters": _parameters(operation, has_version="versions" in path),
+                        "requestBody": _describe_body(operation),
+                    },
+                )
+            )
+
+
+def _describe_body(operation: Operation) -> dict[str, Any]:
+    """One media type, as service.api.openapi describes files: others are not read by generators of clients."""
+    picture = ", or without `shape` a picture as a file" if operation == "encode" else ""
+    description = f"the bytes of a tensor, little-endian ({TENSOR}){picture}"
+    return {"required": True, "description": description, "content": {OCTET_STREAM: openapi.BINARY}}
+
+
+def _parameters(operation: Operation, *, has_version: bool) -> list[dict[str, Any]]:
+    path = openapi.parameters(operation, has_version=has_version)
+    query = _COMMON | (_DECODE if operation == "decode" else {})
+    return [
+        *(parameter for parameter in path if parameter["in"] != "query"),
+        *(
+            {"name": name, "in": "query", "schema": schema, "description": description}
+            for name, (schema, description) in query.items()
+        ),
+    ]
+
+
+def _responses(operation: Operation) -> dict[int | str, dict[str, Any]]:
+    media_types = (OCTET_STREAM, *((PNG, JPEG) if operation == "decode" else ()))
+    content = dict.fromkeys(media_types, openapi.BINARY)
+    headers = dict.fromkeys(("shape", "dtype", "Model-Name", "Model-Version"), _TEXT)
+    problems = {status: facts for status, facts in openapi.responses(operation).items() if status not in (200, 406)}
+    return {200: {"description": "the result", "content": content, "headers": headers}, **problems}
