@@ -79,8 +79,8 @@ def read(options: ImportOptions, folder: Path) -> tuple[ImportOptions, dict[str,
     folder, document, digest = _read_config(folder)
     name = document["_class_name"]
     files, variant = _list_weights(folder)
-    autoencoder = _load(folder, name, variant)
-    scaling = _read_scaling(options, folder, document)
+    autoencoder = load_module(folder, name, variant)
+    scaling = read_scaling(options, folder, autoencoder)
     options.report.add(f"{folder.name}: {name}, pixels in -1..1, latents of {document.get('latent_channels')} channels")
     stride = _measure_stride(autoencoder, document)
     height, width = (max(stride, side // stride * stride) for side in SIDES)
@@ -142,7 +142,7 @@ def _list_weights(folder: Path) -> tuple[list[Path], str | None]:
     raise ImportRefused(f"{folder} has no {WEIGHTS}.safetensors; give the folder that save_pretrained wrote")
 
 
-def _load(folder: Path, name: str, variant: str | None) -> nn.Module:
+def load_module(folder: Path, name: str, variant: str | None) -> nn.Module:
     """The module with its weights, float32."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # everything is in the folder
     try:
@@ -173,12 +173,14 @@ def _load(folder: Path, name: str, variant: str | None) -> nn.Module:
     return module  # type: ignore[no-any-return]
 
 
-def _read_scaling(options: ImportOptions, folder: Path, document: dict[str, Any]) -> LatentScaling:
-    factor, shift = document.get("scaling_factor"), document.get("shift_factor")
+def read_scaling(options: ImportOptions, folder: Path, autoencoder: Any) -> LatentScaling:
+    """The factors of the module's configuration, which has the defaults of its class: files of before lack them."""
+    config = autoencoder.config
+    factor, shift = config.get("scaling_factor"), config.get("shift_factor")
     factor, shift = (1.0 if factor is None else factor), (0.0 if shift is None else shift)
     if not isinstance(factor, int | float) or not isinstance(shift, int | float) or not factor > 0:
         raise ImportRefused(f"{folder / CONFIG}: scaling_factor must be a number above 0, shift_factor a number")
-    if document.get("latents_mean") is not None or document.get("latents_std") is not None:
+    if config.get("latents_mean") is not None or config.get("latents_std") is not None:
         options.report.add(f"{folder.name}: latents_mean and latents_std of {CONFIG} are not applied; do that yourself")
     options.report.add(f"{folder.name}: scaled latents are (latents - {shift:g}) * {factor:g}")
     return LatentScaling(scaling_factor=float(factor), shift_factor=float(shift))

@@ -12,7 +12,8 @@ from service.model import package
 from service.model.runtime import Model
 from tests import vaes
 from tests.training.importing.test_denoiser import refusal, run_import
-from training.importing.diffusers import CONFIG, WEIGHTS, attend_in_slices
+from training.importing.diffusers import CONFIG, WEIGHTS, attend_in_slices, load_module, read_scaling
+from training.importing.options import ImportOptions
 
 pytest.importorskip("diffusers", reason="the package diffusers is not installed")
 
@@ -57,6 +58,18 @@ def test_weights_of_two_bytes_are_taken(dtype: torch.dtype, variant: str | None,
     pixels = ((pictures + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     np.testing.assert_allclose(model.encode(pixels), expected, atol=1e-3 * float(expected.abs().max()))
     assert "AutoencoderTiny, pixels in -1..1" in card
+
+
+@pytest.mark.parametrize(("name", "factors"), [("AutoencoderKL", (0.18215, 0)), ("AutoencoderTiny", (1, 0))])
+def test_factors_that_the_file_lacks_are_those_of_the_class(
+    name: str, factors: tuple[float, float], tmp_path: Path
+) -> None:
+    vaes.make(name).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / CONFIG).read_text())
+    del config["scaling_factor"], config["shift_factor"]
+    (tmp_path / CONFIG).write_text(json.dumps(config))
+    scaling = read_scaling(ImportOptions(out=tmp_path), tmp_path, load_module(tmp_path, name, None))
+    assert (scaling.scaling_factor, scaling.shift_factor) == factors
 
 
 def test_attention_in_slices_is_attention() -> None:
