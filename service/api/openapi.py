@@ -148,7 +148,6 @@ def _latents_content() -> dict[str, Any]:
     latents = {"type": "array", "items": {}, "description": "[N,...] or one latent; the body that encode answered fits"}
     schema = {
         "type": "object",
-        "anyOf": [{"required": ["latents"]}, {"required": ["indices", "values"]}],
         "properties": {
             "latents": latents,
             "indices": {

@@ -20,7 +20,7 @@ def test_a_manifest_is_read_back_as_it_was_written() -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"surprise": 1}, {"name": "../small"}, {"name": "Small"}, {"version": 0}, {"kind": "variational"},
+        {"surprise": 1}, {"name": "../small"}, {"name": "Small"}, {"version": 0}, {"kind": "contractive"},
         {"operations": []}, {"halo": -1}, {"format": "autoencoder-package/2"}, {"evaluation": {}},
         {"training": None}, {"memory": [[2, 1], [1, 2]]}, {"memory": []}, {"overlap": "blended"},
         {"overlap": "hard", "halo": 4},
