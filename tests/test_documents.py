@@ -165,7 +165,7 @@ def test_import(checkout: Checkout) -> None:
     assert imported["vae"].manifest.operations == ("encode", "decode", "reconstruct")
     assert imported["sae"].manifest.kind == "sparse"
     assert imported["sd-vae"].manifest.latent_scaling is not None
-    assert picture(folder / "decoded.png").shape == (420, 560, 3)
+    assert picture(folder / "decoded.png").shape[:2] == (420, 560)
     assert imported["mine-torch"].manifest.imported is not None
     photo, noisy = picture(folder / "theirs.jpg"), picture(folder / "docs" / "noisy-photo.jpg")
     assert photo.shape == noisy.shape
