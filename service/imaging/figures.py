@@ -31,8 +31,9 @@ LEAST_BLOCKS = 12  # of a photograph
 FILLED = 0.6  # share of its bounding box, from which a photograph is taken for a rectangle
 
 INK, PAPER = 0.3, 0.82  # of the paper's brightness: below the one is ink, above the other paper
-PAPER_REACH = 3  # blocks, up to which something darker is seen beside the paper around it
+PAPER_REACH = 2  # blocks, up to which something darker is seen beside the paper around it
 SMOOTH = 0.1  # of the paper's brightness: largest difference between samples of a smooth area
+EDGE, WHITE = 0.93, 0.97  # of the paper's brightness: at most before a photograph's edge, at least behind it
 TINTED = 0.05  # standard deviation of the shares of red and blue, that no paper and ink have
 DARK = 96  # of 255: median of a block of white on black
 LIGHT = 60  # of 255: by how much writing is lighter than the dark around it
@@ -87,10 +88,14 @@ def find_figures(pixels: Pixels, white: float) -> Mask:
 
 @dataclass(frozen=True)
 class _Blocks:
-    """Of each block [rows,columns]: `samples` uint8 [rows,columns,n] of brightness, sorted; `middle`: the share of them
-    between ink and paper; `smooth`: the share that changes slowly, too; `tints`: how much the shares of red and blue
-    vary in and around it; `equal`: the share of pixels that equal their right neighbour."""
+    """`image` uint8 [h,w]: brightness of every STEP-th pixel.
 
+    Of each block [rows,columns]: `samples` uint8 [rows,columns,n] of brightness, sorted; `middle`: the share of them
+    between ink and paper; `smooth`: the share that changes slowly, too; `tints`: how much the shares of red and blue
+    vary in and around it; `equal`: the share of pixels that equal their right neighbour.
+    """
+
+    image: NDArray[np.uint8]
     samples: NDArray[np.uint8]
     middle: Floats
     smooth: Floats
@@ -100,7 +105,7 @@ class _Blocks:
     @classmethod
     def read(cls, pixels: Pixels, white: float) -> "_Blocks":
         bands = [_read_band(pixels[top : top + BAND], white) for top in range(0, len(pixels), BAND)]
-        samples, change, equal, means, squares = (np.concatenate(parts) for parts in zip(*bands, strict=True))
+        image, samples, change, equal, means, squares = (np.concatenate(parts) for parts in zip(*bands, strict=True))
         paper = _find_paper(np.percentile(samples, 75, axis=-1).astype(np.float32))[..., None]
         is_middle = (samples > INK * paper) & (samples < PAPER * paper)
         is_smooth = is_middle & (change < SMOOTH * paper)
@@ -109,7 +114,7 @@ class _Blocks:
         ]
         tints = np.sqrt(np.maximum(np.sum(variance, axis=0), 0))
         middle, smooth = (mask.mean(-1, dtype=np.float32) for mask in (is_middle, is_smooth))
-        return cls(np.sort(samples, -1), middle, smooth, tints, equal)
+        return cls(image, np.sort(samples, -1), middle, smooth, tints, equal)
 
     def percentile(self, percent: float) -> Floats:
         """[rows,columns] of brightness."""
@@ -117,8 +122,9 @@ class _Blocks:
 
 
 def _read_band(pixels: Pixels, white: float) -> tuple[NDArray[Any], ...]:
-    """Of the blocks of a band: samples of brightness, and how much they change, uint8 [rows,columns,n]; the share of
-    equal neighbours [rows,columns]; mean and mean square of the shares of red and blue, less green's [rows,columns,2].
+    """Of a band: samples of brightness uint8 [h,w]; of its blocks these and how much they change [rows,columns,n], the
+    share of equal neighbours [rows,columns], mean and mean square of the shares of red and blue, less green's
+    [rows,columns,2].
     """
     rows, columns = -(-pixels.shape[0] // BLOCK), -(-pixels.shape[1] // BLOCK)
     side = BLOCK // STEP
@@ -132,12 +138,13 @@ def _read_band(pixels: Pixels, white: float) -> tuple[NDArray[Any], ...]:
     grey = light.mean(-1, dtype=np.float32)
     down, right = np.diff(grey, axis=0, append=grey[-1:]), np.diff(grey, axis=1, append=grey[:, -1:])
     change = np.maximum(np.abs(down), np.abs(right))
-    samples, changes = (_split(image.astype(np.uint8), side, side) for image in (grey, change))
+    image = grey.astype(np.uint8)
+    samples, changes = (_split(part, side, side) for part in (image, change.astype(np.uint8)))
     total = light.sum(-1) + DARK
     shares = np.stack(
         [_split((light[..., i] - light[..., light.shape[2] // 2]) / total, side, side) for i in (0, -1)], -1
     )
-    return samples, changes, equal, shares.mean(2), np.square(shares).mean(2)
+    return image, samples, changes, equal, shares.mean(2), np.square(shares).mean(2)
 
 
 def _find_photographs(blocks: _Blocks) -> Mask:
@@ -151,10 +158,42 @@ def _find_photographs(blocks: _Blocks) -> Mask:
         if region.sum() < LEAST_BLOCKS:
             continue
         rows, columns = np.nonzero(region.any(1))[0], np.nonzero(region.any(0))[0]
-        box = np.zeros_like(region)
-        box[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
-        kept |= box if region.sum() > FILLED * box.sum() else region
+        if region.sum() > FILLED * len(range(rows[0], rows[-1] + 1)) * len(range(columns[0], columns[-1] + 1)):
+            top, bottom = _extend(blocks.image.T, rows[0], rows[-1] + 1, columns[0], columns[-1] + 1)
+            left, right = _extend(blocks.image, columns[0], columns[-1] + 1, top, bottom)
+            kept[top:bottom, left:right] = True
+        else:
+            kept |= region
     return np.asarray(kept | (_spread_maximum(kept, 1) & (blocks.middle > 0.2)), np.bool_)
+
+
+def _extend(image: NDArray[np.uint8], first: int, last: int, top: int, bottom: int) -> tuple[int, int]:
+    """The blocks `first` to `last` of a photograph along the second axis of `image`, widened to its straight edges.
+
+    A part as bright as paper belongs to it, if a straight edge with paper behind it is no farther away than
+    twice its width, and if hardly a sample before the edge is paper.
+    """
+    side = BLOCK // STEP
+    band = image[top * side : bottom * side].astype(np.float32)
+
+    def measure(part: Floats) -> int:
+        """Blocks that are added, of samples [h,w] beside the photograph, nearest first."""
+        if part.shape[1] <= 2 * side:
+            return 0
+        profile = np.median(part, axis=0)
+        paper = float(np.percentile(profile, 90))
+        if (part[:, :side] > WHITE * paper).mean() > 0.3:
+            return 0
+        for edge in range(side, part.shape[1] - side):
+            is_edge = profile[edge - 1] < EDGE * paper and profile[edge + 1 : edge + side].min() > WHITE * paper
+            if is_edge and (part[:, :edge] > WHITE * paper).mean() < 0.3:
+                return -(-edge // side)
+        return 0
+
+    width = 2 * (last - first) * side
+    before = measure(band[:, max(0, first * side - width) : first * side][:, ::-1])
+    after = measure(band[:, last * side : last * side + width])
+    return first - before, last + after
 
 
 def _find_dark_regions(blocks: _Blocks) -> Mask:

@@ -24,7 +24,10 @@ def draw_page(seed: int, *, ink: int = 30, paper: int = 235, size: tuple[int, in
 def draw_photograph(seed: int, shape: tuple[int, int], *, is_coloured: bool) -> Image:
     """Clouds between black and white with objects in front of them, [H,W,3]."""
     rng = np.random.default_rng(seed)
-    clouds = [cv2.resize(rng.normal(0, 1, (6, 8)).astype(np.float32), shape[::-1]) for _ in range(3)]
+    clouds = [
+        sum(cv2.resize(rng.normal(0, 1, (6 * n, 8 * n)).astype(np.float32), shape[::-1]) for n in (1, 2, 4)) / 1.4
+        for _ in range(3)
+    ]
     if not is_coloured:
         clouds = [clouds[0]] * 3
     picture = np.stack([np.clip(110 + 25 * cloud, 20, 180) for cloud in clouds], -1).astype(np.uint8)
@@ -50,6 +53,16 @@ def test_a_photograph_on_a_page_is_a_figure_and_its_text_is_not(seed: int, is_co
         False
     )
     assert not kept.any()
+
+
+def test_a_bright_part_of_a_photograph_belongs_to_it_up_to_its_edge() -> None:
+    page = draw_page(6)
+    page[224:480, 96:352] = draw_photograph(6, (256, 256), is_coloured=False)
+    page[224:480, 352:512] = 205  # a window beside a dog
+    page[100:600, 560:780] = 235  # no text
+    kept = find_figures(page, 255)
+    assert share_of(kept, slice(224, 480), slice(96, 512)) > 0.95
+    assert not kept[:, 18:].any()
 
 
 @pytest.mark.parametrize("change", ["none", "slope", "dark", "shadow", "yellow", "pale"])
