@@ -79,21 +79,21 @@ class AutoencoderGraphs:
     def has_free_size(self) -> bool:
         return self.is_picture and any(isinstance(axis, str) for axis in self.sample)
 
-    def encode(self, batch: Array, side: Callable[[Side], Connection]) -> Array:
-        """Latents float32 [N,...] of samples as stored."""
+    def encode(self, batch: Array, side: Callable[[Side], Connection], *, is_checked: bool = False) -> Array:
+        """Latents float32 [N,...] of samples as stored; `is_checked`: finite, and the same each time."""
         if self.encoder is None:
             raise AssertionError("This is a bug: there is an encoder")
         connection = side(self.encoder)
         array = batch if self.source is None else self.source.to_tensor(batch)
-        latent = connection.run(_reshape(array, connection))
+        latent = (connection.run_repeatably if is_checked else connection.run)(_reshape(array, connection))
         return np.asarray(latent[:, : self.first_channels], np.float32)
 
-    def decode(self, latent: Array, side: Callable[[Side], Connection]) -> Array:
+    def decode(self, latent: Array, side: Callable[[Side], Connection], *, is_checked: bool = False) -> Array:
         """Pixels float64 [N,H,W,C] of 0..255, or vectors float32 [N,D]."""
         if self.decoder is None:
             raise AssertionError("This is a bug: there is a decoder")
         connection = side(self.decoder)
-        output = connection.run(_reshape(latent, connection))
+        output = (connection.run_repeatably if is_checked else connection.run)(_reshape(latent, connection))
         return (
             output.reshape(len(output), -1).astype(np.float32) if self.target is None else self.target.to_pixels(output)
         )
@@ -551,14 +551,14 @@ def verify(autoencoder: AutoencoderGraphs, model: Model, data: SampleSet | None)
             batch = np.concatenate([drawn, generator.integers(0, 256, drawn.shape, np.uint8)])
         else:
             batch = generator.standard_normal((16, *autoencoder.shape)).astype(np.float32)
-        latent = autoencoder.encode(batch, _get_original)
+        latent = autoencoder.encode(batch, _get_original, is_checked=True)
         difference = parity.compare(model.run_graph("encoder", batch), latent, autoencoder.encoder.label)
         parts.append(f"latents by at most {difference:.2g} of their largest magnitude")
     if autoencoder.decoder is not None:
         if latent is None:
             fixed = [axis if isinstance(axis, int) else 8 for axis in autoencoder.latent]
             latent = generator.standard_normal((8, *fixed)).astype(np.float32)
-        expected = autoencoder.decode(latent, _get_original)
+        expected = autoencoder.decode(latent, _get_original, is_checked=True)
         answer = model.run_graph("decoder", latent)
         if autoencoder.target is not None:
             expected = to_bytes(expected)

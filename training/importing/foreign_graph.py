@@ -26,6 +26,7 @@ Array = NDArray[Any]
 PICKLE_SUFFIXES = {".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".joblib"}
 MIN_OPSET = 7  # the oldest that onnxruntime runs
 KNOWN_DOMAINS = {"", "ai.onnx", "ai.onnx.ml", "com.microsoft"}  # of the operators that onnxruntime has
+NAMELESS_INITIALIZERS = 4  # from this version of the format on, initializers need not be inputs; the converter asks
 MAX_BYTES = (1 << 31) - (1 << 20)  # of a graph in one file, by protobuf's limit
 
 
@@ -220,8 +221,13 @@ def convert_opset(graph: ForeignGraph, target: int) -> ForeignGraph:
     opset = graph.opset
     if opset == target:
         return graph
+    model = graph.model
+    if model.ir_version < NAMELESS_INITIALIZERS:
+        model = onnx.ModelProto()
+        model.CopyFrom(graph.model)
+        model.ir_version = NAMELESS_INITIALIZERS
     try:
-        converted = version_converter.convert_version(graph.model, target)
+        converted = version_converter.convert_version(model, target)
     except Exception as error:  # of the converter in C++
         raise ImportRefused(
             f"{graph.label} has opset {opset}, which onnx cannot convert to {target} ({_first_line(error)}); "

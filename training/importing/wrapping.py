@@ -199,7 +199,7 @@ def _finish(
     sparse = compose.add_prefix(part.graph.model, PREFIX).graph.sparse_initializer
     graph.sparse_initializer.extend(sparse)
     model = helper.make_model(graph, opset_imports=list(part.graph.model.opset_import))
-    model.ir_version = helper.find_min_ir_version_for(list(model.opset_import))
+    model.ir_version = helper.find_min_ir_version_for(list(model.opset_import), ignore_unknown=True)
     return model.SerializeToString(deterministic=True)
 
 

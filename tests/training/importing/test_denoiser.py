@@ -315,3 +315,72 @@ def test_options_that_do_not_fit_are_refused(
     words: tuple[str, ...], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert sentence in refusal(capsys, tmp_path, *words)
+
+
+# --- kinds that were met ---------------------------------------------------------------------------------
+
+BLUR = np.tile(np.array([[1, 2, 1], [2, 4, 2], [1, 2, 1]], np.float32) / 16, (3, 1, 1, 1))
+PORT: list[int | str] = ["N", 3, "H", "W"]
+
+
+def make_blur(
+    tmp_path: Path, nodes: list[onnx.NodeProto] | None = None, domain: str = "", dtype: int = TensorProto.FLOAT,
+    shape: list[int | str] | None = PORT, **constants: np.ndarray,
+) -> Path:  # fmt: skip
+    """A graph x -> y; by default a blur, clipped to 0..1."""
+    blur = helper.make_node("Conv", ["x", "kernel"], ["c"], pads=[1] * 4, group=3)
+    nodes = nodes or [blur, helper.make_node("Clip", ["c", "low", "high"], ["y"])]
+    values = {"kernel": BLUR, "low": np.float32(0), "high": np.float32(1), **constants}
+    ports = [[helper.make_tensor_value_info(name, dtype, shape)] for name in ("x", "y")]
+    tensors = [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in values.items()]
+    graph = helper.make_graph(nodes, "blur", *ports, tensors)
+    opsets = [helper.make_opsetid("", 17), *([helper.make_opsetid(domain, 1)] if domain else [])]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    if domain == "mine":
+        body = [helper.make_node("Conv", ["x", "k"], ["y"], pads=[1] * 4, group=3)]
+        model.functions.append(helper.make_function("mine", "Blur", ["x", "k"], ["y"], body, opsets[:1]))
+    onnx.save(model, tmp_path / "blur.onnx")
+    return tmp_path / "blur.onnx"
+
+
+@pytest.mark.parametrize(
+    ("domain", "node"),
+    [
+        ("com.microsoft", {"op_type": "FusedConv", "pads": [1] * 4, "group": 3, "activation": "Relu"}),
+        ("mine", {"op_type": "Blur"}),
+    ],
+)
+def test_operators_of_onnxruntime_and_functions_of_the_graph_are_taken(
+    domain: str, node: dict[str, Any], tmp_path: Path
+) -> None:
+    nodes = [helper.make_node(**node, inputs=["x", "kernel"], outputs=["y"], domain=domain)]
+    model, _ = run_import(tmp_path, "--denoiser", make_blur(tmp_path, nodes, domain))
+    clean, noisy = noisy_picture(3)
+    assert error(model.denoise(noisy[None])[0], clean) < 0.5 * error(noisy, clean)
+
+
+def test_a_graph_of_the_first_format_is_converted(tmp_path: Path) -> None:
+    blur = helper.make_node("Conv", ["x", "kernel"], ["c"], pads=[1] * 4, group=3)
+    path = make_blur(tmp_path, [blur, helper.make_node("Clip", ["c"], ["y"], min=0.0, max=1.0)])
+    model = onnx.load(path)
+    model.ir_version = 3
+    model.opset_import[0].version = 7
+    onnx.save(model, path)
+    run_import(tmp_path, "--denoiser", path)
+
+
+def test_what_is_wrong_with_a_graph_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    blur = helper.make_node("Conv", ["x", "kernel"], ["c"], pads=[1] * 4, group=3)
+    noise = helper.make_node("RandomNormalLike", ["c"], ["r"], scale=0.02)
+    path = make_blur(tmp_path, [blur, noise, helper.make_node("Add", ["c", "r"], ["y"])])
+    assert "answers differently each time" in refusal(capsys, tmp_path, "--denoiser", path)
+    path = make_blur(tmp_path, [blur, helper.make_node("Div", ["c", "low"], ["y"])])
+    assert "answers NaN or infinity" in refusal(capsys, tmp_path, "--denoiser", path, "--unchecked")
+    cast = helper.make_node("Cast", ["x"], ["y"], to=TensorProto.BFLOAT16)
+    path = make_blur(tmp_path, [cast], dtype=TensorProto.BFLOAT16)
+    assert "has x in bfloat16; export it with float32" in refusal(capsys, tmp_path, "--denoiser", path)
+    path = make_blur(tmp_path, shape=None)
+    assert "does not state the axes of x" in refusal(capsys, tmp_path, "--denoiser", path)
+    wide = helper.make_node("Conv", ["x", "kernel"], ["y"], pads=[1] * 4, group=4)
+    path = make_blur(tmp_path, [wide], shape=["N", 4, "H", "W"], kernel=np.tile(BLUR[:1], (4, 1, 1, 1)))
+    assert "--noise-map" in refusal(capsys, tmp_path, "--denoiser", path)

@@ -18,6 +18,8 @@ from training.importing.probes.pixel_format import Layout
 Array = NDArray[Any]
 
 SIDES = (64, 128, 256, 512)  # pixels, tried in turn where the size is free
+REPEATED = 1e-3  # share of the largest magnitude by which two runs may differ
+NO_SIDES = range(1, 5)  # pixels: fixed axes as short are channels
 FREE_SIDES = (1.0, 1.5)  # height and width differ, so that an output's axes are told apart
 
 
@@ -46,6 +48,19 @@ class Connection:
         answer = self.try_run(array)
         if isinstance(answer, str):
             raise ImportRefused(f"{self.graph.label} fails on {self.input.name} {list(array.shape)}: {answer}")
+        return answer
+
+    def run_repeatably(self, array: Array) -> Array:
+        """The answer; ImportRefused if it is not finite, or another one the next time."""
+        answer = self.run(array)
+        if not np.isfinite(answer).all():
+            raise ImportRefused(f"{self.graph.label} answers NaN or infinity to {self.input.name} {list(array.shape)}")
+        difference = np.abs(answer.astype(np.float64) - self.run(array)).max(initial=0)
+        if difference > REPEATED * np.abs(answer).max(initial=0):
+            raise ImportRefused(
+                f"{self.graph.label} answers differently each time, as dropout does, and a VAE that draws its latent; "
+                "export it in evaluation mode, or name the output that is the mean: --output NAME"
+            )
         return answer
 
     def _run_padded(self, array: Array, batch: int) -> Array | str:
@@ -87,6 +102,11 @@ def connect(graph: ForeignGraph, constants: Mapping[str, Array], outputs: Sequen
     if len(chosen) != 1:
         shapes = ", ".join(f"{tensor.name} {_format_shape(tensor)}" for tensor in graph.outputs)
         raise ImportRefused(f"{graph.label} has the outputs {shapes}; name one with --output {names[0]}")
+    for tensor in (free[0], next(output for output in graph.outputs if output.name == chosen[0])):
+        if tensor.dtype.kind not in "fiu":
+            raise ImportRefused(
+                f"{graph.label} has {tensor.name} in {tensor.dtype}; export it with float32 or float16 in and out"
+            )
     return Connection(graph, graph.open(), free[0], chosen[0], constants)
 
 
@@ -139,6 +159,8 @@ def picture_candidates(tensor: Tensor, *, has_noise_map: bool) -> list[PictureIn
             noise_channels = int(has_noise_map)
             if tensor.shape[channel_axis] not in (None, channels + noise_channels):
                 continue
+            if any(side in NO_SIDES for side in (tensor.shape[y], tensor.shape[x])):
+                continue  # [N,4,?,?] has four channels, and is no picture of height 4
             for side in SIDES:
                 height, width = (
                     tensor.shape[axis] or round(side * factor) for axis, factor in zip((y, x), FREE_SIDES, strict=True)
@@ -172,6 +194,11 @@ def find_picture_input(connection: Connection, *, has_noise_map: bool) -> tuple[
         raise ImportRefused(
             f"{connection.graph.label} fails on every picture that was tried: {likely}; if its nodes hold the size "
             "that it was exported for, export it again with torch.onnx.export(..., dynamo=True, dynamic_shapes=...)"
+        )
+    if not tensor.shape:
+        raise ImportRefused(
+            f"{connection.graph.label} does not state the axes of {tensor.name}; export it again, or set them with "
+            f"onnx.tools.update_model_dims: {{'{tensor.name}': ['N', 3, 'H', 'W']}}"
         )
     raise ImportRefused(
         f"{connection.graph.label} takes {tensor.name} {_format_shape(tensor)}; give a graph of pictures with 1 (grey) "
