@@ -12,6 +12,7 @@ JSON_BYTE = 32  # to parse and check one byte of JSON, or of a form
 IMAGE_BYTE = 64  # to read an image's header, for each byte of its file: formats other than PNG are opened for it
 PIXEL = 128  # to decode one pixel of an image, or to encode one byte of pixels
 NUMBER = 8  # to check and convert one number of an array
+CHOSEN_NUMBER = 32  # to choose the largest of an array, for each number that it has
 COPIED_BYTE = 2  # to write one byte of an array as .npy, into fresh memory
 
 

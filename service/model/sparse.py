@@ -25,10 +25,11 @@ def find_largest(latents: Array, top: int, features: int) -> tuple[NDArray[np.in
         features: numbers of a latent that are features; those behind them (mean and scale of the vector, for the
             decoder) follow the features in every row.
     """
-    magnitude = np.abs(latents[:, :features])
+    smallness = -np.abs(latents[:, :features])
     count = min(top, features)
-    indices = np.argpartition(magnitude, features - count, axis=1)[:, features - count :]
-    order = np.argsort(-np.take_along_axis(magnitude, indices, 1), axis=1, kind="stable")
+    # the largest first: on the other side of so many zeros numpy's selection takes 20 times as long
+    indices = np.argpartition(smallness, count - 1, axis=1)[:, :count]
+    order = np.argsort(np.take_along_axis(smallness, indices, 1), axis=1, kind="stable")
     indices = np.take_along_axis(indices, order, 1)
     others = np.broadcast_to(np.arange(features, latents.shape[1]), (len(latents), latents.shape[1] - features))
     indices = np.concatenate([indices, others], axis=1)

@@ -12,6 +12,7 @@ from service.api.v1.body import outline_json, parse_body, parsing_cost
 from service.api.v1.negotiation import is_octet_stream
 from service.codecs.formats import OCTET_STREAM
 from service.codecs.large_json import Outline
+from service.inference import cost
 from service.inference.engine import Result
 from service.inference.inputs import Batch, Images
 from service.inference.options import Options
@@ -63,7 +64,8 @@ class V1Format:
         )
 
     def serialization_cost(self, result: Result) -> int:
-        return responses.serialization_cost(result, self._media_type)
+        chosen = 0 if self.options.top is None else result.size * cost.CHOSEN_NUMBER
+        return chosen + responses.serialization_cost(result, self._media_type)
 
     def serialize(self, result: Result) -> Response:
         if self._payload is None:
