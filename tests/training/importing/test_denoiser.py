@@ -331,10 +331,10 @@ def make_blur(
     blur = helper.make_node("Conv", ["x", "kernel"], ["c"], pads=[1] * 4, group=3)
     nodes = nodes or [blur, helper.make_node("Clip", ["c", "low", "high"], ["y"])]
     values = {"kernel": BLUR, "low": np.float32(0), "high": np.float32(1), **constants}
-    ports = [[helper.make_tensor_value_info(name, dtype, shape)] for name in ("x", "y")]
+    source, target = (helper.make_tensor_value_info(name, dtype, shape) for name in ("x", "y"))
     names = {name for node in nodes for name in node.input}
     tensors = [onnx.numpy_helper.from_array(np.asarray(v), name) for name, v in values.items() if name in names]
-    graph = helper.make_graph(nodes, "blur", *ports, tensors)
+    graph = helper.make_graph(nodes, "blur", [source], [target], tensors)
     opsets = [helper.make_opsetid("", 17), *([helper.make_opsetid(domain, 1)] if domain else [])]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
     if domain == "mine":
