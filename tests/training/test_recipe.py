@@ -21,6 +21,7 @@ DIGESTS = {
     "digits-deep": "121277c0c12efc7b26ea5b691c416de1becda974e597369e69529e5e053c1357",
     "digits-rot": "611ace7f9e6badb66673e247c68cbd0189c4bf1bcad1aea2810066343434048a",
     "drawings-classified": "d0bdcb2e678b01f1fa0aae564e074bd2ddf71519d1aedb7c8e509aa5ad7661eb",
+    "digits-variational": "c45f69d44ac293bb54bd02098a7b53431e1de994604774e01f81a2d90caeb8c8",
     "pages-noisy-office": "941f423cf7b95f406308c54e283ad2fad128d26efa5d18f5f30275c1d5c1ac98",
     "pages": "4fccdf0190545436f971c24063086fb1b0cba157b59afff91f6a4772917c33a1",
     "photos-bsds": "3a5f7be1aba556184433cc4e5dcc35bdd6e202c966a3be4404297b9e496cf009",
