@@ -15,6 +15,7 @@ autoencoder-train import --denoiser drunet.onnx --out models/drunet
 import argparse
 import json
 import sys
+import time
 import tomllib
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -25,13 +26,17 @@ import torch
 
 from service.model.errors import PackageError
 from service.model.plain_files import to_printable
-from training import __version__, compare, import_model, train_autoencoder, train_classifier, train_denoiser
+from training import __version__, compare, import_model, own_data, train_autoencoder, train_classifier, train_denoiser
 from training import recipe as recipes
 from training.data import datasets, patches
 from training.engine import distributed
+from training.engine.curve_log import check_log_folder
+from training.engine.progress import stage
 from training.engine.run_lock import lock_run
 from training.errors import RecipeError, TrainingError
-from training.recipe import DenoiserRecipe, Recipe, TrainedKind
+from training.export import recipe_file
+from training.own_data import OwnData
+from training.recipe import AutoencoderRecipe, DenoiserRecipe, Recipe, TrainedKind
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -68,13 +73,18 @@ def _train(options: argparse.Namespace) -> None:
     if options.list:
         _list_recipes()
         return
-    recipe = _load_recipe(options)
+    source = _load_recipe(options)
+    recipe = source.draft() if isinstance(source, OwnData) else source
     out = Path(options.out or Path("models") / recipe.name)
     recipe = recipes.with_changes(recipe, {"name": out.name})
     distributed.check_batch_sizes(recipe)
     device = _select_device(options.device)
     start = None if options.start is None else Path(options.start)
     folder = Path(options.runs) / out.name
+    recipe = _find_data(recipe, folder)
+    log_folder = None if options.log_dir is None else Path(options.log_dir) / out.name
+    if log_folder is not None and distributed.is_main_process():
+        check_log_folder(log_folder)
     with ExitStack() as stack:
         with distributed.main_process_first():
             if distributed.is_main_process():
@@ -84,11 +94,13 @@ def _train(options: argparse.Namespace) -> None:
                         checkpoint.unlink()
         directory = _run(
             recipe,
+            source if isinstance(source, OwnData) else None,
             out,
             Path(options.runs),
             device,
             start,
             options.minutes,
+            log_folder,
             resume=options.resume,
             is_exported=not options.no_package,
         )
@@ -109,43 +121,57 @@ def _classify(options: argparse.Namespace) -> None:
 
 def _run(
     recipe: Recipe,
+    own: OwnData | None,
     out: Path,
     runs: Path,
     device: torch.device,
     start: Path | None,
     minutes: float | None,
+    log_folder: Path | None,
     *,
     resume: bool,
     is_exported: bool,
 ) -> Path | None:
-    """Load the recipe's data, train; the directory of the new package, None if only training was asked for."""
+    """Load the recipe's data, train; the directory of the new package, None if only training was asked for.
+
+    Of `own` data the recipe is a draft, which the data complete.
+    """
+    start_time = time.monotonic()
+    is_main = distributed.is_main_process()
     if isinstance(recipe, DenoiserRecipe):
-        with distributed.main_process_first():
+        with distributed.main_process_first(), stage(f"{out.name}: reading {recipe.data.source}", is_main=is_main):
             restoration_data = patches.load(recipe)
         _print_remarks(restoration_data.remarks)
         if not is_exported:
             train_denoiser.train(
-                recipe, restoration_data, runs / out.name, device, start=start, minutes=minutes, resume=resume
-            )
+                recipe, restoration_data, runs / out.name, device,
+                start=start, minutes=minutes, log_folder=log_folder, resume=resume,
+            )  # fmt: skip
             return None
         return train_denoiser.run(
-            recipe, restoration_data, out, runs, device, start=start, minutes=minutes, resume=resume
-        )
-    if start is not None or minutes is not None or resume or not is_exported:
-        raise RecipeError(
-            "--from, --minutes, --resume and --no-package are for recipes of denoisers (architecture unet)"
-        )
-    with distributed.main_process_first():
+            recipe, restoration_data, out, runs, device,
+            start=start, minutes=minutes, log_folder=log_folder, resume=resume,
+        )  # fmt: skip
+    if start is not None or resume or not is_exported:
+        raise RecipeError("--from, --resume and --no-package are for recipes of denoisers (architecture unet)")
+    with distributed.main_process_first(), stage(f"{out.name}: reading {recipe.data.source}", is_main=is_main):
         data = datasets.load(recipe.data)
     _print_remarks(data.remarks)
-    return train_autoencoder.run(recipe, data, out, runs, device)
+    if own is not None:
+        completed = recipes.with_changes(own.complete(data), {"name": out.name})
+        if isinstance(completed, AutoencoderRecipe):
+            recipe = completed
+        _print_remarks([own_data.describe(recipe)])
+    if minutes is not None:
+        minutes = max(0.0, minutes - (time.monotonic() - start_time) / 60)
+    return train_autoencoder.run(recipe, data, out, runs, device, minutes, log_folder)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="autoencoder-train",
         description="Train an autoencoder and leave a package that the service serves.",
-        epilog="Without a recipe, --data and --kind choose a shipped recipe's settings for your own data. "
+        epilog="Without a recipe, --data and --kind choose settings by your own data. "
         "autoencoder-train compare FOLDER ... shows packages beside each other; "
         "autoencoder-train import takes a model that exists.",
     )
@@ -160,11 +186,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--from", dest="start", metavar="PACKAGE", help="start from a package's or a checkpoint's weights (denoisers)"
     )
-    parser.add_argument("--minutes", type=_minutes, metavar="N", help="end training after N minutes (denoisers)")
+    parser.add_argument("--minutes", type=_minutes, metavar="N", help="end after N minutes")
     parser.add_argument(
         "--resume", action="store_true", help="go on from the checkpoint though recipe or data have changed (denoisers)"
     )
     parser.add_argument("--no-package", action="store_true", help="train only; a later call writes the package")
+    parser.add_argument(
+        "--log-dir", metavar="FOLDER", help="write the learning curve there while it grows: CSV, TensorBoard's events"
+    )
     parser.add_argument("--device", help="cpu, cuda, cuda:1; default: the GPU if there is one")
     parser.add_argument("--list", action="store_true", help="list the shipped recipes")
     parser.add_argument("--version", action="version", version=__version__)
@@ -191,8 +220,8 @@ def _classify_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _load_recipe(options: argparse.Namespace) -> Recipe:
-    """The recipe that the options name, with all changes applied."""
+def _load_recipe(options: argparse.Namespace) -> Recipe | OwnData:
+    """The recipe that the options name, with all changes applied; or own data, for which there is none yet."""
     changes = dict(_parse_assignment(text) for text in options.set)
     if options.data is not None:
         changes = {"data": {"source": options.data}, **changes}
@@ -201,16 +230,28 @@ def _load_recipe(options: argparse.Namespace) -> Recipe:
             raise RecipeError("give a recipe, or --data and --kind; autoencoder-train --list shows the shipped recipes")
         if options.out is None:
             raise RecipeError("give --out models/NAME: where the package goes, and what the model is called")
-        changes = {
-            "description": f"{options.kind.capitalize()} autoencoder of {Path(options.data).name}.",
-            "notes": "none",
-            **changes,
-        }
+        description = f"{options.kind.capitalize()} autoencoder of {Path(options.data).name}."
+        changes = {"name": Path(options.out).name, "description": description, **changes}
     elif options.kind is not None:
         raise RecipeError("--kind is for a run without a recipe; a recipe says its own kind")
     if options.latent_dim is not None:
         changes |= {"architecture.latent_dim": options.latent_dim, "architecture.latent_channels": "none"}
-    return recipes.load(options.recipe or f"cats-{options.kind}", changes)
+    return recipes.load(options.recipe, changes) if options.recipe is not None else OwnData(str(options.kind), changes)
+
+
+def _find_data(recipe: Recipe, folder: Path) -> Recipe:
+    """The recipe with the paths of its data: a package's recipe has their names alone, the run's `folder` the paths."""
+    try:
+        known = json.loads((folder / "history.json").read_bytes())["data"]
+        values = {key: Path(path) for key, path in known.items() if recipe_file.PATH_KEYS.index(key) >= 0}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return recipe
+    changes = {
+        f"data.{key}": str(path)
+        for key, path in values.items()
+        if getattr(recipe.data, key, None) == path.name and not Path(path.name).exists() and path.exists()
+    }
+    return recipes.with_changes(recipe, changes) if changes else recipe
 
 
 def _select_device(name: str | None) -> torch.device:

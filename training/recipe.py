@@ -108,6 +108,7 @@ class AutoencoderAugmentation(Augmentation):
     shear: Share = 0
     elastic: Share = Field(0, description="standard deviation of a 4x4 displacement field, of half the image")
     fade: tuple[Share, Share] = Field((1, 1), description="parts of the run between which it fades to none")
+    edge: Literal["black", "mirrored"] = Field("black", description="what comes in from outside a moved picture")
 
 
 class DenoiserAugmentation(Augmentation):
@@ -151,6 +152,17 @@ class Dense(_Section):
     batch_norm: bool = False
     centered: bool = Field(False, description="the encoder sees a sample less the mean of the train split")
     tied: bool = Field(False, description="decoder weights are the encoder's, transposed")
+    linear_path: bool = Field(
+        False,
+        description="a linear encoder and decoder beside the layers, which start as PCA; see "
+        "training.architectures.linear_path",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.linear_path and (self.tied or (self.latent_activation, self.output_activation) != ("linear", "linear")):
+            raise ValueError("linear_path needs a linear latent_activation and output_activation, and tied = false")
+        return self
 
 
 class Convolutional(_Section):
@@ -165,11 +177,14 @@ class Convolutional(_Section):
     latent_dim: int | None = Field(None, ge=1, le=16384, description="a flat latent of so many numbers")
     latent_channels: int | None = Field(None, ge=1, le=1024, description="a spatial latent of so many channels")
     output_activation: Literal["linear", "sigmoid"] = "linear"
+    linear_path: bool = Field(False, description="with latent_dim: as of the dense architecture")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if (self.latent_dim is None) == (self.latent_channels is None):
             raise ValueError("give either latent_dim (flat) or latent_channels (spatial)")
+        if self.linear_path and (self.latent_dim is None or self.output_activation != "linear"):
+            raise ValueError("linear_path needs a flat latent, latent_dim, and a linear output_activation")
         if not len(self.channels) == len(self.encoder_blocks) == len(self.decoder_blocks):
             raise ValueError("channels, encoder_blocks and decoder_blocks must be equally long")
         return self
@@ -236,6 +251,9 @@ class Optimization(_Section):
         le=1000,
         description="weight of the squared Frobenius norm of the encoder's Jacobian, beside the squared error summed "
         "over a sample's numbers (Rifai et al., ICML 2011); 0: off",
+    )
+    steps_per_epoch: int = Field(
+        0, ge=0, le=1_000_000, description="steps of an epoch, however many samples there are; 0: one pass over them"
     )
 
 
@@ -374,6 +392,10 @@ class AutoencoderRecipe(_Recipe):
             raise ValueError('loss "bce" needs output_activation "sigmoid"')
         if self.pretraining is not None and dense is None:
             raise ValueError("greedy layer-wise pretraining is for the dense architecture")
+        if self.architecture.linear_path and (self.pretraining is not None or self.kind in ("variational", "sparse")):
+            raise ValueError(
+                "architecture.linear_path starts as PCA: it is not pretrained, and not for kinds variational and sparse"
+            )
         self._check_kind()
         return self
 

@@ -4,7 +4,10 @@ recipe -> dataset -> architecture -> [pretraining, layer by layer] -> loop -> ev
 """
 
 import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,26 +17,48 @@ from service.model.manifest import Metric
 from service.model.package import next_version
 from training.architectures import kinds
 from training.architectures.autoencoder import Autoencoder
+from training.architectures.linear_path import start_at_components
 from training.architectures.sparse import Sparse
 from training.data.datasets import Dataset
 from training.engine import checkpoint, distributed, objectives
 from training.engine.augmentation import Augmenter
 from training.engine.corruption import Corruptor
-from training.engine.loop import TrainingResult, autocast, fit
+from training.engine.loop import History, TrainingResult, autocast, fit
+from training.engine.losses import LossAndError
 from training.engine.pretraining import pretrain
-from training.evaluation import autoencoders, figures, pca
+from training.engine.progress import stage
+from training.evaluation import autoencoders, figures, neighbours, pca
 from training.evaluation import kinds as kind_evaluation
 from training.evaluation.shortfalls import find_shortfalls
-from training.export import float16, graphs, package, parity, provenance
+from training.export import float16, graphs, package, parity, provenance, recipe_file
 from training.recipe import AutoencoderRecipe, with_changes
 
+PRETRAINING_SHARE = 0.25  # of the minutes
+MARGIN = 0.3  # by this, over the root of the validation samples, PCA's error must be beaten: less may be chance
+EXPORT_MINUTES = 0.5  # what measuring and export take, about
 
-def train(recipe: AutoencoderRecipe, data: Dataset, folder: Path, device: torch.device) -> TrainingResult[Autoencoder]:
-    """Fit the recipe's autoencoder; a run that was interrupted resumes from the checkpoints in `folder`."""
+
+def train(
+    recipe: AutoencoderRecipe,
+    data: Dataset,
+    folder: Path,
+    device: torch.device,
+    minutes: float | None = None,
+    log_folder: Path | None = None,
+) -> TrainingResult[Autoencoder]:
+    """Fit the recipe's autoencoder; a run that was interrupted resumes from the checkpoints in `folder`.
+
+    Args:
+        minutes: the run ends after so many, whatever its epochs say; a quarter of them is for pretraining, if any.
+        log_folder: for the learning curve while it grows, see training.engine.curve_log.
+    """
     is_image = data.modality == "image"
     with torch.random.fork_rng(devices=[]):  # torch's initialisers of weights know only the global generator
         torch.manual_seed(recipe.seed)
-        autoencoder = kinds.build(recipe, data.train).to(device)
+        autoencoder = kinds.build(recipe, data.train)
+    if recipe.architecture.linear_path:
+        start_at_components(autoencoder, *pca.fit_for_linear_path(data.train, recipe.architecture.latent_dim or 0))
+    autoencoder = autoencoder.to(device)
     if is_image:
         autoencoder = autoencoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     generator = torch.Generator(device).manual_seed(recipe.seed)
@@ -45,12 +70,17 @@ def train(recipe: AutoencoderRecipe, data: Dataset, folder: Path, device: torch.
 
     layer_histories = []
     if recipe.pretraining is not None and recipe.pretraining.epochs:
+        pretraining_minutes = None if minutes is None else PRETRAINING_SHARE * minutes
+        minutes = None if pretraining_minutes is None else (minutes or 0) - pretraining_minutes
         layer_histories = pretrain(
             autoencoder, samples, validation, recipe.pretraining, augment,
-            generator=generator, folder=folder, fingerprint=fingerprint,
+            generator=generator, folder=folder, fingerprint=fingerprint, minutes=pretraining_minutes,
+            log_folder=log_folder,
         )  # fmt: skip
 
-    def objective(module: nn.Module, batch: Tensor, progress: float, generator: torch.Generator) -> Tensor:
+    def objective(
+        module: nn.Module, batch: Tensor, progress: float, generator: torch.Generator
+    ) -> Tensor | LossAndError:
         clean = autoencoder.scaling(batch)
         if augment is not None:
             clean = augment(clean, progress, generator).contiguous(memory_format=torch.channels_last)
@@ -72,6 +102,9 @@ def train(recipe: AutoencoderRecipe, data: Dataset, folder: Path, device: torch.
     history = fit(
         goal.network, samples, objective, validate, recipe.optimization,
         generator=generator, file=folder / "checkpoint.pt", fingerprint=fingerprint, title=recipe.name,
+        start_margin=MARGIN / math.sqrt(len(validation)) if recipe.architecture.linear_path else None,
+        minutes=minutes,
+        log_folder=None if log_folder is None else log_folder / "training",
     )  # fmt: skip
     if isinstance(autoencoder, Sparse):
         autoencoder.fold()
@@ -80,7 +113,15 @@ def train(recipe: AutoencoderRecipe, data: Dataset, folder: Path, device: torch.
     return TrainingResult(autoencoder.cpu().eval(), history, layer_histories)
 
 
-def run(recipe: AutoencoderRecipe, data: Dataset, out: Path, runs: Path, device: torch.device) -> Path:
+def run(
+    recipe: AutoencoderRecipe,
+    data: Dataset,
+    out: Path,
+    runs: Path,
+    device: torch.device,
+    minutes: float | None = None,
+    log_folder: Path | None = None,
+) -> Path:
     """Train, measure, export; returns the directory of the new package, <out>/<version>/.
 
     Of several processes the main one alone measures and exports; the others exit after training.
@@ -88,18 +129,47 @@ def run(recipe: AutoencoderRecipe, data: Dataset, out: Path, runs: Path, device:
     Args:
         out: the model's folder: its name is the model's name, the version is the next free one.
         runs: folder of the checkpoints and of history.json.
+        minutes: the whole takes about so many; EXPORT_MINUTES of them are for measuring and export.
+        log_folder: see `train`.
     Raises:
         NotFinite, DiskError, ParityError: see training.errors; no package is written.
     """
-    models, name = out.parent, out.name
+    name = out.name
     folder = runs / name
-    result = train(recipe, data, folder, device)
+    if minutes is not None:
+        minutes = max(minutes / 2, minutes - EXPORT_MINUTES) / (1 + len(recipe.ablation))
+    result = train(recipe, data, folder, device, minutes, log_folder)
     variants = {
         ablation.name: with_changes(recipe, {**ablation.set, "name": f"{recipe.name}-ablation"})
         for ablation in recipe.ablation
     }
-    ablations = {name: train(variant, data, folder / _slug(name), device) for name, variant in variants.items()}
+    ablations = {
+        label: train(
+            variant, data, folder / _slug(label), device, minutes,
+            None if log_folder is None else log_folder / _slug(label),
+        )
+        for label, variant in variants.items()
+    }  # fmt: skip
     distributed.exit_unless_main()
+    with stage(f"{name}: measuring, exporting and drawing"):
+        return _export(recipe, data, result, variants, ablations, out, folder)
+
+
+def _export(
+    recipe: AutoencoderRecipe,
+    data: Dataset,
+    result: TrainingResult[Autoencoder],
+    variants: Mapping[str, AutoencoderRecipe],
+    ablations: Mapping[str, TrainingResult[Autoencoder]],
+    out: Path,
+    folder: Path,
+) -> Path:
+    """Measure, export, draw; returns the directory of the new package. `folder` gets history.json.
+
+    Args:
+        variants, ablations: recipe and result of each ablation, by its name.
+    """
+    models, name = out.parent, out.name
     autoencoder = result.network
     components = pca.fit(data.train, autoencoders.latent_size(autoencoder, data))
     is_contractive = recipe.optimization.contraction > 0
@@ -110,6 +180,12 @@ def run(recipe: AutoencoderRecipe, data: Dataset, out: Path, runs: Path, device:
             variants[ablation], ablation_result.network, data, None, is_contractive=is_contractive
         )
         metrics = _add_baseline(metrics, ablation, values)
+    known = (
+        autoencoders.encode(autoencoder, data.train[: neighbours.MAX_TRAIN]) if data.test_labels is not None else None
+    )
+    if known is not None:
+        asked = autoencoders.encode(autoencoder, data.test[: neighbours.MAX_TEST])
+        metrics |= neighbours.measure_neighbours(known, asked, data, components, autoencoder.units)
 
     onnx_graphs = graphs.export_autoencoder(autoencoder, data.train, recipe.weights)
     errors = autoencoders.reconstruction_errors(autoencoder, data)
@@ -128,9 +204,11 @@ def run(recipe: AutoencoderRecipe, data: Dataset, out: Path, runs: Path, device:
     drawings = draw_figures(result, recipe, data, errors, metrics)
     others = {name: ablation.network for name, ablation in ablations.items()}
     drawings = {**kind_evaluation.draw(autoencoder, data, recipe.seed, others, components), **drawings}
-    _write_history(folder, result, None)
-    directory = package.publish(models, facts, onnx_graphs, drawings, recipe.notes, sentence, remarks=data.remarks)
-    _write_history(folder, result, directory)
+    _write_history(folder, recipe, result, None)
+    directory = package.publish(
+        models, facts, onnx_graphs, drawings, recipe.notes, sentence, remarks=data.remarks, recipe=recipe
+    )
+    _write_history(folder, recipe, result, directory)
     return directory
 
 
@@ -176,8 +254,8 @@ def draw_figures(
         figures.draw_error_histogram(errors, baselines, unit),
     )
     drawings["latent_map.png"] = (
-        "Held-out samples placed by their latents (t-SNE)",
-        figures.draw_latent_map(latents, data.test, recipe.seed),
+        "Held-out samples placed by their latents (t-SNE)" + ", coloured by class" * (data.test_labels is not None),
+        figures.draw_latent_map(latents, data.test, recipe.seed, data.test_labels),
     )
     return drawings
 
@@ -192,13 +270,24 @@ def _add_baseline(metrics: dict[str, Metric], name: str, values: dict[str, Metri
     }
 
 
-def _write_history(folder: Path, result: TrainingResult[Autoencoder], package_folder: Path | None) -> None:
-    """Errors of each epoch, and the directory of the package, which `autoencoder-train compare` reads."""
-    document = {f"layer-{i}": vars(history) for i, history in enumerate(result.layer_histories, 1)} | {
-        "training": vars(result.history),
+def _write_history(
+    folder: Path, recipe: AutoencoderRecipe, result: TrainingResult[Autoencoder], package_folder: Path | None
+) -> None:
+    """Errors of each epoch; the directory of the package, which `autoencoder-train compare` reads; where the data lie,
+    which the recipe in the package does not say.
+    """
+    histories = {f"layer-{i}": history for i, history in enumerate(result.layer_histories, 1)}
+    document = {name: _describe_history(history) for name, history in histories.items()} | {
+        "training": _describe_history(result.history),
+        "data": {key: str(Path(path).absolute()) for key, path in recipe_file.paths(recipe).items()},
         "package": None if package_folder is None else str(package_folder.absolute()),
     }
     checkpoint.write_atomically(folder / "history.json", json.dumps(document, indent=1).encode(), "the history")
+
+
+def _describe_history(history: History) -> dict[str, Any]:
+    """The members of a history, without what JSON cannot hold."""
+    return {name: value for name, value in vars(history).items() if value != math.inf}
 
 
 def _slug(name: str) -> str:

@@ -47,13 +47,14 @@ def train(
     *,
     start: Path | None = None,
     minutes: float | None = None,
+    log_folder: Path | None = None,
     resume: bool = False,
 ) -> TrainingResult[Denoiser]:
     """Fit the recipe's denoiser; a run that was interrupted resumes from the checkpoint in `folder`.
 
     Args:
         start: a package or a checkpoint whose weights are the initial ones; not used where the run resumes.
-        minutes, resume: see training.engine.loop.fit.
+        minutes, log_folder, resume: see training.engine.loop.fit.
     """
     denoiser = build(recipe)
     if start is not None:
@@ -75,6 +76,7 @@ def train(
         _photograph_validation(recipe, data, device) if is_photographs else _validation(recipe.name, data, device),
         recipe.optimization, generator=generator, file=folder / "checkpoint.pt",
         fingerprint=f"{recipe.digest} {data.digest}", title=recipe.name, minutes=minutes, resume=resume,
+        log_folder=log_folder,
     )  # fmt: skip
     return TrainingResult(denoiser.cpu().eval(), history)
 
@@ -146,6 +148,7 @@ def run(
     *,
     start: Path | None = None,
     minutes: float | None = None,
+    log_folder: Path | None = None,
     resume: bool = False,
 ) -> Path:
     """Train, measure, export; returns the directory of the new package, <out>/<version>/.
@@ -155,12 +158,14 @@ def run(
     Args:
         out: the model's folder: its name is the model's name, the version is the next free one.
         runs: folder of the checkpoints.
-        start, minutes, resume: see `train`.
+        start, minutes, log_folder, resume: see `train`.
     Raises:
         NotFinite, DiskError, ParityError: see training.errors; no package is written.
     """
     models, name = out.parent, out.name
-    result = train(recipe, data, runs / name, device, start=start, minutes=minutes, resume=resume)
+    result = train(
+        recipe, data, runs / name, device, start=start, minutes=minutes, log_folder=log_folder, resume=resume
+    )
     distributed.exit_unless_main()
     denoiser = result.network
     onnx_graphs: dict[Role, bytes] = {"denoiser": graphs.export_denoiser(denoiser)}
@@ -187,6 +192,7 @@ def run(
         sentence,
         data.credit_table,
         data.remarks,
+        recipe,
     )
 
 

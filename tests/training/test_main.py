@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 from service.model import package
 from tests.drawings import drawings, small_recipe, waves
+from tests.training.data.files import write_images
 from training.__main__ import main
 from training.engine import checkpoint as checkpoints
 
@@ -101,6 +103,53 @@ def test_without_a_recipe_data_and_kind_are_enough(working_folder: Path, kind: s
     assert loaded.latent is not None
     assert loaded.latent.shape[1:] == (5,)
     assert ("denoise" in loaded.manifest.operations) == (kind == "denoising")
+
+
+def test_own_data_reach_pca_and_the_recipe_in_the_package_makes_the_model_again(
+    working_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (working_folder / "far" / "away").mkdir(parents=True)
+    for folder in ("a", "b"):
+        write_images(working_folder / "far" / "away" / "pictures" / folder, drawings(60, seed=ord(folder)))
+    command = ["--data", "far/away/pictures", "--kind", "stacked", "--latent-dim", "5", "--out", "models/mine"]
+    assert main([*command, "--set", "optimization.steps_per_epoch=3"]) == 0
+    output = capsys.readouterr()
+    assert "settings: dense layers" in output.out
+    assert "mine: training for 20 epochs" in output.err
+    directory = working_folder / "models" / "mine" / "1"
+    first = package.read(directory).manifest
+    error = first.evaluation["reconstruction_mse"]
+    assert error.value <= error.baselines["PCA 5, clamped"] * 1.002
+    assert "nearest_neighbour_accuracy" in first.evaluation
+    for name in ("README.md", "recipe.toml", "manifest.json"):
+        assert "far" not in (directory / name).read_text().split("/")
+        assert "far/away" not in (directory / name).read_text()
+    card = (directory / "README.md").read_text()
+    assert "\nautoencoder-train models/mine/1/recipe.toml\n" in card
+    assert "classes: 2 subfolders (a 60, b 60)" in card
+    assert main(["models/mine/1/recipe.toml", "--fresh"]) == 0
+    second = package.read(working_folder / "models" / "mine" / "2").manifest
+    assert digests(directory) == digests(working_folder / "models" / "mine" / "2")
+    assert first.training is not None
+    assert second.training is not None
+    assert first.training.recipe_sha256 == second.training.recipe_sha256
+    assert second.training.data.source == "pictures"
+
+
+def test_minutes_end_a_run_with_a_package(working_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    start = time.monotonic()
+    assert main(["small.toml", "--set", "optimization.epochs=100000", "--minutes", "0.05"]) == 0
+    assert time.monotonic() - start < 60
+    assert re.search(r"small: training for [12] seconds?\n", capsys.readouterr().err)
+    assert package.read(working_folder / "models" / "small" / "1")
+    pretrained = ["--set", "pretraining.epochs=100000", "--set", "ablation=[{name='one', set={seed=1}}]", "--fresh"]
+    assert main(["small.toml", *pretrained, "--set", "optimization.epochs=100000", "--minutes", "0.1"]) == 0
+    assert package.read(working_folder / "models" / "small" / "2")
+
+
+def test_no_minutes_at_all_give_a_package_of_the_start(working_folder: Path) -> None:
+    assert main(["small.toml", "--minutes", "0"]) == 0
+    assert package.read(working_folder / "models" / "small" / "1").manifest.shortfalls
 
 
 def test_ablations_are_trained_and_stand_beside_the_result(working_folder: Path) -> None:

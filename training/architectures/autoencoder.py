@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from service.model.standard_units import StandardUnits
+from training.architectures.linear_path import add_linear_path
 from training.architectures.standardization import Standardization
 from training.recipe import Convolutional, Dense
 
@@ -144,7 +145,7 @@ def _dense(recipe: Dense, shape: tuple[int, ...], mean: Tensor) -> tuple[nn.Modu
         norm = recipe.batch_norm and index > 0
         decoder.append(DenseLayer(mirror, widths[index], activation, batch_norm=norm))
     decoder.append(nn.Unflatten(1, shape))
-    return encoder, decoder
+    return add_linear_path(encoder, decoder, shape, recipe.latent_dim) if recipe.linear_path else (encoder, decoder)
 
 
 # --- convolutional ---------------------------------------------------------------------------------------
@@ -253,7 +254,11 @@ def _convolutional(
     if recipe.output_activation != "linear" and len(sample) == 3:
         decoder.append(ACTIVATIONS[recipe.output_activation]())
     decoder.append(CropTo(sizes, sample))
-    return nn.Sequential(*encoder), nn.Sequential(*decoder)
+    layers = nn.Sequential(*encoder), nn.Sequential(*decoder)
+    if recipe.linear_path:
+        assert recipe.latent_dim is not None  # noqa: S101  (the recipe's own check)
+        return add_linear_path(*layers, sample, recipe.latent_dim)
+    return layers
 
 
 def _hidden_layer(inputs: int, width: int) -> list[nn.Module]:

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.model.manifest import Fit
-from training.data import readers
+from training.data import label_files, readers
+from training.data.noise import describe_noise
 from training.data.public import download, mnist, mnist_variations, quickdraw
 from training.data.splits import split_by_content, split_by_row
 from training.data.stored_samples import StoredSamples
@@ -43,6 +44,8 @@ class Dataset:
         remarks: lines for the user and the model card: what was read, what was left out and why.
         columns: names of the D numbers of a vector; None if they have none.
         fit: how pictures were brought to their size; None if they had it.
+        train_labels, test_labels: text [N], the classes that the data name; None without any. Nothing is trained on
+            them here.
     """
 
     source: str
@@ -53,6 +56,8 @@ class Dataset:
     remarks: tuple[str, ...] = ()
     columns: tuple[str, ...] | None = None
     fit: Fit | None = None
+    train_labels: NDArray[np.str_] | None = None
+    test_labels: NDArray[np.str_] | None = None
 
     @property
     def modality(self) -> Modality:
@@ -103,10 +108,13 @@ def load(data: AutoencoderData) -> Dataset:
             f"are too few; at least {MIN_SAMPLES} are needed, and one in each split"
         )
     counts = f"{len(samples)} samples: {len(train)} train, {len(validation)} validation, {len(test)} test"
+    train_labels, test_labels = (None if stored.labels is None else stored.labels[split == number] for number in (0, 2))
+    remarks = [*stored.remarks, counts, describe_noise(train) if train.ndim == 4 else ""]
     is_fitted = data.size is not None and path.is_dir() and not readers.is_idx_folder(path)
     return Dataset(
         data.source, LICENCES.get(data.source, data.licence), train, validation, test,
-        remarks=(*stored.remarks, counts), columns=stored.columns, fit=data.fit if is_fitted else None,
+        remarks=tuple(filter(None, remarks)), columns=stored.columns, fit=data.fit if is_fitted else None,
+        train_labels=train_labels, test_labels=test_labels,
     )  # fmt: skip
 
 
@@ -143,7 +151,11 @@ def read_split_samples(data: AutoencoderData, path: Path) -> SplitSamples:
         split = stored.split
     else:
         split = split_by_row(samples) if samples.ndim == 2 else split_by_content(samples)
-    return SplitSamples(samples, split, remarks, stored.labels, stored.columns)
+    labels = stored.labels
+    found = label_files.read_labels(path, data.source) if labels is None else None
+    if found is not None and found[0].shape == split.shape:
+        labels = label_files.name_labels(*found)
+    return SplitSamples(samples, split, remarks, labels, stored.columns)
 
 
 def _to_samples(array: Array, path: Path) -> tuple[Array, str]:

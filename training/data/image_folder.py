@@ -26,6 +26,8 @@ from training.errors import DataError
 Image = NDArray[np.uint8]  # [H,W,C]
 Content = TypeVar("Content")
 
+MAX_CLASSES = 200  # subfolders
+MIN_CLASS_SAMPLES = 5  # in a subfolder, on average
 MAX_PAGES = 100_000  # of one stack
 SPLIT_FOLDERS = {"train": 0, "val": 1, "valid": 1, "validation": 1, "test": 2}
 OTHER_PICTURES = {".heic", ".heif", ".avif", ".jxl", ".dng", ".psd"}  # which mimetypes may not know
@@ -138,7 +140,10 @@ def read_image_folder(folder: Path, size: int | None, fit: Fit, *, leave_out_dam
         + (f", brought to that size by fit={fit}" if size else ""),
         listing.describe_left_out(),
     )
-    return StoredSamples(samples, _split_by_folder(folder, files), tuple(filter(None, remarks)))
+    split = _split_by_folder(folder, files)
+    labels = _find_classes(folder, files, split is not None)
+    classes = "" if labels is None else describe_classes(labels)
+    return StoredSamples(samples, split, (*filter(None, (*remarks, classes)),), labels)
 
 
 def _read_start(path: Path) -> bytes:
@@ -167,6 +172,28 @@ def _split_by_folder(folder: Path, files: Sequence[Path]) -> NDArray[np.uint8] |
     if not {"train", "test"} <= set(names) or not set(names) <= set(SPLIT_FOLDERS):
         return None
     return np.array([SPLIT_FOLDERS[name] for name in names], np.uint8)
+
+
+def _find_classes(folder: Path, files: Sequence[Path], is_split: bool) -> NDArray[np.str_] | None:
+    """Text [N], the subfolder of each file, below the folders of the splits if there are such.
+
+    None where a file lies in none, and where the subfolders are too many or too few to be classes.
+    """
+    parts = [file.relative_to(folder).parts[is_split:-1] for file in files]
+    if not all(parts):
+        return None
+    names = np.array([to_printable(part[0]) for part in parts])
+    return names if 2 <= len(set(names.tolist())) <= min(MAX_CLASSES, len(files) // MIN_CLASS_SAMPLES) else None
+
+
+def describe_classes(labels: NDArray[np.str_]) -> str:
+    """ "classes: 2 subfolders (cats 120, dogs 80); they ..."."""
+    names, counts = np.unique(labels, return_counts=True)
+    listed = join_names(f"{name} {count}" for name, count in zip(names, counts, strict=True))
+    return (
+        f"classes: {len(names)} subfolders ({listed}); they colour the latent map, the latent is compared with them, "
+        "and they are the labels of autoencoder-train classify"
+    )
 
 
 def _format_size(image: Image) -> str:

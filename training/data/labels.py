@@ -1,20 +1,16 @@
 """Class labels of a dataset: one whole number per sample, in the splits of its Dataset.
 
-mnist, sets of training.data.public.mnist_variations, a folder of IDX files | .npz with `labels` (and `names`) | a table
-  -> LabelledDataset
+training.data.label_files | the column of a table | subfolders of pictures -> LabelledDataset
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data import datasets, numpy_files
+from training.data import datasets, label_files
 from training.data.datasets import Dataset
-from training.data.public import idx, mnist_variations
 from training.errors import DataError
 from training.recipe import AutoencoderData
 
@@ -40,7 +36,15 @@ def load(data: AutoencoderData) -> LabelledDataset:
     """
     path, dataset = datasets.locate_source(data.source), datasets.load(data)
     stored = datasets.read_split_samples(data, path)
-    labels, names = _number_classes(stored.labels) if stored.labels is not None else _read_labels(path, data.source)
+    found = label_files.read_labels(path, data.source)
+    if found is None and stored.labels is not None:
+        found = _number_classes(stored.labels)
+    if found is None:
+        raise DataError(
+            f"{path} has no labels; give mnist, a folder of IDX files, an .npz with images and labels, a table and its "
+            "data.label_column, or a folder of pictures with a subfolder for each class"
+        )
+    labels, names = found
     split = stored.split
     if labels.shape != split.shape or labels.dtype.kind not in "iu" or labels.min(initial=0) < 0:
         raise DataError(f"{path}: labels must be one whole number from 0 for each of the {len(split)} samples")
@@ -70,21 +74,3 @@ def _is_number(text: str) -> bool:
         return bool(np.isfinite(float(text)))
     except ValueError:
         return False
-
-
-def _read_labels(path: Path, source: str) -> tuple[NDArray[Any], Sequence[str]]:
-    """Labels [N] of all samples in their order, and the classes' names, if the file has them."""
-    if source in mnist_variations.SETS:
-        return mnist_variations.load(source)[2], ()
-    if path.is_dir() and any(path.glob("*labels*idx1*")):
-        parts = [idx.read_labels(idx.find_file(path, f"{part}-labels*idx1*")) for part in ("train", "t10k")]
-        return np.concatenate(parts), ()
-    if path.suffix.lower() == ".npz":
-        members = numpy_files.list_npz(path)
-        if "labels" in members:
-            arrays = numpy_files.read_npz(path, [name for name in ("labels", "names") if name in members])
-            return arrays["labels"], [str(name) for name in np.atleast_1d(arrays.get("names", np.array([])))]
-    raise DataError(
-        f"{path} has no labels; give mnist, a folder of IDX files, an .npz with images and labels, or a table and its "
-        "data.label_column"
-    )

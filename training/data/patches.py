@@ -23,6 +23,7 @@ from service.model.image_samples import Picture
 from training.data import numpy_files, photographs
 from training.data.datasets import find_path
 from training.data.image_folder import FolderListing, list_files, read_all
+from training.data.noise import describe_noise
 from training.data.public.download import cache
 from training.data.splits import split_by_content
 from training.data.stored_samples import join_names
@@ -126,6 +127,8 @@ def load(recipe: DenoiserRecipe) -> RestorationData:
         else:
             train, validation, test = _split(images, path)
     patches = _cut_patches(train, recipe, remarks)
+    noise = describe_noise([image.clean for image in train]) if train and train[0].noisy is None else ""
+    remarks += filter(None, [noise])
     remarks.append(f"images: {len(train)} train, {len(validation)} validation, {len(test)} test")
     return RestorationData(
         data.source, data.licence, patches, train[0].noisy is not None, validation, test, remarks=remarks

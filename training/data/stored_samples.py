@@ -19,7 +19,7 @@ class StoredSamples:
         samples: [N,...].
         split: uint8 [N]: 0 train, 1 validation, 2 test; None if the data bring none.
         remarks: lines for the user and the model card: what was read, what was left out and why. They name no folder.
-        labels: text [N], the column that was named as the label; None without one.
+        labels: text [N], the column that was named as the label, or subfolders of pictures; None without one.
         columns: names of the D numbers of a sample; None if they have none.
     """
 

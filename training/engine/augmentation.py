@@ -1,6 +1,6 @@
 """Augmentation of images: random flips, affine maps and elastic displacements; the result is as clean as its source.
 
-clean -> [flip] -> affine map and displacement field -> one bicubic sampling, 0 outside the image -> clean
+clean -> [flip] -> affine map and displacement field -> one bicubic sampling, black or mirrored outside -> clean
 """
 
 import math
@@ -27,7 +27,8 @@ class Augmenter:
         if strength == 0 or not (recipe.shift or recipe.rotate or recipe.scale or recipe.shear or recipe.elastic):
             return clean
         grid = self._grid(clean, strength, generator)
-        warped = F.grid_sample(clean, grid, mode="bicubic", padding_mode="zeros", align_corners=True)
+        padding = "zeros" if recipe.edge == "black" else "reflection"
+        warped = F.grid_sample(clean, grid, mode="bicubic", padding_mode=padding, align_corners=True)
         return warped.clamp(0, 1)
 
     def strength(self, progress: float) -> float:

@@ -24,10 +24,12 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from training.engine import checkpoint, distributed
+from training.engine.curve_log import CurveLog
+from training.engine.losses import LossAndError
 from training.engine.muon import Muon
+from training.engine.progress import Progress
 from training.errors import CheckpointError, NotFinite, TrainingError
 from training.recipe import Optimization
 
@@ -36,8 +38,9 @@ WARMUP_STEPS = 200  # of schedule "cool-down"
 CHECKPOINT_SECONDS = 600  # of schedule "cool-down" with `minutes`: an epoch ends early, so that no more is lost
 COOLED = "cooled.pt"  # beside the checkpoint: the weights of the last cool-down, for --from
 
-Objective = Callable[[nn.Module, Any, float, torch.Generator], Tensor]
-"""(module, batch: samples [B,...] as stored or as Batches loads them, progress 0..1, generator) -> scalar loss"""
+Objective = Callable[[nn.Module, Any, float, torch.Generator], Tensor | LossAndError]
+"""(module, batch: samples [B,...] as stored or as Batches loads them, progress 0..1, generator) -> scalar loss, and
+where it is no error on the scale of the validation error also such an error"""
 Validation = Callable[[nn.Module], float]
 """(module in eval mode) -> validation error"""
 
@@ -53,11 +56,22 @@ class Batches(Protocol):
 
 @dataclass
 class History:
-    """One entry per epoch: mean training loss, validation error. `best` is the epoch (from 0) that was kept."""
+    """One entry per epoch: mean training error, validation error. `best` is the epoch (from 0) that was kept.
+
+    `loss` is on the scale of the validation error, if the objective says so. `best` -1: the initial weights were kept,
+    whose validation error is `start`; an epoch had to be better than that by the share `margin`.
+    """
 
     loss: list[float] = field(default_factory=list)
     validation: list[float] = field(default_factory=list)
     best: int = -1
+    start: float = math.inf
+    margin: float = 0
+
+    @property
+    def best_error(self) -> float:
+        """The validation error of the weights that were kept."""
+        return self.validation[self.best] if self.best >= 0 else self.start
 
 
 @dataclass
@@ -85,6 +99,8 @@ def fit(
     title: str,
     minutes: float | None = None,
     resume: bool = False,
+    start_margin: float | None = None,
+    log_folder: Path | None = None,
 ) -> History:
     """Train `module` in place; it ends with the weights of its best epoch, in eval mode.
 
@@ -96,6 +112,9 @@ def fit(
         title: printed before the progress bar.
         minutes: the run ends after so many, 0 or more, whatever `epochs` says; None: it ends after `epochs`. With
             schedule "cool-down" the minutes are those of this call, with others those of all calls together.
+        log_folder: where the curve is written while it grows, see training.engine.curve_log.
+        start_margin: the initial weights are kept unless an epoch has a validation error below theirs by this share;
+            None: they are not measured.
         resume: go on from the checkpoint although its fingerprint is another one: recipe or data have changed since.
     Raises:
         NotFinite: the loss became NaN or infinite.
@@ -108,7 +127,7 @@ def fit(
         raise TrainingError("--minutes is for one process; under torchrun give optimization.epochs")
     run = _Run(module, optimization, generator)
     epochs, batch_size = optimization.epochs, optimization.batch_size
-    steps = count_steps(len(train), batch_size)
+    steps = optimization.steps_per_epoch or count_steps(len(train), batch_size)
     if min(batch_size, len(train)) == 1 and any(isinstance(layer, nn.BatchNorm1d) for layer in module.modules()):
         raise TrainingError(
             f"{title}: batches of one sample (batch_size {batch_size}, {len(train)} training samples) cannot be "
@@ -130,58 +149,67 @@ def fit(
             run.forget_best()
         if run.epoch < epochs and is_main:
             print(f"{title}: resuming after epoch {run.epoch} of {epochs}", file=sys.stderr)  # noqa: T201
-    disable = None if is_main else True  # None: a bar only if stderr is a terminal
-    bar = tqdm(total=epochs * steps, initial=run.epoch * steps, desc=title, unit="step", disable=disable)
-    last_line = time.monotonic()
+    elif start_margin is not None:
+        run.measure_start(validate, start_margin)
     clock = _Clock(optimization, epochs * steps, minutes, run.seconds)
-    with bar:
+    is_finished = clock.measure_progress(run.epoch * steps) >= 1 or run.has_stopped
+    if is_finished:
+        return run.finish()
+    with (
+        Progress(title, None if minutes else epochs, minutes, run.epoch, steps, is_main=is_main) as reporter,
+        CurveLog(log_folder if is_main else None) as log,
+    ):
         while clock.measure_progress(run.epoch * steps) < 1 and not run.has_stopped:
             module.train()
-            total, count = torch.zeros((), device=generator.device), 0
-            order = torch.randperm(len(train), generator=generator, device=generator.device)
+            total, count = torch.zeros(2, device=generator.device), 0  # of losses and errors
+            order = _draw_order(len(train), optimization, generator)
             batches = _split_batches(order, batch_size)
             loaded = _load_batches(train, batches, generator)
             for step, (indices, batch) in enumerate(zip(batches, loaded, strict=True)):
                 progress = clock.measure_progress(run.epoch * steps + step)
                 if progress >= 1 or clock.is_checkpoint_due(count):
                     break
-                loss = run.step(batch, objective, progress)
-                total += loss * len(indices)
+                total += run.step(batch, objective, progress) * len(indices)
                 count += len(indices)
-                bar.update()
-            mean = float(total) / max(1, count)
-            if not math.isfinite(mean):
+                reporter.step(progress, total[1], count)
+            loss, training_error = (total / max(1, count)).tolist()
+            if not math.isfinite(loss + training_error):
                 raise NotFinite(
-                    f"{title}: the loss became {mean} in epoch {run.epoch + 1} (learning rate {run.rate:.2g}); "
+                    f"{title}: the loss became {loss} in epoch {run.epoch + 1} (learning rate {run.rate:.2g}); "
                     f"lower optimization.learning_rate; the checkpoint of the epoch before is kept in {file}"
                 )
-            run.close_epoch(mean, validate)
+            run.close_epoch(training_error, validate)
             run.seconds = clock.total_seconds
             if not is_main:
                 continue
             is_cooling_down = clock.is_cooling_down(run.epoch * steps)
             target = file.with_name(COOLED) if is_cooling_down else file
             checkpoint.save(target, {"fingerprint": fingerprint, **run.state()})
-            bar.set_postfix(loss=f"{mean:.5f}", val=f"{run.history.validation[-1]:.5f}")
-            if bar.disable and (time.monotonic() - last_line > 10 or run.epoch == epochs):
-                last_line = time.monotonic()
-                print(  # noqa: T201
-                    f"{title}: epoch {run.epoch}/{epochs}  loss {mean:.5f}  val {run.history.validation[-1]:.5f}",
-                    file=sys.stderr,
-                )
+            validation_error = run.history.validation[-1]
+            reporter.close_epoch(training_error, validation_error)
+            log.add(run.epoch, run.steps, run.seconds, run.rate, training_error, validation_error)
+        history = run.history
+        reporter.finish(history.best + 1, history.loss[history.best] if history.loss else math.nan, history.best_error)
     if run.has_stopped and is_main:
         print(  # noqa: T201
             f"{title}: stopped early after epoch {run.epoch}, epoch {run.history.best + 1} was the best",
             file=sys.stderr,
         )
-    module.load_state_dict(run.best)
-    module.eval()
-    return run.history
+    return run.finish()
 
 
 def count_steps(samples: int, batch_size: int) -> int:
     """The number of batches, and so of steps, that `fit` makes of `samples` training samples in one epoch."""
     return len(_split_batches(torch.arange(samples), batch_size))
+
+
+def _draw_order(samples: int, optimization: Optimization, generator: torch.Generator) -> Tensor:
+    """int64 indices of the samples of one epoch: all of them once, or as many as `steps_per_epoch` need."""
+    needed = optimization.steps_per_epoch * optimization.batch_size or samples
+    passes = [
+        torch.randperm(samples, generator=generator, device=generator.device) for _ in range(-(-needed // samples))
+    ]
+    return torch.cat(passes)[:needed]
 
 
 def _load_batches(train: Tensor | Batches, batches: Sequence[Tensor], generator: torch.Generator) -> Iterator[Any]:
@@ -224,14 +252,15 @@ class _Run:
         return bool(self.optimization.patience) and self.epoch - 1 - self.history.best >= self.optimization.patience
 
     def step(self, batch: Any, objective: Objective, progress: float) -> Tensor:
-        """One update of the weights; returns the loss, detached."""
+        """One update of the weights; returns loss and error, detached, float32 [2]."""
         factor = learning_rate_factor(self.optimization, progress, self.steps)
         self.rate = self.optimization.learning_rate * factor
         groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
         for group, rate in zip(groups, self.rates, strict=True):
             group["lr"] = rate * factor
         with autocast(self.generator.device, self.precision):
-            loss = objective(self.sharded, batch, progress, self.generator)
+            outcome = objective(self.sharded, batch, progress, self.generator)
+        loss, error = outcome if isinstance(outcome, LossAndError) else (outcome, outcome)
         self.module.zero_grad(set_to_none=True)
         (loss * distributed.world_size()).backward()  # type: ignore[no-untyped-call]
         if self.optimization.clip:
@@ -241,12 +270,25 @@ class _Run:
         self.steps += 1
         if self.average is not None:
             self._update_average(self.average)
-        return loss.detach().float()
+        return torch.stack([loss.detach().float(), error.detach().float()])
+
+    def measure_start(self, validate: Validation, margin: float) -> None:
+        """Measure the initial weights, which are `best` until an epoch is better by the share `margin`."""
+        self.module.eval()
+        with torch.inference_mode():
+            error = validate(self.module) if distributed.is_main_process() else math.nan
+        self.history.start, self.history.margin = distributed.broadcast(error), margin
+
+    def finish(self) -> History:
+        """Load the best weights into the module, in eval mode."""
+        self.module.load_state_dict(self.best)
+        self.module.eval()
+        return self.history
 
     def forget_best(self) -> None:
         """Errors of other validation data cannot be compared: the next epoch is the best until another one is."""
         self.history.validation = [math.inf] * self.epoch
-        self.history.best = -1
+        self.history.best, self.history.start = -1, math.inf
 
     def close_epoch(self, loss: float, validate: Validation) -> None:
         """Validate the module, or the running average if there is one; keep its weights if they are the best."""
@@ -254,9 +296,11 @@ class _Run:
         candidate.eval()
         with torch.inference_mode():
             error = distributed.broadcast(validate(candidate) if distributed.is_main_process() else math.nan)
+        is_start_best = self.history.best < 0
+        best_error = self.history.start * (1 - self.history.margin) if is_start_best else self.history.best_error
         self.history.loss.append(loss)
         self.history.validation.append(error)
-        if self.history.best < 0 or error < self.history.validation[self.history.best]:
+        if error < best_error or (is_start_best and not math.isfinite(best_error)):
             self.history.best = self.epoch - 1
             self.best = copy.deepcopy(candidate.state_dict())
 

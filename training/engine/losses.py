@@ -3,7 +3,7 @@
 (output, target) -> LOSSES[name] -> mean over numbers | emphasized: mean with weights from the corruption's mask
 """
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,16 @@ class LossFunction(Protocol):
     """(output, target), float [N,...] each -> scalar; with reduction="none" the loss of each number or image."""
 
     def __call__(self, output: Tensor, target: Tensor, /, *, reduction: str = "mean") -> Tensor: ...
+
+
+class LossAndError(NamedTuple):
+    """What an objective returns where its loss is not on the scale of the validation error: scalars both.
+
+    `error` is reported; `loss` is minimised.
+    """
+
+    loss: Tensor
+    error: Tensor
 
 
 def negative_psnr(output: Tensor, target: Tensor, /, *, reduction: str = "mean") -> Tensor:

@@ -17,7 +17,7 @@ from training.architectures.autoencoder import Autoencoder
 from training.architectures.sparse import Explain, Sparse
 from training.architectures.variational import Draw, Variational, divergence
 from training.engine import distributed
-from training.engine.losses import LOSSES, emphasized
+from training.engine.losses import LOSSES, LossAndError, emphasized
 from training.recipe import AutoencoderRecipe
 
 BATCH = 512  # of validation
@@ -39,8 +39,10 @@ class Objective(Protocol):
 
     network: nn.Module
 
-    def loss(self, module: nn.Module, samples: Samples, progress: float, generator: torch.Generator) -> Tensor:
-        """Scalar."""
+    def loss(
+        self, module: nn.Module, samples: Samples, progress: float, generator: torch.Generator
+    ) -> Tensor | LossAndError:
+        """Scalar, and where it is not on the scale of `validate` an error that is."""
 
     def validate(self, module: nn.Module, samples: Samples, generator: torch.Generator) -> float:
         """Error on held-out samples, of a module in eval mode."""
@@ -70,8 +72,20 @@ class ReconstructionObjective:
         self._loss = LOSSES[name]
         self._emphasis, self._is_image = recipe.optimization.emphasis, is_image
 
-    def loss(self, module: nn.Module, samples: Samples, progress: float, generator: torch.Generator) -> Tensor:  # noqa: ARG002
-        return emphasized(self._loss, module(samples.corrupted).float(), samples.clean, samples.mask, self._emphasis)
+    def loss(
+        self,
+        module: nn.Module,
+        samples: Samples,
+        progress: float,  # noqa: ARG002
+        generator: torch.Generator,  # noqa: ARG002
+    ) -> Tensor | LossAndError:
+        output = module(samples.corrupted).float()
+        loss = emphasized(self._loss, output, samples.clean, samples.mask, self._emphasis)
+        if self._loss is LOSSES["mse"]:
+            return loss
+        return LossAndError(
+            loss, emphasized(LOSSES["mse"], output.detach(), samples.clean, samples.mask, self._emphasis)
+        )
 
     def validate(self, module: nn.Module, samples: Samples, generator: torch.Generator) -> float:  # noqa: ARG002
         output = torch.cat([module(batch) for batch in torch.split(samples.corrupted, BATCH)]).float()
@@ -86,13 +100,19 @@ class SparseObjective:
         self.network: nn.Module = Explain(autoencoder)
         self._weight = recipe.sparsity.auxiliary
 
-    def loss(self, module: nn.Module, samples: Samples, progress: float, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+    def loss(
+        self,
+        module: nn.Module,
+        samples: Samples,
+        progress: float,  # noqa: ARG002
+        generator: torch.Generator,  # noqa: ARG002
+    ) -> Tensor | LossAndError:
         output, answer = module(samples.corrupted).float().chunk(2, dim=1)
         error: Tensor = samples.clean.flatten(1) - output
         loss: Tensor = error.square().mean()
         if not bool(answer.any()):
             return loss
-        return loss + self._weight * F.mse_loss(answer, error.detach())
+        return LossAndError(loss + self._weight * F.mse_loss(answer, error.detach()), loss)
 
     def validate(self, module: nn.Module, samples: Samples, generator: torch.Generator) -> float:  # noqa: ARG002
         output = torch.cat([module(batch).chunk(2, dim=1)[0] for batch in torch.split(samples.corrupted, BATCH)])
@@ -112,10 +132,11 @@ class VariationalObjective:
         self._options, self._is_bernoulli = recipe.variational, autoencoder.is_bernoulli
         self._latent_size = autoencoder.log_variance.out_features
 
-    def loss(self, module: nn.Module, samples: Samples, progress: float, generator: torch.Generator) -> Tensor:
+    def loss(self, module: nn.Module, samples: Samples, progress: float, generator: torch.Generator) -> LossAndError:
         warmup = min(1.0, progress / self._options.warmup) if self._options.warmup else 1.0
         reconstruction, kl = self.terms(module, samples.corrupted, generator)
-        return reconstruction + self._options.beta * warmup * kl
+        beta = self._options.beta
+        return LossAndError(reconstruction + beta * warmup * kl, reconstruction + beta * kl)
 
     def validate(self, module: nn.Module, samples: Samples, generator: torch.Generator) -> float:
         total = 0.0
@@ -146,10 +167,12 @@ class Contractive:
         self.network = objective.network
         self._objective, self._autoencoder, self._weight = objective, autoencoder, weight
 
-    def loss(self, module: nn.Module, samples: Samples, progress: float, generator: torch.Generator) -> Tensor:
-        loss = self._objective.loss(module, samples, progress, generator)
-        penalty = estimate_contraction(self._autoencoder.encoder, samples.corrupted, generator)
-        return loss + self._weight * penalty / distributed.world_size()  # each process computes it for the whole batch
+    def loss(self, module: nn.Module, samples: Samples, progress: float, generator: torch.Generator) -> LossAndError:
+        outcome = self._objective.loss(module, samples, progress, generator)
+        loss, error = outcome if isinstance(outcome, LossAndError) else (outcome, outcome)
+        penalty = self._weight * estimate_contraction(self._autoencoder.encoder, samples.corrupted, generator)
+        # each process computes the penalty for the whole batch
+        return LossAndError(loss + penalty / distributed.world_size(), error + penalty)
 
     def validate(self, module: nn.Module, samples: Samples, generator: torch.Generator) -> float:
         error = self._objective.validate(module, samples, generator)

@@ -44,11 +44,15 @@ def pretrain(
     generator: torch.Generator,
     folder: Path,
     fingerprint: str,
+    minutes: float | None = None,
+    log_folder: Path | None = None,
 ) -> list[History]:
     """Pretrain the dense layers of `autoencoder` in place, the outermost first.
 
     Args:
         train, validation: samples as stored, uint8 [N,H,W,C] or float64 [N,D].
+        minutes: all layers together end after so many, whatever their epochs say.
+        log_folder: of all layers' curves, see training.engine.curve_log.
         augment: applied to training images before the first layer.
     Returns:
         One History per layer; errors are mean squared errors of that layer's inputs.
@@ -91,6 +95,8 @@ def pretrain(
             file=folder / f"layer-{index}.pt",
             fingerprint=fingerprint,
             title=f"pretraining layer {index} of {depth}",
+            minutes=None if minutes is None else minutes / depth,
+            log_folder=None if log_folder is None else log_folder / f"layer-{index}",
         )
         histories.append(history)
     return histories

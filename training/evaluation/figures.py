@@ -6,12 +6,17 @@ Samples are always the first of the test split, never selected ones.
 """
 
 import io
+import math
 from collections.abc import Sequence
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from PIL import Image
 from sklearn.decomposition import PCA
@@ -24,6 +29,7 @@ Array = NDArray[Any]
 COLUMNS = 10
 INK, ACCENT, FAINT = "#1f2937", "#c2410c", "#9ca3af"
 MAP_SAMPLES = 500
+MAP_CLASSES = 20  # with a colour of their own
 
 
 def draw_rows(rows: Sequence[tuple[str, Array]]) -> bytes:
@@ -108,19 +114,21 @@ def draw_before_after(rows: Sequence[tuple[str, Array, Array, Array]], height: i
 
 
 def draw_learning_curve(curves: Sequence[tuple[str, History]], unit: str) -> bytes:
-    """Training loss and validation error over epochs, log scale, one panel per curve; the best epoch is marked.
+    """Training and validation error over epochs, log scale, a panel for each curve; the best epoch is marked.
 
-    A loss that falls below 0, as that of PSNR does, is not drawn; errors below 0, as nats can be, are on a plain scale.
+    Epoch 0 is the start. A loss that falls below 0, as that of PSNR in runs from before, is not drawn; errors below 0,
+    as nats can be, are on a plain scale.
     """
     figure = Figure(figsize=(4.2 * len(curves), 3.2), dpi=100, facecolor="white", layout="constrained")
     for axis, (title, history) in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves, strict=True):
         epochs = np.arange(1, len(history.loss) + 1)
-        if min(history.loss) > 0:
-            axis.plot(epochs, history.loss, color=FAINT, label="training loss (corrupted, augmented)")
+        if min(history.loss, default=0) > 0:
+            axis.plot(epochs, history.loss, color=FAINT, label="training error (corrupted, augmented)")
         axis.plot(epochs, history.validation, color=ACCENT, label="validation error")
-        axis.plot(history.best + 1, history.validation[history.best], "o", color=ACCENT, markersize=5)
+        if math.isfinite(history.best_error):
+            axis.plot(history.best + 1, history.best_error, "o", color=ACCENT, markersize=5)
         style_axis(axis, title, "epoch", unit)
-        if min(history.validation) > 0:
+        if min(history.validation, default=1) > 0:
             axis.set_yscale("log")
         axis.legend(frameon=False, fontsize=8)
     return encode_figure(figure, "png")
@@ -139,8 +147,13 @@ def draw_error_histogram(errors: NDArray[np.float64], baselines: Sequence[tuple[
     return encode_figure(figure, "png")
 
 
-def draw_latent_map(latents: Array, samples: Array, seed: int) -> bytes:
-    """Held-out samples placed by their latents: t-SNE in two dimensions (van der Maaten & Hinton, JMLR 9, 2008)."""
+def draw_latent_map(latents: Array, samples: Array, seed: int, labels: NDArray[np.str_] | None = None) -> bytes:
+    """Held-out samples placed by their latents: t-SNE in two dimensions (van der Maaten & Hinton, JMLR 9, 2008).
+
+    Args:
+        labels: text [N], by which frames and points are coloured, with a legend; of more than MAP_CLASSES classes the
+            smaller ones share a colour.
+    """
     flat = latents[:MAP_SAMPLES].reshape(min(len(latents), MAP_SAMPLES), -1).astype(np.float64)
     if flat.shape[1] > 50 and len(flat) > 50:
         flat = PCA(50, random_state=seed).fit_transform(flat)
@@ -153,15 +166,38 @@ def draw_latent_map(latents: Array, samples: Array, seed: int) -> bytes:
     axis = figure.add_axes((0, 0, 1, 1))
     low, high = flat.min(0), flat.max(0)
     positions = (flat - low) / np.where(high > low, high - low, 1) * 0.94 + 0.03
+    colours = [ACCENT] * len(flat)
+    if labels is not None:
+        classes = _colour_classes(labels)
+        colours = [classes.get(str(label), FAINT) for label in labels[: len(flat)]]
+        handles = [
+            Line2D([], [], marker="o", linestyle="", color=colour, label=shorten(name, 24, placeholder=" ..."))
+            for name, colour in classes.items()
+        ]
+        if len(set(labels.tolist())) > len(classes):
+            handles.append(Line2D([], [], marker="o", linestyle="", color=FAINT, label="others"))
     if samples.ndim == 4:
-        for (x, y), sample in zip(positions, samples, strict=False):
+        for (x, y), sample, colour in zip(positions, samples, colours, strict=False):
             extent = (x - 0.018, x + 0.018, y - 0.018, y + 0.018)
             _draw_sample(axis, sample, extent)
+            if labels is not None:
+                axis.add_patch(
+                    Rectangle((x - 0.018, y - 0.018), 0.036, 0.036, fill=False, edgecolor=colour, linewidth=1.6)
+                )
     else:
-        axis.scatter(positions[:, 0], positions[:, 1], s=14, color=ACCENT, alpha=0.7, linewidths=0)
+        axis.scatter(positions[:, 0], positions[:, 1], s=14, c=colours, alpha=0.7, linewidths=0)
     axis.set(xlim=(0, 1), ylim=(0, 1))
     axis.set_axis_off()
+    if labels is not None:
+        axis.legend(handles=handles, loc="upper right", fontsize=7, framealpha=0.85)
     return encode_figure(figure, "png")
+
+
+def _colour_classes(labels: NDArray[np.str_]) -> dict[str, Any]:
+    """Class -> colour of the largest classes, in the order of their names."""
+    names, counts = np.unique(labels, return_counts=True)
+    largest = sorted(names[np.argsort(-counts, kind="stable")][:MAP_CLASSES].tolist())
+    return dict(zip(largest, colormaps["tab20"].colors[::2] + colormaps["tab20"].colors[1::2], strict=False))  # type: ignore[attr-defined]
 
 
 def _draw_sample(axis: Axes, sample: Array, extent: tuple[float, float, float, float] | None = None) -> None:

@@ -19,6 +19,7 @@ from training.architectures.standardization import measure_units
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
 MAX_POINTS = 32  # of the curve
+LINEAR_PATH_NUMBERS = 16_000_000  # of the samples by which a linear path starts
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,30 @@ def fit(train: Array, count: int) -> Components | None:
     flat = scale_samples(train, units)
     if count >= min(flat.shape):
         return None
-    solver = "covariance_eigh" if flat.shape[1] <= len(flat) else "full"  # no covariance larger than the data
-    pca = PCA(count, svd_solver=solver).fit(flat)
+    pca = PCA(count, svd_solver=_choose_solver(flat)).fit(flat)
     return Components(pca.mean_, pca.components_, units)
+
+
+def _choose_solver(flat: Floats) -> str:
+    return "covariance_eigh" if flat.shape[1] <= len(flat) else "full"  # no covariance larger than the data
+
+
+def fit_for_linear_path(train: Array, count: int) -> tuple[Floats, Floats, Floats]:
+    """Mean [D], axes [k,D] and deviations [k] of the first components, k at most `count`, for the start of training.
+
+    Images are flattened as modules see them, [C,H,W]. Of many samples or large ones, LINEAR_PATH_NUMBERS are used.
+    """
+    generator = np.random.default_rng(0)
+    units = None if train.dtype == np.uint8 else measure_units(train)
+    limit = max(4 * count, LINEAR_PATH_NUMBERS // train[0].size)
+    if len(train) > limit:
+        train = train[np.sort(generator.permutation(len(train))[:limit])]
+    if train.ndim == 4:
+        train = train.transpose(0, 3, 1, 2)
+    flat = scale_samples(train, units)
+    k = min(count, len(flat) - 1, flat.shape[1])
+    pca = PCA(k, svd_solver=_choose_solver(flat)).fit(flat)
+    return pca.mean_, pca.components_, np.sqrt(pca.explained_variance_)
 
 
 def error_curve(components: Components, test: Array) -> tuple[tuple[int, float], ...]:

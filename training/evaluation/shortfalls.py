@@ -13,6 +13,7 @@ from service.model.manifest import Metric
 from training.recipe import AutoencoderRecipe, Dense, Recipe
 
 SELF = {"identity", "8 bits", "int8"}  # baselines that are the model itself, or no model
+EQUAL = 0.002  # share of the error; rounding to grey levels alone makes a smaller difference
 NOISY = "noisy"
 MEAN = "mean of train"
 
@@ -50,7 +51,8 @@ def count_dead_latents(latents: NDArray[Any]) -> int:
 
 
 def _judge_reconstruction(recipe: Recipe, metric: Metric) -> Iterator[str]:
-    rivals = {name: value for name, value in metric.baselines.items() if name not in SELF and value < metric.value}
+    limit = metric.value * (1 - EQUAL)
+    rivals = {name: value for name, value in metric.baselines.items() if name not in SELF and value < limit}
     if MEAN in rivals:
         yield (
             f"The model has learned nothing of use: its error, {metric.value:.4g}, is above {rivals[MEAN]:.4g}, that "

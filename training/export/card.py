@@ -7,6 +7,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from service.model.manifest import Imported, Manifest, Metric, Training
+from training.export import recipe_file
+from training.recipe import builtin_recipes, load
 
 Credit = tuple[str, str, str, str]
 """A source of training images, how many they are, their licences, their authors."""
@@ -50,7 +52,7 @@ def render(
         "```",
         "",
         *_comparison_lines(facts),
-        *(_training_lines(facts.training, remarks, credit_table) if facts.training is not None else []),
+        *(_training_lines(facts, facts.training, remarks, credit_table) if facts.training is not None else []),
         *(_import_lines(facts.imported, remarks) if facts.imported is not None else []),
     ]
     return "\n".join(lines)
@@ -75,7 +77,9 @@ def _measured_lines(facts: Manifest) -> list[str]:
     ]
 
 
-def _training_lines(training: Training, remarks: Sequence[str], credit_table: Sequence[Credit]) -> list[str]:
+def _training_lines(
+    facts: Manifest, training: Training, remarks: Sequence[str], credit_table: Sequence[Credit]
+) -> list[str]:
     data = training.data
     return [
         "## Data and licence",
@@ -90,11 +94,28 @@ def _training_lines(training: Training, remarks: Sequence[str], credit_table: Se
         f"Recipe `{training.recipe}` (SHA-256 {training.recipe_sha256[:12]}...), seed {training.seed}, "
         f"{training.date}, code {training.code_revision}, {_format_versions(training.versions)}.",
         "",
+        *_describe_data(training),
         "```sh",
-        f"autoencoder-train {training.recipe}",
+        f"autoencoder-train {_locate_recipe(facts, training)}",
         "```",
         "",
     ]
+
+
+def _describe_data(training: Training) -> list[str]:
+    """A line for own data, whose path is no part of a package."""
+    if _is_shipped(training):
+        return []
+    return [f"Where `{training.data.source}` is not in the current folder, `--data PATH` says where it is.", ""]
+
+
+def _is_shipped(training: Training) -> bool:
+    return training.recipe in builtin_recipes() and load(training.recipe).digest == training.recipe_sha256
+
+
+def _locate_recipe(facts: Manifest, training: Training) -> str:
+    """The name of a shipped recipe, or else the file in the package."""
+    return training.recipe if _is_shipped(training) else f"models/{facts.name}/{facts.version}/{recipe_file.NAME}"
 
 
 def _import_lines(imported: Imported, remarks: Sequence[str]) -> list[str]:

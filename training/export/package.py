@@ -28,8 +28,9 @@ from service.model.manifest import (
 )
 from service.model.standard_units import StandardUnits
 from training.errors import DiskError
-from training.export import card
+from training.export import card, recipe_file
 from training.export.graphs import OPSET
+from training.recipe import Recipe
 
 Figures = Mapping[str, tuple[str, bytes]]
 """File name -> (caption, PNG)."""
@@ -112,7 +113,7 @@ def describe_columns(units: StandardUnits | None, names: Sequence[str] | None) -
 
 def publish(
     models: Path, facts: Manifest, graphs: Mapping[Role, bytes], figures: Figures, notes: str, parity: str,
-    credit_table: Sequence[card.Credit] = (), remarks: Sequence[str] = (),
+    credit_table: Sequence[card.Credit] = (), remarks: Sequence[str] = (), recipe: Recipe | None = None,
 ) -> Path:  # fmt: skip
     """Write the package with its model card and figures; returns its directory, models/<name>/<version>/.
 
@@ -123,15 +124,18 @@ def publish(
         notes: paragraphs for the model card, Markdown; may be empty.
         parity: one sentence for the model card on how far onnxruntime's answers are from torch's.
         credit_table, remarks: for the model card, see training.export.card.
+        recipe: what the weights were made by; it becomes recipe.toml, without paths.
     Raises:
         DiskError: it cannot be written; nothing is left.
     """
     captions = {file: caption for file, (caption, _) in figures.items()}
-    pictures = {file: png for file, (_, png) in figures.items()}
+    files = {file: png for file, (_, png) in figures.items()}
+    if recipe is not None:
+        files[recipe_file.NAME] = recipe_file.to_toml(recipe_file.publish(recipe))
     while True:
         text = card.render(facts, captions, notes, parity, credit_table, remarks)
         try:
-            return write(models, facts, graphs, {"README.md": text.encode(), **pictures})
+            return write(models, facts, graphs, {"README.md": text.encode(), **files})
         except PackageExists:
             version = package.next_version(models, facts.name)
             if version <= facts.version:

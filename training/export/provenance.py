@@ -13,6 +13,7 @@ import torch
 
 from service.model.manifest import Data, Imported, Samples, Training
 from training import __version__
+from training.export import recipe_file
 from training.recipe import Recipe
 
 
@@ -33,11 +34,12 @@ class Splits(Protocol):
 
 def training_facts(recipe: Recipe, data: Splits) -> Training:
     """The manifest's section `training`, with today's date (UTC) and the revision of this checkout."""
+    published = recipe_file.publish(recipe)
     return Training(
         recipe=recipe.name,
-        recipe_sha256=recipe.digest,
+        recipe_sha256=published.digest,
         data=Data(
-            source=data.source, licence=data.licence,
+            source=published.data.source if data.source == recipe.data.source else data.source, licence=data.licence,
             train=len(data.train), validation=len(data.validation), test=len(data.test),
         ),
         seed=recipe.seed,

@@ -41,6 +41,10 @@ function showFacts(model) {
     ["version", String(model.version)],
     ...describeOrigin(model),
   );
+  if (model.shortfalls.length) {
+    rows.push(["shortfalls", createElement("ul", { lang: "en" },
+      ...model.shortfalls.map((sentence) => createElement("li", {}, sentence)))]);
+  }
   $("card-facts").replaceChildren(
     ...rows.flatMap(([key, value]) => [createElement("dt", {}, t(key)), createElement("dd", {}, value)]));
 }

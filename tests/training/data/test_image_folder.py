@@ -15,8 +15,10 @@ from tests.drawings import drawings
 from tests.service import packages as doubles
 from tests.service.http import served
 from tests.training.data.files import load_dataset, write_images
+from training.data import labels
 from training.data.image_folder import list_files, read_image_folder
 from training.errors import DataError
+from training.recipe import AutoencoderData
 
 SIDE = 12
 
@@ -207,3 +209,41 @@ def test_pictures_of_few_bits_in_16_keep_their_levels(tmp_path: Path, bits: int)
     data = load_dataset(tmp_path)
     levels = len(np.unique(np.concatenate([data.train, data.validation, data.test])))
     assert levels > 200
+
+
+def write_classes(folder: Path, parts: dict[str, int]) -> Path:
+    images = iter(drawings(sum(parts.values())))
+    for part, count in parts.items():
+        write_images(folder / part, np.stack([next(images) for _ in range(count)]))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("parts", "classes"),
+    [
+        ({"cats": 40, "dogs": 30}, {"cats", "dogs"}),
+        ({"cats/2024": 40, "cats/2025": 10, "dogs": 30}, {"cats", "dogs"}),
+        ({"train/cats": 40, "train/dogs": 30, "test/cats": 9, "test/dogs": 9}, {"cats", "dogs"}),
+        ({"cats": 40, "dogs": 30, ".": 1}, None),
+        ({"cats": 70}, None),
+        ({"train": 60, "test": 20}, None),
+        ({str(i): 2 for i in range(40)}, None),
+    ],
+)
+def test_subfolders_are_classes(tmp_path: Path, parts: dict[str, int], classes: set[str] | None) -> None:
+    stored = read_image_folder(write_classes(tmp_path, parts), None, "contain", leave_out_damaged=False)
+    assert (None if stored.labels is None else set(stored.labels.tolist())) == classes
+    assert any("subfolders (" in remark for remark in stored.remarks) == (classes is not None)
+
+
+def test_classes_stand_by_their_pictures_and_are_labels_of_a_classifier(tmp_path: Path) -> None:
+    data = load_dataset(write_classes(tmp_path, {"cats": 60, "dogs": 40}))
+    assert data.train_labels is not None
+    assert data.test_labels is not None
+    assert (len(data.train_labels), len(data.test_labels)) == (len(data.train), len(data.test))
+    dogs = {np.asarray(Image.open(path)).tobytes() for path in (tmp_path / "dogs").iterdir()}
+    for image, label in zip(data.train, data.train_labels, strict=True):
+        assert (image.tobytes() in dogs) == (label == "dogs")
+    labelled = labels.load(AutoencoderData(source=str(tmp_path)))
+    assert labelled.names == ("cats", "dogs")
+    assert labelled.train.tolist() == [int(label == "dogs") for label in data.train_labels]

@@ -51,3 +51,12 @@ def test_the_same_generator_state_gives_the_same_images() -> None:
     augment = Augmenter(AutoencoderAugmentation(flip=True, elastic=0.1))
     first, second = (augment(CLEAN, 0.0, torch.Generator().manual_seed(3)) for _ in range(2))
     assert torch.equal(first, second)
+
+
+def test_mirrored_edges_bring_nothing_black_into_a_moved_picture() -> None:
+    white = torch.ones(16, 1, 12, 12)
+    generator = torch.Generator().manual_seed(0)
+    black = Augmenter(AutoencoderAugmentation(shift=4))(white, 0.0, generator)
+    mirrored = Augmenter(AutoencoderAugmentation(shift=4, rotate=20, edge="mirrored"))(white, 0.0, generator)
+    assert black.min() < 0.1
+    assert mirrored.min() > 0.99

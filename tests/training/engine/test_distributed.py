@@ -60,7 +60,7 @@ def test_two_processes_write_one_package_and_say_it_once(working_folder: Path) -
     assert ran.returncode == 0, ran.stderr
     assert [path.name for path in Path("models/noisy").iterdir()] == ["1"]
     assert ran.stdout.count("Serve it with") == 1
-    assert ran.stderr.count("epoch 4/4") == 1
+    assert ran.stderr.count("4 epochs done") == 1
 
 
 def test_a_batch_that_cannot_be_shared_evenly_is_refused(

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.engine import checkpoint, loop
+from training.engine.losses import LossAndError
 from training.errors import NotFinite, TrainingError
 from training.recipe import Optimization
 
@@ -30,6 +31,8 @@ def fit(
     validate: loop.Validation = validate,
     minutes: float | None = None,
     resume: bool = False,
+    start_margin: float | None = None,
+    objective: loop.Objective = objective,
     **options: Any,
 ) -> tuple[nn.Module, loop.History]:
     torch.manual_seed(0)
@@ -39,7 +42,7 @@ def fit(
     history = loop.fit(
         module, TRAIN, objective, validate, optimization,
         generator=generator, file=file, fingerprint="this", title="test",
-        minutes=minutes, resume=resume,
+        minutes=minutes, resume=resume, start_margin=start_margin,
     )  # fmt: skip
     return module, history
 
@@ -226,6 +229,55 @@ def test_a_run_is_resumed_with_another_recipe_only_if_asked(tmp_path: Path) -> N
     assert history.best >= 3
     with pytest.raises(TrainingError, match="there is no checkpoint"):
         fit(tmp_path / "none.pt", epochs=5, resume=True)
+
+
+@pytest.mark.parametrize("steps", [3, 4, 11])
+def test_an_epoch_can_have_a_number_of_steps_whatever_the_number_of_samples(tmp_path: Path, steps: int) -> None:
+    options: dict[str, Any] = {"epochs": 3, "steps_per_epoch": steps, "schedule": "cosine"}
+    first, history = fit(tmp_path / "c.pt", **options)
+    state = checkpoint.load(tmp_path / "c.pt", "this")
+    assert state is not None
+    assert state["steps"] == 3 * steps
+    assert len(history.loss) == 3
+    second, _ = fit(tmp_path / "again.pt", **options)
+    assert same(first, second)
+
+
+def test_every_sample_is_drawn_before_one_is_drawn_again() -> None:
+    optimization = Optimization(epochs=1, batch_size=4, steps_per_epoch=5)
+    order = loop._draw_order(8, optimization, torch.Generator().manual_seed(0))
+    assert len(order) == 20
+    assert sorted(order[:8].tolist()) == sorted(order[8:16].tolist()) == list(range(8))
+    assert len(set(loop._draw_order(100, optimization, torch.Generator().manual_seed(0)).tolist())) == 20
+
+
+def test_the_initial_weights_are_kept_unless_an_epoch_is_better(tmp_path: Path) -> None:
+    errors = iter([1.0, 3.0, 2.0])
+    module, history = fit(tmp_path / "c.pt", epochs=2, validate=lambda _: next(errors), start_margin=0)
+    torch.manual_seed(0)
+    untrained = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Linear(8, 1))
+    assert same(module, untrained)
+    assert (history.best, history.best_error) == (-1, 1.0)
+    again, resumed = fit(tmp_path / "c.pt", epochs=3, validate=lambda _: 0.5, start_margin=0)
+    assert (resumed.best, resumed.best_error) == (2, 0.5)
+    assert not same(again, untrained)
+    errors = iter([1.0, 0.95, 0.89, 0.88])
+    _, history = fit(tmp_path / "margin.pt", epochs=3, validate=lambda _: next(errors), start_margin=0.1)
+    assert history.best == 2
+    errors = iter([1.0, 0.95, 0.91, 0.92])
+    _, history = fit(tmp_path / "kept.pt", epochs=3, validate=lambda _: next(errors), start_margin=0.1)
+    assert (history.best, history.best_error) == (-1, 1.0)
+
+
+def test_the_reported_training_error_need_not_be_the_loss(tmp_path: Path) -> None:
+    def halved(module: nn.Module, batch: Tensor, progress: float, generator: torch.Generator) -> LossAndError:
+        loss = objective(module, batch, progress, generator)
+        return LossAndError(loss, loss / 2)
+
+    _, history = fit(tmp_path / "loss.pt", epochs=2)
+    _, halved_history = fit(tmp_path / "error.pt", epochs=2, objective=halved)
+    assert halved_history.loss == pytest.approx([loss / 2 for loss in history.loss])
+    assert halved_history.validation == history.validation
 
 
 def test_the_precision_is_chosen_by_measuring() -> None:

@@ -13,6 +13,7 @@ from tests.drawings import build_small_recipe, drawings, waves
 from training.architectures import kinds
 from training.architectures.variational import Variational
 from training.engine import objectives
+from training.engine.losses import LossAndError
 from training.engine.objectives import Samples, binarize, estimate_contraction
 from training.recipe import AutoencoderRecipe
 
@@ -26,6 +27,12 @@ def build(recipe: AutoencoderRecipe, samples: np.ndarray) -> tuple[Any, Any, Sam
     scaled = autoencoder.scaling(torch.from_numpy(samples))
     goal = objectives.build(recipe, autoencoder, tuple(scaled.shape[1:]))
     return autoencoder, goal, Samples(scaled, scaled, torch.zeros_like(scaled, dtype=torch.bool))
+
+
+def measure(goal: objectives.Objective, network: nn.Module, samples: Samples, progress: float) -> LossAndError:
+    """Loss, and the error that is reported, which the loss is where it has none."""
+    outcome = goal.loss(network, samples, progress, seeded())
+    return outcome if isinstance(outcome, LossAndError) else LossAndError(outcome, outcome)
 
 
 def seeded() -> torch.Generator:
@@ -45,8 +52,9 @@ def test_the_bound_is_cross_entropy_plus_beta_times_the_divergence() -> None:
     entropy = F.binary_cross_entropy(output, samples.clean, reduction="sum") / 30
     kl = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).sum() / 30
     for progress, beta in ((0.0, 0.0), (0.25, 1.5), (0.9, 3.0)):
-        loss = goal.loss(goal.network, samples, progress, seeded())
+        loss, error = measure(goal, goal.network, samples, progress)
         torch.testing.assert_close(loss, entropy + beta * kl)
+        torch.testing.assert_close(error, entropy + 3 * kl)
     with torch.inference_mode():
         assert goal.validate(goal.network, samples, seeded()) == pytest.approx(float(entropy + 3 * kl), rel=1e-5)
 
@@ -101,7 +109,7 @@ def test_every_kind_can_have_the_penalty(sections: dict[str, Any]) -> None:
     recipe = build_small_recipe("x", {"optimization.contraction": 5.0}, **sections)
     autoencoder, goal, samples = build(recipe, IMAGES)
     _, plain, _ = build(plain_recipe, IMAGES)
-    with_penalty, without = (g.loss(g.network, samples, 0.5, seeded()) for g in (goal, plain))
+    with_penalty, without = (measure(g, g.network, samples, 0.5).loss for g in (goal, plain))
     assert with_penalty > without
     weight = next(autoencoder.encoder.parameters())
     (gradient,) = torch.autograd.grad(with_penalty - without.detach(), weight)
@@ -118,7 +126,19 @@ def test_the_sparse_error_is_the_mean_square_until_features_are_dead() -> None:
     expected = F.mse_loss(autoencoder(samples.clean), samples.clean)
     network = goal.network.train()
     for _ in range(2):
-        torch.testing.assert_close(goal.loss(network, samples, 0.0, seeded()), expected)
-    with_dead = goal.loss(network, samples, 0.0, seeded())
+        torch.testing.assert_close(measure(goal, network, samples, 0.0).loss, expected)
+    with_dead, error = measure(goal, network, samples, 0.0)
     assert with_dead > expected
+    torch.testing.assert_close(error, expected)
     assert math.isfinite(float(with_dead.detach()))
+
+
+def test_the_reported_error_is_the_mean_square_whatever_the_loss() -> None:
+    architecture = {"type": "dense", "latent_dim": 4, "output_activation": "sigmoid"}
+    recipe = build_small_recipe("x", architecture=architecture, optimization={"epochs": 1, "loss": "bce"})
+    autoencoder, goal, samples = build(recipe, IMAGES)
+    loss, error = measure(goal, goal.network, samples, 0.0)
+    assert loss > error
+    torch.testing.assert_close(error, F.mse_loss(autoencoder(samples.clean), samples.clean).detach())
+    with torch.inference_mode():
+        assert goal.validate(goal.network, samples, seeded()) == pytest.approx(float(error))

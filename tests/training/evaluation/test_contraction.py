@@ -11,5 +11,5 @@ def test_the_contraction_of_a_linear_encoder_is_the_norm_of_its_weights() -> Non
     torch.manual_seed(0)
     linear = nn.Linear(144, 7)
     autoencoder = Autoencoder(PixelScaling(), nn.Sequential(nn.Flatten(), linear), nn.Identity())
-    expected = float(linear.weight.square().sum())
+    expected = float(linear.weight.detach().square().sum())
     assert measure_contraction(autoencoder, split_dataset(IMAGES)) == pytest.approx(expected, rel=1e-5)

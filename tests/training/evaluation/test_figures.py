@@ -91,3 +91,12 @@ def test_samples_features_and_explained_variance_are_drawn() -> None:
 def test_a_learning_curve_below_zero_is_drawn_on_a_plain_scale() -> None:
     history = History(loss=[5.0, -1.0, -4.0], validation=[4.0, -2.0, -3.0], best=2)
     assert decode_png(figures.draw_learning_curve([("training", history)], "error")).std() > 5
+
+
+def test_classes_colour_the_latent_map() -> None:
+    latents = np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32)
+    for samples in (IMAGES, waves(40)):
+        plain = decode_png(figures.draw_latent_map(latents, samples, 0))
+        for labels in (np.array(["cat", "dog"] * 20), np.array([f"class {i}" for i in range(40)])):
+            coloured = decode_png(figures.draw_latent_map(latents, samples, 0, labels))
+            assert len(np.unique(coloured.reshape(-1, 3), axis=0)) > len(np.unique(plain.reshape(-1, 3), axis=0))

@@ -12,7 +12,7 @@ def test_the_card_shows_figures_numbers_notes_and_how_to_make_the_package_again(
         "| reconstruction mse | **0.1** |",
         "A note.",
         "Parity: They agree.",
-        "autoencoder-train small",
+        "autoencoder-train models/small/1/recipe.toml",
         "autoencoder-train compare models/small models/ANOTHER",
     ):
         assert line in text.splitlines(), line
