@@ -34,6 +34,8 @@ INK, PAPER = 0.3, 0.82  # of the paper's brightness: below the one is ink, above
 PAPER_REACH = 2  # blocks, up to which something darker is seen beside the paper around it
 SMOOTH = 0.1  # of the paper's brightness: largest difference between samples of a smooth area
 EDGE, WHITE = 0.93, 0.97  # of the paper's brightness: at most before a photograph's edge, at least behind it
+STEP_HEIGHT = 0.1  # of the paper's brightness: across a photograph's edge, over two samples
+COLOURFUL = 0.08  # as TINTED, on average over a figure of any shape
 TINTED = 0.05  # standard deviation of the shares of red and blue, that no paper and ink have
 DARK = 96  # of 255: median of a block of white on black
 LIGHT = 60  # of 255: by how much writing is lighter than the dark around it
@@ -158,13 +160,35 @@ def _find_photographs(blocks: _Blocks) -> Mask:
         if region.sum() < LEAST_BLOCKS:
             continue
         rows, columns = np.nonzero(region.any(1))[0], np.nonzero(region.any(0))[0]
-        if region.sum() > FILLED * len(range(rows[0], rows[-1] + 1)) * len(range(columns[0], columns[-1] + 1)):
-            top, bottom = _extend(blocks.image.T, rows[0], rows[-1] + 1, columns[0], columns[-1] + 1)
-            left, right = _extend(blocks.image, columns[0], columns[-1] + 1, top, bottom)
+        box = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+        if region.sum() > FILLED * (box[1] - box[0]) * (box[3] - box[2]) and _has_straight_edges(blocks.image, box):
+            top, bottom = _extend(blocks.image.T, *box[:2], *box[2:])
+            left, right = _extend(blocks.image, *box[2:], top, bottom)
             kept[top:bottom, left:right] = True
-        else:
+        elif blocks.tints[region].mean() > COLOURFUL:  # of any shape
             kept |= region
     return np.asarray(kept | (_spread_maximum(kept, 1) & (blocks.middle > 0.2)), np.bool_)
+
+
+def _has_straight_edges(image: NDArray[np.uint8], box: tuple[int, int, int, int]) -> bool:
+    """Whether `box` (top, bottom, left, right in blocks) is on the page as photographs are, and stains are not.
+
+    Half of its sides at least are straight and sharp, and none is the picture's own, unless it fills most of it.
+    """
+    side = BLOCK // STEP
+    top, bottom, left, right = (edge * side for edge in box)
+    height, width = image.shape
+    if (bottom - top) * (right - left) > FILLED * height * width:
+        return True
+    paper, steps = float(np.percentile(image, 90)), []
+    for lines, first, last, start, stop in ((image, left, right, top, bottom), (image.T, top, bottom, left, right)):
+        for edge in (first, last):
+            profile = np.median(lines[start:stop, max(0, edge - 2 * side) : edge + 2 * side], axis=0)
+            outermost = profile[0 if edge == first else -1]
+            if not side < edge < lines.shape[1] - side and outermost < 0.9 * paper:
+                return False
+            steps.append(np.abs(profile[2:].astype(int) - profile[:-2]).max() > STEP_HEIGHT * profile.max())
+    return float(np.mean(steps)) >= 0.5
 
 
 def _extend(image: NDArray[np.uint8], first: int, last: int, top: int, bottom: int) -> tuple[int, int]:
