@@ -2,7 +2,7 @@
 
 a pool, photographs -> scenes.draw_scene --------------------------+
 pages of NoisyOffice's train split: as they are, or recombined ----+-> (clean, noisy) uint8 [size,size,C]
-ink of the pool on sheets of the corpus ---------------------------+
+ink of the pool on sheets of the corpus, or on worn grey sheets ---+
 """
 
 import hashlib
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.synthetic_pages import scenes
+from training.synthetic_pages.degradation import degrade
 from training.synthetic_pages.figures import Photograph
 from training.synthetic_pages.noisyoffice import PagePair, cut_piece
 from training.synthetic_pages.pool import Pool
@@ -21,7 +22,7 @@ from training.synthetic_pages.writing.ink import Compositor
 
 Image = NDArray[np.uint8]  # [size,size,C]
 
-CORPUS_SHARES = {"own": 0.18, "recombined": 0.17, "typeset": 0.05}  # the rest are scenes
+CORPUS_SHARES = {"own": 0.18, "recombined": 0.17, "typeset": 0.05, "worn": 0.15}  # the rest are scenes
 
 
 class PageSampler:
@@ -70,10 +71,10 @@ class PageSampler:
         if kind == "scene" or self.compositor is None:
             scene = scenes.draw_scene(rng, self.size, self.pool, self.photographs)
             return to_channels(scene.clean, self.channels), to_channels(scene.noisy, self.channels)
-        if kind == "typeset":
+        if kind in ("typeset", "worn"):
             layers = scenes.cut_ink(rng, self.pool, (self.size, self.size), 1.0)
             clean = np.asarray(255 - 255 * layers.max(0), np.uint8)
-            noisy = self.compositor.compose(clean, rng)
+            noisy = self.compositor.compose(clean, rng) if kind == "typeset" else degrade(clean, rng)
         else:
             clean, noisy = cut_piece(rng, self.scans[int(rng.integers(len(self.scans)))], self.size)
             noisy = self.compositor.compose(clean, rng) if kind == "recombined" else noisy
