@@ -130,9 +130,9 @@ PARAMETERS: dict[str, Parameter] = {
         ),
         Parameter(
             "figures",
-            {"type": "string", "enum": list(get_args(Figures)), "default": "keep"},
-            "of models of pages: keep leaves photographs, white on black and what was never on paper as they are, "
-            "clean cleans them with the page",
+            {"type": "string", "enum": list(get_args(Figures))},
+            "of models of pages: keep, which they do anyway, leaves photographs, white on black and what was never on "
+            "paper as they are, clean cleans them with the page",
             operation="denoise",
             verb="keep",
             in_v2_body=True,
