@@ -35,6 +35,7 @@ from training.data import labels
 from training.data.labels import LabelledDataset, Labels
 from training.engine import checkpoint
 from training.engine.loop import History, count_steps, fit
+from training.engine.losses import LossAndError
 from training.errors import DataError, RecipeError
 from training.evaluation import autoencoders, figures
 from training.export import graphs, parity
@@ -178,9 +179,10 @@ def fit_classifier(
     samples, classes = (torch.from_numpy(array).to(device) for array in train)
     held_out, held_out_classes = (torch.from_numpy(array).to(device) for array in validation)
 
-    def objective(module: nn.Module, indices: Tensor, _progress: float, generator: torch.Generator) -> Tensor:
+    def objective(module: nn.Module, indices: Tensor, _progress: float, generator: torch.Generator) -> LossAndError:
         scores = module(classifier.scaling(samples[indices]), generator)
-        return F.cross_entropy(scores.float(), classes[indices])
+        is_wrong = scores.detach().argmax(1) != classes[indices]
+        return LossAndError(F.cross_entropy(scores.float(), classes[indices]), is_wrong.float().mean())
 
     def validate(module: nn.Module) -> float:
         batches = torch.split(held_out, autoencoders.BATCH)

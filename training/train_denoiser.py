@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from service.model.manifest import Role
 from service.model.package import next_version
@@ -22,7 +23,7 @@ from training.engine import distributed
 from training.engine.crops import RandomCrops
 from training.engine.initial_weights import load_initial_weights
 from training.engine.loop import TrainingResult, Validation, autocast, fit
-from training.engine.losses import LOSSES, exempt_clamped
+from training.engine.losses import LOSSES, LossAndError, exempt_clamped
 from training.engine.pairs import Batch, PairBatches, has_image_corruption
 from training.evaluation import denoisers, figures, photographs, restorations
 from training.evaluation.denoisers import to_uint8
@@ -64,10 +65,12 @@ def train(
     crops = RandomCrops(recipe, paired=data.is_paired)
     loss = LOSSES[recipe.optimization.loss]
 
-    def objective(module: nn.Module, batch: Batch, _progress: float, generator: torch.Generator) -> Tensor:
+    def objective(module: nn.Module, batch: Batch, _progress: float, generator: torch.Generator) -> LossAndError:
         patches, is_pair = batch
         clean, noisy = crops(patches, generator, is_pair)
-        return loss(exempt_clamped(module(noisy).float(), clean), clean)
+        output = module(noisy).float()
+        error = F.mse_loss(output.detach().clamp(0, 1), clean).sqrt()  # as validation has it
+        return LossAndError(loss(exempt_clamped(output, clean), clean), error)
 
     corruptions = () if data.is_paired else recipe.corruption
     is_photographs = has_image_corruption(corruptions)
