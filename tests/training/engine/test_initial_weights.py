@@ -35,13 +35,13 @@ def test_a_module_with_a_packages_weights_answers_as_the_package() -> None:
     assert (output.permute(0, 2, 3, 1) - served).abs().max() <= 1
 
 
-def test_a_grey_packages_weights_do_the_same_with_grey_pages_in_colour_and_correct_all_channels_alike() -> None:
+def test_weights_for_grey_do_the_same_with_grey_pages_in_colour_and_correct_all_channels_alike(tmp_path: Path) -> None:
     recipe = recipes.load("pages")
     assert isinstance(recipe, recipes.DenoiserRecipe)
     grey_recipe = recipes.with_changes(recipe, {"architecture.channels": 1})
     colour, grey = train_denoiser.build(recipe).eval(), train_denoiser.build(grey_recipe).eval()
-    load_initial_weights(grey, ROOT / "models" / "pages" / "1")
-    load_initial_weights(colour, ROOT / "models" / "pages" / "1")
+    checkpoint.save(tmp_path / "grey.pt", {"fingerprint": "f", "best": grey.state_dict()})
+    load_initial_weights(colour, tmp_path / "grey.pt")
     page = torch.rand(1, 1, 32, 48, generator=torch.Generator().manual_seed(0))
     tint = torch.tensor([1.0, 0.9, 0.7])[None, :, None, None]
     with torch.inference_mode():
