@@ -22,14 +22,20 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 from sklearn.metrics import roc_auc_score
+from sklearn.neighbors import NearestNeighbors
 from sklearn.svm import OneClassSVM
 
-from service.model import package
+from service.model import package, scores
+from service.model.manifest import Data, Metric, ScoreFile, Training
 from service.model.runtime import Model
 from training import compare
+from training.architectures.autoencoder import Autoencoder
 from training.data.datasets import Dataset
 from training.data.public.download import data_folders
+from training.evaluation import scores as choice
 from training.evaluation.autoencoders import reconstruct
+from training.export import graphs
+from training.export.package import build_manifest, describe_columns
 from training.recipe import AutoencoderRecipe
 from training.train_autoencoder import train
 
@@ -85,25 +91,26 @@ def drawings(folder: Path, models: Path) -> Found:
     def on_validation(score: Score) -> float:
         return float(np.mean([*against(score, cats[1], others[1]).values()]))
 
-    scores: dict[str, Score] = {}
+    methods: dict[str, Score] = {}
     for name in CATS:
         opened = Model(package.read(compare.find_package(models / name)), "cpu")
-        scores |= both(name, lambda x, m=opened: _flat(m.reconstruct(_drawn(x)).output))  # type: ignore[misc]
+        methods |= both(name, lambda x, m=opened: _flat(m.reconstruct(_drawn(x)).output))  # type: ignore[misc]
+        methods[f"{name}, its score {opened.score_name}"] = lambda x, m=opened: _package_score(m, _drawn(x))  # type: ignore[misc]
     fitted = [both(f"PCA {n}", _pca(cats[0], n)) for n in COMPONENTS]
     for kind in ("raw", "relative"):
         candidates = {n: s for pair in fitted for n, s in pair.items() if n.endswith(kind)}
         best = max(candidates, key=lambda n: on_validation(candidates[n]))
-        scores[best] = candidates[best]
-    scores |= classical(cats[0])
-    return {name: against(score, cats[2], others[2]) for name, score in scores.items()}
+        methods[best] = candidates[best]
+    methods |= classical(cats[0])
+    return {name: against(score, cats[2], others[2]) for name, score in methods.items()}
 
 
 def ecg(path: Path) -> Found:
     """Learned from the first 200 heartbeats of class 1; all other rows are test, anomalies those of other classes."""
     rows = np.loadtxt(path, delimiter=",")
     normal, other = rows[rows[:, 0] == 1, 1:], rows[rows[:, 0] != 1, 1:]
-    scores = learned(normal[:200], 200)
-    return {name: against(score, normal[200:], {"other classes": other}) for name, score in scores.items()}
+    methods = learned(normal[:200], 200)
+    return {name: against(score, normal[200:], {"other classes": other}) for name, score in methods.items()}
 
 
 def nab(folder: Path) -> Found:
@@ -130,8 +137,9 @@ def nab(folder: Path) -> Found:
 def learned(normal: Array, epochs: int) -> dict[str, Score]:
     """Every method fitted on `normal` [N,D]; autoencoder and PCA leave an eighth of D."""
     size = max(2, normal.shape[1] // 8)
-    scores = {**both("autoencoder", _autoencoder(normal, size, epochs)), **both("PCA", _pca(normal, size))}
-    return scores | classical(normal)
+    reconstructed, chosen = _autoencoder(normal, size, epochs)
+    methods = {**both("autoencoder", reconstructed), **chosen, **both("PCA", _pca(normal, size))}
+    return methods | classical(normal)
 
 
 def classical(normal: Array) -> dict[str, Score]:
@@ -141,7 +149,14 @@ def classical(normal: Array) -> dict[str, Score]:
     return {
         "isolation forest": lambda x: -forest.score_samples(x),
         "one-class SVM": lambda x: -machine.score_samples(x),
+        "nearest neighbours": neighbours(normal),
     }
+
+
+def neighbours(normal: Array) -> Score:
+    """Mean distance to the five nearest training samples (Ramaswamy et al. 2000)."""
+    searched = NearestNeighbors(n_neighbors=5).fit(normal)
+    return lambda x: np.asarray(searched.kneighbors(x)[0].mean(axis=1))
 
 
 def both(name: str, reconstructed: Callable[[Array], Array]) -> dict[str, Score]:
@@ -182,8 +197,8 @@ def _pca(normal: Array, components: int) -> Callable[[Array], Array]:
     return lambda x: np.asarray(fitted.inverse_transform(fitted.transform(x)))
 
 
-def _autoencoder(normal: Array, latent: int, epochs: int) -> Callable[[Array], Array]:
-    """A small dense denoiser; the last fifth of `normal` chooses its best epoch."""
+def _autoencoder(normal: Array, latent: int, epochs: int) -> tuple[Callable[[Array], Array], dict[str, Score]]:
+    """A small dense denoiser, and its score; the last fifth of `normal` chooses its best epoch and the score."""
     samples = normal.astype(np.float32)
     held = len(samples) // 5
     data = Dataset("normal samples", "", samples[:-held], samples[-held:], samples[-held:])
@@ -198,7 +213,42 @@ def _autoencoder(normal: Array, latent: int, epochs: int) -> Callable[[Array], A
     }
     with tempfile.TemporaryDirectory() as folder:
         trained = train(AutoencoderRecipe.model_validate(document), data, Path(folder), torch.device("cpu")).network
-    return lambda x: reconstruct(trained, x.astype(np.float32)).astype(float)
+    model = _export(trained, data)
+    entry, file = choice.choose(model, data.train, data.validation, data.validation)
+    chosen = replace_score(model, entry, file)
+    sys.stderr.write(f"score {entry.name}: {entry.auroc}\n")
+    return (
+        lambda x: reconstruct(trained, x.astype(np.float32)).astype(float),
+        {"autoencoder, its score": lambda x: _package_score(chosen, x)},
+    )
+
+
+def _export(trained: Autoencoder, data: Dataset) -> Model:
+    """The autoencoder as the service runs it."""
+    onnx_graphs = graphs.export_autoencoder(trained, data.train, "float32")
+    held_out = Data(source="normal", licence="", train=len(data.train), validation=0, test=len(data.test))
+    versions: dict[str, str] = {}
+    origin = Training(
+        recipe="small", recipe_sha256="0" * 64, data=held_out, seed=0, date="", code_revision="", versions=versions
+    )
+    facts = build_manifest(
+        "small", 1, "denoising", "Small.", onnx_graphs, origin,
+        {"reconstruction_mse": Metric(value=0, unit="none", split="validation")},
+        reconstruction_errors=np.zeros(1), columns=describe_columns(trained.units, None),
+    )  # fmt: skip
+    return Model(package.verify(facts, onnx_graphs, label="small/1"), "cpu")
+
+
+def replace_score(model: Model, entry: ScoreFile, file: bytes) -> Model:
+    """The model, with that score."""
+    model.score = scores.read(entry, file, model.sample.shape[1:], model.latent_size)
+    return model
+
+
+def _package_score(model: Model, samples: Array) -> Array:
+    """The score of a package, of samples as stored; of one without a score the error."""
+    pathway = choice.trace(model, samples)
+    return pathway.error if model.score is None else model.score.compute(pathway)
 
 
 def _flat(images: Array) -> Array:

@@ -129,11 +129,14 @@ class Autoencoder:
         if len(parts) == 1:
             return parts[0]
         verdicts = [part.unusual for part in parts if part.unusual is not None]
+        ranks = [part.score_percentile for part in parts if part.score_percentile is not None]
         return Reconstruction(
             np.concatenate([np.asarray(part.output) for part in parts]),
             np.concatenate([part.error for part in parts]),
             np.concatenate([part.percentile for part in parts]),
             np.concatenate(verdicts) if verdicts else None,
+            parts[0].score,
+            np.concatenate(ranks) if ranks else None,
         )
 
     @overload

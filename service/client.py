@@ -56,12 +56,15 @@ class ServiceUnreachable(Exception):
 @dataclass(frozen=True)
 class Reconstruction:
     """`output`: of the input's type. `error`: mean squared error, float64 [N]. `percentile`: rank of that error among
-    those of held-out data, 0..100, float64 [N]. `unusual`: bool [N], with a false-alarm rate only."""
+    those of held-out data, 0..100, float64 [N]. With a false-alarm rate only: `unusual`, bool [N]; `score`, by which
+    that is decided; `score_percentile`: rank of that score, 0..100, float64 [N]."""
 
     output: Array | bytes
     error: NDArray[np.float64]
     percentile: NDArray[np.float64]
     unusual: NDArray[np.bool_] | None = None
+    score: str | None = None
+    score_percentile: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
@@ -639,6 +642,8 @@ def _parse_reconstruction(inputs: Array | Image, response: httpx2.Response) -> R
             np.asarray(document["reconstruction_error"], np.float64),
             np.asarray(document["percentile"], np.float64),
             np.asarray(document["unusual"]) if "unusual" in document else None,
+            document.get("score"),
+            np.asarray(document["score_percentile"], np.float64) if "score_percentile" in document else None,
         )
     error, percentile = (
         _parse_numbers(response.headers[name].split(","))
@@ -646,7 +651,10 @@ def _parse_reconstruction(inputs: Array | Image, response: httpx2.Response) -> R
     )
     header = response.headers.get("Reconstruction-Unusual")
     unusual = None if header is None else np.array([word == "true" for word in header.split(", ")])
-    return Reconstruction(_parse_output(inputs, response), error, percentile, unusual)
+    ranks = response.headers.get("Reconstruction-Score-Percentile")
+    score_percentile = None if ranks is None else _parse_numbers(ranks.split(","))
+    score = response.headers.get("Reconstruction-Score")
+    return Reconstruction(_parse_output(inputs, response), error, percentile, unusual, score, score_percentile)
 
 
 def _parse_numbers(texts: Iterable[str]) -> NDArray[np.float64]:

@@ -1,6 +1,7 @@
 """Training of an autoencoder: one run, top to bottom.
 
-recipe -> dataset -> architecture -> [pretraining, layer by layer] -> loop -> evaluation -> export -> parity -> package
+recipe -> dataset -> architecture -> [pretraining, layer by layer] -> loop -> evaluation -> export -> parity -> score
+  -> package
 """
 
 import json
@@ -27,7 +28,7 @@ from training.engine.loop import History, TrainingResult, autocast, fit
 from training.engine.losses import LossAndError
 from training.engine.pretraining import pretrain
 from training.engine.progress import stage
-from training.evaluation import autoencoders, figures, neighbours, pca
+from training.evaluation import autoencoders, figures, neighbours, pca, scores
 from training.evaluation import kinds as kind_evaluation
 from training.evaluation.shortfalls import find_shortfalls
 from training.export import float16, graphs, package, parity, provenance, recipe_file
@@ -195,7 +196,7 @@ def _export(
         pca_error=None if components is None else pca.error_curve(components, data.test), fit=data.fit,
         columns=package.describe_columns(autoencoder.units, data.columns), shortfalls=shortfalls,
     )  # fmt: skip
-    _, differences = parity.verify_autoencoder(autoencoder, data, facts, onnx_graphs)
+    model, differences = parity.verify_autoencoder(autoencoder, data, facts, onnx_graphs)
     unit = "grey levels" if data.modality == "image" else "standard deviations"
     sentence = (
         f"onnxruntime and torch differ on the whole test split by at most {differences.output:.3g} {unit} in the "
@@ -205,8 +206,9 @@ def _export(
     others = {name: ablation.network for name, ablation in ablations.items()}
     drawings = {**kind_evaluation.draw(autoencoder, data, recipe.seed, others, components), **drawings}
     _write_history(folder, recipe, result, None)
+    score = scores.choose(model, data.train, data.validation, data.test, recipe.seed)
     directory = package.publish(
-        models, facts, onnx_graphs, drawings, recipe.notes, sentence, remarks=data.remarks, recipe=recipe
+        models, facts, onnx_graphs, drawings, recipe.notes, sentence, remarks=data.remarks, recipe=recipe, score=score
     )
     _write_history(folder, recipe, result, directory)
     return directory

@@ -48,7 +48,8 @@ _DOCUMENTATION_HEADERS: Headers = [  # Swagger's page has an inline script and i
 ]
 _CORS_RESPONSE_HEADERS = (
     "Inference-Header-Content-Length", "Explained-Variance", "Model-Name", "Model-Version", "Reconstruction-Error",
-    "Reconstruction-Error-Percentile", "Reconstruction-Unusual", "Dropped-Metadata", "Retry-After", "X-Request-Id",
+    "Reconstruction-Error-Percentile", "Reconstruction-Unusual", "Reconstruction-Score",
+    "Reconstruction-Score-Percentile", "Dropped-Metadata", "Retry-After", "X-Request-Id",
 )  # fmt: skip
 _CORS_REQUEST_HEADERS = (
     "Authorization", "Content-Type", "Inference-Header-Content-Length", "Request-Deadline", "X-API-Key",

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, Path
 
-from service.api.schemas import ModelFacts, ModelList, ModelSummary, PortFacts, Problem, RefusedPackage
+from service.api.schemas import ModelFacts, ModelList, ModelSummary, PortFacts, Problem, RefusedPackage, ScoreFacts
 from service.model.runtime import Model
 from service.repository.registry import Registry
 
@@ -49,6 +49,14 @@ def _summarize(registry: Registry, model: Model) -> ModelSummary:
     )
 
 
+def _describe_score(model: Model) -> ScoreFacts | None:
+    entry = model.manifest.score
+    if "reconstruct" not in model.manifest.operations:
+        return None
+    samples = model.manifest.held_out_samples if entry is None else entry.samples
+    return ScoreFacts(name=model.score_name, samples=samples, auroc={} if entry is None else entry.auroc)
+
+
 def _describe(registry: Registry, model: Model) -> ModelFacts:
     ports = [port for port in (model.sample, model.latent) if port is not None]
     return ModelFacts(
@@ -57,6 +65,7 @@ def _describe(registry: Registry, model: Model) -> ModelFacts:
         ports={port.name: PortFacts(dtype=port.dtype, shape=["N", *port.shape[1:]]) for port in ports},
         fit=model.manifest.fit,
         keeps_figures=bool(model.manifest.keeps_figures),
+        score=_describe_score(model),
         shortfalls=list(model.manifest.shortfalls or ()),
         training=model.manifest.training,
         imported=model.manifest.imported,

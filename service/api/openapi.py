@@ -120,6 +120,8 @@ def responses(operation: Operation) -> dict[int | str, dict[str, Any]]:
             "Reconstruction-Error",
             "Reconstruction-Error-Percentile",
             "Reconstruction-Unusual",
+            "Reconstruction-Score",
+            "Reconstruction-Score-Percentile",
             "Explained-Variance",
         )
         headers |= dict.fromkeys(names, _TEXT)

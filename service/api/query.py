@@ -141,7 +141,8 @@ PARAMETERS: dict[str, Parameter] = {
             "false_alarm_rate",
             {"type": "number", "minimum": 0.01, "maximum": 0.5},  # manifests hold the held-out errors by the hundredth
             "add a verdict for each sample, `unusual` (JSON) or Reconstruction-Unusual (header): "
-            "of samples like those that the model was tested on, that share is called unusual",
+            "of samples like those that the model was tested on, that share is called unusual, by the score "
+            "that is named beside it",
             operation="reconstruct",
             verb="judge",
             v2_error="/v2 answers percentiles",

@@ -27,6 +27,14 @@ class ModelSummary(BaseModel):
     precision: ComputedPrecision = Field(description="numbers that the graph really computes with")
 
 
+class ScoreFacts(BaseModel):
+    """The score of a model that reconstructs."""
+
+    name: str = Field(description="such as error-by-energy; of several components `first+second`")
+    samples: int = Field(description="held-out samples that its percentiles were measured on")
+    auroc: dict[str, float] = Field(description="of what was compared, on validation samples and damaged ones")
+
+
 class ModelFacts(ModelSummary):
     """The card's facts of one version."""
 
@@ -35,6 +43,7 @@ class ModelFacts(ModelSummary):
     ports: dict[str, PortFacts] = Field(description="image or vector, and latent")
     fit: Fit | None = Field(description="how pictures of other sizes are resized unless a request says otherwise")
     keeps_figures: bool = Field(description="whether photographs on a page stay as they are unless figures=clean")
+    score: ScoreFacts | None = Field(description="by what reconstruct calls samples unusual")
     shortfalls: list[str] = Field(description="what the model does worse than something simpler; empty: nothing")
     training: Training | None = Field(description="how the weights were trained; null for an imported model")
     imported: Imported | None = Field(None, description="from which files an imported model was taken")
@@ -113,5 +122,9 @@ class Answer(BaseModel):
         None, description="reconstruct, sparse models of vectors: share of the distance from the mean that is explained"
     )
     unusual: list[bool] | None = Field(
-        None, description="reconstruct?false_alarm_rate=0.01: whether the error is among the largest hundredth"
+        None, description="reconstruct?false_alarm_rate=0.01: whether the score is among the largest hundredth"
+    )
+    score: str | None = Field(None, description="beside unusual: the score that it goes by, such as error-by-energy")
+    score_percentile: list[float] | None = Field(
+        None, description="beside unusual: 0..100, the rank of the score among those of held-out data"
     )

@@ -208,12 +208,12 @@ async def _reconstruct(client: AsyncClient, model: str, options: FileOptions, co
             _write(job.destination, result.output)
         cells = [job.name, f"{result.error[0]:.6g}", f"{result.percentile[0]:.4g}"]
         if result.unusual is not None:
-            cells.append("true" if result.unusual[0] else "false")
+            cells += ["true" if result.unusual[0] else "false", result.score or "error"]
         rows.append((-float(result.error[0]), job.name, cells))
         progress.record_success(job, time.monotonic() - start)
 
     await run_concurrently(jobs, process, progress.record_failure, concurrency)
-    columns = ["file", "reconstruction_error", "percentile", *(["unusual"] if rate is not None else [])]
+    columns = ["file", "reconstruction_error", "percentile", *(["unusual", "score"] if rate is not None else [])]
     _write(output, _csv_bytes([columns, *(cells for _, _, cells in sorted(rows))]))
     return progress.print_summary()
 

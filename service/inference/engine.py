@@ -27,7 +27,7 @@ from service.inference.scheduler import Scheduler
 from service.inference.tiled import TileTask
 from service.model import sparse
 from service.model.manifest import Operation
-from service.model.runtime import Array, Model, Reconstruction
+from service.model.runtime import Array, Model, Reconstruction, Verdict
 from service.observability.statistics import Statistics
 
 CPU_ITEM_NUMBERS = 1 << 16  # in one work item: a 28x28 model runs 83 samples at a time, a tile of a page alone
@@ -50,7 +50,7 @@ class Result:
         explained_variance: float64 [N], of reconstruct by a sparse model of vectors (service.model.sparse).
         largest: (indices, values) [N,k] in place of the samples, if a top was given.
         heatmaps: if they were asked for (service.imaging.heatmap).
-        is_unusual: bool [N], if a false alarm rate was given.
+        verdict: if a false alarm rate was given.
     """
 
     samples: Array | tuple[Array, ...]
@@ -60,9 +60,9 @@ class Result:
     run_start: float = 0.0
     run_end: float = 0.0
     heatmaps: NDArray[np.float32] | None = None
-    is_unusual: NDArray[np.bool_] | None = None
     explained_variance: NDArray[np.float64] | None = None
     largest: tuple[NDArray[np.int64], Array] | None = None
+    verdict: Verdict | None = None
 
     @property
     def size(self) -> int:
@@ -146,9 +146,31 @@ class Inference:
             output = np.asarray(result.samples)
             differences = None if model.units is None else model.units.differences(samples, output)
             result = replace(result, heatmaps=heatmap.squared_errors(samples, output, differences))
-        if options.false_alarm_rate is not None and result.percentile is not None:
-            result = replace(result, is_unusual=result.percentile > model.unusual_threshold(options.false_alarm_rate))
+        if options.false_alarm_rate is not None:
+            result = replace(result, verdict=await self._judge(model, samples, result, options.false_alarm_rate, size))
         return result
+
+    async def _judge(
+        self, model: Model, samples: Array, result: Result, false_alarm_rate: float, size: int
+    ) -> Verdict | None:
+        """The verdict on a reconstruction, `size` samples at a time; scores may need further runs of the encoder."""
+        if result.error is None or result.percentile is None:
+            return None
+        output = np.asarray(result.samples)
+        items = [
+            (samples[places], Reconstruction(output[places], result.error[places], result.percentile[places]))
+            for places in np.array_split(np.arange(len(samples)), -(-len(samples) // size))
+        ]
+
+        def judge(item: tuple[Array, Reconstruction]) -> Verdict:
+            return model.judge(*item, false_alarm_rate)
+
+        verdicts = await self._scheduler.run(judge, items)
+        return Verdict(
+            np.concatenate([verdict.is_unusual for verdict in verdicts]),
+            np.concatenate([verdict.percentile for verdict in verdicts]),
+            verdicts[0].score,
+        )
 
     def drop_unused_batchers(self, models: Collection[Model]) -> None:
         """Drop the batchers of all models but these: their pending items are finished, then their memory is free."""

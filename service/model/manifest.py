@@ -13,6 +13,15 @@ QUANTILES = 101  # reconstruction_error_quantiles: at 0, 1, ... 100 per cent
 
 Kind = Literal["undercomplete", "overcomplete", "sparse", "stacked", "variational", "denoising"]
 Operation = Literal["encode", "decode", "reconstruct", "denoise", "sample"]
+Component = Literal[
+    "error",
+    "error-by-energy",
+    "pathway",
+    "latent-distance",
+    "latent-neighbours",
+    "input-neighbours",
+    "made-anomalies",
+]
 Role = Literal["encoder", "decoder", "denoiser", "denoiser-int8"]
 ModelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}[a-z0-9]$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -41,6 +50,26 @@ class Golden(_Facts):
     sha256: Digest
     grey_levels: int = Field(2, ge=0, le=16)
     relative: Finite = Field(0.01, ge=0, le=0.1)
+
+
+class ScoreFile(_Facts):
+    """By what a verdict is given (.scores): components, and the file of their parameters with its SHA-256.
+
+    `quantiles` holds the 0, 1, ... 100 % quantiles of the score of so many held-out `samples`. `auroc` says how well
+    each candidate told validation samples from such that were damaged on purpose: the chosen one is the best.
+    """
+
+    components: tuple[Component, ...] = Field(min_length=1, max_length=4)
+    file: str
+    sha256: Digest
+    quantiles: tuple[Finite, ...]
+    samples: int = Field(ge=1)
+    auroc: dict[str, Finite] = Field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """ "error-by-energy", or of several components "error-by-energy+pathway"."""
+        return "+".join(self.components)
 
 
 class Data(_Facts):
@@ -147,6 +176,8 @@ class Manifest(_Facts):
 
     `shortfalls` are sentences on what the model does worse than something simpler, and what to try.
 
+    `score` is by what samples are called unusual; packages without it go by the reconstruction error.
+
     `golden` is written for every new package; those from before have none.
 
     `training` says how the weights were trained here, `imported` from which files they were taken; one is there.
@@ -187,6 +218,7 @@ class Manifest(_Facts):
     columns: tuple[Column, ...] | None = None
     shortfalls: tuple[str, ...] | None = None
     keeps_figures: bool | None = None
+    score: ScoreFile | None = None
 
     @property
     def held_out_samples(self) -> int:

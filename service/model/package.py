@@ -11,6 +11,7 @@ Errors are PackageErrors; their tree is in service.model.errors.
 import contextlib
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -22,16 +23,18 @@ from typing import Literal
 
 from pydantic import ValidationError
 
+from service.model import scores
 from service.model.errors import DigestMismatch, GraphMissing, ManifestError, PackageExists, PathRefused
 from service.model.graph import Port, Ports, verify_graph, verify_ports_agree
 from service.model.kinds import KINDS
-from service.model.manifest import QUANTILES, Golden, GraphFile, Manifest, Role
+from service.model.manifest import QUANTILES, Golden, GraphFile, Manifest, Role, ScoreFile
 from service.model.plain_files import read_regular
 
 MANIFEST = "manifest.json"
 STALE_SECONDS = 3600  # a package is written in less than one
 _STAGING = ".writing-"
 MAX_GOLDEN = 64 * 2**20  # bytes; a few thousand for models of drawings
+MAX_SCORE = 16 * 2**20  # bytes; the shipped ones have up to 500,000
 MAX_MANIFEST = 4 * 2**20  # bytes; the shipped ones have up to 6,000
 
 Modality = Literal["image", "vector"]
@@ -39,12 +42,16 @@ Modality = Literal["image", "vector"]
 
 @dataclass(frozen=True)
 class Package:
-    """A verified package in memory: `graphs` and `golden` are the very bytes whose digests were checked."""
+    """A verified package in memory: `graphs` and `golden` are the very bytes whose digests were checked.
+
+    `score`: by what samples are called unusual; None: by the reconstruction error.
+    """
 
     manifest: Manifest
     graphs: Mapping[Role, bytes]
     ports: Mapping[Role, Ports]
     golden: bytes | None = None
+    score: scores.Score | None = None
 
     @property
     def modality(self) -> Modality:
@@ -81,7 +88,10 @@ def read(directory: Path) -> Package:
     for role, graph in manifest.graphs.items():
         graphs[role] = _read_digested(directory, graph)
     golden = None if manifest.golden is None else _read_digested(directory, manifest.golden, MAX_GOLDEN)
-    return replace(verify(manifest, graphs, label=format_key(directory)), golden=golden)
+    package = replace(verify(manifest, graphs, label=format_key(directory)), golden=golden)
+    if manifest.score is None:
+        return package
+    return replace(package, score=_read_score(package, manifest.score, directory))
 
 
 def verify(manifest: Manifest, graphs: Mapping[Role, bytes], label: str) -> Package:
@@ -108,6 +118,11 @@ def verify(manifest: Manifest, graphs: Mapping[Role, bytes], label: str) -> Pack
         raise ManifestError(f"{label}: reconstruction_error_quantiles belong to packages that reconstruct, only")
     if quantiles is not None and (len(quantiles) != QUANTILES or list(quantiles) != sorted(quantiles)):
         raise ManifestError(f"{label}: reconstruction_error_quantiles must be {QUANTILES} rising numbers")
+    score = manifest.score
+    if score is not None and "reconstruct" not in manifest.operations:
+        raise ManifestError(f"{label}: a score belongs to packages that reconstruct, only")
+    if score is not None and (len(score.quantiles) != QUANTILES or list(score.quantiles) != sorted(score.quantiles)):
+        raise ManifestError(f"{label}: the score's quantiles must be {QUANTILES} rising numbers")
     package = Package(manifest, dict(graphs), ports)
     if manifest.features is not None:
         shape = package.latent.shape if package.latent is not None else ()
@@ -119,6 +134,18 @@ def verify(manifest: Manifest, graphs: Mapping[Role, bytes], label: str) -> Pack
             f"{list(package.sample.shape)}"
         )
     return package
+
+
+def _read_score(package: Package, entry: ScoreFile, directory: Path) -> scores.Score:
+    """The package's score; raises DigestMismatch, ManifestError."""
+    data = _read_digested(directory, entry, MAX_SCORE)
+    latent = () if package.latent is None else package.latent.shape[1:]
+    sizes = [axis for axis in latent if isinstance(axis, int)]
+    latent_size = math.prod(sizes) if sizes and len(sizes) == len(latent) else 0
+    try:
+        return scores.read(entry, data, package.sample.shape[1:], latent_size)
+    except ValueError as error:
+        raise ManifestError(f"{format_key(directory)}/{entry.file} is no score of this model: {error}") from error
 
 
 def _latent_axes(ports: Mapping[Role, Ports]) -> tuple[int | str, ...]:
@@ -147,7 +174,7 @@ def read_manifest(directory: Path) -> Manifest:
         raise ManifestError(f"{format_key(directory)}/{MANIFEST}: {key or 'document'}: {first_error['msg']}") from error
 
 
-def _read_digested(directory: Path, entry: GraphFile | Golden, max_bytes: int | None = None) -> bytes:
+def _read_digested(directory: Path, entry: GraphFile | Golden | ScoreFile, max_bytes: int | None = None) -> bytes:
     """Bytes of a file that the manifest lists, at most `max_bytes`; raises DigestMismatch, ManifestError."""
     data = _read_file(directory, entry.file, max_bytes)
     if (digest := sha256(data)) != entry.sha256:

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from service.errors import InvalidInput, ModelFailed, OperationMissing, TooLarge
 from service.interruption import current_interruption
+from service.model import scores
 from service.model.errors import PackageError
 from service.model.graph import Port
 from service.model.manifest import Operation, Role
@@ -54,6 +55,15 @@ class Reconstruction:
     output: Array
     error: NDArray[np.float64]
     percentile: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether samples are unusual: `is_unusual` bool [N]; `percentile` float64 [N], 0..100, of the score named."""
+
+    is_unusual: NDArray[np.bool_]
+    percentile: NDArray[np.float64]
+    score: str
 
 
 class Model:
@@ -89,6 +99,7 @@ class Model:
         self.modality: Modality = package.modality
         columns = package.manifest.columns
         self.units = None if columns is None else StandardUnits.of_columns(columns)
+        self.score = package.score
         self.sample_size = _count_numbers(self.sample)
         self.latent_size = _count_numbers(self.latent) if self.latent is not None else 0
         self.features = package.manifest.features or self.latent_size
@@ -236,14 +247,54 @@ class Model:
         error = reconstruction_error(batch, output, self.units)
         return Reconstruction(output, error, self._find_percentile(error))
 
-    def unusual_threshold(self, false_alarm_rate: float) -> float:
-        """The percentile, 0..100, above which a reconstruction error is unusual; raises InvalidInput.
+    @property
+    def score_name(self) -> str:
+        """By what samples are called unusual."""
+        return "error" if self.manifest.score is None else self.manifest.score.name
 
-        Of samples like the held-out ones, a share of `false_alarm_rate` is above it, for every distribution of errors:
-        it is the held-out error of rank (n + 1)(1 - rate) (split conformal prediction,
+    def judge(self, batch: Array, reconstruction: Reconstruction, false_alarm_rate: float) -> Verdict:
+        """Whether samples are unusual, by the package's score, or without one by the reconstruction error.
+
+        Args:
+            batch: samples as `reconstruct` took them.
+            reconstruction: what it answered.
+        Raises:
+            InvalidInput: the package was tested on too few samples for so small a rate.
+            ModelFailed: the encoder fails on the reconstructions.
+        """
+        threshold = self.unusual_threshold(false_alarm_rate)
+        entry = self.manifest.score
+        if self.score is None or entry is None:
+            percentile = reconstruction.percentile
+        else:
+            values = self.score.compute(self.trace_pathway(batch, reconstruction.output, self.score.needs_latents))
+            percentile = scores.percentile(values, entry.quantiles)
+        return Verdict(percentile > threshold, percentile, self.score_name)
+
+    def trace_pathway(self, batch: Array, output: Array, needs_latents: bool = True) -> scores.Pathway:
+        """What scores are computed from; latents [N,0] if they are not needed."""
+        if self.units is not None:
+            samples, differences = self.units.standardize(batch), self.units.differences(batch, output)
+        else:
+            scale = 255.0 if batch.dtype == np.uint8 else 1.0
+            samples = batch.astype(np.float64) / scale
+            differences = (samples - output.astype(np.float64) / scale).reshape(len(batch), -1)
+        latents = latents_again = np.zeros((len(batch), 0))
+        if needs_latents:
+            latents, latents_again = (
+                self.run_graph("encoder", images).reshape(len(batch), -1).astype(np.float64)
+                for images in (batch, output)
+            )
+        return scores.Pathway(samples, differences, latents, latents_again)
+
+    def unusual_threshold(self, false_alarm_rate: float) -> float:
+        """The percentile, 0..100, of the score, above which a sample is unusual; raises InvalidInput.
+
+        Of samples like the held-out ones, a share of `false_alarm_rate` is above it, for every distribution of scores:
+        it is the held-out score of rank (n + 1)(1 - rate) (split conformal prediction,
         Vovk et al. 2005; Lei et al., JASA 113 (2018), section 2.2). n samples allow no rate below 1 / (n + 1).
         """
-        sample_count = self.manifest.held_out_samples
+        sample_count = self.manifest.held_out_samples if self.manifest.score is None else self.manifest.score.samples
         if false_alarm_rate * (sample_count + 1) < 1:
             raise InvalidInput(
                 f"false_alarm_rate is {false_alarm_rate:g}; {self.manifest.name} was tested on {sample_count} samples, "

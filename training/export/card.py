@@ -43,6 +43,7 @@ def render(
         *_measured_lines(facts),
         *_table_lines(facts.evaluation),
         *([notes.strip(), ""] if notes.strip() else []),
+        *_score_lines(facts),
         f"Parity: {parity}",
         "",
         "## Use",
@@ -73,6 +74,20 @@ def _measured_lines(facts: Manifest) -> list[str]:
     return [
         f"On {samples.test} samples that were given at import; baselines were fitted or chosen on {samples.reference} "
         "others. Whether the model was trained on any of them is not known.",
+        "",
+    ]
+
+
+def _score_lines(facts: Manifest) -> list[str]:
+    """By what samples are called unusual, and what else was compared."""
+    if facts.score is None:
+        return []
+    own = facts.score.auroc.get(facts.score.name)
+    others = ", ".join(f"{name} {value:.3f}" for name, value in facts.score.auroc.items() if name != facts.score.name)
+    compared = "" if own is None else f" {own:.3f}; {others}" if others else f" {own:.3f}"
+    return [
+        f"Samples are called unusual by the score `{facts.score.name}`, which was chosen on validation samples "
+        f"and such that were damaged on purpose (AUROC{compared}).",
         "",
     ]
 

@@ -24,6 +24,7 @@ from service.model.manifest import (
     Metric,
     Operation,
     Role,
+    ScoreFile,
     Training,
 )
 from service.model.standard_units import StandardUnits
@@ -32,6 +33,8 @@ from training.export import card, recipe_file
 from training.export.graphs import OPSET
 from training.recipe import Recipe
 
+Score = tuple[ScoreFile, bytes]
+"""The manifest's entry and the file."""
 Figures = Mapping[str, tuple[str, bytes]]
 """File name -> (caption, PNG)."""
 
@@ -114,6 +117,7 @@ def describe_columns(units: StandardUnits | None, names: Sequence[str] | None) -
 def publish(
     models: Path, facts: Manifest, graphs: Mapping[Role, bytes], figures: Figures, notes: str, parity: str,
     credit_table: Sequence[card.Credit] = (), remarks: Sequence[str] = (), recipe: Recipe | None = None,
+    score: Score | None = None,
 ) -> Path:  # fmt: skip
     """Write the package with its model card and figures; returns its directory, models/<name>/<version>/.
 
@@ -125,9 +129,13 @@ def publish(
         parity: one sentence for the model card on how far onnxruntime's answers are from torch's.
         credit_table, remarks: for the model card, see training.export.card.
         recipe: what the weights were made by; it becomes recipe.toml, without paths.
+        score: of training.evaluation.scores.
     Raises:
         DiskError: it cannot be written; nothing is left.
     """
+    extra = {}
+    if score is not None:
+        facts, extra = facts.model_copy(update={"score": score[0]}), {score[0].file: score[1]}
     captions = {file: caption for file, (caption, _) in figures.items()}
     files = {file: png for file, (_, png) in figures.items()}
     if recipe is not None:
@@ -135,7 +143,7 @@ def publish(
     while True:
         text = card.render(facts, captions, notes, parity, credit_table, remarks)
         try:
-            return write(models, facts, graphs, {"README.md": text.encode(), **files})
+            return write(models, facts, graphs, {"README.md": text.encode(), **files, **extra})
         except PackageExists:
             version = package.next_version(models, facts.name)
             if version <= facts.version:

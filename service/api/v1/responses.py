@@ -156,10 +156,12 @@ def serialize(
     if result.error is not None and result.percentile is not None and len(result.error) <= MAX_HEADER_ERRORS:
         headers["reconstruction-error"] = ", ".join(f"{error:.6g}" for error in result.error)
         headers["reconstruction-error-percentile"] = ", ".join(f"{percentile:.4g}" for percentile in result.percentile)
-        if result.is_unusual is not None:
-            headers["reconstruction-unusual"] = ", ".join("true" if value else "false" for value in result.is_unusual)
         if result.explained_variance is not None:
             headers["explained-variance"] = ", ".join(f"{share:.6g}" for share in result.explained_variance)
+        if (verdict := result.verdict) is not None:
+            headers["reconstruction-unusual"] = ", ".join("true" if value else "false" for value in verdict.is_unusual)
+            headers["reconstruction-score"] = verdict.score
+            headers["reconstruction-score-percentile"] = ", ".join(f"{value:.4g}" for value in verdict.percentile)
     dropped: tuple[str, ...] = ()
     if media_type == JSON:
         has_images = bool(payload.images)
@@ -225,8 +227,8 @@ def _document(
         document |= {"reconstruction_error": result.error, "percentile": result.percentile}
     if result.explained_variance is not None:
         document["explained_variance"] = result.explained_variance
-    if result.is_unusual is not None:
-        document["unusual"] = result.is_unusual
+    if (verdict := result.verdict) is not None:
+        document |= {"unusual": verdict.is_unusual, "score": verdict.score, "score_percentile": verdict.percentile}
     return document, tuple(dict.fromkeys(dropped))
 
 

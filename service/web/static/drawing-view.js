@@ -11,6 +11,7 @@ import { t } from "./translations.js";
 export const MAX_SIDE = 64; // pixels along a side that can be drawn by hand
 const SAMPLE_SIDE = 28; // pixels along a side of each drawing in drawings.png
 const MAX_SLIDERS = 64;
+const FALSE_ALARM_RATE = 0.05; // of the verdict; the sentences isUnusual and isUsual name it
 
 export class DrawingView {
   /** `showError(error, retry)` and `showCurl(line, drawing)` are functions of the page. */
@@ -122,15 +123,17 @@ export class DrawingView {
   async #reconstruct(model, picture) {
     const path = `v1/models/${model.name}`;
     const inputs = toNested(picture);
+    const hasVerdict = model.score?.samples >= 1 / FALSE_ALARM_RATE;
     const [encoding, reconstruction] = await Promise.all([
       this.hasSliders ? post(`${path}/encode`, { inputs }) : null,
-      post(`${path}/reconstruct`, { inputs }),
+      post(`${path}/reconstruct${hasVerdict ? `?false_alarm_rate=${FALSE_ALARM_RATE}` : ""}`, { inputs }),
     ]);
-    const { outputs, reconstruction_error: error, percentile } = await reconstruction.response.json();
+    const { outputs, reconstruction_error: error, percentile, unusual, score } = await reconstruction.response.json();
     const latent = encoding && (await encoding.response.json()).latents[0];
     if (this.model !== model || this.isLatentEdited) return;
     if (latent) this.sliders.setValues(latent);
     this.stats = { seconds: reconstruction.seconds, error: error[0], percentile: percentile[0] };
+    if (unusual) Object.assign(this.stats, { isUnusual: unusual[0], score });
     this.#showOutput(fromNested(outputs[0]), curlFile(`${path}/reconstruct`, "drawing.png", "reconstruction.png"), picture);
   }
 
@@ -196,6 +199,7 @@ export class DrawingView {
       sentence = t("noiseStats", { before: stats.before.toFixed(4), after: stats.after.toFixed(4) });
     } else if (stats?.error !== undefined) {
       sentence = t("errorStats", { error: stats.error.toFixed(4), percentile: Math.round(stats.percentile) });
+      if (stats.score) sentence += ` ${t(stats.isUnusual ? "isUnusual" : "isUsual", { score: stats.score })}`;
     } else if (stats?.seed !== undefined) {
       sentence = t("drawnStats", { seed: stats.seed });
     } else if (stats) {

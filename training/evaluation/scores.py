@@ -1,0 +1,323 @@
+"""Choice of the score by which a package calls samples unusual.
+
+train -> components fitted        validation -> damaged samples -> AUROC of each candidate -> the best
+test -> quantiles of its score -> manifest, score.npz
+
+AUROC: the share of pairs of a normal and a damaged sample whose scores stand in the right order; the mean over all ways
+to damage (training.evaluation.anomalies). `made-anomalies` is trained on damaged samples itself: for the comparison, on
+other ways to damage than those by which it is measured.
+"""
+
+import warnings
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.covariance import LedoitWolf
+from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import roc_auc_score
+from sklearn.neural_network import MLPClassifier
+
+from service.model import scores
+from service.model.array_files import to_bytes
+from service.model.manifest import QUANTILES, Component, ScoreFile
+from service.model.package import sha256
+from service.model.runtime import Model
+from service.model.scores import ANY_SIZE, COMPONENTS, Pathway, Score
+from training.architectures.standardization import measure_units
+from training.evaluation.anomalies import make_anomalies
+
+Array = NDArray[Any]
+Floats = NDArray[np.float64]
+Arrays = dict[str, Array]
+Pairs = dict[str, tuple[Floats, Floats]]
+"""Way to damage -> values of a component of the normal samples, and of those damaged in that way, each [N]."""
+
+FILE_NAME = "score.npz"
+MOST_TRAINED, MOST_VALIDATED, MOST_TESTED = 5000, 1000, 10_000  # samples
+MOST_DRAWN_NUMBERS, LEAST_DRAWN = 1 << 23, 50  # of all samples of a split; samples
+REFERENCES = 500  # samples whose latents, or that themselves, are stored
+MOST_LATENTS = 512  # numbers of a latent, beyond which only errors are compared
+MOST_NUMBERS = 1 << 20  # of all axes of `pathway`, and of stored references
+AXES = 64
+GROUPS = 7  # of ways to damage, for made-anomalies
+LEAST_LEARNED = 1000  # samples that are no references, from which its network is trained
+DAMAGED_SHARE = 25  # per cent of these, which are damaged in every way
+NETWORKS = 5  # of which the mean is taken
+HIDDEN, EPOCHS, DECAY = 64, 16, 1e-2  # of its network
+AT_ONCE = 256  # samples in one run
+
+
+def choose(model: Model, train: Array, validation: Array, test: Array, seed: int = 0) -> tuple[ScoreFile, bytes]:
+    """The best score of a model, and the bytes of its file.
+
+    Args:
+        model: with encoder and decoder.
+        train, validation, test: samples as stored, uint8 [N,H,W,C] or float64 [N,D].
+    Raises:
+        ModelFailed: a graph fails on a damaged sample.
+    """
+    generator = np.random.default_rng(seed)
+    train, validation, test = (
+        _draw(samples, most, generator)
+        for samples, most in ((train, MOST_TRAINED), (validation, MOST_VALIDATED), (test, MOST_TESTED))
+    )
+    normal = trace(model, train)
+    parameters = fit_components(normal)
+    learner: Learner | None = None
+    if has_latents(normal) and len(train) >= REFERENCES + LEAST_LEARNED:
+        stored = {**_nest(parameters), "deviation": latent_deviation(normal.latents)}
+        floats = _as_floats(stored)
+        others = train[REFERENCES:]  # that are no references
+        usual = scores.network_features(trace(model, others), floats)
+        learned = {
+            way: scores.network_features(trace(model, samples), floats)
+            for way, samples in _damage(model, others[: len(others) * DAMAGED_SHARE // 100], generator)
+        }
+        learner = Learner(stored, usual, learned)
+        parameters["made-anomalies"] = fit_network(learner, (), generator)
+    held_out = trace(model, validation)
+    values = _compute_values(model, validation, held_out, parameters, learner, generator)
+    chosen, auroc = compare(values)
+    arrays = {f"{name}.{key}": array for name in chosen for key, array in parameters[name].items()}
+    if len(chosen) > 1:
+        for name in chosen:
+            own = COMPONENTS[name](held_out, _as_floats(parameters[name]))
+            arrays[f"{name}.quantiles"] = np.quantile(own, np.linspace(0, 1, QUANTILES))
+    data = to_bytes(arrays)
+    quantiles = np.quantile(Score(chosen, arrays).compute(trace(model, test)), np.linspace(0, 1, QUANTILES))
+    entry = ScoreFile(
+        components=chosen,
+        file=FILE_NAME,
+        sha256=sha256(data),
+        quantiles=tuple(float(f"{value:.7g}") for value in quantiles),
+        samples=len(test),
+        auroc={name: round(value, 4) for name, value in auroc.items()},
+    )
+    return entry, data
+
+
+def trace(model: Model, samples: Array) -> Pathway:
+    """What scores are computed from, of samples as stored."""
+    needs_latents = _has_one_size(model)
+    parts = []
+    for start in range(0, len(samples), AT_ONCE):
+        batch = np.ascontiguousarray(samples[start : start + AT_ONCE], model.sample.dtype)
+        parts.append(model.trace_pathway(batch, model.reconstruct(batch).output, needs_latents))
+    names = ("samples", "differences", "latents", "latents_again")
+    return Pathway(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+def has_latents(pathway: Pathway) -> bool:
+    """Whether the latents are few enough, and there are any."""
+    return bool(0 < pathway.latents.shape[1] <= MOST_LATENTS)
+
+
+def fit_components(normal: Pathway) -> dict[Component, Arrays]:
+    """Parameters of every component but `made-anomalies`, fitted on training samples; the first are references."""
+    parameters: dict[Component, Arrays] = {name: {} for name in COMPONENTS if name in ANY_SIZE}
+    if normal.samples.ndim == 2:  # the energy of a vector is its distance from the mean, itself a sign of an anomaly
+        del parameters["error-by-energy"]
+    if not has_latents(normal):
+        return parameters
+    latents = normal.latents
+    deviation = latent_deviation(latents)
+    shrunk = LedoitWolf().fit(latents / deviation)
+    whitening = np.linalg.cholesky(shrunk.precision_) / deviation[:, None]
+    parameters["latent-distance"] = {"mean": latents.mean(axis=0), "whitening": whitening}
+    count = min(REFERENCES, MOST_NUMBERS // latents.shape[1])
+    parameters["latent-neighbours"] = {
+        "references": _shorten((latents / deviation)[:count]),
+        "deviation": deviation,
+    }
+    inputs = scores.input_features(normal.samples)
+    count = min(REFERENCES, MOST_NUMBERS // inputs.shape[1])
+    if count > scores.NEIGHBOURS:
+        parameters["input-neighbours"] = {"references": _shorten(inputs[:count])}
+    pathway = _fit_pathway(scores.pathway_features(normal))
+    if pathway is not None:
+        parameters["pathway"] = pathway
+    return parameters
+
+
+def latent_deviation(latents: Floats) -> Floats:
+    """Standard deviation of each number of the latent [L]; of those that hardly vary the mean one."""
+    deviation = latents.std(axis=0)
+    mean = float(deviation.mean()) or 1.0
+    return np.where(deviation > 1e-3 * mean, deviation, mean)
+
+
+def _fit_pathway(features: Floats) -> Arrays | None:
+    """The largest principal axes of `features` [N,M]; None if not even a few can be stored."""
+    count = min(AXES, MOST_NUMBERS // features.shape[1], len(features) - 2, features.shape[1] - 1)
+    if count < 1:
+        return None
+    fitted = PCA(count, svd_solver="randomized", random_state=0).fit(features)
+    total = float(features.var(axis=0).sum())
+    rest = (total - float(fitted.explained_variance_.sum())) / (features.shape[1] - count)
+    floor = 1e-6 * total / features.shape[1] or 1e-12
+    return {
+        "mean": _shorten(fitted.mean_),
+        "axes": _shorten(fitted.components_),
+        "variance": np.maximum(fitted.explained_variance_, floor),
+        "rest": np.array(max(rest, floor)),
+    }
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What the network of `made-anomalies` is trained from.
+
+    Args:
+        stored: parameters of its features (service.model.scores.network_features), as the file has them.
+        usual: features of normal samples [N,F].
+        learned: of damaged ones, by the way in which they were damaged, each [N,F].
+    """
+
+    stored: Arrays
+    usual: Floats
+    learned: dict[str, Floats]
+
+
+def fit_network(
+    learner: Learner, ways_left_out: Collection[str], generator: np.random.Generator, count_of_networks: int = NETWORKS
+) -> Arrays:
+    """Networks of one hidden layer that tell normal samples from damaged ones, twice as many, as one network."""
+    usual = learner.usual
+    unusual = np.concatenate([rows for way, rows in learner.learned.items() if way not in ways_left_out])
+    mean, scale = unusual.mean(axis=0), unusual.std(axis=0)
+    scale = np.where(scale > 0, scale, 1)
+    networks = []
+    for _ in range(count_of_networks):
+        chosen = np.concatenate([usual, unusual[generator.permutation(len(unusual))[: 2 * len(usual)]]])
+        truth = np.repeat([0, 1], [len(usual), len(chosen) - len(usual)])
+        network = MLPClassifier(
+            (HIDDEN,), alpha=DECAY, max_iter=EPOCHS, n_iter_no_change=EPOCHS + 1,
+            random_state=int(generator.integers(1 << 31)),
+        )  # fmt: skip
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # it is stopped early on purpose
+            network.fit(((chosen - mean) / scale).clip(-scores.LARGEST_FEATURE, scores.LARGEST_FEATURE), truth)
+        networks.append(network)
+    count = usual.shape[1] - 3 * len(learner.stored["deviation"])
+    return {
+        **learner.stored,
+        "mean": mean,
+        "scale": scale,
+        "hidden": np.hstack([network.coefs_[0] for network in networks]).astype(np.float32),
+        "hidden_bias": np.concatenate([network.intercepts_[0] for network in networks]),
+        "output": np.concatenate([network.coefs_[1][:, 0] for network in networks]) / count_of_networks,
+        "bias": np.array(np.mean([network.intercepts_[1][0] for network in networks])),
+        "largest": usual[:, -count:].max(axis=0),
+    }
+
+
+def _nest(parameters: Mapping[Component, Arrays]) -> Arrays:
+    return {f"{name}.{key}": array for name, own in parameters.items() for key, array in own.items()}
+
+
+def _shorten(array: Floats) -> Array:
+    """In half the bytes, or a quarter, where the numbers allow it."""
+    return array.astype(np.float16 if np.abs(array).max(initial=0) < 1e4 else np.float32)
+
+
+# --- comparison ------------------------------------------------------------------------------------------
+
+
+def compare(values: Mapping[Component, Pairs]) -> tuple[tuple[Component, ...], dict[str, float]]:
+    """The best candidate, and the mean AUROC of each: components, and mean ranks of two or three.
+
+    Several are chosen only where they are better than fewer by a standard error of the best single one's AUROC, as few
+    validation samples cannot tell more (the rule of Breiman et al., Classification and Regression Trees, 1984).
+    `made-anomalies` combines all others already, and stays alone.
+    """
+    ranks: dict[Component, Pairs] = {}
+    for name, pairs in values.items():
+        quantiles = {way: np.quantile(normal, np.linspace(0, 1, QUANTILES)) for way, (normal, _) in pairs.items()}
+        ranks[name] = {way: _rank_pair(pair, quantiles[way]) for way, pair in pairs.items()}
+    auroc: dict[tuple[Component, ...], float] = {}
+    for count in (1, 2, 3):
+        for names in combinations(values, count):
+            if count == 1 or "made-anomalies" not in names:
+                auroc[names] = _mean_auroc([ranks[name] for name in names])
+    chosen: tuple[Component, ...] = max((names for names in auroc if len(names) == 1), key=lambda names: auroc[names])
+    count_of_normal = len(next(iter(ranks[chosen[0]].values()))[0])
+    standard_error = float(np.sqrt(auroc[chosen] * (1 - auroc[chosen]) / count_of_normal))
+    for count in (2, 3):
+        larger = [names for names in auroc if len(names) == count]
+        best = max(larger, key=lambda names: auroc[names], default=chosen)
+        if auroc[best] > auroc[chosen] + standard_error:
+            chosen = best
+    kept = [*(names for names in auroc if len(names) == 1), *([chosen] if len(chosen) > 1 else [])]
+    return chosen, {"+".join(names): auroc[names] for names in kept}
+
+
+def _rank_pair(pair: tuple[Floats, Floats], quantiles: Floats) -> tuple[Floats, Floats]:
+    normal, damaged = (scores.rank(values, quantiles) for values in pair)
+    return normal, damaged
+
+
+def _mean_auroc(ranks: Sequence[Pairs]) -> float:
+    """AUROC of the mean of the ranks, the mean over all ways to damage."""
+    found = []
+    for way in ranks[0]:
+        normal, damaged = (np.mean([pairs[way][side] for pairs in ranks], axis=0) for side in (0, 1))
+        truth = np.repeat([0, 1], [len(normal), len(damaged)])
+        found.append(roc_auc_score(truth, np.concatenate([normal, damaged])))
+    return float(np.mean(found))
+
+
+def _compute_values(
+    model: Model,
+    validation: Array,
+    held_out: Pathway,
+    parameters: Mapping[Component, Arrays],
+    learner: Learner | None,
+    generator: np.random.Generator,
+) -> dict[Component, Pairs]:
+    """Values of every component; of networks, of such as were trained on other ways to damage than this one."""
+    floats = {name: _as_floats(own) for name, own in parameters.items()}
+    usual = {name: COMPONENTS[name](held_out, floats[name]) for name in floats if name != "made-anomalies"}
+    values: dict[Component, Pairs] = {name: {} for name in parameters}
+    networks: list[tuple[dict[str, Floats], Floats]] = []
+    if learner is not None:
+        features = scores.network_features(held_out, floats["made-anomalies"])
+        for group in range(GROUPS):
+            network = _as_floats(fit_network(learner, list(learner.learned)[group::GROUPS], generator, 1))
+            networks.append((network, scores.run_network(features, network)))
+    for index, (way, samples) in enumerate(_damage(model, validation, generator)):
+        damaged = trace(model, samples)
+        for name, normal in usual.items():
+            values[name][way] = normal, COMPONENTS[name](damaged, floats[name])
+        if networks:
+            network, normal = networks[index % GROUPS]
+            values["made-anomalies"][way] = normal, COMPONENTS["made-anomalies"](damaged, network)
+    return values
+
+
+def _damage(model: Model, samples: Array, generator: np.random.Generator) -> Iterator[tuple[str, Array]]:
+    """Yields the way in which samples were damaged, and those samples, as stored."""
+    if model.modality == "image":
+        yield from make_anomalies(samples, generator)
+        return
+    units = model.units or measure_units(samples)
+    for way, vectors in make_anomalies(units.standardize(samples), generator):
+        yield way, units.restore(vectors)
+
+
+def _has_one_size(model: Model) -> bool:
+    return bool(model.sample_size and model.latent_size)
+
+
+def _draw(samples: Array, most: int, generator: np.random.Generator) -> Array:
+    """At most so many, in random order; fewer of large ones."""
+    most = min(most, max(LEAST_DRAWN, MOST_DRAWN_NUMBERS // samples[0].size))
+    return samples[generator.permutation(len(samples))[:most]]
+
+
+def _as_floats(parameters: Arrays) -> dict[str, Floats]:
+    return {name: np.asarray(array, np.float64) for name, array in parameters.items()}

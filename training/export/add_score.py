@@ -1,0 +1,79 @@
+"""Adds a score to a package that has none: `python -m training.export.add_score models/NAME/VERSION`.
+
+package.read (verified) -> the recipe's data -> training.evaluation.scores.choose -> score.npz and manifest.json
+
+Nothing is trained again; graphs and their digests stay as they are. The data must be those of the package: as many
+samples in each split.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from service.model import package
+from service.model.errors import PackageError
+from service.model.runtime import Model
+from training import recipe as recipes
+from training.data import datasets
+from training.data.datasets import Dataset
+from training.engine import checkpoint
+from training.errors import TrainingError
+from training.evaluation import scores
+
+
+def add(directory: Path, data: Dataset | None = None, *, is_replaced: bool = False) -> str | None:
+    """Add a score to the package in `directory`; its name, or None if it has one already.
+
+    Args:
+        data: that the package was trained on; None: those of the recipe that it names.
+        is_replaced: a score that is there is chosen again.
+    Raises:
+        PackageError, OSError: the package cannot be read.
+        TrainingError: no such recipe or data, other data, or the score cannot be written; the package stays as it was.
+    """
+    source = package.read(directory)
+    facts = source.manifest
+    if facts.score is not None and not is_replaced:
+        return None
+    if facts.training is None or "reconstruct" not in facts.operations:
+        raise TrainingError(f"{directory}: only packages that were trained here and reconstruct get a score")
+    if data is None:
+        data = datasets.load(recipes.load_autoencoder(facts.training.recipe).data)
+    counts = tuple(len(split) for split in (data.train, data.validation, data.test))
+    expected = facts.training.data
+    if counts != (expected.train, expected.validation, expected.test):
+        raise TrainingError(
+            f"{directory} was trained on {expected.train} samples, with {expected.validation} for validation and "
+            f"{expected.test} for test; {data.source} has {counts[0]}, {counts[1]} and {counts[2]}: give the same data"
+        )
+    seed = facts.training.seed
+    entry, content = scores.choose(Model(source, "cpu"), data.train, data.validation, data.test, seed)
+    changed = facts.model_copy(update={"score": entry})
+    text = json.dumps(changed.model_dump(mode="json", exclude_none=True), indent=2, ensure_ascii=False)
+    checkpoint.write_atomically(directory / entry.file, content, "the score")
+    # the manifest comes last: until it is written, a package without a score is as it was
+    checkpoint.write_atomically(directory / package.MANIFEST, (text + "\n").encode(), "the manifest")
+    package.read(directory)
+    return entry.name
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m training.export.add_score", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("packages", nargs="+", type=Path, metavar="models/NAME/VERSION")
+    parser.add_argument("--replace", action="store_true", help="choose a score that is there again")
+    options = parser.parse_args(arguments)
+    for directory in options.packages:
+        try:
+            name = add(directory.absolute(), is_replaced=options.replace)
+        except (PackageError, OSError, TrainingError) as error:
+            sys.stderr.write(f"training.export.add_score: {error}\n")
+            return 2
+        sys.stdout.write(f"{directory}: {'has a score already' if name is None else f'score {name}'}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
