@@ -231,8 +231,9 @@ def _shorten(array: Floats) -> Array:
 def compare(values: Mapping[Component, Pairs]) -> tuple[tuple[Component, ...], dict[str, float]]:
     """The best candidate, and the mean AUROC of each: components, and mean ranks of two or three.
 
-    Several are chosen only where they are better than fewer by a standard error of the best single one's AUROC, as few
-    validation samples cannot tell more (the rule of Breiman et al., Classification and Regression Trees, 1984).
+    The first component is chosen that is within a standard error of the best one's AUROC, and several only where they
+    are better by as much: few validation samples cannot tell more (the rule of Breiman et al., Classification and
+    Regression Trees, 1984).
     `made-anomalies` combines all others already, and stays alone.
     """
     ranks: dict[Component, Pairs] = {}
@@ -244,14 +245,16 @@ def compare(values: Mapping[Component, Pairs]) -> tuple[tuple[Component, ...], d
         for names in combinations(values, count):
             if count == 1 or "made-anomalies" not in names:
                 auroc[names] = _mean_auroc([ranks[name] for name in names])
-    chosen: tuple[Component, ...] = max((names for names in auroc if len(names) == 1), key=lambda names: auroc[names])
-    count_of_normal = len(next(iter(ranks[chosen[0]].values()))[0])
-    standard_error = float(np.sqrt(auroc[chosen] * (1 - auroc[chosen]) / count_of_normal))
+    singles = [names for names in auroc if len(names) == 1]
+    best = max(auroc[names] for names in singles)
+    count_of_normal = len(next(iter(ranks[singles[0][0]].values()))[0])
+    standard_error = float(np.sqrt(best * (1 - best) / count_of_normal))
+    chosen: tuple[Component, ...] = next(names for names in singles if auroc[names] >= best - standard_error)
     for count in (2, 3):
         larger = [names for names in auroc if len(names) == count]
-        best = max(larger, key=lambda names: auroc[names], default=chosen)
-        if auroc[best] > auroc[chosen] + standard_error:
-            chosen = best
+        leading = max(larger, key=lambda names: auroc[names], default=chosen)
+        if auroc[leading] > max(best, auroc[chosen]) + standard_error:
+            chosen = leading
     kept = [*(names for names in auroc if len(names) == 1), *([chosen] if len(chosen) > 1 else [])]
     return chosen, {"+".join(names): auroc[names] for names in kept}
 

