@@ -21,7 +21,10 @@ from service.cli.main import FILE_COMMANDS, build_parser, main
         (["settings"], module.run_settings),
         (["completion", "bash"], module.run_completion),
         (["key", "ann"], module.run_key),
-        *(([operation, "a", "-o", "b"], module.run_on_files) for operation in FILE_COMMANDS),
+        *(
+            ([operation, *(() if operation == "sample" else ("a",)), "-o", "b"], module.run_on_files)
+            for operation in FILE_COMMANDS
+        ),
     ],
 )
 def test_each_command_has_its_function(arguments: list[str], function: module.Command) -> None:

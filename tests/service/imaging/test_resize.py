@@ -18,7 +18,7 @@ def test_another_size_is_refused_and_can_be_resized(client: TestClient) -> None:
     refused(
         client.post(f"{url('encode')}?fit=squash", files={"image": picture()}), 422, "'contain', 'cover' or 'stretch'"
     )
-    refused(client.post(f"{url('encode')}?size=3", files={"image": picture()}), 422, "allowed are fit and white")
+    refused(client.post(f"{url('encode')}?size=3", files={"image": picture()}), 422, "allowed are fit, white")
 
 
 def test_contain_keeps_all_and_cover_fills(client: TestClient) -> None:
