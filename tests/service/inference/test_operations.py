@@ -10,6 +10,7 @@ from service.inference.operations import OPERATIONS, port_of
 from service.model.manifest import Operation
 from service.model.package import read
 from service.model.runtime import Model, Reconstruction
+from tests.service import packages as doubles
 
 
 def test_every_operation_has_one_entry() -> None:
@@ -17,8 +18,12 @@ def test_every_operation_has_one_entry() -> None:
 
 
 @pytest.mark.parametrize("operation", get_args(Operation))
-def test_functions_take_and_return_what_the_table_says(models: Path, operation: Operation) -> None:
-    model, spec = Model(read(models / ("negative" if operation == "denoise" else "small") / "1")), OPERATIONS[operation]
+def test_functions_take_and_return_what_the_table_says(models: Path, tmp_path: Path, operation: Operation) -> None:
+    offered = get_args(Operation)
+    drawer: tuple[Operation, ...] = tuple(name for name in offered if name != "denoise")
+    doubles.write(tmp_path, "drawer", doubles.image_graphs(), kind="variational", operations=drawer)
+    package = {"denoise": models / "negative", "sample": tmp_path / "drawer"}.get(operation, models / "small")
+    model, spec = Model(read(package / "1")), OPERATIONS[operation]
     port = port_of(model, spec.input)
     assert port == model.input_port(operation)
     shape = [axis if isinstance(axis, int) else 8 for axis in port.shape[1:]]
@@ -35,7 +40,7 @@ def test_functions_take_and_return_what_the_table_says(models: Path, operation: 
             assert output.dtype == port_of(model, description.port).dtype
             assert output.ndim == len(port_of(model, description.port).shape)
     assert spec.returns_latents == (operation == "encode")
-    assert spec.takes_latents == (operation == "decode")
+    assert spec.takes_latents == (operation in ("decode", "sample"))
     assert spec.takes_pages(model) == (operation == "denoise")
 
 
