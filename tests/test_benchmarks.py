@@ -127,7 +127,7 @@ def test_every_method_finds_what_is_no_wave() -> None:
     unusual = normal[250:] + np.random.default_rng(0).normal(0, 2, normal[250:].shape)
     found = {name: anomalies.against(score, normal[200:250], {"noise": unusual})
              for name, score in anomalies.learned(normal[:200], 10).items()}  # fmt: skip
-    assert len(found) == 6
+    assert len(found) == 8
     assert {name: row["noise"] for name, row in found.items() if row["noise"] < 0.8} == {}
     assert "| autoencoder, raw | " in anomalies.table(found)
 

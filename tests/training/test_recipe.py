@@ -23,7 +23,7 @@ DIGESTS = {
     "drawings-classified": "d0bdcb2e678b01f1fa0aae564e074bd2ddf71519d1aedb7c8e509aa5ad7661eb",
     "digits-variational": "c45f69d44ac293bb54bd02098a7b53431e1de994604774e01f81a2d90caeb8c8",
     "pages-noisy-office": "941f423cf7b95f406308c54e283ad2fad128d26efa5d18f5f30275c1d5c1ac98",
-    "pages": "4fccdf0190545436f971c24063086fb1b0cba157b59afff91f6a4772917c33a1",
+    "pages": "1dc4b0d95674ab299652491a250ad4f7597789629206a728cbc5e7fcdd2e02a5",
     "photos-bsds": "3a5f7be1aba556184433cc4e5dcc35bdd6e202c966a3be4404297b9e496cf009",
     "photos": "c6977280c347dc464bad96990c687465db617ef4543d5d9ffd7a96b19ab577f4",
 }

@@ -29,6 +29,7 @@ from service.model.package import sha256
 from service.model.runtime import Model
 from service.model.scores import ANY_SIZE, COMPONENTS, Pathway, Score
 from training.architectures.standardization import measure_units
+from training.errors import TrainingError
 from training.evaluation.anomalies import make_anomalies
 
 Array = NDArray[Any]
@@ -52,14 +53,18 @@ HIDDEN, EPOCHS, DECAY = 64, 16, 1e-2  # of its network
 AT_ONCE = 256  # samples in one run
 
 
-def choose(model: Model, train: Array, validation: Array, test: Array, seed: int = 0) -> tuple[ScoreFile, bytes]:
+def choose(
+    model: Model, train: Array, validation: Array, test: Array, seed: int = 0, wanted: Component | None = None
+) -> tuple[ScoreFile, bytes]:
     """The best score of a model, and the bytes of its file.
 
     Args:
         model: with encoder and decoder.
         train, validation, test: samples as stored, uint8 [N,H,W,C] or float64 [N,D].
+        wanted: this score, whatever is best; `made-anomalies` has a file of half a megabyte.
     Raises:
         ModelFailed: a graph fails on a damaged sample.
+        TrainingError: the model cannot have the score `wanted`.
     """
     generator = np.random.default_rng(seed)
     train, validation, test = (
@@ -69,7 +74,8 @@ def choose(model: Model, train: Array, validation: Array, test: Array, seed: int
     normal = trace(model, train)
     parameters = fit_components(normal)
     learner: Learner | None = None
-    if has_latents(normal) and len(train) >= REFERENCES + LEAST_LEARNED:
+    is_learned = wanted in (None, "made-anomalies") and len(train) >= REFERENCES + LEAST_LEARNED
+    if is_learned and has_latents(normal):
         stored = {**_nest(parameters), "deviation": latent_deviation(normal.latents)}
         floats = _as_floats(stored)
         others = train[REFERENCES:]  # that are no references
@@ -83,6 +89,10 @@ def choose(model: Model, train: Array, validation: Array, test: Array, seed: int
     held_out = trace(model, validation)
     values = _compute_values(model, validation, held_out, parameters, learner, generator)
     chosen, auroc = compare(values)
+    if wanted is not None:
+        if wanted not in parameters:
+            raise TrainingError(f"the model has no score {wanted}; there are: {', '.join(parameters)}")
+        chosen = (wanted,)
     arrays = {f"{name}.{key}": array for name in chosen for key, array in parameters[name].items()}
     if len(chosen) > 1:
         for name in chosen:

@@ -10,9 +10,11 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import get_args
 
 from service.model import package
 from service.model.errors import PackageError
+from service.model.manifest import Component
 from service.model.runtime import Model
 from training import recipe as recipes
 from training.data import datasets
@@ -22,12 +24,15 @@ from training.errors import TrainingError
 from training.evaluation import scores
 
 
-def add(directory: Path, data: Dataset | None = None, *, is_replaced: bool = False) -> str | None:
+def add(
+    directory: Path, data: Dataset | None = None, *, is_replaced: bool = False, wanted: Component | None = None
+) -> str | None:
     """Add a score to the package in `directory`; its name, or None if it has one already.
 
     Args:
         data: that the package was trained on; None: those of the recipe that it names.
         is_replaced: a score that is there is chosen again.
+        wanted: this score, whatever is best.
     Raises:
         PackageError, OSError: the package cannot be read.
         TrainingError: no such recipe or data, other data, or the score cannot be written; the package stays as it was.
@@ -48,7 +53,7 @@ def add(directory: Path, data: Dataset | None = None, *, is_replaced: bool = Fal
             f"{expected.test} for test; {data.source} has {counts[0]}, {counts[1]} and {counts[2]}: give the same data"
         )
     seed = facts.training.seed
-    entry, content = scores.choose(Model(source, "cpu"), data.train, data.validation, data.test, seed)
+    entry, content = scores.choose(Model(source, "cpu"), data.train, data.validation, data.test, seed, wanted)
     changed = facts.model_copy(update={"score": entry})
     text = json.dumps(changed.model_dump(mode="json", exclude_none=True), indent=2, ensure_ascii=False)
     checkpoint.write_atomically(directory / entry.file, content, "the score")
@@ -64,10 +69,13 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("packages", nargs="+", type=Path, metavar="models/NAME/VERSION")
     parser.add_argument("--replace", action="store_true", help="choose a score that is there again")
+    parser.add_argument(
+        "--score", choices=get_args(Component), help="this one instead of the best, for a small package"
+    )
     options = parser.parse_args(arguments)
     for directory in options.packages:
         try:
-            name = add(directory.absolute(), is_replaced=options.replace)
+            name = add(directory.absolute(), is_replaced=options.replace, wanted=options.score)
         except (PackageError, OSError, TrainingError) as error:
             sys.stderr.write(f"training.export.add_score: {error}\n")
             return 2
