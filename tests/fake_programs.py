@@ -19,7 +19,8 @@ DENSE = ("optimization.epochs=2", "pretraining.epochs=1", "ablation=[]", "archit
 CONVOLUTIONAL = ("optimization.epochs=1", "ablation=[]")
 UNET = (
     "optimization.epochs=1", "data.patch=32", "data.crop=32", "architecture.widths=[8,8]",
-    "architecture.encoder_blocks=[0,1]", "architecture.decoder_blocks=[1]", "quantization=none",
+    "architecture.encoder_blocks=[0,1]", "architecture.decoder_blocks=[1]", "architecture.context_level=1",
+    "quantization=none",
 )  # fmt: skip
 
 

@@ -84,7 +84,7 @@ def test_readme(checkout: Checkout) -> None:
     folder_of_drawings(folder / "path" / "to" / "folder", 12)
     book(folder)
     for path in (folder / "docs").iterdir():
-        if path.name not in ("scan.png", "noisy-photo.jpg", "cat.png"):
+        if path.is_file() and path.name not in ("scan.png", "noisy-photo.jpg", "cat.png"):
             path.unlink()
     printed = checkout.run(README)
     scan, page = picture(folder / "docs" / "scan.png"), picture(folder / "page.png")
