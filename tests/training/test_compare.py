@@ -24,7 +24,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(folder)
         for data, size, name in (("drawings", 2, "small"), ("drawings", 12, "small"), ("waves", 3, "waves")):
             command = ["--data", f"{data}.npy", "--kind", "undercomplete", "--latent-dim", str(size)]
-            quick = ["--set", "optimization.epochs=1", "--set", "ablation=[]"]
+            plain = ("architecture.type=dense", "architecture.hidden=[]", "architecture.linear_path=false")
+            quick = [word for change in ("optimization.epochs=1", "ablation=[]", *plain) for word in ("--set", change)]
             assert main([*command, "--out", f"models/{name}", "--fresh", *quick]) == 0
     return folder
 
