@@ -6,7 +6,8 @@ Both are started several times, since the addresses of a process make it some pe
 
 Rows are the small requests of benchmarks.serving (.npy, JSON, PNG) at 1, 16 and 64 clients. The table has medians over
 rounds: requests a second of both, their ratio pair by pair (above 1: this checkout is faster), and the ratio of CPU
-time for a request, which is steadier on a busy machine. Both use this checkout's models and interpreter.
+time for a request, which is steadier on a busy machine. Both use this checkout's
+interpreter and the other one's models, since an older service does not know what newer manifests hold.
 """
 
 import argparse
@@ -41,12 +42,12 @@ class Service:
 
 
 @contextmanager
-def start_service(checkout: Path, port: int) -> Iterator[Service]:
+def start_service(checkout: Path, port: int, models: Path) -> Iterator[Service]:
     """The service of `checkout` on `port`, ready."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(checkout),
-        "AUTOENCODER_MODELS": str(Path("models").absolute()),
+        "AUTOENCODER_MODELS": str(models),
         "AUTOENCODER_LOG_REQUESTS": "off",
         "AUTOENCODER_MAX_REQUESTS": "200",
     }
@@ -93,7 +94,10 @@ def main() -> int:
         checkouts = [Path.cwd(), options.other.absolute()]
         with ExitStack() as stack:
             ports = (8391, 8392) if start % 2 else (8392, 8391)
-            this, other = [stack.enter_context(start_service(*pair)) for pair in zip(checkouts, ports, strict=True)]
+            this, other = [
+                stack.enter_context(start_service(checkout, port, checkouts[1] / "models"))
+                for checkout, port in zip(checkouts, ports, strict=True)
+            ]
             for (row, clients), results in zip(cells, pairs, strict=True):
                 for service in (this, other):
                     measure(service, row, clients, 1)  # warm
