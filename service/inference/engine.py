@@ -38,7 +38,7 @@ _Item = TypeVar("_Item", bound=Sized)
 _Result = TypeVar("_Result")
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True, eq=False)  # frozen, its making would take a microsecond more in each request
 class Result:
     """The outputs of an operation.
 

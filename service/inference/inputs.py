@@ -147,10 +147,11 @@ class Preprocessor:
     async def _decode_samples(
         self, model: Model, port: Port, payload: Payload, headers: list[Header], mode: Fit | None, white: float | None
     ) -> Array:
+        cost_of_decoding = _estimate_decoding_cost(payload, headers)
+        if not headers and len(payload.parts) == 1 and cost.is_inline(cost_of_decoding):  # the most frequent case
+            return _to_samples((payload.parts[0], None), port, mode, white, model.manifest.name)
         decode = partial(_to_samples, port=port, mode=mode, white=white, model_name=model.manifest.name)
-        batches = await self._scheduler.run(
-            decode, _pair_with_headers(payload, headers), _estimate_decoding_cost(payload, headers)
-        )
+        batches = await self._scheduler.run(decode, _pair_with_headers(payload, headers), cost_of_decoding)
         if len(batches) == 1:
             return batches[0]
         _check_same_shape({batch.shape[1:] for batch in batches})
