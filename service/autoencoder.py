@@ -1,6 +1,6 @@
 """A model package in this process, without a server: `Autoencoder("models/cats-stacked").encode(images)`.
 
-package -> application (service.app) on an event loop in a thread of its own -> service.client -> array | image | ...
+package -> service.in_process on an event loop in a thread of its own -> service.client -> array | image | ...
 
 Inputs, results and errors are those of service.client.Client, since it is the same code; nothing goes over a network.
 """
@@ -15,13 +15,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar, overload
 
-import httpx2
 import numpy as np
 from numpy.typing import NDArray
 
-from service.app import create_app
-from service.client import Array, AsyncClient, Image, Reconstruction
+from service import in_process
+from service.client import Array, Image, Reconstruction
 from service.model.errors import PackageError
+from service.model.package import MANIFEST
 from service.model.providers import Precision, Provider
 from service.repository.registry import select_default
 from service.repository.store import open_store
@@ -29,8 +29,6 @@ from service.settings import Settings
 
 MAX_REQUEST_BYTES = 1 << 26  # of an array; a larger one is computed in parts
 MAX_REQUEST_SAMPLES = 1024
-_MANIFEST = "manifest.json"
-_NO_DEADLINE = 86_400.0  # seconds
 
 Result = TypeVar("Result")
 
@@ -60,18 +58,10 @@ class Autoencoder:
         self._arguments: dict[str, Any] = {"provider": provider, "precision": precision, "workers": workers}
         self.path = Path(package)
         models, key = _find_package(self.path)
-        overrides: dict[str, Any] = {"models": models, "provider": provider, "precision": precision}
+        overrides: dict[str, Any] = {"models": models, "provider": provider, "precision": precision, "tracing": False}
         if workers is not None:
             overrides["workers"] = workers
-        settings = Settings(**overrides).model_copy(
-            update={
-                "deadline": _NO_DEADLINE, "max_deadline": _NO_DEADLINE, "watch": 0, "keys": None, "log_requests": "off",
-                "tracing": False,
-            }
-        )  # fmt: skip
-        app = create_app(settings, trusted=True, only=[key])
-        if app.services.registry.rejected_packages:
-            raise PackageError(app.services.registry.rejected_packages[0].reason)
+        app = in_process.create_application(Settings(**overrides), key)
         self._model = app.services.registry.get(key.partition("/")[0], None)
         self.name, self.version = self._model.manifest.name, self._model.manifest.version
         self.operations = tuple(self._model.manifest.operations)
@@ -79,13 +69,7 @@ class Autoencoder:
         self._thread = threading.Thread(target=self._loop.run_forever, name=f"autoencoder {self.name}", daemon=True)
         self._thread.start()
         self._resources = AsyncExitStack()
-        self._client = self._wait(self._open_client(app))
-
-    async def _open_client(self, app: Any) -> AsyncClient:
-        await self._resources.enter_async_context(app.fallback.router.lifespan_context(app.fallback))
-        transport = httpx2.ASGITransport(app)
-        client = AsyncClient("http://this-process", timeout=_NO_DEADLINE, retries=0, transport=transport)
-        return await self._resources.enter_async_context(client)
+        self._client = self._wait(self._resources.enter_async_context(in_process.open_client(app)))
 
     def __repr__(self) -> str:
         return f"Autoencoder({str(self.path)!r}): version {self.version}, {', '.join(self.operations)}"
@@ -209,7 +193,7 @@ class Autoencoder:
 def _find_package(path: Path) -> tuple[Path, str]:
     """The models folder, and "<name>/<version>"; PackageError if there is no package."""
     path = path.absolute()
-    if (path / _MANIFEST).is_file():
+    if (path / MANIFEST).is_file():
         return path.parents[1], f"{path.parent.name}/{path.name}"
     store = open_store(path.parent)
     versions = {

@@ -243,7 +243,7 @@ def _find_data(recipe: Recipe, folder: Path) -> Recipe:
     """The recipe with the paths of its data: a package's recipe has their names alone, the run's `folder` the paths."""
     try:
         known = json.loads((folder / "history.json").read_bytes())["data"]
-        values = {key: Path(path) for key, path in known.items() if recipe_file.PATH_KEYS.index(key) >= 0}
+        values = {key: Path(known[key]) for key in recipe_file.PATH_KEYS if key in known}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return recipe
     changes = {

@@ -19,10 +19,12 @@ from service.api.services import Services
 from service.api.v1 import ndjson, responses
 from service.api.v1.body import form_files, receive_body
 from service.api.v1.format import V1Format
+from service.api.v1.negotiation import is_octet_stream
 from service.api.v1.samples import SampleFormat
 from service.api.v2.routes import find_model
 from service.api.v2.tensors import V2Format
 from service.api.wire_format import WireFormat
+from service.codecs.formats import OCTET_STREAM
 from service.codecs.large_json import LARGE_BYTES
 from service.errors import InvalidInput, UnsupportedEncoding
 from service.inference import cost
@@ -70,15 +72,13 @@ class OperationHandler:
         """POST /v1/models/<name>[/versions/<version>]/<operation>."""
         settings, headers = self._settings, _decode_headers(request)
         options = parse_query(request.scope["query_string"], operation)
-        model = self._services.registry.get(name, version)
-        record = request_record(request.scope)
-        record.model, record.version = model.manifest.name, str(model.manifest.version)
-        model.input_port(operation)  # raises if the model does not have the operation
+        model, record = self._find_model(request, name, version, operation)
         seconds = parse_deadline(headers.get(b"request-deadline"), settings.max_deadline)
+        wants_bytes = is_octet_stream(headers.get(b"accept"))
+        if wants_bytes:
+            del headers[b"accept"]
         content_type, accept = headers.get(b"content-type"), headers.get(b"accept")
-        encoding = headers.get(b"content-encoding")
-        if encoding is not None and encoding.strip().lower() not in ("", "identity"):
-            raise UnsupportedEncoding(encoding)
+        _check_encoding(headers)
         if operation in ndjson.OPERATIONS_ON_FILES and ndjson.accepts_ndjson(content_type, accept):
             return await self.stream_files(request, headers, record, model, operation, options, seconds)
         wire_format: WireFormat
@@ -86,7 +86,10 @@ class OperationHandler:
             wire_format = SampleFormat(model, accept, options, seconds, settings.max_batch)
         else:
             wire_format = V1Format(model, operation, content_type, accept, options, seconds, settings.max_batch)
-        return await self.execute(request, headers, record, model, operation, wire_format)
+        response = await self.execute(request, headers, record, model, operation, wire_format)
+        if wants_bytes:
+            response.headers["content-type"] = OCTET_STREAM
+        return response
 
     async def handle_v2(self, request: Request, name: str, version: str | None) -> Response:
         """POST /v2/models/<name>[/versions/<version>]/infer."""
@@ -105,19 +108,24 @@ class OperationHandler:
     ) -> Response:
         """POST /diffusers/<name>[/versions/<version>]/<operation>."""
         headers = _decode_headers(request)
-        model = self._services.registry.get(name, version)
-        record = request_record(request.scope)
-        record.model, record.version = model.manifest.name, str(model.manifest.version)
-        model.input_port(operation)  # raises if the model does not have the operation
+        model, record = self._find_model(request, name, version, operation)
         if model.modality != "image":
             raise InvalidInput(f"{name} is not of pictures; use /v1/models/{name}/{operation}")
         query = parse_diffusers_query(request.scope["query_string"], operation, model)
         seconds = parse_deadline(headers.get(b"request-deadline"), self._settings.max_deadline)
-        encoding = headers.get(b"content-encoding")
-        if encoding is not None and encoding.strip().lower() not in ("", "identity"):
-            raise UnsupportedEncoding(encoding)
+        _check_encoding(headers)
         wire_format = DiffusersFormat(model, operation, query, headers.get(b"accept"), seconds)
         return await self.execute(request, headers, record, model, operation, wire_format)
+
+    def _find_model(
+        self, request: Request, name: str, version: str | None, operation: Operation
+    ) -> tuple[Model, RequestRecord]:
+        """The model, which has the operation, and the record of the request, which names it."""
+        model = self._services.registry.get(name, version)
+        record = request_record(request.scope)
+        record.model, record.version = model.manifest.name, str(model.manifest.version)
+        model.input_port(operation)  # raises if the model does not have the operation
+        return model, record
 
     async def execute(
         self,
@@ -245,6 +253,13 @@ class OperationHandler:
             pixels *= 2
         if execution.wire_format.seconds is None and pixels > MEGAPIXEL:
             execution.deadline.extend(pixels / MEGAPIXEL * self._settings.deadline_per_megapixel)
+
+
+def _check_encoding(headers: dict[bytes, str]) -> None:
+    """Raises UnsupportedEncoding (415) for a compressed body."""
+    encoding = headers.get(b"content-encoding")
+    if encoding is not None and encoding.strip().lower() not in ("", "identity"):
+        raise UnsupportedEncoding(encoding)
 
 
 def _decode_headers(request: Request) -> dict[bytes, str]:

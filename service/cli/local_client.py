@@ -1,6 +1,6 @@
 """The client of the commands on files: of a running service, or of one in this process that opens one package.
 
-options -> with `url`: AsyncClient(url) | else package_for -> create_app(only=[package]) -> AsyncClient(ASGITransport)
+options -> with `url`: AsyncClient(url) | else package_for -> in_process.create_application -> AsyncClient
 """
 
 import contextlib
@@ -8,9 +8,7 @@ import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-import httpx2
-
-from service.app import create_app
+from service import in_process
 from service.cli.errors import FilesError
 from service.cli.file_options import FileOptions
 from service.client import AsyncClient, ServiceProblem, ServiceUnreachable
@@ -21,7 +19,6 @@ from service.repository.store import ModelStore, open_store
 from service.settings import Settings
 
 READ_TIMEOUT = 3600.0  # seconds without a byte: a long PDF takes its time, and the service has its own deadlines
-LOCAL_DEADLINE = 86_400.0  # seconds for one file in this process: in effect none
 
 
 @asynccontextmanager
@@ -42,16 +39,12 @@ async def client_for(options: FileOptions, settings: Settings) -> AsyncIterator[
             yield client, _select_model(descriptions, options)
         return
     model, package_key = package_for(options, settings)
-    overrides = {
-        "deadline": LOCAL_DEADLINE, "max_deadline": LOCAL_DEADLINE, "watch": 0, "keys": None, "log_requests": "off",
-    }  # fmt: skip
-    app = create_app(settings.model_copy(update=overrides), trusted=True, only=[package_key])
-    if app.services.registry.rejected_packages:
-        raise FilesError(app.services.registry.rejected_packages[0].reason)
-    async with app.fallback.router.lifespan_context(app.fallback):
-        transport = httpx2.ASGITransport(app)
-        async with AsyncClient("http://this-process", timeout=LOCAL_DEADLINE, retries=0, transport=transport) as client:
-            yield client, model
+    try:
+        application = in_process.create_application(settings, package_key)
+    except PackageError as error:
+        raise FilesError(str(error)) from error
+    async with in_process.open_client(application) as client:
+        yield client, model
 
 
 def package_for(options: FileOptions, settings: Settings) -> tuple[str, str]:

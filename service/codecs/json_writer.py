@@ -13,6 +13,8 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from service.codecs import arrays
+
 LARGE_BYTES = 1 << 16  # documents with smaller arrays are written in one step: 2 ms
 
 _SLICE_NUMBERS = 1 << 15  # written in one step: 1 ms
@@ -31,6 +33,11 @@ def write(document: Any, end: bytes = b"") -> bytes:
     _write_value(buffer, document)
     buffer.write(end)
     return buffer.getvalue()
+
+
+def write_by_size(document: Any, nbytes: int) -> bytes:
+    """As `write`, or in one step if the document's arrays have few bytes."""
+    return arrays.write_json(document) if nbytes <= LARGE_BYTES else write(document)
 
 
 def _write_value(buffer: io.BytesIO, value: Any) -> None:

@@ -3,6 +3,7 @@
 bytes -> verify_graph -> Ports -> verify_ports_agree | PackageError
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -22,6 +23,11 @@ class Port:
     name: str
     dtype: str
     shape: tuple[int | str, ...]
+
+    def count_numbers(self) -> int:
+        """Numbers of one sample, 0 if its shape is dynamic."""
+        sizes = [axis for axis in self.shape[1:] if isinstance(axis, int)]
+        return math.prod(sizes) if len(sizes) == len(self.shape) - 1 else 0
 
 
 @dataclass(frozen=True)

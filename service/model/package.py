@@ -11,7 +11,6 @@ Errors are PackageErrors; their tree is in service.model.errors.
 import contextlib
 import hashlib
 import json
-import math
 import os
 import shutil
 import tempfile
@@ -139,9 +138,7 @@ def verify(manifest: Manifest, graphs: Mapping[Role, bytes], label: str) -> Pack
 def _read_score(package: Package, entry: ScoreFile, directory: Path) -> scores.Score:
     """The package's score; raises DigestMismatch, ManifestError."""
     data = _read_digested(directory, entry, MAX_SCORE)
-    latent = () if package.latent is None else package.latent.shape[1:]
-    sizes = [axis for axis in latent if isinstance(axis, int)]
-    latent_size = math.prod(sizes) if sizes and len(sizes) == len(latent) else 0
+    latent_size = 0 if package.latent is None else package.latent.count_numbers()
     try:
         return scores.read(entry, data, package.sample.shape[1:], latent_size)
     except ValueError as error:

@@ -100,8 +100,8 @@ class Model:
         columns = package.manifest.columns
         self.units = None if columns is None else StandardUnits.of_columns(columns)
         self.score = package.score
-        self.sample_size = _count_numbers(self.sample)
-        self.latent_size = _count_numbers(self.latent) if self.latent is not None else 0
+        self.sample_size = self.sample.count_numbers()
+        self.latent_size = self.latent.count_numbers() if self.latent is not None else 0
         self.features = package.manifest.features or self.latent_size
         self.explains_variance = package.manifest.kind == "sparse" and self.units is not None
         graphs = dict(package.graphs)
@@ -274,11 +274,10 @@ class Model:
     def trace_pathway(self, batch: Array, output: Array, needs_latents: bool = True) -> scores.Pathway:
         """What scores are computed from; latents [N,0] if they are not needed."""
         if self.units is not None:
-            samples, differences = self.units.standardize(batch), self.units.differences(batch, output)
+            samples = self.units.standardize(batch)
         else:
-            scale = 255.0 if batch.dtype == np.uint8 else 1.0
-            samples = batch.astype(np.float64) / scale
-            differences = (samples - output.astype(np.float64) / scale).reshape(len(batch), -1)
+            samples = batch.astype(np.float64) / _largest_number(batch)
+        differences = _find_differences(batch, output, self.units)
         latents = latents_again = np.zeros((len(batch), 0))
         if needs_latents:
             latents, latents_again = (
@@ -515,15 +514,21 @@ def rejection_reason(key: str, error: PackageError | SessionFailed | ModelFailed
 
 
 def reconstruction_error(batch: Array, output: Array, units: StandardUnits | None = None) -> NDArray[np.float64]:
-    """Mean squared error of each sample, float64 [N].
+    """Mean squared error of each sample, float64 [N], in the units of `_find_differences`."""
+    return np.asarray(np.mean(_find_differences(batch, output, units) ** 2, axis=1))
 
-    Pixels in 0..1 (uint8 / 255), vectors in standard deviations of `units`, or without them in their own units.
-    """
+
+def _find_differences(batch: Array, output: Array, units: StandardUnits | None) -> NDArray[np.float64]:
+    """float64 [N,D]: pixels in 0..1 (uint8 / 255), vectors in standard deviations of `units`, or in their own units."""
     if units is not None:
-        return np.asarray(np.mean(units.differences(batch, output) ** 2, axis=1))
-    scale = 255.0 if batch.dtype == np.uint8 else 1.0
-    difference = (batch.astype(np.float64) - output.astype(np.float64)) / scale
-    return np.asarray(np.mean(difference.reshape(len(batch), -1) ** 2, axis=1))
+        return units.differences(batch, output)
+    difference = (batch.astype(np.float64) - output.astype(np.float64)) / _largest_number(batch)
+    return np.asarray(difference.reshape(len(batch), -1))
+
+
+def _largest_number(batch: Array) -> float:
+    """What becomes 1: 255 of pixels."""
+    return 255.0 if batch.dtype == np.uint8 else 1.0
 
 
 def _crop_to(output: Array, batch: Array) -> Array:
@@ -531,12 +536,6 @@ def _crop_to(output: Array, batch: Array) -> Array:
     if output.shape == batch.shape:
         return output
     return np.ascontiguousarray(output[:, : batch.shape[1], : batch.shape[2]])
-
-
-def _count_numbers(port: Port) -> int:
-    """Numbers of one sample, 0 if its shape is dynamic."""
-    sizes = [axis for axis in port.shape[1:] if isinstance(axis, int)]
-    return math.prod(sizes) if len(sizes) == len(port.shape) - 1 else 0
 
 
 def _parse_stride(axis: int | str) -> int:

@@ -50,7 +50,7 @@ def list_variants(provider: Provider, precision: Precision, *, has_int8_graph: b
         precisions = _list_precisions(name, precision, has_int8_graph=has_int8_graph)
         variants += [Variant(name, found) for found in precisions]
     wanted = [variant for variant in variants if variant.precision == precision]
-    return wanted or variants or [Variant(providers[0])]
+    return wanted or variants
 
 
 def _list_precisions(

@@ -7,7 +7,6 @@ Weights of float16 and bfloat16 are computed with in float32.
 """
 
 import hashlib
-import json
 import os
 import warnings
 from dataclasses import replace
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 from service.model.manifest import LatentScaling
 from training.errors import ImportRefused
 from training.importing import torch_module
+from training.importing.configuration import read_configuration
 from training.importing.foreign_graph import ForeignGraph
 from training.importing.options import ImportOptions
 from training.importing.probes.pixel_format import RANGES
@@ -105,23 +105,15 @@ def _read_config(folder: Path) -> tuple[Path, dict[str, Any], str]:
     if not (folder / CONFIG).exists() and (folder / "vae" / CONFIG).is_file():
         folder = folder / "vae"
     path = folder / CONFIG
-    try:
-        data = path.read_bytes()
-        document = json.loads(data)
-    except OSError as error:
-        raise ImportRefused(
-            f"{path} cannot be read ({error.strerror or error}); give the folder that save_pretrained wrote, with "
-            f"{CONFIG} and {WEIGHTS}.safetensors"
-        ) from error
-    except ValueError as error:
-        raise ImportRefused(f"{path} is not JSON: {error}") from error
+    remedy = f"give the folder that save_pretrained wrote, with {CONFIG} and {WEIGHTS}.safetensors"
+    document, digest = read_configuration(path, remedy)
     name = document.get("_class_name") if isinstance(document, dict) else None
     if name not in CLASSES:
         raise ImportRefused(
             f"{path} is of {name or 'no class'}; taken are {' and '.join(CLASSES)}: of another autoencoder export "
             "encoder and decoder as ONNX, and give --encoder and --decoder"
         )
-    return folder, document, hashlib.sha256(data).hexdigest()
+    return folder, document, digest
 
 
 def _list_weights(folder: Path) -> tuple[list[Path], str | None]:

@@ -9,7 +9,6 @@ numbers of the latent: mean and scale.
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 
 from training.errors import ImportRefused
 from training.importing import torch_module
+from training.importing.configuration import read_configuration
 from training.importing.foreign_graph import ForeignGraph
 from training.importing.options import ImportOptions
 
@@ -154,19 +154,11 @@ def read(options: ImportOptions, folder: Path) -> tuple[ImportOptions, dict[str,
 
 def _read_config(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
     path = folder / CONFIG
-    try:
-        data = path.read_bytes()
-        document = json.loads(data)
-    except OSError as error:
-        raise ImportRefused(
-            f"{path} cannot be read ({error.strerror or error}); give the folder that SAE.save_model wrote, "
-            f"with {CONFIG} and {WEIGHTS}"
-        ) from error
-    except ValueError as error:
-        raise ImportRefused(f"{path} is not JSON: {error}") from error
+    remedy = f"give the folder that SAE.save_model wrote, with {CONFIG} and {WEIGHTS}"
+    document, digest = read_configuration(path, remedy)
     if not isinstance(document, dict):
         raise ImportRefused(f"{path} is not a JSON object")
-    return document, {CONFIG: hashlib.sha256(data).hexdigest()}
+    return document, {CONFIG: digest}
 
 
 def _parse(document: Mapping[str, Any], folder: Path) -> Config:

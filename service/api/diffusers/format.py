@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from service.api.diffusers import tensors
 from service.api.diffusers.query import Query
+from service.api.v1.responses import model_headers
 from service.codecs import images
 from service.codecs.formats import JPEG, PNG, detect_image_format
 from service.errors import InvalidInput, UnsupportedMediaType
@@ -100,7 +101,7 @@ class DiffusersFormat:
         samples, query = np.asarray(result.samples), self.query
         if self.answers_picture:
             media_type = _MEDIA_TYPES[query.image_format]
-            return RawResponse(images.encode(Picture(samples[0]), media_type), media_type, self._headers())
+            return RawResponse(images.encode(Picture(samples[0]), media_type), media_type, model_headers(self.model))
         if self.operation == "encode":
             if query.scaling is not None:
                 samples = query.scaling.scale(samples)
@@ -109,8 +110,5 @@ class DiffusersFormat:
         elif not query.is_partial:
             samples = tensors.from_pixels(samples, -1)
         dtype = "uint8" if samples.dtype == np.uint8 else query.dtype
-        headers = {"shape": json.dumps(samples.shape), "dtype": dtype, **self._headers()}
+        headers = {"shape": json.dumps(samples.shape), "dtype": dtype, **model_headers(self.model)}
         return RawResponse(tensors.write(samples, dtype), TENSOR, headers)
-
-    def _headers(self) -> dict[str, str]:
-        return {"model-name": self.model.manifest.name, "model-version": str(self.model.manifest.version)}

@@ -6,7 +6,7 @@ https://github.com/huggingface/diffusers, src/diffusers/utils/remote_utils.py
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
@@ -19,11 +19,6 @@ from service.model.runtime import Model
 MAX_AXES = 8
 MAX_SIZE = 1 << 31  # of an axis
 MAX_FACTOR = 1e6
-
-_OF_DECODE = ("output_type", "image_format", "partial_postprocess", "height", "width")
-_NAMES = ("shape", "dtype", "scaling_factor", "shift_factor", "do_scaling")
-OUTPUT_TYPES = ("pil", "pt")
-IMAGE_FORMATS = ("png", "jpg")
 
 
 @dataclass(frozen=True)
@@ -52,14 +47,14 @@ def parse_query(query: bytes, operation: Operation, model: Model) -> Query:
     """Raises InvalidInput (422): a parameter is unknown, or has a value that is not allowed."""
     values: dict[str, Any] = {}
     shape: list[int] = []
-    allowed = _NAMES + _OF_DECODE * (operation == "decode")
+    allowed = [name for name, parameter in PARAMETERS.items() if parameter.applies_to(operation)]
     for name, text in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
         if name not in allowed:
             raise InvalidInput(f"there is no parameter {name[:100]!r}; allowed are {', '.join(allowed)}")
         if name == "shape":
-            shape.append(_parse_size(name, text))
+            shape.append(PARAMETERS[name].parse(name, text))
         else:
-            values[name] = _PARSERS[name](name, text)
+            values[name] = PARAMETERS[name].parse(name, text)
     if len(shape) > MAX_AXES:
         raise InvalidInput(f"shape has {len(shape)} axes; at most {MAX_AXES} make sense here")
     if operation == "decode" and not shape:
@@ -124,14 +119,47 @@ def _make_choice(*allowed: str) -> Callable[[str, str], str]:
     return parse
 
 
-_PARSERS: dict[str, Callable[[str, str], Any]] = {
-    "dtype": _make_choice(*DTYPES),
-    "scaling_factor": _parse_number,
-    "shift_factor": _parse_number,
-    "do_scaling": _parse_switch,
-    "output_type": _make_choice(*OUTPUT_TYPES),
-    "image_format": _make_choice(*IMAGE_FORMATS),
-    "partial_postprocess": _parse_switch,
-    "height": _parse_size,
-    "width": _parse_size,
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of the query.
+
+    Args:
+        parse: (name, text) -> value; raises InvalidInput (422).
+        schema, description: for OpenAPI.
+        of_decode: whether only `decode` takes it.
+    """
+
+    parse: Callable[[str, str], Any]
+    schema: Mapping[str, Any]
+    description: str
+    of_decode: bool = False
+
+    def applies_to(self, operation: Operation) -> bool:
+        return operation == "decode" or not self.of_decode
+
+
+def _define_choice(description: str, *allowed: str, of_decode: bool = False) -> Parameter:
+    return Parameter(_make_choice(*allowed), {"type": "string", "enum": list(allowed)}, description, of_decode)
+
+
+def _define_size(description: str) -> Parameter:
+    return Parameter(_parse_size, {"type": "integer"}, description, of_decode=True)
+
+
+_SHAPE = {"type": "array", "items": {"type": "integer"}}
+_SWITCH = {"type": "boolean"}
+_FACTOR = {"type": "number"}
+PARAMETERS: dict[str, Parameter] = {
+    "shape": Parameter(_parse_size, _SHAPE, "of the tensor in the body, once for each axis"),
+    "dtype": _define_choice("of the tensor in the body, and of the one that is answered", *DTYPES),
+    "scaling_factor": Parameter(
+        _parse_number, _FACTOR, "latents are (those of the model - shift_factor) * scaling_factor"
+    ),
+    "shift_factor": Parameter(_parse_number, _FACTOR, "as scaling_factor"),
+    "do_scaling": Parameter(_parse_switch, _SWITCH, "take both factors from the package"),
+    "output_type": _define_choice("a picture, or a tensor [N,C,H,W] in -1..1", "pil", "pt", of_decode=True),
+    "image_format": _define_choice("of the picture", "png", "jpg", of_decode=True),
+    "partial_postprocess": Parameter(_parse_switch, _SWITCH, "with pt: uint8 [N,H,W,C] is answered", of_decode=True),
+    "height": _define_size("of the picture, for packed latents [N,L,C]"),
+    "width": _define_size("as height"),
 }

@@ -9,28 +9,12 @@ from fastapi import FastAPI
 
 from service.api import openapi
 from service.api.diffusers.format import TENSOR
-from service.api.diffusers.query import IMAGE_FORMATS, OUTPUT_TYPES
-from service.api.diffusers.tensors import DTYPES
+from service.api.diffusers.query import PARAMETERS
 from service.api.router import DocumentationRoute, schema_only
 from service.codecs.formats import JPEG, OCTET_STREAM, PNG
 from service.model.manifest import Operation
 
 _TEXT = {"schema": {"type": "string"}}
-_NUMBER = {"type": "number"}
-_COMMON: dict[str, tuple[dict[str, Any], str]] = {
-    "shape": ({"type": "array", "items": {"type": "integer"}}, "of the tensor in the body, once for each axis"),
-    "dtype": ({"type": "string", "enum": list(DTYPES)}, "of the tensor in the body, and of the one that is answered"),
-    "scaling_factor": (_NUMBER, "latents are (those of the model - shift_factor) * scaling_factor"),
-    "shift_factor": (_NUMBER, "as scaling_factor"),
-    "do_scaling": ({"type": "boolean"}, "take both factors from the package"),
-}
-_DECODE: dict[str, tuple[dict[str, Any], str]] = {
-    "output_type": ({"type": "string", "enum": list(OUTPUT_TYPES)}, "a picture, or a tensor [N,C,H,W] in -1..1"),
-    "image_format": ({"type": "string", "enum": list(IMAGE_FORMATS)}, "of the picture"),
-    "partial_postprocess": ({"type": "boolean"}, "with pt: uint8 [N,H,W,C] is answered"),
-    "height": ({"type": "integer"}, "of the picture, for packed latents [N,L,C]"),
-    "width": ({"type": "integer"}, "as height"),
-}
 _SUMMARIES: dict[Operation, str] = {
     "encode": "diffusers.utils.remote_utils.remote_encode: a picture or a tensor to latents",
     "decode": "diffusers.utils.remote_utils.remote_decode: latents to a picture or a tensor",
@@ -70,12 +54,12 @@ def _describe_body(operation: Operation) -> dict[str, Any]:
 
 def _parameters(operation: Operation, *, has_version: bool) -> list[dict[str, Any]]:
     path = openapi.parameters(operation, has_version=has_version)
-    query = _COMMON | (_DECODE if operation == "decode" else {})
     return [
         *(parameter for parameter in path if parameter["in"] != "query"),
         *(
-            {"name": name, "in": "query", "schema": schema, "description": description}
-            for name, (schema, description) in query.items()
+            {"name": name, "in": "query", "schema": parameter.schema, "description": parameter.description}
+            for name, parameter in PARAMETERS.items()
+            if parameter.applies_to(operation)
         ),
     ]
 

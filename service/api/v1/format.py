@@ -9,8 +9,6 @@ from starlette.responses import Response
 
 from service.api.v1 import responses
 from service.api.v1.body import outline_json, parse_body, parsing_cost
-from service.api.v1.negotiation import is_octet_stream
-from service.codecs.formats import OCTET_STREAM
 from service.codecs.large_json import Outline
 from service.inference import cost
 from service.inference.engine import Result
@@ -41,7 +39,6 @@ class V1Format:
     _outline: Outline | None = None
     _payload: Payload | None = None
     _media_type: str = ""
-    _is_octet_stream: bool = False
 
     def parsing_cost(self, body: bytes) -> int:
         return parsing_cost(body, self.content_type)
@@ -57,10 +54,8 @@ class V1Format:
     def negotiate(self, payload: Payload, inputs: Batch | Images) -> None:
         self._payload = payload
         is_heatmap = self.options.explain is not None
-        self._is_octet_stream = is_octet_stream(self.accept)
-        accept = None if self._is_octet_stream else self.accept
         self._media_type = responses.negotiate(
-            accept, self.model, self.operation, payload, inputs, is_heatmap=is_heatmap
+            self.accept, self.model, self.operation, payload, inputs, is_heatmap=is_heatmap
         )
 
     def serialization_cost(self, result: Result) -> int:
@@ -73,9 +68,6 @@ class V1Format:
         if self.options.top is not None:
             result = responses.choose_largest(result, self.model, self.options.top)
         is_scaled = self.operation == "encode" and self.options.latents is not None
-        response = responses.serialize(
+        return responses.serialize(
             result, self._media_type, self.model, self.operation, self._payload, is_scaled=is_scaled
         )
-        if self._is_octet_stream:
-            response.headers["content-type"] = OCTET_STREAM
-        return response

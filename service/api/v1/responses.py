@@ -166,8 +166,10 @@ def serialize(
     if media_type == JSON:
         has_images = bool(payload.images)
         document, dropped = _document(result, model, operation, has_images=has_images, is_scaled=is_scaled)
-        is_small = "images" not in document and result.nbytes <= json_writer.LARGE_BYTES
-        body = arrays.write_json(document) if is_small else json_writer.write(document)
+        if "images" in document:
+            body = json_writer.write(document)
+        else:
+            body = json_writer.write_by_size(document, result.nbytes)
     elif media_type == NPY:
         body = arrays.write_npy(to_array(result))
     elif len(result.samples) > 1:

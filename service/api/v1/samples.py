@@ -9,9 +9,9 @@ import secrets
 from starlette.responses import Response
 
 from service.api.v1 import responses
-from service.api.v1.negotiation import choose, is_octet_stream
+from service.api.v1.negotiation import choose
 from service.codecs import arrays, images, json_writer
-from service.codecs.formats import JSON, NPY, OCTET_STREAM, WRITABLE_MEDIA_TYPES
+from service.codecs.formats import JSON, NPY, WRITABLE_MEDIA_TYPES
 from service.errors import InvalidInput, NotAcceptable, TooLarge
 from service.imaging.contact_sheet import make_contact_sheet
 from service.imaging.picture import Picture
@@ -64,7 +64,7 @@ class SampleFormat:
     def negotiate(self, payload: Payload, inputs: Batch | Images) -> None:  # noqa: ARG002
         has_picture = self._model.modality == "image" and self._sheet_side() <= MAX_SHEET_SIDE
         offers = (*(WRITABLE_MEDIA_TYPES if has_picture else ()), JSON, NPY)
-        media_type = choose(None if is_octet_stream(self._accept) else self._accept, offers)
+        media_type = choose(self._accept, offers)
         if media_type is None:
             raise NotAcceptable(
                 f"Accept: {self._accept} cannot be served; sample answers {', '.join(offers)}", offers=list(offers)
@@ -94,9 +94,7 @@ class SampleFormat:
                 "latents": self._payload.parts[0].data,
                 "outputs": samples,
             }
-            is_small = result.nbytes <= json_writer.LARGE_BYTES
-            body = arrays.write_json(document) if is_small else json_writer.write(document)
+            body = json_writer.write_by_size(document, result.nbytes)
         else:
             body = images.encode(Picture(make_contact_sheet(samples)), self._media_type)
-        media_type = OCTET_STREAM if is_octet_stream(self._accept) else self._media_type
-        return raw_response.RawResponse(body, media_type, headers)
+        return raw_response.RawResponse(body, self._media_type, headers)

@@ -263,8 +263,7 @@ class V2Format:
         if self._id is not None:
             document["id"] = self._id
         document["outputs"] = outputs
-        write = arrays.write_json if result.nbytes <= json_writer.LARGE_BYTES else json_writer.write
-        head = write(document)
+        head = json_writer.write_by_size(document, result.nbytes)
         if not chunks:
             return Response(head, media_type=JSON)
         return Response(

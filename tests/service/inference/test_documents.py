@@ -152,6 +152,9 @@ def test_a_pdf_is_for_denoisers_of_any_size_and_the_answer_is_a_pdf(client: Test
     refused(
         client.post(url(), content=data, headers={**PDF, "Accept": "image/png"}), 406, "answered as application/pdf"
     )
+    raw = client.post(url(), content=data, headers={**PDF, "Accept": "application/octet-stream"})
+    assert (raw.status_code, raw.headers["content-type"]) == (200, "application/octet-stream")
+    assert raw.content.startswith(b"%PDF")
     document = client.get("/openapi.json").json()["paths"]
     for name in ("denoise", "encode"):
         operation = document[f"/v1/models/{{name}}/{name}"]["post"]

@@ -1,9 +1,5 @@
 """The remote protocol of diffusers, driven by its own client against a tiny autoencoder of an image generator."""
 
-import os
-import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +11,7 @@ from starlette.testclient import TestClient
 
 from tests import vaes
 from tests.service.http import picture, refused, served
+from tests.service.server_process import serve
 
 remote = pytest.importorskip("diffusers.utils.remote_utils", reason="the package diffusers is not installed")
 
@@ -27,19 +24,8 @@ LEVEL = 1 / 127.5  # of pixels in -1..1
 def endpoint() -> Iterator[str]:
     """Of a server process."""
     models, _ = vaes.write_package()
-    command = [sys.executable, "-m", "service", "serve", "--models", str(models), "--port", "0"]
-    quiet = {name: value for name, value in os.environ.items() if not name.startswith("AUTOENCODER_")}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=quiet) as process:
-        assert process.stdout is not None
-        try:
-            match = None
-            while match is None:
-                line = process.stdout.readline()
-                assert line, "the server ended before it was ready"
-                match = re.search(r"http://localhost:(\d+)", line)
-            yield f"http://127.0.0.1:{match[1]}/diffusers/vae"
-        finally:
-            process.terminate()
+    with serve(models) as address:
+        yield f"http://{address}/diffusers/vae"
 
 
 @pytest.fixture(scope="module")
