@@ -52,14 +52,14 @@ class StandardUnits:
 
     @cached_property
     def _scale(self) -> Floats:
-        """What a difference is divided by: the deviation; of a constant, what its numbers may be rounded by."""
-        rounding = np.maximum(ROUNDING * np.abs(self.mean), np.finfo(np.float64).tiny)
-        return np.where(self.is_constant, rounding, self.deviation)
+        """What a difference is divided by: the deviation; of a constant, what its numbers may be rounded by, 0 of 0."""
+        return np.where(self.is_constant, ROUNDING * np.abs(self.mean), self.deviation)
 
     def differences(self, batch: NDArray[np.floating], output: NDArray[np.floating]) -> Floats:
         """batch - output, each [N,D], in deviations, float64 [N,D]."""
-        with np.errstate(over="ignore"):  # a change of a constant, which is cut below
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # changes of constants, which are cut below
             differences = (batch.astype(np.float64) - output.astype(np.float64)) / self._scale
         if self.is_constant.any():
-            differences[:, self.is_constant] = differences[:, self.is_constant].clip(-CHANGE, CHANGE)
+            changes = np.nan_to_num(differences[:, self.is_constant], nan=0.0)  # 0 / 0: none of a constant 0
+            differences[:, self.is_constant] = changes.clip(-CHANGE, CHANGE)
         return np.asarray(differences)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from service.model.manifest import Column
@@ -14,6 +14,8 @@ def test_differences_are_in_deviations() -> None:
 
 
 @given(st.floats(-1e12, 1e12), st.floats(-1e12, 1e12))
+@example(0.0, 1.169225802561702e-307)
+@example(0.0, 5e-324)
 @settings(deadline=None)
 def test_a_change_of_a_constant_counts_the_same_however_large_it_is(constant: float, value: float) -> None:
     units = StandardUnits(np.array([constant]), np.array([0.0]))
