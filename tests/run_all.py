@@ -19,7 +19,8 @@ TRAINING = "tests/training"
 def start_pytest(name: str, arguments: list[str], *, output: Path | None = None) -> subprocess.Popen[bytes]:
     """A pytest process with a coverage file of its own; with `output`, at the lowest priority and into that file."""
     command = [sys.executable, "-m", "pytest", "--cov", "--cov-report=", "--cov-fail-under=0", *arguments]
-    environment = {**os.environ, "COVERAGE_FILE": str((COVERAGE / name).absolute())}
+    # torch's threads wait for each other: two beside another program take many times as long as one
+    environment = {"OMP_NUM_THREADS": "1", **os.environ, "COVERAGE_FILE": str((COVERAGE / name).absolute())}
     if output is None:
         return subprocess.Popen(command, env=environment)
     if shutil.which("nice") is not None:
