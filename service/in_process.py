@@ -20,13 +20,16 @@ NO_DEADLINE = 86_400.0  # seconds for one request: in effect none
 
 
 def create_application(settings: Settings, key: str) -> RequestMiddleware:
-    """The application; raises PackageError if the package is not one that the service would serve."""
+    """The application; raises PackageError if the package is not one that the service would serve.
+
+    Files `default` of the store are not followed: the key says which version is meant.
+    """
     overrides = {
         "deadline": NO_DEADLINE, "max_deadline": NO_DEADLINE, "watch": 0, "keys": None, "log_requests": "off",
     }  # fmt: skip
     application = create_app(settings.model_copy(update=overrides), trusted=True, only=[key])
-    if application.services.registry.rejected_packages:
-        raise PackageError(application.services.registry.rejected_packages[0].reason)
+    for rejected in application.services.registry.rejected_packages:
+        raise PackageError(rejected.reason)
     return application
 
 

@@ -76,7 +76,7 @@ class PackageLoader:
         """Load every package, one after another: making a session holds the interpreter.
 
         Args:
-            keys: the packages to load, None for all; the others are as if they were not there.
+            keys: the packages to load, None for all; the others, and files `default`, are as if they were not there.
         Raises:
             ProviderMissing: `required`, and a session does not run on `provider`; the package is not at fault.
         """
@@ -88,7 +88,8 @@ class PackageLoader:
                 rejected_packages.append(outcome)
             else:
                 models.setdefault(outcome.manifest.name, {})[outcome.manifest.version] = outcome
-        return Registry(models, tuple(rejected_packages), self.store.default_versions())
+        default_versions = self.store.default_versions() if keys is None else {}
+        return Registry(models, tuple(rejected_packages), default_versions)
 
 
 def _check_unchanged(package: Package, verified_fingerprint: str | None, key: str) -> None:

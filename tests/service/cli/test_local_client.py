@@ -61,6 +61,30 @@ def test_the_version_is_the_pinned_one_else_the_highest(file_models: Path, scans
     assert select_version(store, "negative", versions, 2) == "negative/2"
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "options"),
+    [
+        ("small", "1", ()),
+        ("small", "7", ()),
+        ("small", "the newest", ()),
+        ("negative", "1", ("--model-version", "2")),
+        ("negative", "7", ()),
+        ("negative", "the newest", ()),
+    ],
+)
+def test_a_file_default_does_not_refuse_the_package_that_is_asked_for(
+    file_models: Path, scans: Path, tmp_path: Path, name: str, content: str, options: tuple[str, ...]
+) -> None:
+    """Whatever the file of this or another model holds, the version is selected, opened, and used."""
+    folder = shutil.copytree(file_models, tmp_path / "models")
+    facts: dict[str, object] = {"kind": "denoising", "operations": ("denoise",), "reconstruction_error_quantiles": None}
+    doubles.write(folder, "negative", doubles.denoiser_graphs(1), halo=0, version=2, **facts)
+    (folder / name / "default").write_text(content)
+    output = tmp_path / "a.png"
+    assert run(folder, "denoise", scans / "a.png", "-o", output, "--model", "negative", *options) == 0
+    assert output.is_file()
+
+
 def test_without_a_url_the_client_talks_to_a_service_in_this_process(file_models: Path) -> None:
     options = FileOptions(operation="encode", inputs=("a.png",), output="a.npy")
 
