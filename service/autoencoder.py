@@ -7,6 +7,7 @@ Inputs, results and errors are those of service.client.Client, since it is the s
 
 import asyncio
 import os
+import secrets
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service import in_process
+from service.api.query import PARAMETERS
 from service.client import Array, Image, Reconstruction
 from service.model.errors import PackageError
 from service.model.package import MANIFEST
@@ -91,24 +93,57 @@ class Autoencoder:
             self._thread.join()
             self._loop.close()
 
-    def encode(self, inputs: Array | Image | str, *, fit: str | None = None) -> NDArray[np.float32]:
-        """`image` uint8 [N,H,W,C] (or [H,W]), `vector` [N,D], or one image -> latents float32 [N,...]."""
-        call = partial(self._client.encode, self.name, fit=fit)
+    def encode(
+        self,
+        inputs: Array | Image | str,
+        *,
+        fit: str | None = None,
+        white: float | None = None,
+        scaled: bool = False,
+        top: int | None = None,
+    ) -> NDArray[np.float32]:
+        """`image` uint8 [N,H,W,C] (or [H,W]), `vector` [N,D], or one image -> latents float32 [N,...].
+
+        `scaled`: as diffusion models take them, of autoencoders of image generators.
+        `top`: of each latent the numbers of largest magnitude, [N,2,top]: indices and values, the largest first.
+        """
+        call = partial(self._client.encode, self.name, fit=fit, white=white, scaled=scaled, top=top)
         return np.concatenate([self._wait(call(part)) for part in self._split(inputs)])
 
-    def decode(self, latents: Array) -> Array:
-        """Latents float32 [N,...] -> `image` uint8 [N,H,W,C] or `vector` [N,D]."""
-        call = partial(self._client.decode, self.name)
+    def decode(self, latents: Array, *, scaled: bool = False) -> Array:
+        """Latents float32 [N,...], or what `encode` answers with `top` -> `image` uint8 [N,H,W,C] or `vector` [N,D].
+
+        `scaled`: the latents are as diffusion models have them.
+        """
+        call = partial(self._client.decode, self.name, scaled=scaled)
         return np.concatenate([self._wait(call(part)) for part in self._split(latents, is_latent=True)])
 
+    def sample(self, count: int = 1, *, seed: int | None = None) -> Array:
+        """New samples, decoded from draws from the latent's prior: uint8 [count,H,W,C] or vectors [count,D].
+
+        The same `seed`, 0 to 999,999,999, draws the same samples; a larger count begins with those of a smaller one.
+        """
+        seed = secrets.randbelow(PARAMETERS["seed"].schema["maximum"] + 1) if seed is None else seed
+        is_in_parts = MAX_REQUEST_SAMPLES < count <= PARAMETERS["count"].schema["maximum"]
+        start = MAX_REQUEST_SAMPLES if is_in_parts else count
+        samples = self._wait(self._client.sample(self.name, start, seed=seed))
+        if not is_in_parts:
+            return samples
+        return np.concatenate([samples, self.decode(self._model.draw_latents(count, seed)[start:])])
+
     def reconstruct(
-        self, inputs: Array | Image | str, *, fit: str | None = None, false_alarm_rate: float | None = None
+        self,
+        inputs: Array | Image | str,
+        *,
+        fit: str | None = None,
+        white: float | None = None,
+        false_alarm_rate: float | None = None,
     ) -> Reconstruction:
         """decode(encode(x)), its reconstruction error and that error's percentile among held-out data.
 
         With a `false_alarm_rate` (0.01 to 0.5) also a verdict: that share of samples like the held-out ones is unusual.
         """
-        call = partial(self._client.reconstruct, self.name, fit=fit, false_alarm_rate=false_alarm_rate)
+        call = partial(self._client.reconstruct, self.name, fit=fit, white=white, false_alarm_rate=false_alarm_rate)
         parts = [self._wait(call(part)) for part in self._split(inputs)]
         if len(parts) == 1:
             return parts[0]
@@ -124,7 +159,39 @@ class Autoencoder:
         )
 
     @overload
-    def denoise(self, inputs: Array, *, strength: float = 1, fit: str | None = None) -> Array: ...
+    def heatmap(self, inputs: Array, *, fit: str | None = None, white: float | None = None) -> NDArray[np.float32]: ...
+    @overload
+    def heatmap(
+        self, inputs: Image | str, *, fit: str | None = None, white: float | None = None, media_type: str = "image/png"
+    ) -> bytes: ...
+    def heatmap(
+        self,
+        inputs: Array | Image | str,
+        *,
+        fit: str | None = None,
+        white: float | None = None,
+        media_type: str = "image/png",
+    ) -> Array | bytes:
+        """The squared difference between input and reconstruction of each pixel (in 0..1) or number, float32 [N,H,W] or
+        [N,D]; of one image file a picture of its root, or the numbers as bytes of an .npy.
+        """
+        call = partial(self._client.heatmap, self.name, fit=fit, white=white)
+        if isinstance(inputs, np.ndarray):
+            return np.concatenate([self._wait(call(part)) for part in self._split(inputs)])
+        (image,) = self._split(inputs)
+        return self._wait(call(image, media_type=media_type))
+
+    @overload
+    def denoise(
+        self,
+        inputs: Array,
+        *,
+        strength: float = 1,
+        fit: str | None = None,
+        bits: int | None = None,
+        white: float | None = None,
+        figures: str | None = None,
+    ) -> Array: ...
     @overload
     def denoise(
         self,
@@ -132,6 +199,10 @@ class Autoencoder:
         *,
         strength: float = 1,
         fit: str | None = None,
+        dpi: int | None = None,
+        bits: int | None = None,
+        white: float | None = None,
+        figures: str | None = None,
         media_type: str | None = None,
         on_dropped: Callable[[str], None] | None = None,
     ) -> bytes: ...
@@ -141,26 +212,29 @@ class Autoencoder:
         *,
         strength: float = 1,
         fit: str | None = None,
+        dpi: int | None = None,
+        bits: int | None = None,
+        white: float | None = None,
+        figures: str | None = None,
         media_type: str | None = None,
         on_dropped: Callable[[str], None] | None = None,
     ) -> Array | bytes:
         """Noisy -> clean, of the input's type, which may be a PDF; an image as `media_type` if that is given.
 
         `strength`: 0 (no denoising) to 1 (full); up to 2: the result is denoised again.
+        `dpi`: dots per inch at which a PDF's pages are rendered.
+        `bits`: 1, 4 or 8 of a channel in the result. `white`: the value of white in pixels of more than 8 bits.
+        `figures`, of models of pages: "keep" (the default) leaves photographs as they are, "clean" cleans all.
         `on_dropped`: called with the names of what the file held and the result does not.
         """
+        call = partial(
+            self._client.denoise, self.name, strength=strength, fit=fit, bits=bits, white=white, figures=figures
+        )
         if isinstance(inputs, np.ndarray):
-            arrays = [
-                self._wait(self._client.denoise(self.name, part, strength=strength, fit=fit))
-                for part in self._split(inputs)
-            ]
+            arrays = [self._wait(call(part)) for part in self._split(inputs)]
             return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
         (image,) = self._split(inputs)
-        return self._wait(
-            self._client.denoise(
-                self.name, image, strength=strength, fit=fit, media_type=media_type, on_dropped=on_dropped
-            )
-        )
+        return self._wait(call(image, dpi=dpi, media_type=media_type, on_dropped=on_dropped))
 
     def _split(self, inputs: Any, *, is_latent: bool = False) -> list[Any]:
         """The input in parts, each small enough for one request; a path as Path."""
@@ -170,8 +244,13 @@ class Autoencoder:
             return [inputs]
         port = self._model.latent if is_latent else self._model.sample
         fixed = () if port is None else tuple(axis for axis in port.shape[1:] if isinstance(axis, int))
+        is_pair = (
+            is_latent and port is not None and len(port.shape) == 2 and inputs.shape[1:2] == (2,) and inputs.ndim == 3
+        )
         has_samples = port is not None and (
-            inputs.ndim == len(port.shape) or (inputs.ndim > 1 and inputs.shape[1:] == fixed[: inputs.ndim - 1])
+            is_pair
+            or inputs.ndim == len(port.shape)
+            or (inputs.ndim > 1 and inputs.shape[1:] == fixed[: inputs.ndim - 1])
         )
         if not has_samples or not len(inputs):
             return [inputs]

@@ -172,10 +172,22 @@ class Client:
         return self._call(_models_call())
 
     def encode(
-        self, model: str, inputs: Array | Image, *, version: int | None = None, fit: str | None = None
+        self,
+        model: str,
+        inputs: Array | Image,
+        *,
+        version: int | None = None,
+        fit: str | None = None,
+        white: float | None = None,
+        scaled: bool = False,
+        top: int | None = None,
     ) -> NDArray[np.float32]:
-        """`image` uint8 [N,H,W,C] (or [H,W]), `vector` [N,D], or one image -> latents float32 [N,...]."""
-        return self._call(_encode_call(model, inputs, version, fit))
+        """`image` uint8 [N,H,W,C] (or [H,W]), `vector` [N,D], or one image -> latents float32 [N,...].
+
+        `scaled`: as diffusion models take them, of autoencoders of image generators.
+        `top`: of each latent the numbers of largest magnitude, [N,2,top]: indices and values, the largest first.
+        """
+        return self._call(_encode_call(model, inputs, version, fit, white, scaled, top))
 
     def encode_files(
         self, model: str, files: Sequence[Path], *, version: int | None = None, fit: str | None = None
@@ -193,9 +205,11 @@ class Client:
         strength: float = 1,
         fit: str | None = None,
         bits: int | None = None,
+        white: float | None = None,
+        figures: str | None = None,
     ) -> Iterator[Denoised]:
         """Denoise many images, of any sizes, in one request; yields as `encode_files` does."""
-        query = _query(strength=strength, fit=fit, bits=bits)
+        query = _query(strength=strength, fit=fit, bits=bits, white=white, figures=figures)
         for line in self._stream_files(_files_request("denoise", model, version, query), files):
             yield _parse_denoised(line, files)
 
@@ -215,9 +229,12 @@ class Client:
                     raise _unreachable(error) from error
             time.sleep(pause)
 
-    def decode(self, model: str, latents: Array, *, version: int | None = None) -> Array:
-        """Latents float32 [N,...] -> `image` uint8 [N,H,W,C] or `vector` [N,D]."""
-        return self._call(_decode_call(model, latents, version))
+    def decode(self, model: str, latents: Array, *, version: int | None = None, scaled: bool = False) -> Array:
+        """Latents float32 [N,...], or what `encode` answers with `top` -> `image` uint8 [N,H,W,C] or `vector` [N,D].
+
+        `scaled`: the latents are as diffusion models have them.
+        """
+        return self._call(_decode_call(model, latents, version, scaled))
 
     def reconstruct(
         self,
@@ -226,17 +243,24 @@ class Client:
         *,
         version: int | None = None,
         fit: str | None = None,
+        white: float | None = None,
         false_alarm_rate: float | None = None,
     ) -> Reconstruction:
         """decode(encode(x)), its reconstruction error and that error's percentile among held-out data.
 
         With a `false_alarm_rate` (0.01 to 0.5) also a verdict: that share of samples like the held-out ones is unusual.
         """
-        return self._call(_reconstruct_call(model, inputs, version, fit, false_alarm_rate))
+        return self._call(_reconstruct_call(model, inputs, version, fit, white, false_alarm_rate))
 
     @overload
     def heatmap(
-        self, model: str, inputs: Array, *, version: int | None = None, fit: str | None = None
+        self,
+        model: str,
+        inputs: Array,
+        *,
+        version: int | None = None,
+        fit: str | None = None,
+        white: float | None = None,
     ) -> NDArray[np.float32]: ...
     @overload
     def heatmap(
@@ -246,6 +270,7 @@ class Client:
         *,
         version: int | None = None,
         fit: str | None = None,
+        white: float | None = None,
         media_type: str = "image/png",
     ) -> bytes: ...
     def heatmap(
@@ -255,16 +280,26 @@ class Client:
         *,
         version: int | None = None,
         fit: str | None = None,
+        white: float | None = None,
         media_type: str = "image/png",
     ) -> Array | bytes:
         """The squared difference between input and reconstruction of each pixel (in 0..1) or number, float32 [N,H,W] or
         [N,D]; of one image file a picture of its root, or the numbers as bytes of an .npy.
         """
-        return self._call(_heatmap_call(model, inputs, version, fit, media_type))
+        return self._call(_heatmap_call(model, inputs, version, fit, white, media_type))
 
     @overload
     def denoise(
-        self, model: str, inputs: Array, *, version: int | None = None, strength: float = 1, fit: str | None = None
+        self,
+        model: str,
+        inputs: Array,
+        *,
+        version: int | None = None,
+        strength: float = 1,
+        fit: str | None = None,
+        bits: int | None = None,
+        white: float | None = None,
+        figures: str | None = None,
     ) -> Array: ...
     @overload
     def denoise(
@@ -364,10 +399,18 @@ class AsyncClient:
         return await self._call(_models_call())
 
     async def encode(
-        self, model: str, inputs: Array | Image, *, version: int | None = None, fit: str | None = None
+        self,
+        model: str,
+        inputs: Array | Image,
+        *,
+        version: int | None = None,
+        fit: str | None = None,
+        white: float | None = None,
+        scaled: bool = False,
+        top: int | None = None,
     ) -> NDArray[np.float32]:
         """See Client.encode."""
-        return await self._call(_encode_call(model, inputs, version, fit))
+        return await self._call(_encode_call(model, inputs, version, fit, white, scaled, top))
 
     async def encode_files(
         self, model: str, files: Sequence[Path], *, version: int | None = None, fit: str | None = None
@@ -385,9 +428,11 @@ class AsyncClient:
         strength: float = 1,
         fit: str | None = None,
         bits: int | None = None,
+        white: float | None = None,
+        figures: str | None = None,
     ) -> AsyncIterator[Denoised]:
         """See Client.denoise_files."""
-        query = _query(strength=strength, fit=fit, bits=bits)
+        query = _query(strength=strength, fit=fit, bits=bits, white=white, figures=figures)
         async for line in self._stream_files(_files_request("denoise", model, version, query), files):
             yield _parse_denoised(line, files)
 
@@ -408,9 +453,9 @@ class AsyncClient:
                     raise _unreachable(error) from error
             await asyncio.sleep(pause)
 
-    async def decode(self, model: str, latents: Array, *, version: int | None = None) -> Array:
+    async def decode(self, model: str, latents: Array, *, version: int | None = None, scaled: bool = False) -> Array:
         """See Client.decode."""
-        return await self._call(_decode_call(model, latents, version))
+        return await self._call(_decode_call(model, latents, version, scaled))
 
     async def reconstruct(
         self,
@@ -419,14 +464,21 @@ class AsyncClient:
         *,
         version: int | None = None,
         fit: str | None = None,
+        white: float | None = None,
         false_alarm_rate: float | None = None,
     ) -> Reconstruction:
         """See Client.reconstruct."""
-        return await self._call(_reconstruct_call(model, inputs, version, fit, false_alarm_rate))
+        return await self._call(_reconstruct_call(model, inputs, version, fit, white, false_alarm_rate))
 
     @overload
     async def heatmap(
-        self, model: str, inputs: Array, *, version: int | None = None, fit: str | None = None
+        self,
+        model: str,
+        inputs: Array,
+        *,
+        version: int | None = None,
+        fit: str | None = None,
+        white: float | None = None,
     ) -> NDArray[np.float32]: ...
     @overload
     async def heatmap(
@@ -436,6 +488,7 @@ class AsyncClient:
         *,
         version: int | None = None,
         fit: str | None = None,
+        white: float | None = None,
         media_type: str = "image/png",
     ) -> bytes: ...
     async def heatmap(
@@ -445,14 +498,24 @@ class AsyncClient:
         *,
         version: int | None = None,
         fit: str | None = None,
+        white: float | None = None,
         media_type: str = "image/png",
     ) -> Array | bytes:
         """See Client.heatmap."""
-        return await self._call(_heatmap_call(model, inputs, version, fit, media_type))
+        return await self._call(_heatmap_call(model, inputs, version, fit, white, media_type))
 
     @overload
     async def denoise(
-        self, model: str, inputs: Array, *, version: int | None = None, strength: float = 1, fit: str | None = None
+        self,
+        model: str,
+        inputs: Array,
+        *,
+        version: int | None = None,
+        strength: float = 1,
+        fit: str | None = None,
+        bits: int | None = None,
+        white: float | None = None,
+        figures: str | None = None,
     ) -> Array: ...
     @overload
     async def denoise(
@@ -514,16 +577,26 @@ def _models_call() -> _Call[list[dict[str, Any]]]:
     return _Call(_Request("GET", "/v1/models"), _parse_models)
 
 
-def _encode_call(model: str, inputs: Array | Image, version: int | None, fit: str | None) -> _Call[Array]:
-    return _Call(_post("encode", model, inputs, version, _query(fit=fit), accept=NPY), _parse_array)
+def _encode_call(
+    model: str,
+    inputs: Array | Image,
+    version: int | None,
+    fit: str | None,
+    white: float | None,
+    scaled: bool,
+    top: int | None,
+) -> _Call[Array]:
+    query = _query(fit=fit, white=white, latents="scaled" if scaled else None, top=top)
+    return _Call(_post("encode", model, inputs, version, query, accept=NPY), _parse_array)
 
 
 def _files_request(operation: Operation, model: str, version: int | None, query: dict[str, str]) -> _Request:
     return _Request("POST", _path(model, version, operation), {"Accept": NDJSON}, query)
 
 
-def _decode_call(model: str, latents: Array, version: int | None) -> _Call[Array]:
-    return _Call(_post("decode", model, latents, version), _parse_array)
+def _decode_call(model: str, latents: Array, version: int | None, scaled: bool) -> _Call[Array]:
+    query = _query(latents="scaled" if scaled else None)
+    return _Call(_post("decode", model, latents, version, query), _parse_array)
 
 
 def _sample_call(model: str, count: int, seed: int | None, version: int | None) -> _Call[Array]:
@@ -532,18 +605,23 @@ def _sample_call(model: str, count: int, seed: int | None, version: int | None) 
 
 
 def _reconstruct_call(
-    model: str, inputs: Array | Image, version: int | None, fit: str | None, false_alarm_rate: float | None
+    model: str,
+    inputs: Array | Image,
+    version: int | None,
+    fit: str | None,
+    white: float | None,
+    false_alarm_rate: float | None,
 ) -> _Call[Reconstruction]:
-    query = _query(fit=fit, false_alarm_rate=false_alarm_rate)
+    query = _query(fit=fit, white=white, false_alarm_rate=false_alarm_rate)
     has_many = isinstance(inputs, np.ndarray) and len(inputs) > MAX_HEADER_SAMPLES
     request = _post("reconstruct", model, inputs, version, query, accept_for_array=JSON if has_many else NPY)
     return _Call(request, partial(_parse_reconstruction, inputs))
 
 
 def _heatmap_call(
-    model: str, inputs: Array | Image, version: int | None, fit: str | None, media_type: str
+    model: str, inputs: Array | Image, version: int | None, fit: str | None, white: float | None, media_type: str
 ) -> _Call[Array | bytes]:
-    query = _query(fit=fit, explain="heatmap")
+    query = _query(fit=fit, white=white, explain="heatmap")
     return _Call(_post("reconstruct", model, inputs, version, query, accept=media_type), partial(_parse_output, inputs))
 
 
