@@ -78,7 +78,7 @@ def _train(options: argparse.Namespace) -> None:
     out = Path(options.out or Path("models") / recipe.name)
     recipe = recipes.with_changes(recipe, {"name": out.name})
     distributed.check_batch_sizes(recipe)
-    device = _select_device(options.device)
+    device = distributed.select_device(options.device)
     start = None if options.start is None else Path(options.start)
     folder = Path(options.runs) / out.name
     recipe = _find_data(recipe, folder)
@@ -114,7 +114,7 @@ def _classify(options: argparse.Namespace) -> None:
     out = Path(options.out or Path("classifiers") / recipe.name)
     with lock_run(Path(options.runs) / recipe.name):
         train_classifier.run(
-            recipe, out, Path(options.runs), _select_device(options.device),
+            recipe, out, Path(options.runs), distributed.select_device(options.device),
             encoder=options.encoder, use_test=not options.tune,
         )  # fmt: skip
 
@@ -252,17 +252,6 @@ def _find_data(recipe: Recipe, folder: Path) -> Recipe:
         if getattr(recipe.data, key, None) == path.name and not Path(path.name).exists() and path.exists()
     }
     return recipes.with_changes(recipe, changes) if changes else recipe
-
-
-def _select_device(name: str | None) -> torch.device:
-    """The device by name, else the GPU if there is one; RecipeError if torch cannot use it."""
-    try:
-        name = name or ("cuda" if torch.cuda.is_available() else "cpu")
-        device = torch.device(distributed.local_gpu() if name == "cuda" else name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:  # what torch raises for an unknown or absent device
-        raise RecipeError(f"device {name} is not here: {str(error).splitlines()[0]}") from error
-    return device
 
 
 def _parse_assignment(text: str) -> tuple[str, Any]:

@@ -55,6 +55,17 @@ def is_main_process() -> bool:
     return not dist.is_torchelastic_launched() or os.environ["RANK"] == "0"
 
 
+def select_device(name: str | None) -> torch.device:
+    """The device by name, else the GPU if there is one; RecipeError if torch cannot use it."""
+    try:
+        name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+        device = torch.device(local_gpu() if name == "cuda" else name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # what torch raises for an unknown or absent device
+        raise RecipeError(f"device {name} is not here: {str(error).splitlines()[0]}") from error
+    return device
+
+
 def local_gpu() -> str:
     """This process's GPU of this machine; RecipeError if there are fewer GPUs than processes."""
     if not dist.is_initialized():

@@ -14,7 +14,6 @@ its own cool-down (Hu et al., "MiniCPM", arXiv:2404.06395, section 4: warm-up, s
 
 import copy
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -29,7 +28,7 @@ from training.engine import checkpoint, distributed
 from training.engine.curve_log import CurveLog
 from training.engine.losses import LossAndError
 from training.engine.muon import Muon
-from training.engine.progress import Progress
+from training.engine.progress import Progress, report
 from training.errors import CheckpointError, NotFinite, TrainingError
 from training.recipe import Optimization
 
@@ -148,7 +147,7 @@ def fit(
         if state["fingerprint"] != fingerprint:
             run.forget_best()
         if run.epoch < epochs and is_main:
-            print(f"{title}: resuming after epoch {run.epoch} of {epochs}", file=sys.stderr)  # noqa: T201
+            report(f"{title}: resuming after epoch {run.epoch} of {epochs}")
     elif start_margin is not None:
         run.measure_start(validate, start_margin)
     clock = _Clock(optimization, epochs * steps, minutes, run.seconds)
@@ -191,10 +190,7 @@ def fit(
         history = run.history
         reporter.finish(history.best + 1, history.loss[history.best] if history.loss else math.nan, history.best_error)
     if run.has_stopped and is_main:
-        print(  # noqa: T201
-            f"{title}: stopped early after epoch {run.epoch}, epoch {run.history.best + 1} was the best",
-            file=sys.stderr,
-        )
+        report(f"{title}: stopped early after epoch {run.epoch}, epoch {run.history.best + 1} was the best")
     return run.finish()
 
 

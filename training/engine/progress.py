@@ -3,7 +3,7 @@
 steps, errors -> Progress -> bar | "mine: epoch 7 of 40, training error 0.0231; about 3 minutes left"
 work without steps -> stage -> "mine: drawing the figures ...", again every ten seconds while it lasts
 
-Nothing is written by processes other than the main one.
+Nothing is written by processes other than the main one, nor inside `silence`.
 """
 
 import sys
@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from types import TracebackType
 
 from torch import Tensor
@@ -19,6 +20,7 @@ from tqdm import tqdm
 LINE_SECONDS = 10.0  # between two lines
 ESTIMATE_SECONDS = 2.0  # of steps, before the first estimate of the time left
 STAGE_SECONDS = 1.0  # work that takes less has no line
+_IS_SILENT: ContextVar[bool] = ContextVar("is_silent", default=False)
 
 
 class Progress:
@@ -35,6 +37,7 @@ class Progress:
         self, title: str, epochs: int | None, minutes: float | None, first_epoch: int, steps: int, *, is_main: bool
     ) -> None:
         self._title, self._epochs, self._minutes, self._epoch = title, epochs, minutes, first_epoch
+        is_main = is_main and not _IS_SILENT.get()
         disable = None if is_main else True  # None: a bar only if stderr is a terminal
         total = None if epochs is None else epochs * steps
         self._bar = tqdm(total=total, initial=first_epoch * steps, desc=title, unit="step", disable=disable)
@@ -92,6 +95,22 @@ class Progress:
 
 
 @contextmanager
+def silence(*, is_silent: bool = True) -> Iterator[None]:
+    """In this thread nothing is written while the body runs, if `is_silent`."""
+    token = _IS_SILENT.set(is_silent)
+    try:
+        yield
+    finally:
+        _IS_SILENT.reset(token)
+
+
+def report(line: str) -> None:
+    """A line on stderr, unless inside `silence`."""
+    if not _IS_SILENT.get():
+        _print(line)
+
+
+@contextmanager
 def stage(words: str, *, is_main: bool = True) -> Iterator[None]:
     """Lines about work that has no steps, `words` "mine: drawing the figures", while the body runs.
 
@@ -99,7 +118,7 @@ def stage(words: str, *, is_main: bool = True) -> Iterator[None]:
     """
     is_over = threading.Event()
 
-    def report() -> None:
+    def report_often() -> None:
         seconds = STAGE_SECONDS
         if is_over.wait(seconds):
             return
@@ -108,7 +127,8 @@ def stage(words: str, *, is_main: bool = True) -> Iterator[None]:
             seconds += LINE_SECONDS
             _print(f"{words} ... {format_duration(seconds)} so far")
 
-    thread = threading.Thread(target=report, daemon=True)
+    is_main = is_main and not _IS_SILENT.get()
+    thread = threading.Thread(target=report_often, daemon=True)
     if is_main:
         thread.start()
     try:

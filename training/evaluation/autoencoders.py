@@ -37,6 +37,11 @@ def encode(autoencoder: Autoencoder, samples: Array) -> NDArray[np.float32]:
     return _run_batches(autoencoder, autoencoder.encode, samples)
 
 
+def decode(autoencoder: Autoencoder, latents: NDArray[np.float32]) -> Array:
+    """Samples as stored, uint8 [N,H,W,C] or float64 [N,D], of latents float32 [N,...]."""
+    return _run_batches(autoencoder, autoencoder.decode, latents)
+
+
 def reconstruct(autoencoder: Autoencoder, samples: Array) -> Array:
     """decode(encode(x)) of samples as stored: uint8 [N,H,W,C] or float64 [N,D]."""
     return _run_batches(autoencoder, lambda x: autoencoder.decode(autoencoder.encode(x)), samples)
