@@ -26,7 +26,16 @@ import torch
 
 from service.model.errors import PackageError
 from service.model.plain_files import to_printable
-from training import __version__, compare, import_model, own_data, train_autoencoder, train_classifier, train_denoiser
+from training import (
+    __version__,
+    compare,
+    fine_tuning,
+    import_model,
+    own_data,
+    train_autoencoder,
+    train_classifier,
+    train_denoiser,
+)
 from training import recipe as recipes
 from training.data import datasets, patches
 from training.engine import distributed
@@ -103,6 +112,7 @@ def _train(options: argparse.Namespace) -> None:
             log_folder,
             resume=options.resume,
             is_exported=not options.no_package,
+            keeps_start=start is not None and "source" in recipe_file.paths(recipe),
         )
     if directory is not None:
         _report(directory)
@@ -131,6 +141,7 @@ def _run(
     *,
     resume: bool,
     is_exported: bool,
+    keeps_start: bool,
 ) -> Path | None:
     """Load the recipe's data, train; the directory of the new package, None if only training was asked for.
 
@@ -145,12 +156,12 @@ def _run(
         if not is_exported:
             train_denoiser.train(
                 recipe, restoration_data, runs / out.name, device,
-                start=start, minutes=minutes, log_folder=log_folder, resume=resume,
+                start=start, minutes=minutes, log_folder=log_folder, resume=resume, keeps_start=keeps_start,
             )  # fmt: skip
             return None
         return train_denoiser.run(
             recipe, restoration_data, out, runs, device,
-            start=start, minutes=minutes, log_folder=log_folder, resume=resume,
+            start=start, minutes=minutes, log_folder=log_folder, resume=resume, keeps_start=keeps_start,
         )  # fmt: skip
     if start is not None or resume or not is_exported:
         raise RecipeError("--from, --resume and --no-package are for recipes of denoisers (architecture unet)")
@@ -236,7 +247,16 @@ def _load_recipe(options: argparse.Namespace) -> Recipe | OwnData:
         raise RecipeError("--kind is for a run without a recipe; a recipe says its own kind")
     if options.latent_dim is not None:
         changes |= {"architecture.latent_dim": options.latent_dim, "architecture.latent_channels": "none"}
-    return recipes.load(options.recipe, changes) if options.recipe is not None else OwnData(str(options.kind), changes)
+    if options.recipe is None:
+        return OwnData(str(options.kind), changes)
+    if _is_fine_tuning(options):
+        changes = fine_tuning.choose_settings(changes, options.recipe, Path(options.start), Path(options.data))
+    return recipes.load(options.recipe, changes)
+
+
+def _is_fine_tuning(options: argparse.Namespace) -> bool:
+    """Whether a trained model goes on learning from other data."""
+    return options.start is not None and options.data is not None
 
 
 def _find_data(recipe: Recipe, folder: Path) -> Recipe:

@@ -22,6 +22,7 @@ CorruptionKind = Literal["gaussian", "masking", "salt-and-pepper", "camera", "jp
 LossName = Literal["mse", "l1", "psnr", "bce"]
 Weights = Literal["float32", "float16"]
 Start = Literal["random", "frozen", "fine-tuned"]
+SelfSupervision = Literal["auto", "neighbor2neighbor", "recorrupted", "refined"]
 TrainedKind = Literal["undercomplete", "stacked", "denoising", "variational", "sparse"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -85,6 +86,15 @@ class DenoiserData(Data):
     )
     crop: int = Field(96, ge=16, le=1024, description="side of the part of a patch that one training step uses")
     leave_out_damaged: bool = Field(False, description="pictures that cannot be read are left out and counted")
+    content: Literal["clean", "noisy"] = Field(
+        "clean", description="what the pictures of `source` are; of noisy ones alone a denoiser learns too"
+    )
+    bits: Literal[8, 16] | None = Field(
+        None, description="of a pixel, in training and in the package; None: 16 if a picture has more than 8"
+    )
+    white: float | None = Field(
+        None, gt=0, description="value of white in pictures of more than 8 bits; None: found for each file"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -461,6 +471,9 @@ class DenoiserRecipe(_Recipe):
     optimization: Optimization
     quantization: Quantization | None = None
     notes: str = Field("", description="paragraphs for the model card, Markdown")
+    self_supervision: SelfSupervision = Field(
+        "auto", description="of noisy pictures alone: see training.engine.self_supervision"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

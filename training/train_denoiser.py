@@ -6,8 +6,11 @@ recipe -> patches -> U-net -> loop -> one graph `image` -> `denoised` [-> a seco
 
 import math
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,26 +21,33 @@ from torch import nn
 from service.model.manifest import Role
 from service.model.package import next_version
 from training.architectures.unet import Denoiser
-from training.data.patches import PAGE_COUNTS, RestorationData
-from training.engine import distributed
+from training.data.patches import PAGE_COUNTS, EvaluationImage, RestorationData
+from training.engine import distributed, noise_model
 from training.engine.crops import RandomCrops
 from training.engine.initial_weights import load_initial_weights
-from training.engine.loop import TrainingResult, Validation, autocast, fit
+from training.engine.loop import Objective, TrainingResult, Validation, autocast, fit
 from training.engine.losses import LOSSES, LossAndError, exempt_clamped
 from training.engine.pairs import Batch, PairBatches, has_image_corruption
+from training.engine.self_supervision import SelfSupervision, choose_method
+from training.errors import DataError, RecipeError
 from training.evaluation import denoisers, figures, photographs, restorations
 from training.evaluation.denoisers import to_uint8
 from training.evaluation.metrics import mse, psnr
 from training.evaluation.shortfalls import find_shortfalls
 from training.export import graphs, package, parity, provenance, quantization
-from training.recipe import DenoiserRecipe
+from training.recipe import Corruption, DenoiserRecipe, with_changes
 
 LEAST_ERROR = 0.004  # of a group: one grey level; less is not seen
 VALIDATION_PIXELS = 6_000_000  # of noisy images, about, restored after every epoch
 QUANTIZATION_IMAGES = 12  # of the validation split, by whose centres the quantised graph is judged
 CENTRE_SIZE = 192  # pixels a side
 
+ESTIMATION_PATCHES = 60  # of training, by which the noise of noisy pictures is estimated
+MEASURED_SIZE = 256  # pixels a side of the centres that two noisy versions are drawn of
+LEAST_CROP = 32  # pixels, of noisy pictures alone
+
 Image = NDArray[np.uint8]  # [H,W,C]
+Array = NDArray[Any]
 
 
 def train(
@@ -50,38 +60,130 @@ def train(
     minutes: float | None = None,
     log_folder: Path | None = None,
     resume: bool = False,
+    keeps_start: bool = False,
 ) -> TrainingResult[Denoiser]:
     """Fit the recipe's denoiser; a run that was interrupted resumes from the checkpoint in `folder`.
 
     Args:
         start: a package or a checkpoint whose weights are the initial ones; not used where the run resumes.
         minutes, log_folder, resume: see training.engine.loop.fit.
+        keeps_start: the initial weights stay unless an epoch is better on validation.
+    Raises:
+        DataError: of noisy pictures alone, where no noise is found in them.
     """
-    denoiser = build(recipe)
+    denoiser = build(recipe, data.bits)
     if start is not None:
         load_initial_weights(denoiser, start)
+    supervision = _supervise(recipe, data, start) if data.is_noisy_alone else None
+    if supervision is not None and distributed.is_main_process():
+        print(f"{recipe.name}: {supervision.model}; learned by {supervision.method}", file=sys.stderr)  # noqa: T201
     denoiser = denoiser.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     generator = torch.Generator(device).manual_seed(recipe.seed)
-    crops = RandomCrops(recipe, paired=data.is_paired)
-    loss = LOSSES[recipe.optimization.loss]
-
-    def objective(module: nn.Module, batch: Batch, _progress: float, generator: torch.Generator) -> LossAndError:
-        patches, is_pair = batch
-        clean, noisy = crops(patches, generator, is_pair)
-        output = module(noisy).float()
-        error = F.mse_loss(output.detach().clamp(0, 1), clean).sqrt()  # as validation has it
-        return LossAndError(loss(exempt_clamped(output, clean), clean), error)
-
-    corruptions = () if data.is_paired else recipe.corruption
-    is_photographs = has_image_corruption(corruptions)
     history = fit(
-        denoiser, PairBatches(data.train, corruptions, device), objective,
-        _photograph_validation(recipe, data, device) if is_photographs else _validation(recipe.name, data, device),
+        denoiser, PairBatches(data.train, _corruptions(recipe, data), device),
+        _objective(recipe, data, supervision), _choose_validation(recipe, data, device, supervision),
         recipe.optimization, generator=generator, file=folder / "checkpoint.pt",
         fingerprint=f"{recipe.digest} {data.digest}", title=recipe.name, minutes=minutes, resume=resume,
-        log_folder=log_folder,
+        log_folder=log_folder, start_margin=0.0 if keeps_start else None,
     )  # fmt: skip
     return TrainingResult(denoiser.cpu().eval(), history)
+
+
+def _objective(recipe: DenoiserRecipe, data: RestorationData, supervision: SelfSupervision | None) -> Objective:
+    """What is minimised: against clean targets, against noisy ones, or with noisy pictures alone."""
+    loss = LOSSES[recipe.optimization.loss]
+    is_noisy = data.content == "noisy"
+    changes: dict[str, Any] = {"corruption": [], "augmentation.grey": 0.0, "augmentation.clean": 0.0}
+    if supervision is not None:  # the estimated noise has a direction, and an order of colours
+        changes |= {"augmentation.flip": False, "augmentation.quarter_turns": False}
+    crops = RandomCrops(
+        with_changes(recipe, changes) if is_noisy else with_changes(recipe, {"corruption": _dump(recipe, data)}),
+        paired=data.is_paired,
+    )
+
+    def compare(module: nn.Module, batch: Batch, _progress: float, generator: torch.Generator) -> LossAndError:
+        patches, is_pair = batch
+        clean, noisy = crops(patches, generator, is_pair)
+        if supervision is not None:
+            return supervision.step(module, noisy, loss, generator)
+        if is_noisy and torch.rand((), generator=generator, device=patches.device) < 0.5:
+            clean, noisy = noisy, clean  # two exposures: either may be the target
+        output = module(noisy).float()
+        error = F.mse_loss(output.detach().clamp(0, 1), clean).sqrt()  # as validation has it
+        return LossAndError(loss(output if is_noisy else exempt_clamped(output, clean), clean), error)
+
+    return compare
+
+
+def _corruptions(recipe: DenoiserRecipe, data: RestorationData) -> tuple[Corruption, ...]:
+    """Of clean pictures alone those of the recipe; of 16 bits without those that act on pictures of 8 bits.
+
+    Raises:
+        DataError: none is left.
+    """
+    if data.is_paired or data.content == "noisy":
+        return ()
+    usable = tuple(c for c in recipe.corruption if data.bits == 8 or not has_image_corruption([c]))
+    if recipe.corruption and not usable:
+        raise DataError(
+            f"{data.source} has pictures of 16 bits, and the recipe's corruptions act on 8: add one of kind gaussian, "
+            "or give --set data.bits=8"
+        )
+    return usable
+
+
+def _dump(recipe: DenoiserRecipe, data: RestorationData) -> list[dict[str, Any]]:
+    return [corruption.model_dump(mode="json") for corruption in _corruptions(recipe, data)]
+
+
+def _supervise(recipe: DenoiserRecipe, data: RestorationData, start: Path | None) -> SelfSupervision:
+    """The method for noisy pictures alone, with their noise, which is estimated with what the start makes of them."""
+    if start is None:
+        raise RecipeError(
+            f"{data.source} has noisy pictures alone, and a denoiser from random weights learns little of them: start "
+            "from a package, --from models/photos"
+        )
+    if recipe.data.crop < LEAST_CROP or recipe.data.crop % 2:
+        raise RecipeError(f"data.crop is {recipe.data.crop}; noisy pictures alone need {LEAST_CROP} or more, even")
+    denoiser = _open_start(recipe, data, start)
+    patches = np.asarray(data.train)
+    patches = patches[:: -(-len(patches) // ESTIMATION_PATCHES)]
+    restored = [denoisers.to_file(denoisers.restore(denoiser, patch), patch.dtype) for patch in patches]
+    model = noise_model.estimate(patches, restored, np.random.default_rng(recipe.seed))
+    if model is None:
+        raise DataError(
+            f"no noise is found in the pictures of {data.source}: they look clean, and clean ones need no folder "
+            "noisy/ and no data.content; or they have hardly a smooth place"
+        )
+    return SelfSupervision.create(choose_method(recipe.self_supervision, model), model, denoiser)
+
+
+def _open_start(recipe: DenoiserRecipe, data: RestorationData, start: Path) -> Denoiser:
+    """The denoiser that training started from, or starts from, in eval mode."""
+    denoiser = build(recipe, data.bits)
+    load_initial_weights(denoiser, start)
+    return denoiser.eval()
+
+
+def _choose_validation(
+    recipe: DenoiserRecipe, data: RestorationData, device: torch.device, supervision: SelfSupervision | None
+) -> Validation:
+    if has_image_corruption(_corruptions(recipe, data)):
+        return _photograph_validation(recipe, data, device)
+    if supervision is not None:
+        data = replace(data, validation=_draw_versions(supervision, data.validation))
+    return _validation(recipe.name, data, device)
+
+
+def _draw_versions(supervision: SelfSupervision, images: Sequence[EvaluationImage]) -> list[EvaluationImage]:
+    """Of each noisy picture's centre two noisy versions, one the target: there is no clean one to measure by."""
+    versions = []
+    for number, image in enumerate(images):
+        centre = _crop_centre(image.clean, MEASURED_SIZE)
+        pixels = np.asarray(centre / np.float32(np.iinfo(centre.dtype).max), np.float32)
+        shown, target = supervision.draw_versions(pixels, number)
+        versions.append(replace(image, clean=target, noisy=shown))
+    return versions
 
 
 def _validation(title: str, data: RestorationData, device: torch.device) -> Validation:
@@ -135,11 +237,11 @@ def _photograph_validation(recipe: DenoiserRecipe, data: RestorationData, device
     return validate
 
 
-def build(recipe: DenoiserRecipe) -> Denoiser:
+def build(recipe: DenoiserRecipe, bits: int = 8) -> Denoiser:
     """The recipe's architecture with its initial weights, which depend on the recipe's seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        return Denoiser(recipe.architecture)
+        return Denoiser(recipe.architecture, bits)
 
 
 def run(
@@ -153,6 +255,7 @@ def run(
     minutes: float | None = None,
     log_folder: Path | None = None,
     resume: bool = False,
+    keeps_start: bool = False,
 ) -> Path:
     """Train, measure, export; returns the directory of the new package, <out>/<version>/.
 
@@ -161,25 +264,34 @@ def run(
     Args:
         out: the model's folder: its name is the model's name, the version is the next free one.
         runs: folder of the checkpoints.
-        start, minutes, log_folder, resume: see `train`.
+        start, minutes, log_folder, resume, keeps_start: see `train`.
     Raises:
         NotFinite, DiskError, ParityError: see training.errors; no package is written.
     """
     models, name = out.parent, out.name
     result = train(
-        recipe, data, runs / name, device, start=start, minutes=minutes, log_folder=log_folder, resume=resume
-    )
+        recipe, data, runs / name, device, start=start, minutes=minutes, log_folder=log_folder, resume=resume,
+        keeps_start=keeps_start,
+    )  # fmt: skip
     distributed.exit_unless_main()
     denoiser = result.network
     onnx_graphs: dict[Role, bytes] = {"denoiser": graphs.export_denoiser(denoiser)}
-    int8_graph = _quantize(recipe, data, onnx_graphs["denoiser"])
+    supervision = _supervise(recipe, data, start) if data.is_noisy_alone else None
+    int8_graph = _quantize(recipe, data, onnx_graphs["denoiser"], _quantization_pairs(data, denoiser, supervision))
     if int8_graph is not None:
         onnx_graphs["denoiser-int8"] = int8_graph
     int8 = None if int8_graph is None else quantization.onnx_denoiser(int8_graph)
-    metrics = dict(denoisers.measure(partial(denoisers.restore, denoiser), data, int8))
+    metrics = dict(
+        denoisers.measure(
+            partial(denoisers.restore, denoiser),
+            data if supervision is None else replace(data, test=_draw_versions(supervision, data.test)),
+            int8,
+            None if start is None else partial(denoisers.restore, _open_start(recipe, data, start)),
+        )
+    )
     facts = package.build_manifest(
         name, next_version(models, name), recipe.kind, recipe.description, onnx_graphs,
-        provenance.training_facts(recipe, data), metrics, halo=denoiser.halo,
+        provenance.training_facts(recipe, data, start), metrics, halo=denoiser.halo,
         keeps_figures=recipe.data.source in PAGE_COUNTS or None, shortfalls=find_shortfalls(recipe, metrics),
     )  # fmt: skip
     difference = parity.verify_denoiser(denoiser, data, facts, onnx_graphs)
@@ -199,22 +311,41 @@ def run(
     )
 
 
-def _quantize(recipe: DenoiserRecipe, data: RestorationData, graph: bytes) -> bytes | None:
-    """The graph in 8-bit integers; None if the recipe asks for none, or if it loses more than the recipe allows."""
+def _quantization_pairs(
+    data: RestorationData, denoiser: Denoiser, supervision: SelfSupervision | None
+) -> list[tuple[Image, Array]]:
+    """(noisy, clean) of the centres of validation images, by which the quantised graph is judged.
+
+    Of noisy pictures alone the restored ones are taken for clean, with noise like theirs.
+    """
+    images = data.validation[:: -(-len(data.validation) // QUANTIZATION_IMAGES)]
+    if supervision is None:
+        return [
+            (to_uint8(_crop_centre(noisy, CENTRE_SIZE)), _crop_centre(image.clean, CENTRE_SIZE))
+            for image in images
+            for noisy in denoisers.noisy_versions(image)
+        ]
+    restored = [denoisers.restore(denoiser, _crop_centre(image.clean, CENTRE_SIZE)) for image in images]
+    return [(to_uint8(supervision.add_noise(clean, seed)), clean) for seed, clean in enumerate(restored)]
+
+
+def _quantize(
+    recipe: DenoiserRecipe, data: RestorationData, graph: bytes, held_out: Sequence[tuple[Image, Array]]
+) -> bytes | None:
+    """The graph in 8-bit integers; None if the recipe asks for none, or if it loses more than the recipe allows.
+
+    Pictures of 16 bits have none either: what is between two of 256 levels would be lost.
+    """
     section = recipe.quantization
-    if section is None:
+    if section is None or data.bits == 16:
         return None
     generator = torch.Generator().manual_seed(recipe.seed)
     order = torch.randperm(len(data.train), generator=generator)[: section.calibration]
-    batches = PairBatches(data.train, () if data.is_paired else recipe.corruption, torch.device("cpu"))
+    batches = PairBatches(data.train, _corruptions(recipe, data), torch.device("cpu"))
     patches, is_pair = next(batches.load([order], generator))
-    _, noisy = RandomCrops(recipe, paired=data.is_paired)(patches, generator, is_pair)
+    crops = RandomCrops(with_changes(recipe, {"corruption": _dump(recipe, data)}), paired=data.is_paired)
+    _, noisy = crops(patches, generator, is_pair)
     calibration = [to_uint8(image) for image in noisy.permute(0, 2, 3, 1).numpy()]
-    held_out = [
-        (to_uint8(_crop_centre(noisy)), _crop_centre(image.clean))
-        for image in data.validation[:: -(-len(data.validation) // QUANTIZATION_IMAGES)]
-        for noisy in denoisers.noisy_versions(image)
-    ]
 
     def error(candidate: bytes) -> float:
         denoise = quantization.onnx_denoiser(candidate)
@@ -226,16 +357,18 @@ def _quantize(recipe: DenoiserRecipe, data: RestorationData, graph: bytes) -> by
     return int8_graph
 
 
-def _crop_centre(image: np.ndarray) -> np.ndarray:
-    """[H,W,C] -> at most [CENTRE_SIZE,CENTRE_SIZE,C] from its centre."""
-    y, x = (max(0, (size - CENTRE_SIZE) // 2) for size in image.shape[:2])
-    return image[y : y + CENTRE_SIZE, x : x + CENTRE_SIZE]
+def _crop_centre(image: Array, side: int) -> Array:
+    """[H,W,C] -> at most [side,side,C] from its centre."""
+    y, x = (max(0, (size - side) // 2) for size in image.shape[:2])
+    return image[y : y + side, x : x + side]
 
 
 def draw_figures(result: TrainingResult[Denoiser], data: RestorationData) -> dict[str, tuple[str, bytes]]:
     """The model card's figures: file name -> (caption, PNG)."""
     curve = figures.draw_learning_curve([("training", result.history)], "error")
     return {
-        **restorations.draw_figures(partial(denoisers.restore, result.network), data.examples or data.test),
+        **restorations.draw_figures(
+            partial(denoisers.restore, result.network), data.examples or data.test, has_clean=data.content == "clean"
+        ),
         "learning_curve.png": ("Learning curve; the marked epoch was kept", curve),
     }

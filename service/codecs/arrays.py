@@ -229,6 +229,14 @@ def to_uint8(array: NDArray[np.float64] | NDArray[np.uint8], label: str) -> NDAr
     return array.astype(np.uint8)
 
 
+def to_uint16(array: NDArray[Any], label: str) -> NDArray[np.uint16]:
+    """JSON numbers -> pixels of 16 bits; InvalidInput (422) unless all are whole and 0..65535."""
+    is_invalid = (array != np.floor(array)) | (array < 0) | (array > 65_535)
+    if is_invalid.any():
+        raise InvalidInput(f"{label} holds {array[is_invalid][0]:g}; pixels are whole numbers from 0 to 65535")
+    return array.astype(np.uint16)
+
+
 def _json_name(value: object) -> str:
     return "a single number" if type(value) in (int, float) else _name_kind(type(value))
 

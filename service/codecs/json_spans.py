@@ -138,11 +138,13 @@ class NumberSpan:
 
 
 def read_numbers(values: Any, label: str, dtype: Any) -> NDArray[Any]:
-    """Nested lists of a document, or a NumberSpan -> array in its shape: uint8 for pixels, else any dtype of numbers.
+    """Nested lists of a document, or a NumberSpan -> array in its shape: uint8 or uint16 for pixels, else any dtype.
 
     Raises:
         MalformedBody, InvalidInput: as NumberSpan.read and arrays.read_numbers.
     """
+    if dtype == np.uint16:
+        return arrays.to_uint16(read_numbers(values, label, np.dtype(np.float64)), label)
     if isinstance(values, NumberSpan):
         return values.read(label, dtype)
     numbers = arrays.read_numbers(values, label)

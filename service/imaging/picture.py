@@ -1,9 +1,10 @@
 """Pictures and what a model takes of them: bit depth, alpha, colour channels. No file format, no model.
 
-Picture [H,W,B] -> to_model_input -> uint8 [n,H,W,C] -> a denoiser -> apply_correction -> [H,W,B] of the same depth
+Picture [H,W,B] -> to_model_input -> [n,H,W,C] -> a denoiser -> apply_correction -> [H,W,B] of the same depth
 Picture [H,W,B] -> flatten_to_uint8 -> uint8 [H,W,C], for models of one size
 
-B is 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha). Models work at 8 bits, 255 is white. A denoiser's change is
+B is 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha). Models work at 8 bits, 255 is white; denoisers that were
+trained on pictures of 16 bits work at these. A denoiser's change is
 added to the original pixels, so a pixel that the model leaves alone keeps all its bits. What is white in a picture of
 more than 8 bits is found first (service.imaging.value_range).
 """
@@ -85,13 +86,15 @@ def count_colours(pixels: Pixels) -> int:
     return 1 if pixels.shape[2] < 3 else 3
 
 
-def to_model_input(pixels: Pixels, channels: int, white: float | None = None) -> NDArray[np.uint8]:
-    """[H,W,B] -> uint8 [n,H,W,channels], the planes that a model of that many channels takes; `white` becomes 255.
+def to_model_input(pixels: Pixels, channels: int, white: float | None = None, dtype: str = "uint8") -> Pixels:
+    """[H,W,B] -> `dtype` [n,H,W,channels], the planes that a model of that many channels takes.
 
-    Alpha is left out: the model takes the colour under it. Colour for a grey model becomes three grey planes, n = 3:
-    tinted paper becomes white and ink keeps its colour. Grey for a colour model becomes R = G = B.
+    `white` becomes the largest number of `dtype`, "uint8" or "uint16". Alpha is left out: the model takes the colour
+    under it. Colour for a grey model becomes three grey planes, n = 3: tinted paper becomes white and ink keeps its
+    colour. Grey for a colour model becomes R = G = B.
     """
-    colours = to_8_bits(pixels[:, :, : count_colours(pixels)], white)
+    convert = to_16_bits if dtype == "uint16" else to_8_bits
+    colours: Pixels = convert(pixels[:, :, : count_colours(pixels)], white)
     if colours.shape[2] == channels:
         return colours[None]
     if channels == 1:
@@ -101,28 +104,29 @@ def to_model_input(pixels: Pixels, channels: int, white: float | None = None) ->
 
 def apply_correction(
     pixels: Pixels,
-    model_input: NDArray[np.uint8],
-    denoised: NDArray[np.uint8],
+    model_input: Pixels,
+    denoised: Pixels,
     strength: float,
     white: float | None = None,
 ) -> Pixels:
     """pixels + strength * (denoised - model_input), of the type of `pixels` [H,W,B]; alpha is untouched.
 
-    The model's correction, of 8 bits, is multiplied by `white` / 255. No pixel leaves 0..`white` that is not outside.
+    The model's correction, of 8 or 16 bits, is multiplied by `white` / 255 or / 65535. No pixel leaves 0..`white` that
+    is not outside.
 
     Args:
-        model_input: `to_model_input(pixels, C, white)`, [n,H,W,C].
+        model_input: `to_model_input(pixels, C, white, dtype)`, [n,H,W,C].
         denoised: the model's output for it, [n,H,W,C]; three channels for a grey picture are averaged.
         strength: 0 (the pixels as they are, bit for bit) to 1.
     """
     count = count_colours(pixels)
     output = pixels.copy()
     original, target = _merge_planes(model_input, count), _merge_planes(denoised, count)
-    if pixels.dtype == np.uint8 and strength == 1 and white in (None, 255):
+    if pixels.dtype == denoised.dtype == np.uint8 and strength == 1 and white in (None, 255):
         output[:, :, :count] = target
         return output
     white = largest_white(pixels.dtype) if white is None else white
-    correction = strength * white / 255 * (target.astype(np.float64) - original)
+    correction = strength * white / largest_white(denoised.dtype) * (target.astype(np.float64) - original)
     colours = pixels[:, :, :count]
     if pixels.dtype.kind != "f":
         correction = np.rint(correction)
@@ -136,7 +140,7 @@ def blend(batch: Array, output: Array, strength: float) -> Array:
     if strength == 1:
         return output
     mixture = batch + strength * (output.astype(np.float64) - batch)
-    return (np.rint(mixture) if batch.dtype == np.uint8 else mixture).astype(batch.dtype)
+    return (np.rint(mixture) if batch.dtype.kind == "u" else mixture).astype(batch.dtype)
 
 
 def flatten_to_uint8(pixels: Pixels, channels: int, white: float | None = None) -> NDArray[np.uint8]:
@@ -192,13 +196,12 @@ def _to_luma(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return ((luma + 32768) >> 16).astype(np.uint8)
 
 
-def _merge_planes(planes: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
+def _merge_planes(planes: Pixels, count: int) -> Pixels:
     """[n,H,W,C] -> [H,W,count]: three grey planes are a colour picture, three colours of a grey one its mean."""
     if len(planes) == 3:
-        channels: NDArray[np.uint8] = np.transpose(planes[..., 0], (1, 2, 0))
-        return channels
-    plane: NDArray[np.uint8] = planes[0]
+        return np.asarray(np.transpose(planes[..., 0], (1, 2, 0)))
+    plane: Pixels = planes[0]
     if plane.shape[2] == count:
         return plane
-    total: NDArray[np.uint16] = plane.sum(axis=2, keepdims=True, dtype=np.uint16)
-    return ((total + 1) // 3).astype(np.uint8)
+    total = plane.sum(axis=2, keepdims=True, dtype=np.uint16 if plane.dtype == np.uint8 else np.uint32)
+    return np.asarray(((total + 1) // 3).astype(plane.dtype))

@@ -127,7 +127,8 @@ def denoise(
     `use_all_cores` in each run: see Model.denoise.
     """
     inputs = [
-        to_model_input(task.tile.cut(task.pixels), count_channels(model.sample), task.white) for task in group
+        to_model_input(task.tile.cut(task.pixels), count_channels(model.sample), task.white, model.sample.dtype)
+        for task in group
     ]  # each [n,h,w,C]
     batch = np.concatenate(inputs)
     size = max(1, numbers // math.prod(batch.shape[1:]))  # a large colour tile: its three grey planes one by one

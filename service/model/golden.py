@@ -100,7 +100,7 @@ def _describe_difference(actual: Array, expected: Array, golden: Golden, factor:
     distance = np.abs(actual.astype(np.float64) - expected.astype(np.float64))
     largest = float(distance.max(initial=0))
     if actual.dtype.kind in "iu":
-        limit = golden.grey_levels * factor
+        limit = golden.grey_levels * factor * (np.iinfo(actual.dtype).max // 255)  # a grey level is a 255th
         if largest <= MAX_FACTOR * limit and float(np.mean(distance > limit)) <= OUTLIER_SHARE:
             return None
         return f"up to {largest:.0f} grey levels away, {limit} are allowed"
@@ -114,11 +114,12 @@ def _make_golden_input(template: Array, generator: np.random.Generator, units: S
     """Noise of the shape of `template` [1,...], up to MAX_SAMPLES of it; the last of several images is a ramp."""
     shape = template.shape[1:]
     count = min(MAX_SAMPLES, MAX_NUMBERS // math.prod(shape)) or 1
-    if template.dtype != np.uint8:
+    if template.dtype.kind != "u":
         noise = generator.standard_normal((count, *shape))
         is_vector = units is not None and shape == units.mean.shape and template.dtype == np.float64
         return (units.restore(noise) if units is not None and is_vector else noise).astype(template.dtype)
-    samples = generator.integers(0, 256, (count, *shape), np.uint8)
+    largest = np.iinfo(template.dtype).max
+    samples = generator.integers(0, int(largest) + 1, (count, *shape), template.dtype)
     if count > 1:
-        samples[-1] = np.linspace(0, 255, math.prod(shape)).reshape(shape).astype(np.uint8)
+        samples[-1] = np.linspace(0, largest, math.prod(shape)).reshape(shape).astype(template.dtype)
     return samples

@@ -72,8 +72,8 @@ def verify_graph(role: Role, data: bytes, opset: int, label: str) -> Ports:
 
 
 _PORT_TYPES: dict[str, tuple[tuple[str, ...], int | None]] = {  # port: dtypes, rank (None: at least 2)
-    "image": (("uint8",), 4),
-    "denoised": (("uint8",), 4),
+    "image": (("uint8", "uint16"), 4),  # uint16: of denoisers of one graph
+    "denoised": (("uint8", "uint16"), 4),
     "vector": (("float32", "float64"), 2),
     "latent": (("float32",), None),
 }
@@ -97,6 +97,8 @@ def _verify_ports(role: Role, ports: Ports, label: str) -> None:
         dtypes, rank = _PORT_TYPES[port.name]
         if port.dtype not in dtypes:
             raise PortsMismatch(f"{label}: port {port.name} is {port.dtype}, must be {' or '.join(dtypes)}")
+        if port.dtype == "uint16" and role not in ("denoiser", "denoiser-int8"):
+            raise PortsMismatch(f"{label}: port {port.name} is uint16; only a denoiser of one graph may have 16 bits")
         if (rank is not None and len(port.shape) != rank) or len(port.shape) < 2:
             raise PortsMismatch(f"{label}: port {port.name} has rank {len(port.shape)}, must be {rank or '2 or more'}")
         if any(isinstance(axis, int) and axis < 1 for axis in port.shape[1:]):

@@ -6,6 +6,8 @@ Training imports this module and no other reader, so a model learns from exactly
 and a file that the service refuses is refused in training with the same sentence.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,6 +22,7 @@ __all__ = ["Picture", "ServiceError", "fit_image", "is_picture", "make_image", "
 SIGNATURE_BYTES = 64  # of a file, by which its format is known
 SUFFIXES = READABLE_SUFFIXES
 Pixels = NDArray[np.uint8]
+LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R 601
 
 
 def is_picture(first_bytes: bytes) -> bool:
@@ -42,13 +45,17 @@ def make_image(picture: Picture, channels: int) -> Pixels:
     return flatten_to_uint8(picture.pixels, channels, picture.white)
 
 
-def make_page(picture: Picture, channels: int) -> Pixels:
-    """The picture as a denoiser of any size takes it, uint8 [H,W,channels], without alpha.
+def make_page(picture: Picture, channels: int, dtype: str = "uint8") -> NDArray[Any]:
+    """The picture as a denoiser of any size takes it, `dtype` ("uint8" or "uint16") [H,W,channels], without alpha.
 
     Of a colour picture a grey model takes each channel on its own; here it is their luma, one image.
     """
-    planes = to_model_input(picture.pixels, channels, picture.white)
-    return planes[0] if len(planes) == 1 else flatten_to_uint8(picture.pixels[:, :, :3], channels, picture.white)
+    planes = to_model_input(picture.pixels, channels, picture.white, dtype)
+    if len(planes) == 1:
+        return np.asarray(planes[0])
+    if dtype == "uint16":
+        return np.rint(np.tensordot(LUMA, planes, 1)).astype(np.uint16)
+    return flatten_to_uint8(picture.pixels[:, :, :3], channels, picture.white)
 
 
 def fit_image(image: Pixels, height: int, width: int, fit: Fit) -> Pixels:

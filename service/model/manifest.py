@@ -42,8 +42,8 @@ class GraphFile(_Facts):
 class Golden(_Facts):
     """One small input of each graph and what it answered at export (.golden): a plain file and its SHA-256.
 
-    Processors round differently: of whole numbers 99 % must be within `grey_levels` and all within eight times that,
-    floats must be within `relative` of the answer's largest magnitude.
+    Processors round differently: of whole numbers 99 % must be within `grey_levels`, of 255, and all within eight
+    times that, floats must be within `relative` of the answer's largest magnitude.
     """
 
     file: str
@@ -92,6 +92,7 @@ class Training(_Facts):
     date: str
     code_revision: str
     versions: dict[str, str]
+    start: str | None = Field(None, description="package whose weights training started from, NAME/VERSION")
 
 
 class Samples(_Facts):

@@ -109,7 +109,8 @@ class Model:
         height_stride, width_stride = (_parse_stride(axis) for axis in (*self.sample.shape[1:3], 1, 1)[:2])
         self.strides = (height_stride, width_stride)
         is_denoiser = "denoiser" in graphs
-        variants = list_variants(provider, precision if is_denoiser else "fp32", has_int8_graph=int8_graph is not None)
+        has_choice = is_denoiser and self.sample.dtype == "uint8"  # bf16 has eight bits, too few for 16
+        variants = list_variants(provider, precision if has_choice else "fp32", has_int8_graph=int8_graph is not None)
         open_variant = partial(
             _open_variant,
             graphs,
@@ -391,7 +392,7 @@ class Model:
         if not is_right or (output.shape[1:] != expected and not _has_shape(output, expected)):
             axes = ", ".join(str(axis) for axis in (len(batch), *expected))
             return f"{list(batch.shape)} with {list(output.shape)} instead of [{axes}]"
-        if port.dtype != "uint8" and not _is_finite(output):
+        if port.dtype not in ("uint8", "uint16") and not _is_finite(output):
             return "with NaN or infinity"
         return None
 
@@ -527,8 +528,8 @@ def _find_differences(batch: Array, output: Array, units: StandardUnits | None) 
 
 
 def _largest_number(batch: Array) -> float:
-    """What becomes 1: 255 of pixels."""
-    return 255.0 if batch.dtype == np.uint8 else 1.0
+    """What becomes 1: 255 of pixels, 65535 of those of 16 bits."""
+    return float(np.iinfo(batch.dtype).max) if batch.dtype.kind == "u" else 1.0
 
 
 def _crop_to(output: Array, batch: Array) -> Array:

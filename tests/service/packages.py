@@ -91,8 +91,9 @@ def vector_graphs(length: int = 6) -> dict[Role, onnx.ModelProto]:
     }  # fmt: skip
 
 
-def denoiser_graphs(channels: int = 3) -> dict[Role, onnx.ModelProto]:
+def denoiser_graphs(channels: int = 3, bits: int = 8) -> dict[Role, onnx.ModelProto]:
     """A negative of any size whose sides are multiples of 4 inside."""
+    pixel = TensorProto.UINT16 if bits == 16 else TensorProto.UINT8
     n = helper.make_node
     shape = ["N", "4*h", "4*w", channels]
     return {
@@ -100,10 +101,10 @@ def denoiser_graphs(channels: int = 3) -> dict[Role, onnx.ModelProto]:
             [
                 n("Cast", ["image"], ["whole"], to=TensorProto.INT32),
                 n("Sub", ["white", "whole"], ["less"]),
-                n("Cast", ["less"], ["denoised"], to=TensorProto.UINT8),
+                n("Cast", ["less"], ["denoised"], to=pixel),
             ],
-            ("image", TensorProto.UINT8, shape), ("denoised", TensorProto.UINT8, shape),
-            {"white": np.array(255, np.int32)},
+            ("image", pixel, shape), ("denoised", pixel, shape),
+            {"white": np.array(2**bits - 1, np.int32)},
         )
     }  # fmt: skip
 

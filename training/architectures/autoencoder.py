@@ -32,14 +32,18 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 
 class PixelScaling(nn.Module):
-    """uint8 [N,H,W,C] <-> float32 [N,C,H,W] in 0..1."""
+    """uint8 [N,H,W,C], of 16 `bits` uint16, <-> float32 [N,C,H,W] in 0..1."""
+
+    def __init__(self, bits: int = 8) -> None:
+        super().__init__()
+        self.largest, self.dtype = 2**bits - 1, torch.uint16 if bits == 16 else torch.uint8
 
     def forward(self, image: Tensor) -> Tensor:
-        return image.permute(0, 3, 1, 2).float() / 255
+        return image.float().permute(0, 3, 1, 2) / self.largest
 
     def inverse(self, pixels: Tensor) -> Tensor:
-        """float [N,C,H,W] -> uint8 [N,H,W,C]; clamps to 0..1 and rounds half to even, as ONNX Round does."""
-        return (pixels.float().clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+        """float [N,C,H,W] -> whole numbers [N,H,W,C]; clamps to 0..1 and rounds half to even, as ONNX Round does."""
+        return (pixels.float().clamp(0, 1) * self.largest).round().permute(0, 2, 3, 1).to(self.dtype)
 
 
 class Autoencoder(nn.Module):

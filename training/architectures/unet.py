@@ -94,13 +94,13 @@ class Upsample(nn.Module):
 class Denoiser(nn.Module):
     """`forward`: float [N,C,H,W] in 0..1 -> the same without noise; `denoise`: the port, uint8 [N,H,W,C] -> the same.
 
-    H and W must be multiples of `stride`.
+    H and W must be multiples of `stride`. Of 16 `bits` the port is uint16.
     """
 
-    def __init__(self, recipe: Unet) -> None:
+    def __init__(self, recipe: Unet, bits: int = 8) -> None:
         super().__init__()
-        self.recipe = recipe
-        self.scaling = PixelScaling()
+        self.recipe, self.bits = recipe, bits
+        self.scaling = PixelScaling(bits)
         widths, pixels = recipe.widths, recipe.channels * recipe.unshuffle**2
         self.first = Conv(pixels, widths[0], 3)
         self.encoder = nn.ModuleList(_blocks(w, n) for w, n in zip(widths, recipe.encoder_blocks, strict=True))
@@ -127,7 +127,7 @@ class Denoiser(nn.Module):
         return image + self._shuffle(self.last(x))
 
     def denoise(self, image: Tensor) -> Tensor:
-        """uint8 [N,H,W,C] -> uint8 [N,H,W,C]."""
+        """uint8 or uint16 [N,H,W,C] -> the same."""
         return self.scaling.inverse(self(self.scaling(image)))
 
     def _unshuffle(self, image: Tensor) -> Tensor:

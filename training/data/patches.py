@@ -1,7 +1,7 @@
 """Restoration data: patches to train a denoiser on, whole images to measure it on.
 
 pages/mixed | pages/noisy-office | photos-free | .npz of `clean` and `noisy` | clean images [and noisy ones]
-  -> patches uint8 [N,P,P,C], or [N,P,P,2C] with the noisy image behind the clean one -> RestorationData
+  -> patches uint8 or uint16 [N,P,P,C], or [N,P,P,2C] with the noisy image behind the clean one -> RestorationData
   -> validation and test: whole images, each with its group and, if it has one, its noisy version
 
 Images of a folder are split by content (training.data.splits), or the recipe names other folders for validation and
@@ -9,7 +9,7 @@ test.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -19,19 +19,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.model import image_samples
-from service.model.image_samples import Picture
-from training.data import numpy_files, photographs
+from training.data import numpy_files, own_pictures, photographs
 from training.data.datasets import find_path
-from training.data.image_folder import FolderListing, list_files, read_all
 from training.data.noise import describe_noise
+from training.data.own_pictures import NOISY, EvaluationImage, Layout
 from training.data.public.download import cache
 from training.data.splits import split_by_content
-from training.data.stored_samples import join_names
 from training.errors import DataError
 from training.recipe import DenoiserRecipe
 from training.synthetic_pages import generate, noisyoffice, pool, scenes
 from training.synthetic_pages.sampler import PageSampler, to_channels
 from training.synthetic_pages.writing.fonts import Split
+
+__all__ = ["EvaluationImage", "RestorationData", "load"]
 
 Image = NDArray[np.uint8]  # [H,W,C]
 Array = NDArray[Any]
@@ -54,29 +54,21 @@ EXAMPLES = (
     "solus-twigonometry",
     "animal-orangutan",
 )  # shown, held out
+MIN_IMAGES = 4  # of a folder that is split
 SMOOTH_SHARE = 0.03  # with data.detail: share of patches without any detail that are used
 
 
 @dataclass(frozen=True)
-class EvaluationImage:
-    """An image to measure on: `clean` and `noisy` uint8 [H,W,C]; without `noisy`, gaussian noise is added."""
-
-    name: str
-    group: str
-    clean: Image
-    noisy: Image | None = None
-
-
-@dataclass(frozen=True)
 class RestorationData:
-    """`train` uint8 [N,P,P,C], or [N,P,P,2C] if it `is_paired`: clean channels, then noisy ones; or a sampler of pairs.
+    """`train` [N,P,P,C], or [N,P,P,2C] if it `is_paired`: clean channels, then noisy ones; or a sampler of pairs.
 
+    Pixels are uint8 or uint16. `content` "noisy": the targets of pairs, or all pictures, have noise themselves.
     `subsets`: suffix of a metric's name -> the groups that it is averaged over; without it, one metric over all groups.
     """
 
     source: str
     licence: str
-    train: NDArray[np.uint8] | PageSampler
+    train: Array | PageSampler
     is_paired: bool
     validation: Sequence[EvaluationImage]
     test: Sequence[EvaluationImage]
@@ -84,6 +76,17 @@ class RestorationData:
     subsets: Mapping[str, Sequence[str]] = field(default_factory=dict)
     credit_table: Sequence[tuple[str, str, str, str]] = ()  # source, number of images, licences, authors
     remarks: Sequence[str] = ()  # lines for the user and the model card: what was read, what was left out and why
+    content: own_pictures.Content = "clean"
+
+    @property
+    def is_noisy_alone(self) -> bool:
+        """Whether there is nothing but one noisy picture of each scene."""
+        return self.content == "noisy" and not self.is_paired
+
+    @property
+    def bits(self) -> int:
+        """Of a pixel: 8 or 16."""
+        return 16 if not isinstance(self.train, PageSampler) and self.train.dtype == np.uint16 else 8
 
     @property
     def digest(self) -> str:
@@ -110,6 +113,7 @@ def load(recipe: DenoiserRecipe) -> RestorationData:
         return _load_photographs(recipe)
     path = find_path(data.source)
     remarks: list[str] = []
+    content: own_pictures.Content = "clean"
     if path.suffix == ".npz":
         train, validation, test = _split(_load_npz(path), path)
     else:
@@ -117,22 +121,30 @@ def load(recipe: DenoiserRecipe) -> RestorationData:
             raise DataError(
                 "give both data.validation and data.test, or neither: then a part of data.source is held out"
             )
-        noisy_folder = find_path(data.noisy) if data.noisy else None
-        images = _load_folder(path, noisy_folder, recipe, remarks)
+        layout = own_pictures.find_layout(data, path, find_path(data.noisy) if data.noisy else None)
+        content = layout.content
+        images = own_pictures.load(layout, data, recipe.architecture.channels, remarks)
         if data.validation and data.test:
             train = images
+            bits = 8 * images[0].clean.itemsize
             validation, test = (
-                _load_folder(find_path(source), None, recipe, remarks) for source in (data.validation, data.test)
+                own_pictures.load(
+                    Layout(find_path(name), None, "clean"), data, recipe.architecture.channels, remarks, bits
+                )
+                for name in (data.validation, data.test)
             )
         else:
             train, validation, test = _split(images, path)
     patches = _cut_patches(train, recipe, remarks)
-    noise = describe_noise([image.clean for image in train]) if train and train[0].noisy is None else ""
-    remarks += filter(None, [noise])
+    if content == "clean" and train and train[0].noisy is None and train[0].clean.dtype == np.uint8:
+        noise = describe_noise([image.clean for image in train])
+        if noise:
+            remarks.append(f"{noise}, or put them into a subfolder {NOISY}/, to learn from noisy pictures")
     remarks.append(f"images: {len(train)} train, {len(validation)} validation, {len(test)} test")
     return RestorationData(
-        data.source, data.licence, patches, train[0].noisy is not None, validation, test, remarks=remarks
-    )
+        data.source, data.licence, patches, train[0].noisy is not None, validation, test, remarks=remarks,
+        content=content,
+    )  # fmt: skip
 
 
 # --- pages -----------------------------------------------------------------------------------------------
@@ -222,7 +234,10 @@ def _load_photographs(recipe: DenoiserRecipe) -> RestorationData:
         image = EvaluationImage(Path(file).stem, "all", clean)
         (validation if photograph.is_validation else train).append(image)
     remarks: list[str] = []
-    test = _load_folder(find_path(recipe.data.test), None, recipe, remarks) if recipe.data.test else validation
+    test = validation
+    if recipe.data.test:
+        layout = Layout(find_path(recipe.data.test), None, "clean")
+        test = own_pictures.load(layout, recipe.data, channels, remarks)
     examples = [
         replace(image, group=listed[f"{image.name}.jpg"].author or image.name)
         for image in validation
@@ -251,73 +266,6 @@ def _load_npz(path: Path) -> list[EvaluationImage]:
     return [EvaluationImage(str(n), "all", c, d) for n, (c, d) in enumerate(zip(clean, noisy, strict=True))]
 
 
-def _load_folder(
-    folder: Path, noisy_folder: Path | None, recipe: DenoiserRecipe, remarks: list[str]
-) -> list[EvaluationImage]:
-    """All pages of the pictures below `folder`; their group is the first folder below it, or "all".
-
-    What was read and left out is added to `remarks`.
-    """
-    channels, is_lenient = recipe.architecture.channels, recipe.data.leave_out_damaged
-
-    def convert(_: Path, pages: Sequence[Picture]) -> list[Image]:
-        return [image_samples.make_page(page, channels) for page in pages]
-
-    listing = list_files(folder)
-    contents = read_all(listing, convert, leave_out_damaged=is_lenient)
-    noisy_pages = (
-        {} if noisy_folder is None else _read_noisy(noisy_folder, listing, convert, leave_out_damaged=is_lenient)
-    )
-    images = []
-    for file, pages in contents:
-        path = file.relative_to(folder)
-        noisy_versions: Sequence[Image | None] = [None] * len(pages)
-        if noisy_folder is not None:
-            if path not in noisy_pages:
-                listing.left_out["without a noisy version that can be read"] += 1
-                continue
-            noisy_versions = noisy_pages[path]
-            if len(noisy_versions) != len(pages):
-                raise DataError(
-                    f"{noisy_folder / path} has {len(noisy_versions)} pages, its clean version {len(pages)}"
-                )
-        for number, (clean, noisy) in enumerate(zip(pages, noisy_versions, strict=True), 1):
-            if noisy is not None and noisy.shape != clean.shape:
-                raise DataError(
-                    f"{noisy_folder}/{path} is {noisy.shape[:2]}, its clean version {clean.shape[:2]} (H, W)"
-                )
-            name = file.stem if len(pages) == 1 else f"{file.stem}-{number}"
-            images.append(EvaluationImage(name, path.parts[0] if len(path.parts) > 1 else "all", clean, noisy))
-    colour = "grey" if channels == 1 else "colour"
-    remarks.append(f"read: {len(images)} pictures in {len(contents)} files, {colour}")
-    if listing.left_out:
-        remarks.append(listing.describe_left_out())
-    return images
-
-
-def _read_noisy(
-    folder: Path,
-    clean: FolderListing,
-    convert: Callable[[Path, Sequence[Picture]], list[Image]],
-    *,
-    leave_out_damaged: bool,
-) -> dict[Path, list[Image]]:
-    """The noisy pages of each clean picture, by its path; others are counted in the listing of the clean ones."""
-    listing = list_files(folder)
-    names = {path.relative_to(clean.folder) for path in clean.pictures}
-    missing = [str(name) for name in sorted(names) if not (folder / name).is_file()]
-    if missing and not leave_out_damaged:
-        raise DataError(
-            f"{folder} lacks the noisy version of {join_names(missing)}; names must be those of {clean.folder}"
-        )
-    partners = [path for path in listing.pictures if path.relative_to(folder) in names]
-    if len(partners) < len(listing.pictures):
-        clean.left_out["noisy pictures without a clean version"] += len(listing.pictures) - len(partners)
-    listing.pictures = partners
-    contents = read_all(listing, convert, leave_out_damaged=leave_out_damaged)
-    return {path.relative_to(folder): pages for path, pages in contents}
-
-
 def _read_pages(file: Path, channels: int) -> list[Image]:
     """uint8 [H,W,channels] of each page; DataError if the file cannot be read."""
     try:
@@ -330,18 +278,29 @@ def _read_pages(file: Path, channels: int) -> list[Image]:
 def _split(
     images: list[EvaluationImage], path: Path
 ) -> tuple[list[EvaluationImage], list[EvaluationImage], list[EvaluationImage]]:
-    """Train, validation and test by the bytes of the clean images; DataError if one of them is empty."""
+    """Train, validation and test by the bytes of the clean images.
+
+    Where that leaves one of them empty, a tenth, and at least one, of the lowest SHA-256 is test, the next validation.
+
+    Raises:
+        DataError: fewer than MIN_IMAGES.
+    """
     numbers = [int(split_by_content([image.clean])[0]) for image in images]
+    if len(images) >= MIN_IMAGES and len(set(numbers)) < 3:
+        digests = [hashlib.sha256(image.clean.tobytes()).digest() for image in images]
+        share = max(1, len(images) // 10)
+        for rank, index in enumerate(sorted(range(len(images)), key=digests.__getitem__)):
+            numbers[index] = 2 if rank < share else 1 if rank < 2 * share else 0
     train, validation, test = ([i for i, n in zip(images, numbers, strict=True) if n == split] for split in range(3))
     if not (train and validation and test):
         raise DataError(
             f"{path}: {len(images)} images ({len(train)} train, {len(validation)} validation, {len(test)} test) are "
-            f"too few: one is needed in each split, or name folders as data.validation and data.test"
+            f"too few: {MIN_IMAGES} are needed at least, or name folders as data.validation and data.test"
         )
     return train, validation, test
 
 
-def _cut_patches(images: Sequence[EvaluationImage], recipe: DenoiserRecipe, remarks: list[str]) -> NDArray[np.uint8]:
+def _cut_patches(images: Sequence[EvaluationImage], recipe: DenoiserRecipe, remarks: list[str]) -> Array:
     """Patches that cover the images, the last of each row and column shifted back; smooth ones only by chance.
 
     With data.detail a patch is kept with probability SMOOTH_SHARE + its detail / data.detail. What is left out is
@@ -378,6 +337,7 @@ def _cut_patches(images: Sequence[EvaluationImage], recipe: DenoiserRecipe, rema
     return np.stack(patches)
 
 
-def _mean_detail(patch: Image) -> float:
-    """Mean absolute Laplacian of [P,P,C], in grey levels; about 20 in photographs of 480 x 320 pixels."""
-    return float(np.abs(cv2.Laplacian(patch.mean(-1).astype(np.float32), cv2.CV_32F)).mean())
+def _mean_detail(patch: Array) -> float:
+    """Mean absolute Laplacian of [P,P,C], in grey levels of 255; about 20 in photographs of 480 x 320 pixels."""
+    grey = patch.mean(-1) / (np.iinfo(patch.dtype).max // 255)
+    return float(np.abs(cv2.Laplacian(grey.astype(np.float32), cv2.CV_32F)).mean())

@@ -11,7 +11,9 @@ from training.recipe import DenoiserRecipe
 
 
 class RandomCrops:
-    """(patches uint8 [B,P,P,C], generator, is_pair) -> (clean, noisy) float [B,C,p,p] in 0..1, channels last.
+    """(patches [B,P,P,C], generator, is_pair) -> (clean, noisy) float [B,C,p,p] in 0..1, channels last.
+
+    Patches are uint8, or of 16 bits int32.
 
     With `is_pair`, bool [B], patches are [B,P,P,2C] of training.engine.pairs; those that are pairs get no other noise.
 
@@ -39,12 +41,15 @@ class RandomCrops:
             if self.augmentation.flip and flip:
                 crop = crop.flip(1)
             crops.append(crop.rot90(turn) if self.augmentation.quarter_turns else crop)
-        pixels = torch.stack(crops).permute(0, 3, 1, 2).float() / 255  # [B,C,p,p]
+        pixels = torch.stack(crops).permute(0, 3, 1, 2).float()  # [B,C,p,p]
+        is_file = patches.dtype == torch.uint8
+        pixels = pixels / (255 if is_file else 65_535)
         if self.paired:
             clean, noisy = pixels.chunk(2, dim=1)
         elif is_pair is None:
             clean = self._make_some_grey(pixels, generator)
-            noisy = self._round_half_of(self.corrupt(clean, generator), clean, generator)
+            noisy = self.corrupt(clean, generator)
+            noisy = self._round_half_of(noisy, clean, generator, levels=255 if is_file else 65_535)
         else:
             clean, noisy_pairs = self._make_some_grey(pixels, generator).chunk(2, dim=1)
             noisy = self._round_half_of(self.corrupt(clean, generator), clean, generator)
@@ -53,13 +58,13 @@ class RandomCrops:
         noisy = torch.where(is_clean, clean, noisy)
         return tuple(part.contiguous(memory_format=torch.channels_last) for part in (clean, noisy))  # type: ignore[return-value]
 
-    def _round_half_of(self, noisy: Tensor, clean: Tensor, generator: torch.Generator) -> Tensor:
-        """Half of the images clipped and rounded to 8 bits, as files are; grey images get grey noise."""
+    def _round_half_of(self, noisy: Tensor, clean: Tensor, generator: torch.Generator, levels: int = 255) -> Tensor:
+        """Half of the images clipped and rounded to 8 or 16 bits, as files are; grey images get grey noise."""
         if clean.shape[1] == 3:
             is_grey = (clean[:, :1] == clean).all(dim=(1, 2, 3), keepdim=True)
             noisy = torch.where(is_grey, noisy[:, :1], noisy)
         is_file = self._random_mask(len(noisy), 0.5, noisy, generator)
-        return torch.where(is_file, (noisy.clamp(0, 1) * 255).round() / 255, noisy)
+        return torch.where(is_file, (noisy.clamp(0, 1) * levels).round() / levels, noisy)
 
     def _make_some_grey(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
         """A share `augmentation.grey` of the images with the mean of their channels in each channel."""

@@ -113,7 +113,7 @@ def fit(
             schedule "cool-down" the minutes are those of this call, with others those of all calls together.
         log_folder: where the curve is written while it grows, see training.engine.curve_log.
         start_margin: the initial weights are kept unless an epoch has a validation error below theirs by this share;
-            None: they are not measured.
+            None: they are not measured. Where a run goes on from a checkpoint, the checkpoint says it.
         resume: go on from the checkpoint although its fingerprint is another one: recipe or data have changed since.
     Raises:
         NotFinite: the loss became NaN or infinite.

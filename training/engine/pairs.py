@@ -7,6 +7,7 @@ A batch depends on its seed alone, so a run is the same with any number of proce
 
 import os
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,7 +20,7 @@ from training.engine.corruption import CORRUPTIONS
 from training.recipe import Corruption
 from training.synthetic_pages.sampler import PageSampler
 
-Image = NDArray[np.uint8]  # [P,P,C]
+Image = NDArray[Any]  # uint8 [P,P,C]; uint16 where no corruption needs images
 
 PREFETCHED = 4  # batches that each process prepares ahead
 
@@ -31,7 +32,7 @@ class PairBatches:
     """The training patches of a denoiser, batch by batch, on a device.
 
     Args:
-        patches: uint8 [N,P,P,C], or [N,P,P,2C] of data that are pairs already; or a sampler, which draws each pair
+        patches: uint8 or uint16 [N,P,P,C], or [N,P,P,2C] of data that are pairs; or a sampler, which draws each pair
             when its batch is prepared, whatever its index.
         corruptions: of the recipe; if none of them needs images, batches are the patches as they are.
         device: where batches are used.
@@ -56,7 +57,8 @@ class PairBatches:
         elif has_image_corruption(corruptions):
             samples = _Pairs(patches, corruptions)
         else:
-            self.patches = torch.from_numpy(patches).to(device)
+            numbers = patches if patches.dtype == np.uint8 else patches.astype(np.int32)  # torch hardly knows uint16
+            self.patches = torch.from_numpy(numbers).to(device)
         self.order: list[tuple[int, list[int]]] = []
         self.loader: DataLoader[tuple[Tensor, Tensor]] | None = None
         if samples is not None:

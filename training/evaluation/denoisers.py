@@ -29,18 +29,20 @@ from training.evaluation.metrics import make_metric, mse, psnr
 
 Array = NDArray[Any]
 Restore = Callable[[Array], NDArray[np.float32]]
-"""uint8 or float32 [H,W,C] (0..255 or 0..1) of any size -> float32 [H,W,C] in 0..1."""
+"""uint8, uint16 or float32 in 0..1 [H,W,C] of any size -> float32 [H,W,C] in 0..1."""
 
 SIGMAS = (15, 25, 50)  # of 255
+START = "start"  # baseline: the denoiser that training started from
 MAX_PSNR = 60.0  # dB, of an image that is restored bit for bit
 
 
 def restore(denoiser: Denoiser, noisy: Array) -> NDArray[np.float32]:
-    """uint8 or float32 [H,W,C] (0..255 or 0..1) of any size -> float32 [H,W,C] in 0..1."""
+    """uint8, uint16 or float32 in 0..1 [H,W,C] of any size -> float32 [H,W,C] in 0..1."""
     device = next(denoiser.parameters()).device
-    pixels = torch.from_numpy(np.ascontiguousarray(noisy)).to(device).permute(2, 0, 1)[None].float()
-    if noisy.dtype == np.uint8:
-        pixels = pixels / 255
+    numbers = noisy.astype(np.float32) if noisy.dtype == np.uint16 else np.ascontiguousarray(noisy)
+    pixels = torch.from_numpy(numbers).to(device).permute(2, 0, 1)[None].float()
+    if noisy.dtype.kind == "u":
+        pixels = pixels / int(np.iinfo(noisy.dtype).max)
     height, width = pixels.shape[2:]
     padded = F.pad(pixels, (0, -width % denoiser.stride, 0, -height % denoiser.stride), mode="replicate")
     with torch.inference_mode():
@@ -49,8 +51,18 @@ def restore(denoiser: Denoiser, noisy: Array) -> NDArray[np.float32]:
 
 
 def to_uint8(pixels: Array) -> NDArray[np.uint8]:
-    """[H,W,C] as a file holds it: uint8 stays as it is, float in 0..1 is clipped, scaled to 255 and rounded."""
-    return pixels if pixels.dtype == np.uint8 else np.rint(pixels.clip(0, 1) * 255).astype(np.uint8)
+    """[H,W,C] in 8 bits: uint8 stays as it is, uint16 and float in 0..1 are clipped, scaled to 255 and rounded."""
+    if pixels.dtype == np.uint8:
+        return pixels
+    scaled = pixels / 257 if pixels.dtype == np.uint16 else pixels.clip(0, 1) * 255
+    return np.rint(scaled).astype(np.uint8)
+
+
+def to_file(pixels: Array, dtype: np.dtype[Any]) -> Array:
+    """Float [H,W,C] in 0..1 as a file of that depth holds it; `dtype` float: as it is."""
+    if dtype.kind != "u" or pixels.dtype.kind == "u":
+        return pixels
+    return np.rint(pixels.clip(0, 1) * float(np.iinfo(dtype).max)).astype(dtype)
 
 
 def noisy_versions(image: EvaluationImage) -> list[Array]:
@@ -66,13 +78,25 @@ def _add_gaussian(image: EvaluationImage, sigma: int) -> NDArray[np.float32]:
     height, width, channels = image.clean.shape
     noise_channels = 1 if is_grey(image.clean) else channels
     noise = np.random.default_rng([seed, sigma]).standard_normal((height, width, noise_channels), np.float32)
-    return np.asarray(image.clean / np.float32(255) + noise * np.float32(sigma / 255), np.float32)
+    largest = np.float32(np.iinfo(image.clean.dtype).max)
+    return np.asarray(image.clean / largest + noise * np.float32(sigma / 255), np.float32)
 
 
-def measure(restore_image: Restore, data: RestorationData, int8: Filter | None = None) -> Iterator[tuple[str, Metric]]:
-    """Yields (name, metric) on the test images; `int8` is the quantised denoiser."""
-    if data.is_paired:
-        yield from _measure_pairs(restore_image, data, int8)
+def measure(
+    restore_image: Restore, data: RestorationData, int8: Filter | None = None, start: Restore | None = None
+) -> Iterator[tuple[str, Metric]]:
+    """Yields (name, metric) on the test images.
+
+    Args:
+        restore_image: of the model. int8: its quantised graph.
+        start: of the denoiser that training started from, a baseline called START.
+        data: where their content is noisy, images are pairs of two noisy versions of one scene.
+    """
+    others = {} if start is None else {START: start}
+    if data.content == "noisy":
+        yield "denoising_rmse_to_noisy", _measure_noisy_targets(restore_image, data.test, others)
+    elif data.is_paired:
+        yield from _measure_pairs(restore_image, data, int8, others)
     else:
         groups: dict[str, list[EvaluationImage]] = {}
         for image in data.test:
@@ -81,35 +105,43 @@ def measure(restore_image: Restore, data: RestorationData, int8: Filter | None =
                 groups.setdefault(f"{image.group} in grey", []).append(_to_grey(image))
         for group, images in groups.items():
             for sigma in SIGMAS:
-                metric = _measure_gaussian(restore_image, int8, images, data.validation, sigma)
+                metric = _measure_gaussian(restore_image, int8, images, data.validation, sigma, others)
                 yield f"denoising_psnr_{_metric_suffix(group)}_{sigma}", metric
 
 
 # --- pages and other pairs -------------------------------------------------------------------------------
 
 
-def _measure_pairs(restore_image: Restore, data: RestorationData, int8: Filter | None) -> Iterator[tuple[str, Metric]]:
-    """RMSE over each of the data's subsets of groups and of each group; PSNR of clean images that pass through."""
+def _measure_pairs(
+    restore_image: Restore, data: RestorationData, int8: Filter | None, others: Mapping[str, Restore]
+) -> Iterator[tuple[str, Metric]]:
+    """RMSE over each of the data's subsets of groups and of each group; PSNR of clean images that pass through.
+
+    The filters of pages are for grey images of 8 bits; beside them, and for others, non-local means in 8 bits.
+    """
     quantized = {} if int8 is None else {"int8": int8}
-    validation = list(_grey_pairs(data.validation))
+    is_page = all(image.clean.dtype == np.uint8 and is_grey(image.clean) for image in data.test)
+    validation = list(_grey_pairs(data.validation)) if is_page or data.subsets else _eight_bit_pairs(data.validation)
+    candidates = filters.PAGE_FILTERS if is_page or data.subsets else {"non-local means": filters.PICTURE_FILTERS}
     baselines: dict[str, Filter] = quantized | {
-        name: filters.choose_filter(candidates, validation) for name, candidates in filters.PAGE_FILTERS.items()
+        name: filters.choose_filter(filters_of_kind, validation) for name, filters_of_kind in candidates.items()
     }
     errors: dict[str, dict[str, list[float]]] = {}
     for image in data.test:
         if image.noisy is None:
             raise TypeError("This is a bug: paired data have noisy versions")
         group_errors = errors.setdefault(image.group, {})
-        restored = to_uint8(restore_image(image.noisy))
-        group_errors.setdefault("this model", []).append(mse(restored, image.clean))
+        for name, restore_noisy in {"this model": restore_image, **others}.items():
+            restored = to_file(restore_noisy(image.noisy), image.noisy.dtype)
+            group_errors.setdefault(name, []).append(mse(restored, image.clean))
         group_errors.setdefault("noisy", []).append(mse(image.noisy, image.clean))
         for name, baseline in baselines.items():
-            group_errors.setdefault(name, []).append(mse(baseline(image.noisy), image.clean))
+            group_errors.setdefault(name, []).append(mse(baseline(to_uint8(image.noisy)), image.clean))
 
     def rmse(groups: Sequence[str]) -> Metric:
         values = {
             name: math.sqrt(float(np.mean([error for group in groups for error in errors[group][name]])))
-            for name in ("this model", "noisy", *baselines)
+            for name in ("this model", "noisy", *others, *baselines)
         }
         return _to_metric(values, "root mean squared error, pixels in 0..1")
 
@@ -119,7 +151,10 @@ def _measure_pairs(restore_image: Restore, data: RestorationData, int8: Filter |
     if len(subsets[""]) > 1:
         for group in errors:
             yield f"denoising_rmse_{_metric_suffix(group)}", rmse([group])
-    versions: dict[str, Filter] = {"this model": lambda image: to_uint8(restore_image(image)), **quantized}
+    versions: dict[str, Callable[[Array], Array]] = {
+        "this model": lambda image: to_file(restore_image(image), image.dtype),
+        **quantized,
+    }
     quality = {
         name: [psnr([mse(version(image.clean), image.clean)], MAX_PSNR) for image in data.test]
         for name, version in versions.items()
@@ -136,12 +171,32 @@ def _grey_pairs(images: Sequence[EvaluationImage]) -> Iterator[tuple[NDArray[np.
             yield image.noisy, image.clean
 
 
+def _eight_bit_pairs(images: Sequence[EvaluationImage]) -> list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+    """(noisy, clean) of up to 6 images."""
+    return [(to_uint8(image.noisy), to_uint8(image.clean)) for image in images[:6] if image.noisy is not None]
+
+
+def _measure_noisy_targets(
+    restore_image: Restore, images: Sequence[EvaluationImage], others: Mapping[str, Restore]
+) -> Metric:
+    """RMSE to another noisy version of the same scene: the noise of that version is in all values alike."""
+    errors: dict[str, list[float]] = {}
+    for image in images:
+        if image.noisy is None:
+            raise TypeError("This is a bug: measured are pairs of two noisy versions")
+        errors.setdefault("noisy", []).append(mse(image.noisy, image.clean))
+        for name, restore_noisy in {"this model": restore_image, **others}.items():
+            errors.setdefault(name, []).append(mse(restore_noisy(image.noisy), image.clean))
+    values = {name: math.sqrt(float(np.mean(found))) for name, found in errors.items()}
+    return _to_metric(values, "root mean squared difference from another noisy version, pixels in 0..1")
+
+
 # --- photographs -----------------------------------------------------------------------------------------
 
 
 def _to_grey(image: EvaluationImage) -> EvaluationImage:
     """Its luma (ITU-R 601), in all three channels."""
-    luma = cv2.cvtColor(image.clean, cv2.COLOR_RGB2GRAY)
+    luma = cv2.cvtColor(image.clean, cv2.COLOR_RGB2GRAY)  # uint8 or uint16
     return EvaluationImage(image.name, f"{image.group} in grey", np.repeat(luma[..., None], 3, axis=2))
 
 
@@ -151,6 +206,7 @@ def _measure_gaussian(
     images: Sequence[EvaluationImage],
     validation: Sequence[EvaluationImage],
     sigma: int,
+    others: Mapping[str, Restore],
 ) -> Metric:
     """PSNR over `images` with gaussian noise of `sigma`; the filter is chosen on up to 8 validation images."""
     pairs = [(to_uint8(_add_gaussian(image, sigma)), image.clean) for image in validation[:8]]
@@ -163,6 +219,7 @@ def _measure_gaussian(
             "this model": restore_image(noisy),
             "8 bits": to_uint8(restore_image(file)),
             **({} if int8 is None else {"int8": int8(file)}),
+            **{name: restore_noisy(noisy) for name, restore_noisy in others.items()},
             "noisy": noisy,
             "non-local means": non_local_means(file),
         }

@@ -96,16 +96,21 @@ def draw_explained_variance(curves: Sequence[tuple[str, Sequence[tuple[int, floa
     return encode_figure(figure, "png")
 
 
-def draw_before_after(rows: Sequence[tuple[str, Array, Array, Array]], height: int = 220) -> bytes:
-    """A row per image: its label, then the top left of noisy, denoised, clean, uint8 [H,W,C], pixel by pixel."""
+def draw_before_after(
+    rows: Sequence[tuple[Any, ...]], height: int = 220, titles: Sequence[str] = ("noisy", "denoised", "clean")
+) -> bytes:
+    """A row per image: its label, then the top left of an image uint8 [H,W,C] for each title, pixel by pixel."""
     width = max(min(row[1].shape[1], 420) for row in rows)
-    figure = Figure(figsize=((3 * width + 20) / 100, (height + 18) * len(rows) / 100 + 0.2), dpi=100, facecolor="white")
-    axes = figure.subplots(len(rows), 3, squeeze=False)
+    columns = len(titles)
+    figure = Figure(
+        figsize=((columns * width + 20) / 100, (height + 18) * len(rows) / 100 + 0.2), dpi=100, facecolor="white"
+    )
+    axes = figure.subplots(len(rows), columns, squeeze=False)
     for (label, *images), row_axes in zip(rows, axes, strict=True):
         for axis, image in zip(row_axes, images, strict=True):
             _draw_sample(axis, image[:height, :width])
         row_axes[0].set_title(label, fontsize=9, color=INK, loc="left", pad=3)
-    for axis, title in zip(axes[0], ("noisy", "denoised", "clean"), strict=True):
+    for axis, title in zip(axes[0], titles, strict=True):
         axis.set_title(title, fontsize=9, color=FAINT, loc="right", pad=3)
     figure.subplots_adjust(
         left=0.005, right=0.995, top=1 - 0.2 / len(rows) / 2.4, bottom=0.005, wspace=0.01, hspace=0.09

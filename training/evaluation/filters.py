@@ -49,6 +49,7 @@ def non_local_means(image: Image, strength: int, window: int = 7) -> Image:
     return np.asarray(cv2.fastNlMeansDenoisingColored(image, None, strength, strength, window, 21), np.uint8)
 
 
+PICTURE_FILTERS: list[Filter] = [partial(non_local_means, strength=strength) for strength in (3, 6, 10, 15, 25, 40)]
 MEDIANS: list[Filter] = [partial(median, kernel=kernel) for kernel in (3, 5)]
 NON_LOCAL_MEANS: list[Filter] = [
     partial(non_local_means, strength=strength, window=window)

@@ -17,9 +17,13 @@ MAX_PSNR = 100.0  # dB, of an exact image
 
 
 def mse(output: Array, clean: Array) -> float:
-    """Mean squared error of two images of one shape; each uint8 in 0..255 or float in 0..1."""
-    a, b = (np.asarray(image, np.float64) / (255 if image.dtype == np.uint8 else 1) for image in (output, clean))
+    """Mean squared error of two images of one shape; each uint8, uint16 or float in 0..1."""
+    a, b = (np.asarray(image, np.float64) / _largest(image) for image in (output, clean))
     return float(np.mean((a - b) ** 2))
+
+
+def _largest(image: Array) -> int:
+    return int(np.iinfo(image.dtype).max) if image.dtype.kind == "u" else 1
 
 
 def psnr(errors: Sequence[float] | NDArray[np.float64], limit: float = MAX_PSNR) -> float:

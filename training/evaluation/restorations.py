@@ -14,6 +14,7 @@ from training.evaluation.denoisers import Restore, to_uint8
 from training.evaluation.metrics import mse
 
 FAILURE_COUNT = 4  # groups whose worst image is shown
+DARK = 160  # of 255: the brightest pixels of a picture that is shown brighter than it is
 FAILURE_SIZE = (160, 420)  # height and width of the part that is shown
 
 Image = NDArray[np.uint8]  # [H,W,C]
@@ -21,8 +22,15 @@ Row = tuple[str, Image, Image, Image]
 """Group, then noisy, denoised, clean: uint8 [H,W,C]."""
 
 
-def draw_figures(restore_image: Restore, images: Sequence[EvaluationImage]) -> dict[str, tuple[str, bytes]]:
-    """Figures of a model card: file name -> (caption, PNG)."""
+def draw_figures(
+    restore_image: Restore, images: Sequence[EvaluationImage], *, has_clean: bool = True
+) -> dict[str, tuple[str, bytes]]:
+    """Figures of a model card: file name -> (caption, PNG).
+
+    `has_clean`: whether there are clean images to show; without them the other noisy version, if there is one.
+    """
+    if not has_clean:
+        return _draw_noisy_images(restore_image, images[:FAILURE_COUNT])
     first_of_groups: dict[str, EvaluationImage] = {}
     for image in images:
         first_of_groups.setdefault(image.group, image)
@@ -41,11 +49,31 @@ def draw_figures(restore_image: Restore, images: Sequence[EvaluationImage]) -> d
     }
 
 
+def _draw_noisy_images(restore_image: Restore, images: Sequence[EvaluationImage]) -> dict[str, tuple[str, bytes]]:
+    rows = []
+    for image in images:
+        noisy = image.clean if image.noisy is None else image.noisy
+        views = (noisy, restore_image(noisy), *(() if image.noisy is None else (image.clean,)))
+        rows.append((image.group, *[_brighten(to_uint8(view), to_uint8(noisy)) for view in views]))
+    titles = ("noisy", "denoised", "the other exposure")[: len(rows[0]) - 1]
+    png = figures.draw_before_after(rows, titles=titles)
+    return {"before-after.png": ("Held-out images: noisy and denoised; there are no clean ones", png)}
+
+
 def _restore_row(restore_image: Restore, image: EvaluationImage) -> Row:
     """The image with its noisy version, the middle one if there are several, and what the denoiser makes of it."""
     versions = denoisers.noisy_versions(image)
     noisy = versions[len(versions) // 2]
-    return image.group, to_uint8(noisy), to_uint8(restore_image(noisy)), image.clean
+    noisy, restored, clean = (to_uint8(view) for view in (noisy, restore_image(noisy), image.clean))
+    if image.clean.dtype == np.uint16:
+        noisy, restored, clean = (_brighten(view, noisy) for view in (noisy, restored, clean))
+    return image.group, noisy, restored, clean
+
+
+def _brighten(image: Image, reference: Image) -> Image:
+    """Stretched so that the brightest pixels of `reference` are white: pictures of instruments are often dark."""
+    white = max(1.0, float(np.percentile(reference, 99.8)))
+    return image if white > DARK else np.rint(image * (255 / white)).clip(0, 255).astype(np.uint8)
 
 
 def _worst_rows(restore_image: Restore, images: Sequence[EvaluationImage]) -> list[Row]:

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from service.model.manifest import Metric
 from training.recipe import AutoencoderRecipe, Dense, Recipe
 
-SELF = {"identity", "8 bits", "int8"}  # baselines that are the model itself, or no model
+SELF = {"identity", "8 bits", "int8", "start"}  # baselines that are the model itself, or no model
+START = "start"  # what training started from: judged by itself
+LEAST_GAIN, LEAST_DECIBELS = 0.01, 0.01  # less than that is no gain
 EQUAL = 0.002  # share of the error; rounding to grey levels alone makes a smaller difference
 NOISY = "noisy"
 MEAN = "mean of train"
@@ -40,6 +42,7 @@ def find_shortfalls(recipe: Recipe, metrics: Mapping[str, Metric], latents: NDAr
         if dead:
             lines.append(_describe_dead(recipe, dead, latents))
     lines += _judge_denoising({name: metric for name, metric in metrics.items() if name.startswith("denoising_")})
+    lines += _judge_start({name: metric for name, metric in metrics.items() if START in metric.baselines})
     return lines
 
 
@@ -103,6 +106,35 @@ def _describe_dead(recipe: Recipe, dead: int, latents: NDArray[Any]) -> str:
     )
     share = f"{dead} of the latent's {latents.shape[1]} {kind}"
     return f"{share} are the same for every test sample: they say nothing. {remedy}"
+
+
+def _judge_start(metrics: Mapping[str, Metric]) -> Iterator[str]:
+    """One sentence if the model is no better than what it started from, by most measures on held-out pictures."""
+    worse = []
+    for name, metric in metrics.items():
+        start = metric.baselines[START]
+        is_decibel = metric.unit == "dB"
+        if _measure_gain(metric) < (LEAST_DECIBELS if is_decibel else LEAST_GAIN):
+            numbers = f"{metric.value:.4g} against {start:.4g}{' dB' * is_decibel}"
+            worse.append(f"{name.removeprefix('denoising_').replace('_', ' ')}, {numbers}")
+    if len(worse) * 2 > len(metrics):
+        yield (
+            f"It is no better on held-out pictures than the model that it started from, in {len(worse)} of "
+            f"{len(metrics)} measures: {_join(worse)}. Use that one, or try more pictures, --minutes with more, or a "
+            "lower --set optimization.learning_rate."
+        )
+
+
+def _measure_gain(metric: Metric) -> float:
+    """dB beyond the start; of an error the share of the noise that the start removes which is removed beyond it.
+
+    So noise that is in all values alike, that of a noisy target, does not count.
+    """
+    start = metric.baselines[START]
+    if metric.unit == "dB":
+        return metric.value - start
+    removed = metric.baselines.get(NOISY, 2 * start) ** 2 - start**2
+    return (start**2 - metric.value**2) / max(removed, 1e-3 * start**2)
 
 
 def _judge_denoising(metrics: Mapping[str, Metric]) -> Iterator[str]:

@@ -100,7 +100,7 @@ def _training_lines(
         "## Data and licence",
         "",
         f"{data.source}: {data.train} training, {data.validation} validation, {data.test} test samples. "
-        f"Licence of the data: {data.licence}. The weights were trained from scratch on these data alone.",
+        f"Licence of the data: {data.licence}. {_describe_start(training)}",
         "",
         *([f"- {remark}" for remark in remarks] + [""] if remarks else []),
         *_credit_lines(credit_table),
@@ -111,10 +111,16 @@ def _training_lines(
         "",
         *_describe_data(training),
         "```sh",
-        f"autoencoder-train {_locate_recipe(facts, training)}",
+        f"autoencoder-train {_locate_recipe(facts, training)}{_start_option(training)}",
         "```",
         "",
     ]
+
+
+def _describe_start(training: Training) -> str:
+    if training.start is None:
+        return "The weights were trained from scratch on these data alone."
+    return f"The weights of {training.start} were the initial ones; what it was trained on, its own card says."
 
 
 def _describe_data(training: Training) -> list[str]:
@@ -122,6 +128,10 @@ def _describe_data(training: Training) -> list[str]:
     if _is_shipped(training):
         return []
     return [f"Where `{training.data.source}` is not in the current folder, `--data PATH` says where it is.", ""]
+
+
+def _start_option(training: Training) -> str:
+    return "" if training.start is None else f" --from models/{training.start}"
 
 
 def _is_shipped(training: Training) -> bool:

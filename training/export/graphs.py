@@ -77,9 +77,12 @@ def export_autoencoder(
 
 
 def export_denoiser(denoiser: Denoiser) -> bytes:
-    """ONNX bytes of `image` uint8 [N,H,W,C] -> `denoised`; N is dynamic, H and W are multiples of the stride."""
+    """ONNX bytes of `image` [N,H,W,C] -> `denoised`; N is dynamic, H and W are multiples of the stride.
+
+    Both are uint8, or uint16 of a denoiser of 16 bits.
+    """
     channels, stride = denoiser.recipe.channels, denoiser.stride
-    example = torch.zeros(2, 4 * stride, 6 * stride, channels, dtype=torch.uint8)
+    example = torch.zeros(2, 4 * stride, 6 * stride, channels, dtype=denoiser.scaling.dtype)
     axes = {0: torch.export.Dim("N"), 1: stride * torch.export.Dim("h"), 2: stride * torch.export.Dim("w")}
     return _export(_Denoise(with_plain_convolutions(denoiser.cpu()).eval()), example, "image", "denoised", axes)
 

@@ -25,6 +25,7 @@ from training.evaluation.autoencoders import BATCH, encode, reconstruct
 from training.export.graphs import input_port
 
 GREY_LEVELS = 1  # largest difference allowed between torch and onnxruntime, uint8
+LEVELS_OF_16_BITS = 32  # the same of uint16: an eighth of a grey level
 RELATIVE = 1e-3  # largest difference allowed of floats, as a share of their largest magnitude
 
 
@@ -63,23 +64,24 @@ def verify_autoencoder(
 
 
 def verify_denoiser(denoiser: Denoiser, data: RestorationData, manifest: Manifest, graphs: Mapping[Role, bytes]) -> int:
-    """The largest difference from torch on all test images, in grey levels.
+    """The largest difference from torch on all test images, in levels of the graph's depth.
 
     Raises:
-        ParityError: outputs differ by more than one grey level.
+        ParityError: outputs differ by more than one grey level, of 16 bits by more than LEVELS_OF_16_BITS.
         PackageError: the graphs and the manifest are no valid package.
     """
+    limit = LEVELS_OF_16_BITS if denoiser.bits == 16 else GREY_LEVELS
     label = f"{manifest.name}/{manifest.version}"
     model = Model(package.verify(manifest, graphs, label=label), "cpu", precision="fp32")
     difference = 0
     for image in data.test:
-        noisy = denoisers.to_uint8(denoisers.noisy_versions(image)[0])
+        noisy = denoisers.to_file(denoisers.noisy_versions(image)[0], image.clean.dtype)
         output = model.denoise(noisy[None])[0]
-        expected = np.rint(denoisers.restore(denoiser, noisy) * 255).astype(int)
+        expected = np.rint(denoisers.restore(denoiser, noisy) * denoiser.scaling.largest).astype(int)
         difference = max(difference, int(np.abs(output.astype(int) - expected).max()))
-    if difference > GREY_LEVELS:
+    if difference > limit:
         raise ParityError(
-            f"onnxruntime and torch differ by {difference} grey levels on the test images, at most {GREY_LEVELS} is "
+            f"onnxruntime and torch differ by {difference} grey levels on the test images, at most {limit} is "
             f"allowed; no package was written"
         )
     return difference

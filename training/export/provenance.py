@@ -12,6 +12,7 @@ import onnxruntime
 import torch
 
 from service.model.manifest import Data, Imported, Samples, Training
+from service.model.package import newest_directory
 from training import __version__
 from training.export import recipe_file
 from training.recipe import Recipe
@@ -32,8 +33,11 @@ class Splits(Protocol):
     def test(self) -> Sized: ...
 
 
-def training_facts(recipe: Recipe, data: Splits) -> Training:
-    """The manifest's section `training`, with today's date (UTC) and the revision of this checkout."""
+def training_facts(recipe: Recipe, data: Splits, start: Path | None = None) -> Training:
+    """The manifest's section `training`, with today's date (UTC) and the revision of this checkout.
+
+    `start`: the package or the checkpoint whose weights were the initial ones.
+    """
     published = recipe_file.publish(recipe)
     return Training(
         recipe=recipe.name,
@@ -43,8 +47,16 @@ def training_facts(recipe: Recipe, data: Splits) -> Training:
             train=len(data.train), validation=len(data.validation), test=len(data.test),
         ),
         seed=recipe.seed,
-        date=_today(), code_revision=_revision(), versions=_versions(),
+        date=_today(), code_revision=_revision(), versions=_versions(), start=_name_start(start),
     )  # fmt: skip
+
+
+def _name_start(start: Path | None) -> str | None:
+    """NAME/VERSION of a package, the name of a checkpoint's file."""
+    if start is None or start.is_file():
+        return None if start is None else start.name
+    directory = newest_directory(start) or start
+    return f"{directory.resolve().parent.name}/{directory.resolve().name}"
 
 
 def import_facts(

@@ -32,7 +32,7 @@ from service.model.manifest import Operation
 from service.model.runtime import Array, Model
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
-DATATYPES = {"uint8": "UINT8", "float32": "FP32", "float64": "FP64"}
+DATATYPES = {"uint8": "UINT8", "uint16": "UINT16", "float32": "FP32", "float64": "FP64"}
 _DTYPES = {datatype: dtype for dtype, datatype in DATATYPES.items()}
 _MEMBERS = ("id", "parameters", "inputs", "outputs", "model_name", "model_version")
 _FIT_MODES = ", ".join(PARAMETERS["fit"].schema["enum"])
@@ -297,7 +297,7 @@ def _from_json(data: object, shape: tuple[int, ...], tensor: Tensor) -> Array:
             f"{label} has shape {list(shape)}, and its data {list(numbers.shape)}; it must be that, or {count} numbers "
             "in one list"
         )
-    array: Array = numbers if dtype == np.uint8 else arrays.to_floats(numbers, dtype.name, label)
+    array: Array = numbers if dtype.kind == "u" else arrays.to_floats(numbers, dtype.name, label)
     return array.reshape(shape)
 
 
