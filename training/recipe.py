@@ -22,7 +22,7 @@ CorruptionKind = Literal["gaussian", "masking", "salt-and-pepper", "camera", "jp
 LossName = Literal["mse", "l1", "psnr", "bce"]
 Weights = Literal["float32", "float16"]
 Start = Literal["random", "frozen", "fine-tuned"]
-SelfSupervision = Literal["auto", "neighbor2neighbor", "recorrupted", "refined"]
+SelfSupervision = Literal["recorrupted", "refined", "neighbor2neighbor"]
 TrainedKind = Literal["undercomplete", "stacked", "denoising", "variational", "sparse"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -472,7 +472,7 @@ class DenoiserRecipe(_Recipe):
     quantization: Quantization | None = None
     notes: str = Field("", description="paragraphs for the model card, Markdown")
     self_supervision: SelfSupervision = Field(
-        "auto", description="of noisy pictures alone: see training.engine.self_supervision"
+        "recorrupted", description="of noisy pictures alone: see training.engine.self_supervision"
     )
 
     @model_validator(mode="after")

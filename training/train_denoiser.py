@@ -28,7 +28,7 @@ from training.engine.initial_weights import load_initial_weights
 from training.engine.loop import Objective, TrainingResult, Validation, autocast, fit
 from training.engine.losses import LOSSES, LossAndError, exempt_clamped
 from training.engine.pairs import Batch, PairBatches, has_image_corruption
-from training.engine.self_supervision import SelfSupervision, choose_method
+from training.engine.self_supervision import SelfSupervision
 from training.errors import DataError, RecipeError
 from training.evaluation import denoisers, figures, photographs, restorations
 from training.evaluation.denoisers import to_uint8
@@ -155,7 +155,7 @@ def _supervise(recipe: DenoiserRecipe, data: RestorationData, start: Path | None
             f"no noise is found in the pictures of {data.source}: they look clean, and clean ones need no folder "
             "noisy/ and no data.content; or they have hardly a smooth place"
         )
-    return SelfSupervision.create(choose_method(recipe.self_supervision, model), model, denoiser)
+    return SelfSupervision.create(recipe.self_supervision, model, denoiser)
 
 
 def _open_start(recipe: DenoiserRecipe, data: RestorationData, start: Path) -> Denoiser:

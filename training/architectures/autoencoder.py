@@ -36,7 +36,8 @@ class PixelScaling(nn.Module):
 
     def __init__(self, bits: int = 8) -> None:
         super().__init__()
-        self.largest, self.dtype = 2**bits - 1, torch.uint16 if bits == 16 else torch.uint8
+        self.largest: int = 2**bits - 1
+        self.dtype: torch.dtype = torch.uint16 if bits == 16 else torch.uint8
 
     def forward(self, image: Tensor) -> Tensor:
         return image.float().permute(0, 3, 1, 2) / self.largest

@@ -24,7 +24,8 @@ Floats = NDArray[np.float64]
 
 BLOCK = 16  # pixels a side
 COARSE = 4  # pixels a side of the means that stand for a denoised block where the denoiser does nothing
-LEAST_SHARE = 0.01  # of the blocks: so many must be smooth
+LOW = 0.1  # quantile that stands for the least
+MAX_REST = 0.7  # share of the noise that a denoiser may leave
 SMOOTH_SHARE = 0.15  # of the blocks of one brightness: the smoothest
 MAX_TEXTURE = 0.5  # of a block's variance
 MAX_CLIPPED = 0.02  # of a block's numbers: black or white
@@ -78,7 +79,8 @@ class NoiseModel:
         table = torch.from_numpy(self.deviation).to(reference)
         index = (reference.detach()[:, :channels].clamp(0, 1) * (CURVE - 1)).round().long()
         deviation = torch.stack([table[channel][index[:, channel]] for channel in range(channels)], 1)
-        return (unit * deviation).expand(-1, reference.shape[1], -1, -1)
+        noise: Tensor = unit * deviation
+        return noise.expand(-1, reference.shape[1], -1, -1)
 
 
 def estimate(images: Sequence[Image], denoised: Sequence[Image], rng: np.random.Generator) -> NoiseModel | None:
@@ -104,13 +106,12 @@ def estimate(images: Sequence[Image], denoised: Sequence[Image], rng: np.random.
     residuals = _subtract_surface(blocks)
     means, variances = smoothed.mean((1, 2)), residuals.var((1, 2))  # [N,C]
     is_clipped = ((blocks <= 0) | (blocks >= 1)).mean((1, 2, 3)) > MAX_CLIPPED
-    for without_noise in (smoothed, _average(blocks)):
-        texture = _subtract_surface(without_noise).var((1, 2))
-        ratio = np.where(is_clipped, np.inf, texture.sum(1) / np.maximum(variances.sum(1), FAINTEST**2))
-        smooth = _choose_smooth(means.mean(1), ratio)
-        if len(smooth) >= len(blocks) * LEAST_SHARE:
-            break  # else the denoiser leaves the noise as it is: coarse means say where it is smooth
-    deviations = np.sqrt((variances - texture).clip(0))
+    noise = np.maximum(variances.sum(1), FAINTEST**2)
+    ratio = _subtract_surface(smoothed).var((1, 2)).sum(1) / noise
+    if np.quantile(ratio, LOW) > MAX_REST:  # the denoiser leaves the noise as it is
+        ratio = _subtract_surface(_average(blocks)).var((1, 2)).sum(1) / noise
+    smooth, texture = _choose_smooth(means.mean(1), np.where(is_clipped, np.inf, ratio))
+    deviations = np.sqrt(variances * (1 - texture)[:, None])
     if not len(smooth) or np.median(deviations[smooth]) < FAINTEST:
         return None
     curves = [_fit_curve(means[smooth, c], deviations[smooth, c]) for c in range(blocks.shape[3])]
@@ -139,38 +140,45 @@ def _average(blocks: Floats) -> Floats:
     """Means of COARSE x COARSE pixels in the place of these."""
     count, channels, side = len(blocks), blocks.shape[3], BLOCK // COARSE
     means = blocks.reshape(count, side, COARSE, side, COARSE, channels).mean((2, 4))
-    return means.repeat(COARSE, 1).repeat(COARSE, 2)
+    return np.asarray(means.repeat(COARSE, 1).repeat(COARSE, 2))
 
 
-def _choose_smooth(means: Floats, ratio: Floats) -> NDArray[np.intp]:
-    """Indices of the SMOOTH_SHARE of blocks of each brightness whose texture is the least share of what is in them.
+def _choose_smooth(means: Floats, ratio: Floats) -> tuple[NDArray[np.intp], Floats]:
+    """Indices of the SMOOTH_SHARE of blocks of each brightness with the least texture, and texture's share [N] of all.
+
+    What a denoiser leaves in the smoothest blocks of a brightness is noise, not texture, unless it is more there than
+    in most blocks of all brightnesses.
 
     Args:
-        means, ratio: [N]; infinite: never chosen, and above MAX_TEXTURE not either.
+        means: [N]. ratio: [N], of the variance what is left by a denoiser, infinite: not to be chosen.
     """
     order = np.argsort(means, kind="stable")
-    order = order[ratio[order] < MAX_TEXTURE]
-    chosen = [
-        group[np.argsort(ratio[group], kind="stable")[: max(1, round(len(group) * SMOOTH_SHARE))]]
-        for group in np.array_split(order, BINS)
-        if len(group)
-    ]
-    return np.concatenate(chosen) if chosen else np.array([], np.intp)
+    order = order[np.isfinite(ratio[order])]
+    texture = np.ones(len(ratio))
+    chosen = []
+    for group in np.array_split(order, BINS):
+        if not len(group):
+            continue
+        rest = min(np.quantile(ratio[group], LOW), np.median(ratio[order]))
+        texture[group] = (ratio[group] - rest).clip(0, 1)
+        smoothest = group[np.argsort(ratio[group], kind="stable")[: max(1, round(len(group) * SMOOTH_SHARE))]]
+        chosen.append(smoothest[texture[smoothest] < MAX_TEXTURE])
+    return np.concatenate(chosen) if chosen else np.array([], np.intp), texture
 
 
 def _fit_curve(means: Floats, deviations: Floats) -> Floats:
-    """Median deviation of each brightness, [CURVE]: interpolated, and beyond it a line of the variance, as shot noise
-    has it.
+    """Median deviation of each brightness, [CURVE]: interpolated; above the brightest smooth place a line of the
+    variance, as shot noise has it.
     """
     groups = np.array_split(np.argsort(means, kind="stable"), min(BINS, len(means)))
     levels, values = (np.array([np.median(numbers[group]) for group in groups]) for numbers in (means, deviations))
     brightness = np.linspace(0, 1, CURVE)
     curve = np.interp(brightness, levels, values)
     if np.ptp(levels) < LEAST_SPAN:
-        return curve
+        return np.asarray(curve)
     slope, offset = np.polyfit(levels, values**2, 1)
     line = np.sqrt((offset + slope * brightness).clip((values.min() / 2) ** 2, (4 * values.max()) ** 2))
-    return np.where((brightness >= levels[0]) & (brightness <= levels[-1]), curve, line)
+    return np.asarray(np.where(brightness <= levels[-1], curve, line))
 
 
 def _autocovariance(unit: Floats) -> Floats:

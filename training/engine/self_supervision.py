@@ -12,7 +12,6 @@ noisy crops -> METHODS[name] -> (input, target), both noisy, of one scene, with 
 
 import copy
 from dataclasses import dataclass, field
-from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,9 +20,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from training.engine.losses import LossAndError, LossFunction
-from training.engine.noise_model import CORRELATED, NoiseModel
+from training.engine.noise_model import NoiseModel
+from training.recipe import SelfSupervision as Method
 
-Method = Literal["neighbor2neighbor", "recorrupted", "refined"]
 Floats = NDArray[np.float32]  # [H,W,C] in 0..1
 
 FACTOR = 0.5  # of the noise that `recorrupt` adds; the target gets 1 / FACTOR of it
@@ -84,14 +83,6 @@ class SelfSupervision:
         pixels = torch.from_numpy(clean).permute(2, 0, 1)[None]
         noisy = pixels + self.model.draw(pixels, torch.Generator().manual_seed(seed))
         return np.ascontiguousarray(noisy[0].permute(1, 2, 0).numpy())
-
-
-def choose_method(wanted: Any, model: NoiseModel) -> Method:
-    """The method of the recipe; of "auto" the one that was best on validation for noise of that correlation."""
-    if wanted != "auto":
-        method: Method = wanted
-        return method
-    return "recorrupted" if abs(model.correlation) > CORRELATED else "neighbor2neighbor"
 
 
 def recorrupt(noisy: Tensor, model: NoiseModel, generator: torch.Generator) -> tuple[Tensor, Tensor]:
