@@ -68,12 +68,12 @@ def _develop(raw: Floats) -> Image:
     colours = (cv2.cvtColor(stored, cv2.COLOR_BayerRGGB2RGB).astype(np.float64) - 8_000) / 40_000
     picture = (colours * GAINS).clip(0, 1) ** (1 / 2.2)
     picture += 0.5 * (picture - cv2.GaussianBlur(picture, (0, 0), 1.0))
-    return np.rint(picture.clip(0, 1) * 255).astype(np.uint8)
+    return np.asarray(np.rint(picture.clip(0, 1) * 255), np.uint8)
 
 
 def _compress(picture: Image) -> Image:
     _, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
-    return np.ascontiguousarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1])
+    return np.ascontiguousarray(np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))[..., ::-1])
 
 
 # --- a microscope: cells that glow, few photons, an offset, 16 bits ----------------------------------------
@@ -110,7 +110,7 @@ def look_at_cells(rng: np.random.Generator) -> Exposure:
     return Exposure(expose(), expose(), _store(electrons))
 
 
-def _store(electrons: Floats) -> Image:
+def _store(electrons: NDArray[Any]) -> Image:
     return np.rint(OFFSET + COUNTS_PER_ELECTRON * electrons).clip(0, 65_535).astype(np.uint16)
 
 
@@ -163,7 +163,7 @@ def camera() -> list[Exposure]:
     files = sorted((find_path("photos") / "train").glob("*.jpg"))[::9][: PICTURES + TEST_PICTURES]
     exposures = []
     for file in files:
-        scene = cv2.imread(str(file), cv2.IMREAD_COLOR)[..., ::-1]
+        scene = np.asarray(cv2.imread(str(file), cv2.IMREAD_COLOR))[..., ::-1]
         exposures.append(photograph(scene[: len(scene) // 2 * 2, : scene.shape[1] // 2 * 2], rng))
     return exposures
 

@@ -149,7 +149,7 @@ def _supervise(recipe: DenoiserRecipe, data: RestorationData, start: Path | None
     patches = np.asarray(data.train)
     patches = patches[:: -(-len(patches) // ESTIMATION_PATCHES)]
     restored = [denoisers.to_file(denoisers.restore(denoiser, patch), patch.dtype) for patch in patches]
-    model = noise_model.estimate(patches, restored, np.random.default_rng(recipe.seed))
+    model = noise_model.estimate(list(patches), restored, np.random.default_rng(recipe.seed))
     if model is None:
         raise DataError(
             f"no noise is found in the pictures of {data.source}: they look clean, and clean ones need no folder "

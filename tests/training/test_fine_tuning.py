@@ -93,7 +93,7 @@ def test_noisy_pictures_alone_make_a_better_denoiser_and_the_card_says_from_what
     assert "--from models/start/1" in card
     assert "from scratch" not in card
     write_noisy(tmp_path / "others", clean[:6], 2)
-    noisy = np.stack([cv2.imread(str(tmp_path / f"others/{n}.png"))[..., ::-1] for n in range(6)])
+    noisy = np.stack([np.asarray(cv2.imread(str(tmp_path / f"others/{n}.png")))[..., ::-1] for n in range(6)])
     errors = [
         np.mean((Model(read, "cpu", precision="fp32").denoise(noisy).astype(float) - clean[:6, ..., ::-1]) ** 2)
         for read in (loaded, package.read(start / "models/start/1"))

@@ -91,7 +91,7 @@ def test_sixteen_bits_stay_and_a_pair_has_one_white(tmp_path: Path) -> None:
     write(tmp_path / "mine/noisy", 4, dtype="uint16", top=1500)  # 12 bits by its values
     (tmp_path / "mine/clean").mkdir()
     for number in range(4):
-        noisy = cv2.imread(str(tmp_path / f"mine/noisy/{number:02}.png"), cv2.IMREAD_UNCHANGED)
+        noisy = np.asarray(cv2.imread(str(tmp_path / f"mine/noisy/{number:02}.png"), cv2.IMREAD_UNCHANGED))
         cv2.imwrite(str(tmp_path / f"mine/clean/{number:02}.png"), noisy // 2)  # 10 bits by its values
     images, _, remarks = load(tmp_path / "mine")
     assert "16 bits" in remarks
