@@ -1,7 +1,7 @@
-"""Routes of the model cards' images: the PNG files of a package, and none of its other files.
+"""Routes of the model cards' images: the PNG and WebP files of a package, and none of its other files.
 
-GET /v1/models/<name>/versions/<version>/files         -> {"files": ["before-after.png", ...]}
-GET /v1/models/<name>/versions/<version>/files/<file>  -> PNG
+GET /v1/models/<name>/versions/<version>/files         -> {"files": ["before-after.webp", ...]}
+GET /v1/models/<name>/versions/<version>/files/<file>  -> PNG or WebP
 
 Only names in the list are served, so a name cannot lead to another file.
 """
@@ -22,13 +22,16 @@ from service.repository.registry import Registry
 from service.repository.store import ModelStore
 from service.web.routes import file_response
 
-PNG = b"\x89PNG\r\n\x1a\n"
+MEDIA_TYPES = {".png": "image/png", ".webp": "image/webp"}
 MAX_BYTES = 16 * 2**20  # of one image; larger ones are not listed
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}\.png")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}\.(?:png|webp)")
 
 _not_found: dict[int | str, dict[str, Any]] = {404: {"description": "no such model, version or file", "model": Problem}}
-_png_content: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"image/png": BINARY, OCTET_STREAM: BINARY}, "description": "the picture"}
+_picture_content: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": dict.fromkeys((*MEDIA_TYPES.values(), OCTET_STREAM), BINARY),
+        "description": "the picture",
+    }
 }
 
 
@@ -53,7 +56,7 @@ def add_file_routes(app: FastAPI, registry: Registry, store: ModelStore) -> None
         tags=["models"],
         summary="One of the card's pictures",
         response_class=Response,
-        responses={**_png_content, **_not_found},
+        responses={**_picture_content, **_not_found},
     )
     def get_card_picture(
         request: Request, name: str, version: str, file: Annotated[str, PathParameter(description="one of /files")]
@@ -62,20 +65,32 @@ def add_file_routes(app: FastAPI, registry: Registry, store: ModelStore) -> None
         data = read_picture(store, key, file) if file in list_pictures(store, key) else None
         if data is None:
             raise HTTPException(404)
-        media_type = OCTET_STREAM if is_octet_stream(request.headers.get("accept")) else "image/png"
+        media_type = OCTET_STREAM if is_octet_stream(request.headers.get("accept")) else media_type_of(file)
         return file_response(request, data, media_type, f'"{hashlib.sha256(data).hexdigest()[:16]}"')
 
 
 def list_pictures(store: ModelStore, key: str) -> tuple[str, ...]:
-    """Names of a package's PNG files, sorted; without links and without files over MAX_BYTES."""
+    """Names of a package's PNG and WebP files, sorted; without links and without files over MAX_BYTES."""
     files = store.list_files(key)
     return tuple(sorted(name for name, size in files.items() if _NAME.fullmatch(name) and size <= MAX_BYTES))
 
 
 def read_picture(store: ModelStore, key: str, name: str) -> bytes | None:
-    """The bytes of a listed picture; None if it is no PNG, or was removed or replaced by a link meanwhile."""
+    """The bytes of a listed picture; None if it is not what its name says, or was removed or is a link now."""
     try:
         content = store.read_file(key, name, MAX_BYTES)
     except OSError:
         return None
-    return content if content.startswith(PNG) else None
+    return content if is_picture(content, media_type_of(name)) else None
+
+
+def media_type_of(name: str) -> str:
+    """Of a listed picture."""
+    return MEDIA_TYPES[name[name.rindex(".") :]]
+
+
+def is_picture(content: bytes, media_type: str) -> bool:
+    """Whether the file begins as one of the format, PNG or WebP, does."""
+    if media_type == "image/webp":
+        return content[:4] == b"RIFF" and content[8:12] == b"WEBP"
+    return content.startswith(b"\x89PNG\r\n\x1a\n")

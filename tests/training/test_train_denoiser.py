@@ -53,8 +53,8 @@ def test_pairs_become_a_package_that_cleans_better_than_no_model(
     assert metric.value < 0.6 * metric.baselines["noisy"]
     assert {"median background, divided", "adaptive threshold", "non-local means"} <= set(metric.baselines)
     assert "-F image=@scan.png" in (directory / "README.md").read_text()
-    assert (directory / "before-after.png").stat().st_size > 10_000
-    assert (directory / "failures.png").stat().st_size > 5_000
+    assert (directory / "before-after.webp").stat().st_size > 10_000
+    assert (directory / "failures.webp").stat().st_size > 3_000
 
     model = Model(loaded)
     image = add_dirt(draw_letters(3, 200, 150))[..., None][2]

@@ -1,4 +1,4 @@
-"""Figures of a report, as PNG: sample rows, learning curve, error histogram, latent map.
+"""Figures of a report, as PNG or WebP: sample rows, learning curve, error histogram, latent map.
 
 held-out samples, histories -> matplotlib Figure -> PNG bytes
 
@@ -99,7 +99,7 @@ def draw_explained_variance(curves: Sequence[tuple[str, Sequence[tuple[int, floa
 def draw_before_after(
     rows: Sequence[tuple[Any, ...]], height: int = 220, titles: Sequence[str] = ("noisy", "denoised", "clean")
 ) -> bytes:
-    """A row per image: its label, then the top left of an image uint8 [H,W,C] for each title, pixel by pixel."""
+    """A row per image: its label, then the top left of an image uint8 [H,W,C] for each title, pixel by pixel; WebP."""
     width = max(min(row[1].shape[1], 420) for row in rows)
     columns = len(titles)
     figure = Figure(
@@ -115,7 +115,7 @@ def draw_before_after(
     figure.subplots_adjust(
         left=0.005, right=0.995, top=1 - 0.2 / len(rows) / 2.4, bottom=0.005, wspace=0.01, hspace=0.09
     )
-    return encode_figure(figure, "png")
+    return to_webp(encode_figure(figure, "png"))
 
 
 def draw_learning_curve(curves: Sequence[tuple[str, History]], unit: str) -> bytes:
@@ -252,6 +252,14 @@ def encode_figure(figure: Figure, file_format: str) -> bytes:
     metadata = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
     figure.savefig(buffer, format=file_format, metadata=metadata[file_format])
     return compress_png(buffer.getvalue()) if file_format == "png" else buffer.getvalue()
+
+
+def to_webp(png: bytes) -> bytes:
+    """The same pixels as lossless WebP, the same bytes each time; photographs take a fifth less than as PNG."""
+    buffer = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as image:
+        image.convert("RGB").save(buffer, "WEBP", lossless=True, quality=100, method=6)
+    return buffer.getvalue()
 
 
 def compress_png(data: bytes) -> bytes:

@@ -25,7 +25,7 @@ Row = tuple[str, Image, Image, Image]
 def draw_figures(
     restore_image: Restore, images: Sequence[EvaluationImage], *, has_clean: bool = True
 ) -> dict[str, tuple[str, bytes]]:
-    """Figures of a model card: file name -> (caption, PNG).
+    """Figures of a model card: file name -> (caption, WebP).
 
     `has_clean`: whether there are clean images to show; without them the other noisy version, if there is one.
     """
@@ -38,11 +38,11 @@ def draw_figures(
     rows = [_restore_row(restore_image, image) for image in examples]
     failures = [crop_worst_part(*row) for row in _worst_rows(restore_image, images)]
     return {
-        "before-after.png": (
+        "before-after.webp": (
             "Held-out images: noisy, denoised, and the clean original",
             figures.draw_before_after(rows),
         ),
-        "failures.png": (
+        "failures.webp": (
             "Where it fails: the parts of held-out images that came out worst; noisy, denoised, and the clean original",
             figures.draw_before_after(failures),
         ),
@@ -56,8 +56,8 @@ def _draw_noisy_images(restore_image: Restore, images: Sequence[EvaluationImage]
         views = (noisy, restore_image(noisy), *(() if image.noisy is None else (image.clean,)))
         rows.append((image.group, *[_brighten(to_uint8(view), to_uint8(noisy)) for view in views]))
     titles = ("noisy", "denoised", "the other exposure")[: len(rows[0]) - 1]
-    png = figures.draw_before_after(rows, titles=titles)
-    return {"before-after.png": ("Held-out images: noisy and denoised; there are no clean ones", png)}
+    picture = figures.draw_before_after(rows, titles=titles)
+    return {"before-after.webp": ("Held-out images: noisy and denoised; there are no clean ones", picture)}
 
 
 def _restore_row(restore_image: Restore, image: EvaluationImage) -> Row:

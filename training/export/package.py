@@ -36,7 +36,7 @@ from training.recipe import Recipe
 Score = tuple[ScoreFile, bytes]
 """The manifest's entry and the file."""
 Figures = Mapping[str, tuple[str, bytes]]
-"""File name -> (caption, PNG)."""
+"""File name -> (caption, PNG or WebP)."""
 
 
 def build_manifest(
@@ -137,7 +137,7 @@ def publish(
     if score is not None:
         facts, extra = facts.model_copy(update={"score": score[0]}), {score[0].file: score[1]}
     captions = {file: caption for file, (caption, _) in figures.items()}
-    files = {file: png for file, (_, png) in figures.items()}
+    files = {file: picture for file, (_, picture) in figures.items()}
     if recipe is not None:
         files[recipe_file.NAME] = recipe_file.to_toml(recipe_file.publish(recipe))
     while True:

@@ -4,7 +4,7 @@ import { apiKey, getJson } from "./api.js";
 import { $, createElement } from "./dom.js";
 import { isTranslated, t, translateName } from "./translations.js";
 
-const MAIN_PICTURES = ["before-after.png", "reconstructions.png", "denoising-gaussian.png"]; // the others are folded
+const MAIN_PICTURES = ["before-after.webp", "before-after.png", "reconstructions.png", "denoising-gaussian.png"]; // the others are folded
 const LICENCE_LENGTH = 240; // characters; the rest of a longer licence is folded
 
 /** Show text that a package brings, marked as English if there is no translation. */

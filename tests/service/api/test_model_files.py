@@ -10,6 +10,7 @@ from service.settings import Settings
 from tests.service import packages as doubles
 
 PNG = b"\x89PNG\r\n\x1a\nand so on"
+WEBP = b"RIFF\x0a\0\0\0WEBPVP8L and so on"
 
 
 @pytest.fixture
@@ -19,6 +20,8 @@ def gallery(tmp_path: Path) -> TestClient:
     name = sorted(folder.name for folder in models.iterdir() if (folder / "1").is_dir())[0]
     package = models / name / "1"
     (package / "before-after.png").write_bytes(PNG)
+    (package / "failures.webp").write_bytes(WEBP)
+    (package / "other.webp").write_bytes(PNG)
     (package / "text.png").write_text("no picture")
     (tmp_path / "secret.png").write_bytes(PNG)
     (package / "link.png").symlink_to(tmp_path / "secret.png")
@@ -30,7 +33,9 @@ def gallery(tmp_path: Path) -> TestClient:
 
 
 def test_a_package_s_pictures_are_listed_and_served(gallery: TestClient) -> None:
-    assert gallery.get("files").json() == {"files": ["before-after.png", "text.png"]}
+    assert gallery.get("files").json() == {"files": ["before-after.png", "failures.webp", "other.webp", "text.png"]}
+    answer = gallery.get("files/failures.webp")
+    assert (answer.content, answer.headers["content-type"]) == (WEBP, "image/webp")
     answer = gallery.get("files/before-after.png")
     assert (answer.content, answer.headers["content-type"]) == (PNG, "image/png")
     assert answer.headers["x-content-type-options"] == "nosniff"
@@ -40,8 +45,9 @@ def test_a_package_s_pictures_are_listed_and_served(gallery: TestClient) -> None
 @pytest.mark.parametrize(
     "file",
     [
-        "link.png", "folder.png", ".hidden.png", "text.png", "manifest.json", "encoder.onnx", "nothing.png",
-        "..%2f1%2fbefore-after.png", "%2e%2e%2f%2e%2e%2fsecret.png", "before-after.png%00", "before-after.png%0a",
+        "link.png", "folder.png", ".hidden.png", "text.png", "other.webp", "manifest.json", "encoder.onnx",
+        "nothing.png", "..%2f1%2fbefore-after.png",
+        "%2e%2e%2f%2e%2e%2fsecret.png", "before-after.png%00", "before-after.png%0a",
     ],
 )  # fmt: skip
 def test_nothing_else_of_a_package_is_served(gallery: TestClient, file: str) -> None:
