@@ -26,6 +26,8 @@ from service.api.openapi import customize_openapi
 from service.api.operations import OperationHandler
 from service.api.router import OperationRouter
 from service.api.services import Services
+from service.api.v1.blend import add_blend_route
+from service.api.v1.limits import add_limits_route
 from service.api.v1.routes import add_operation_routes, add_unknown_operation_routes
 from service.api.v2.routes import add_v2_routes
 from service.inference.admission import Admission
@@ -151,6 +153,8 @@ def _add_routes(app: FastAPI, services: Services) -> None:
     if settings.metrics:
         add_metrics_route(app, services)
     add_model_routes(app, registry)
+    add_limits_route(app, settings)
+    add_blend_route(app, services)
     add_file_routes(app, registry, services.store)
     if settings.page:
         add_page_routes(app)

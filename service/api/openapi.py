@@ -131,6 +131,17 @@ def responses(operation: Operation) -> dict[int | str, dict[str, Any]]:
     return {200: {"description": "the result", "content": content, "headers": headers}, **problems}
 
 
+def blend_responses() -> dict[int | str, dict[str, Any]]:
+    """OpenAPI's responses of /v1/blend."""
+    content = dict.fromkeys((OCTET_STREAM, *WRITABLE_MEDIA_TYPES), BINARY)
+    problems: dict[int | str, dict[str, Any]] = {
+        status: {"description": _PROBLEMS[status], "content": _PROBLEM_CONTENT}
+        for status in (400, 408, 413, 415, 422, 429, 503, 504)
+    }
+    description = "the blend, in the format of `denoised`"
+    return {200: {"description": description, "content": content, "headers": {"Dropped-Metadata": _TEXT}}, **problems}
+
+
 def customize_openapi(app: FastAPI, settings: Settings) -> None:
     """Replace `app.openapi`: errors are problem documents, and with settings.keys the routes that need a key say so."""
     generate = app.openapi

@@ -81,6 +81,11 @@ class OperationHandler:
         _check_encoding(headers)
         if operation in ndjson.OPERATIONS_ON_FILES and ndjson.accepts_ndjson(content_type, accept):
             return await self.stream_files(request, headers, record, model, operation, options, seconds)
+        if options.report is not None:
+            raise InvalidInput(
+                "report is for an answer in lines: send a form, -F image=@FILE, with the header Accept: "
+                "application/x-ndjson"
+            )
         wire_format: WireFormat
         if operation == "sample":
             wire_format = SampleFormat(model, accept, options, seconds, settings.max_batch)
@@ -231,6 +236,7 @@ class OperationHandler:
             stream = ndjson.FileStream(
                 services.preprocessor,
                 services.inference,
+                services.documents,
                 services.scheduler,
                 model,
                 operation,

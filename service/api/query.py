@@ -16,7 +16,7 @@ from service.errors import InvalidInput
 from service.imaging.bit_depth import Bits
 from service.imaging.heatmap import COLOUR_SCALE
 from service.imaging.resize import Fit
-from service.inference.options import DEFAULT, Explain, Figures, Latents, Options
+from service.inference.options import DEFAULT, Explain, Figures, Latents, Options, Report
 from service.model.manifest import Operation
 
 DEADLINE_HEADER = "Request-Deadline"
@@ -164,6 +164,15 @@ PARAMETERS: dict[str, Parameter] = {
             operation="encode",
             verb="choose",
             v2_error="the outputs of /v2 are the model's",
+        ),
+        Parameter(
+            "report",
+            {"type": "string", "enum": list(get_args(Report))},
+            "of an answer in NDJSON, further lines for each file: progress, how far the work is, twice a second; "
+            "pages, that and each page as it is ready, before and after, as pictures to look at",
+            operation="denoise",
+            verb="report",
+            v2_error="/v2 answers no lines",
         ),
         Parameter(
             "explain",

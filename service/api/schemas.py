@@ -70,6 +70,20 @@ class ModelList(BaseModel):
     )
 
 
+class Limits(BaseModel):
+    """What one request may have; more is refused with 413, 415 or 504."""
+
+    deadline: float = Field(description="seconds that a request may take")
+    deadline_per_megapixel: float = Field(description="further seconds for each million pixels")
+    max_deadline: float = Field(description="seconds that the header Request-Deadline may ask for instead")
+    max_body_bytes: int = Field(description="bytes of a body")
+    max_pixels: int = Field(description="pixels of a picture, or of a page")
+    max_side: int = Field(description="pixels along a side of a picture")
+    max_batch: int = Field(description="files, samples, or pages of a TIFF")
+    pdf_pages: int = Field(description="pages of a PDF")
+    media_types: list[str] = Field(description="of the files that are read here, which depends on the extras")
+
+
 class Status(BaseModel):
     status: str
 
@@ -100,6 +114,14 @@ class Line(BaseModel):
     dropped_metadata: str | None = Field(None, description="denoise: what the file held and `image` does not")
     outputs: list[Any] | None = Field(None, description="denoise of an .npy: [N,H,W,C] of 0..255")
     problem: Problem | None = Field(None, description="instead of a result: why it was refused")
+    progress: float | None = Field(
+        None, description="denoise?report=progress, a line before the file's own: the share of its work that is done"
+    )
+    seconds_left: float | None = Field(None, description="beside progress: an estimate; missing while none is known")
+    page: int | None = Field(None, description="denoise?report=pages, a line of a page: its number, from 1")
+    pages: int | None = Field(None, description="beside page: how many there are")
+    before: str | None = Field(None, description="beside page: the page as it was, a JPEG (PNG if too long) in base64")
+    after: str | None = Field(None, description="beside page: the clean page, likewise; the file has it in full depth")
 
 
 class Answer(BaseModel):

@@ -182,7 +182,7 @@ def _check_kind(data: bytes, media_type: str, label: str) -> None:
             remedy = unread_formats.RAW if "raw" in kind else unread_formats.SAVE
             raise InvalidInput(f"{label} is {kind}, which is not read here; {remedy}")
     elif media_type == AVIF and heif.read_header(data).is_sequence:
-        raise InvalidInput(_IS_ANIMATED.format(label))
+        raise InvalidInput(_IS_ANIMATED.format(label), fault="animated")
 
 
 def _explain(data: bytes, media_type: str, label: str, fault: str) -> InvalidInput:
@@ -194,7 +194,7 @@ def _explain(data: bytes, media_type: str, label: str, fault: str) -> InvalidInp
             "as PNG"
         )
     alternative = ", or it is of a kind of TIFF that is not read" if media_type == TIFF and fault != _DAMAGED else ""
-    return InvalidInput(f"{label} cannot be read: {fault}{alternative}")
+    return InvalidInput(f"{label} cannot be read: {fault}{alternative}", fault="damaged")
 
 
 def encode(picture: Picture, media_type: str) -> bytes:
@@ -429,10 +429,10 @@ def _drop_colours(pixels: Pixels) -> Pixels:
 def _inspect_heic(data: bytes, max_pixels: int, max_side: int, label: str) -> tuple[int, int]:
     """(width, height) of a HEIC, upright."""
     if heif.read_header(data).is_sequence:
-        raise InvalidInput(_IS_ANIMATED.format(label))
+        raise InvalidInput(_IS_ANIMATED.format(label), fault="animated")
     file = heif.open_heic(data)
     if len(file) > 1:
-        raise InvalidInput(_HAS_SEVERAL.format(label))
+        raise InvalidInput(_HAS_SEVERAL.format(label), fault="several")
     return _check_size(file.size, max_pixels, max_side, label)
 
 
@@ -456,7 +456,7 @@ def _check_pages(data: bytes, media_type: str, label: str, max_pages: int) -> No
     if media_type == PNG:  # libvips reads the first frame of an animated PNG and does not say so
         control = data.find(b"\0\0\0\x08acTL", 8, data.find(b"IDAT"))
         if control > 0 and int.from_bytes(data[control + 8 : control + 12]) > 1:
-            raise InvalidInput(_IS_ANIMATED.format(label))
+            raise InvalidInput(_IS_ANIMATED.format(label), fault="animated")
     count = len(tiff.list_pages(data, max_pages)) if media_type == TIFF else 1
     if count == 0 and tiff.list_directories(data, 1):
         raise InvalidInput(
@@ -484,7 +484,9 @@ def _check_size(size: tuple[int, int], max_pixels: int, max_side: int, label: st
 
 def _check_pixels(image: Any, media_type: str, label: str) -> None:
     if media_type != TIFF and _read_number(image, "n-pages", 1) > 1:  # pages of a TIFF come one by one
-        raise InvalidInput((_HAS_SEVERAL if media_type == AVIF else _IS_ANIMATED).format(label))
+        if media_type == AVIF:
+            raise InvalidInput(_HAS_SEVERAL.format(label), fault="several")
+        raise InvalidInput(_IS_ANIMATED.format(label), fault="animated")
     if image.format not in _DTYPES:
         raise InvalidInput(f"{label} has pixels of the kind {image.format}; send whole numbers or floats")
     if image.bands > (5 if image.interpretation == "cmyk" else 4):

@@ -8,7 +8,7 @@ others wait, within their deadline.
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,9 +20,12 @@ from service.inference.admission import Permit
 from service.inference.engine import Inference
 from service.inference.inputs import Images
 from service.inference.options import Options
+from service.inference.progress import Progress
 from service.inference.scheduler import Scheduler
 from service.model.runtime import Model
 from service.settings import Settings
+
+OnPage = Callable[[int, int, Picture, Picture], Awaitable[None]]  # number from 1, pages, before, after
 
 
 @dataclass(frozen=True)
@@ -45,13 +48,22 @@ class Documents:
         self._slots = asyncio.Semaphore(settings.workers)
 
     async def denoise(
-        self, model: Model, data: bytes, options: Options, permit: Permit, on_pixels: Callable[[int], None]
+        self,
+        model: Model,
+        data: bytes,
+        options: Options,
+        permit: Permit,
+        on_pixels: Callable[[int], None],
+        progress: Progress | None = None,
+        on_page: OnPage | None = None,
     ) -> CleanedDocument:
         """The cleaned document.
 
         Args:
             permit: the largest page's pixels and the written bytes are reserved in it.
             on_pixels: called with the pixels of all pages before the first is drawn.
+            progress: planned by `on_pixels`; advances with the tiles of each page.
+            on_page: awaited for each page that is clean.
         Raises:
             InvalidInput, TooLarge, Overloaded, ModelFailed.
         """
@@ -71,8 +83,10 @@ class Documents:
                 writer, total_bytes = Writer(), 0
                 for number, size in enumerate(sizes, 1):
                     picture = await asyncio.to_thread(reader.render_page, number, dpi)
-                    result = await self._inference.run(model, "denoise", Images((picture,)), options)
+                    result = await self._inference.run(model, "denoise", Images((picture,)), options, progress)
                     (page,) = result.pictures or (Picture(result.samples[0]),)
+                    if on_page is not None:
+                        await on_page(number, len(sizes), picture, page)
                     page_bytes = await self._scheduler.call(partial(writer.add_page, size=size), page)
                     total_bytes += page_bytes
                     if total_bytes > self._max_bytes:

@@ -23,6 +23,7 @@ from service.inference.batching import Batcher
 from service.inference.inputs import Batch, Images
 from service.inference.operations import OPERATIONS
 from service.inference.options import Options
+from service.inference.progress import Progress
 from service.inference.scheduler import Scheduler
 from service.inference.tiled import TileTask
 from service.model import sparse
@@ -114,14 +115,21 @@ class Inference:
         self._statistics = statistics or Statistics()
         self._batchers: dict[tuple[Model, Operation], Batcher[Array, tuple[Output, _Run]]] = {}
 
-    async def run(self, model: Model, operation: Operation, inputs: Batch | Images, options: Options) -> Result:
-        """The operation's result; raises ModelFailed."""
+    async def run(
+        self,
+        model: Model,
+        operation: Operation,
+        inputs: Batch | Images,
+        options: Options,
+        progress: Progress | None = None,
+    ) -> Result:
+        """The operation's result; raises ModelFailed. `progress` advances while images are denoised tile by tile."""
         if isinstance(inputs, Images):
             if options.strength > 1:
-                denoised = await self._denoise_twice(model, inputs, options)
+                denoised = await self._denoise_twice(model, inputs, options, progress)
             else:
                 maps = tiled.map_figures(model, inputs.pictures, options.figures)
-                denoised = await self._denoise(model, inputs, options.strength, maps)
+                denoised = await self._denoise(model, inputs, options.strength, maps, progress)
             return await self._reduce_bits(denoised, options)
         if options.strength > 1:
             return await self._denoise_twice(model, inputs, options)
@@ -193,12 +201,14 @@ class Inference:
             self._batchers[key] = Batcher(self._scheduler, function, size, allow_inline=model.on_cpu)
         return self._batchers[key]
 
-    async def _denoise_twice(self, model: Model, inputs: Batch | Images, options: Options) -> Result:
+    async def _denoise_twice(
+        self, model: Model, inputs: Batch | Images, options: Options, progress: Progress | None = None
+    ) -> Result:
         """The denoised inputs are denoised again; of the second correction `strength` - 1 is applied."""
         if isinstance(inputs, Images):
             maps = tiled.map_figures(model, inputs.pictures, options.figures)
-            first = await self._denoise(model, inputs, 1.0, maps)
-            second = await self._denoise(model, Images(first.pictures or ()), options.strength - 1, maps)
+            first = await self._denoise(model, inputs, 1.0, maps, progress)
+            second = await self._denoise(model, Images(first.pictures or ()), options.strength - 1, maps, progress)
         else:
             first = await self.run(model, "denoise", inputs, replace(options, strength=1.0))
             denoised = Batch(np.asarray(first.samples))
@@ -213,7 +223,14 @@ class Inference:
         reduced = tuple(await self._scheduler.run(partial(reduce_bits, bits=options.bits), pictures))
         return replace(result, samples=tuple(picture.pixels for picture in reduced), pictures=reduced)
 
-    async def _denoise(self, model: Model, inputs: Images, strength: float, maps: Sequence[FigureMap | None]) -> Result:
+    async def _denoise(
+        self,
+        model: Model,
+        inputs: Images,
+        strength: float,
+        maps: Sequence[FigureMap | None],
+        progress: Progress | None,
+    ) -> Result:
         """Tile by tile; the outputs are the only arrays of the images' size that are made."""
         outputs = tuple(np.empty_like(picture.pixels) for picture in inputs.pictures)
         tasks: list[TileTask] = []
@@ -224,7 +241,8 @@ class Inference:
         use_all_cores = len(items) == 1 and self._scheduler.is_idle
         denoise = partial(tiled.denoise, model, strength, numbers, use_all_cores=use_all_cores)
         record = partial(self._statistics.record_run, model, "denoise")
-        outcomes = await self._scheduler.run(partial(_run_timed, denoise, record), items)
+        on_item = None if progress is None else partial(progress.advance, inputs.pixels / len(items))
+        outcomes = await self._scheduler.run(partial(_run_timed, denoise, record), items, on_item=on_item)
         start, end = self._record_runs(model, [run for _, run in outcomes])
         pairs = zip(outputs, inputs.pictures, strict=True)
         denoised = tuple(replace(picture, pixels=output) for output, picture in pairs)

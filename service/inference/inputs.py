@@ -57,6 +57,11 @@ class Images:
         return len(self.pictures)
 
     @property
+    def pixels(self) -> int:
+        """Of all pictures."""
+        return sum([picture.pixels.shape[0] * picture.pixels.shape[1] for picture in self.pictures])
+
+    @property
     def is_uniform(self) -> bool:
         """Whether one array holds them all."""
         return len({(picture.pixels.shape, picture.pixels.dtype) for picture in self.pictures}) == 1

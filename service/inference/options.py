@@ -9,6 +9,7 @@ from service.imaging.resize import Fit
 Explain = Literal["heatmap"]
 Figures = Literal["keep", "clean"]
 Latents = Literal["scaled"]
+Report = Literal["progress", "pages"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Options:
         figures: of models of pages, whether photographs and other figures stay as they are; None: they do.
         latents: "scaled": as a diffusion model takes them (service.model.manifest.LatentScaling).
         top: of a latent only so many numbers, the largest, are answered, with their indices (service.model.sparse).
+        report: of an answer in NDJSON, further lines: how far the work is, and with "pages" each page as it is ready.
         false_alarm_rate: the result has a verdict for each sample at this rate (Model.unusual_threshold).
     """
 
@@ -42,6 +44,7 @@ class Options:
     seed: int | None = None
     latents: Latents | None = None
     top: int | None = None
+    report: Report | None = None
 
 
 DEFAULT = Options()

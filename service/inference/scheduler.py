@@ -86,6 +86,7 @@ class _ItemSource:
     total: int
     future: asyncio.Future[None]
     interruption: Interruption = field(default_factory=Interruption)
+    on_item: Callable[[], None] | None = None
     started: int = 0
     abandoned: AbandonedWork | None = None
     latency_sensitive = False
@@ -114,6 +115,8 @@ class _ItemSource:
     def _store(self, index: int, result: Any) -> None:
         self._end_job()
         self.results[index] = result
+        if self.on_item is not None:
+            self.on_item()
         if len(self.results) == self.total and not self.future.done():
             self.future.set_result(None)
 
@@ -165,7 +168,11 @@ class Scheduler:
         return sum([work.jobs for work in self._abandoned if work.since < limit])
 
     async def run(
-        self, function: Callable[[Item], Result], items: Sequence[Item], cost: float = math.inf
+        self,
+        function: Callable[[Item], Result],
+        items: Sequence[Item],
+        cost: float = math.inf,
+        on_item: Callable[[], None] | None = None,
     ) -> list[Result]:
         """[function(item) for item in items], in order: in threads, or at once if all of it is cheap.
 
@@ -175,13 +182,14 @@ class Scheduler:
 
         Args:
             cost: of all items, in nanoseconds (service.inference.cost).
+            on_item: called on the event loop each time an item of those in threads is done.
         """
         if is_inline(cost):
             return [function(item) for item in items]
         if not items:
             return []
         future = asyncio.get_running_loop().create_future()
-        source = _ItemSource(function, deque(enumerate(items)), {}, len(items), future)
+        source = _ItemSource(function, deque(enumerate(items)), {}, len(items), future, on_item=on_item)
         self.enqueue(source)
         try:
             await future

@@ -191,13 +191,17 @@ def file_payload(field: FormPart, label: str) -> Payload:
     return Payload((PayloadPart(field.data, label),), "image")
 
 
+def parse_file(field: FormPart, label: str, model: Model, operation: Operation) -> Payload:
+    """As `file_payload`, or a PDF; raises UnsupportedMediaType (415) where the operation takes none."""
+    if field.data.startswith(PDF_MAGIC):
+        return _pdf_payload(field.data, model, operation)
+    return file_payload(field, label)
+
+
 def _form_payload(body: bytes, content_type: str, model: Model, operation: Operation, max_batch: int) -> Payload:
     fields = form_files(body, content_type, max_batch)
     if len(fields) == 1:
-        (field,) = fields
-        if field.data.startswith(PDF_MAGIC):
-            return _pdf_payload(field.data, model, operation)
-        return file_payload(field, "image")
+        return parse_file(fields[0], "image", model, operation)
     parts: list[PayloadPart] = []
     for number, field in enumerate(fields, 1):
         label = f"image {number} of {len(fields)}"

@@ -1,6 +1,7 @@
 """NDJSON responses of encode and denoise: one form with many files -> a line of JSON per file, as soon as it is ready.
 
-files -> a few at a time: file_payload -> inference -> {"index", "name", "latents" | "image" | "outputs" | "problem"}
+files -> a few at a time: parse_file -> inference -> {"index", "name", "latents" | "image" | "outputs" | "problem"}
+                                         `-> ?report=: {"index", "name", "progress" | "page"}, lines before that one
 
 An invalid file becomes a line with a problem and does not affect the others. A file starts only when an earlier line
 was sent: a slow client slows the work down, and memory holds a few files' arrays beside the body. A disconnect cancels
@@ -22,20 +23,33 @@ from starlette.types import Receive, Scope, Send
 
 from service.api import error_handlers
 from service.api.v1 import responses
-from service.api.v1.body import file_payload
+from service.api.v1.body import parse_file
 from service.api.v1.negotiation import choose
-from service.codecs import json_writer
+from service.codecs import images, json_writer
 from service.codecs.buffers import SLICE_BYTES
-from service.codecs.formats import JSON, MULTIPART_FORM, NDJSON, NPY, parse_media_type
+from service.codecs.formats import (
+    IMAGE_FORMAT_OF,
+    JPEG,
+    JSON,
+    MULTIPART_FORM,
+    NDJSON,
+    NPY,
+    PDF,
+    PNG,
+    parse_media_type,
+)
 from service.codecs.multipart import FormPart
 from service.errors import DeadlineExceeded, ServiceError, problem
+from service.imaging.picture import Picture
 from service.inference import cost
 from service.inference.admission import Permit
+from service.inference.documents import Documents, OnPage
 from service.inference.engine import Inference, Result
-from service.inference.inputs import Preprocessor
+from service.inference.inputs import Images, Preprocessor
 from service.inference.operations import OPERATIONS
 from service.inference.options import Options
 from service.inference.payload import Payload
+from service.inference.progress import Progress
 from service.inference.scheduler import Scheduler
 from service.model.manifest import Operation
 from service.model.runtime import Model
@@ -45,6 +59,7 @@ from service.server.cancellation import Deadline, cancel_on_disconnect
 from service.settings import MEGAPIXEL
 
 OPERATIONS_ON_FILES: tuple[Operation, ...] = ("encode", "denoise")
+REPORT_INTERVAL = 0.5  # seconds between two lines of progress, which also keep proxies from giving up
 _log = logging.getLogger("service.streaming")
 
 
@@ -68,6 +83,7 @@ class FileStream:
 
     preprocessor: Preprocessor
     inference: Inference
+    documents: Documents
     scheduler: Scheduler
     model: Model
     operation: Operation
@@ -92,7 +108,12 @@ class NdjsonResponse(Response):
     def __init__(self, stream: FileStream, resources: ExitStack) -> None:
         self._stream, self._resources = stream, resources
         manifest = stream.model.manifest
-        headers = {"content-type": NDJSON, "model-name": manifest.name, "model-version": str(manifest.version)}
+        headers = {
+            "content-type": NDJSON,
+            "model-name": manifest.name,
+            "model-version": str(manifest.version),
+            "x-accel-buffering": "no",  # nginx and its like pass each line on at once
+        }
         self.raw_headers = [(name.encode(), value.encode()) for name, value in headers.items()]
         self.status_code, self.background = HTTPStatus.OK, None
 
@@ -129,7 +150,7 @@ async def _run_worker(stream: FileStream, indices: Iterator[int], path: str, dea
     for index in indices:
         with stream.permit.sub_permit() as permit:  # until its line is sent
             try:
-                line = await _process_file(stream, index, permit, deadline)
+                line = await _process_and_report(stream, index, permit, deadline, send)
             except ServiceError as error:
                 if error.status == HTTPStatus.INTERNAL_SERVER_ERROR:
                     _log.error("%s: %s", path, error.detail, exc_info=error.__cause__)
@@ -142,19 +163,72 @@ async def _run_worker(stream: FileStream, indices: Iterator[int], path: str, dea
             await _send(stream, send, index, line)
 
 
-async def _process_file(stream: FileStream, index: int, permit: Permit, deadline: Deadline) -> bytes:
+async def _process_and_report(stream: FileStream, index: int, permit: Permit, deadline: Deadline, send: Send) -> bytes:
+    """As `_process_file`; meanwhile lines of progress are sent, if the request asks for them."""
+    progress = Progress()
+    if stream.options.report is None:
+        return await _process_file(stream, index, permit, deadline, progress, send)
+    reporter = asyncio.create_task(_report_progress(stream, index, progress, send))
+    try:
+        return await _process_file(stream, index, permit, deadline, progress, send)
+    finally:
+        reporter.cancel()
+
+
+async def _report_progress(stream: FileStream, index: int, progress: Progress, send: Send) -> None:
+    while True:
+        seconds = progress.seconds_left
+        left = {} if seconds is None else {"seconds_left": round(seconds, 1)}
+        line = _write_line(stream, index, {"progress": round(progress.fraction, 4), **left})
+        await _send_report(stream, send, line)
+        await asyncio.sleep(REPORT_INTERVAL)
+
+
+async def _process_file(
+    stream: FileStream, index: int, permit: Permit, deadline: Deadline, progress: Progress, send: Send
+) -> bytes:
     """The line with the result of one file."""
     file = stream.pending[index]
-    payload = await stream.scheduler.call(
-        partial(file_payload, label="the file"), file, len(file.data) * cost.COPIED_BYTE
-    )
     model, operation = stream.model, stream.operation
+    payload = await stream.scheduler.call(
+        partial(parse_file, label="the file", model=model, operation=operation),
+        file,
+        len(file.data) * cost.COPIED_BYTE,
+    )
+
+    runs = 2 if stream.options.strength > 1 else 1
+
+    def add_pixels(pixels: int) -> None:
+        stream.pixels += pixels
+        deadline.extend(runs * pixels / MEGAPIXEL * stream.per_megapixel)
+
+    def plan_document(pixels: int) -> None:
+        add_pixels(pixels)
+        progress.plan(runs * pixels)
+
+    async def send_page(number: int, count: int, before: Picture, after: Picture) -> None:
+        previews = await stream.scheduler.run(_encode_preview, (before, after))
+        page = {"page": number, "pages": count, "before": previews[0], "after": previews[1]}
+        line = await stream.scheduler.call(partial(_write_line, stream, index), page)
+        await _send_report(stream, send, line)
+
+    on_page = send_page if stream.options.report == "pages" else None
+    if payload.format == "pdf":
+        document = await stream.documents.denoise(
+            model, file.data, stream.options, permit, plan_document, progress, on_page
+        )
+        stream.timer.samples += document.pages
+        outcome = {"media_type": PDF, "image": json_writer.Base64(document.data)}
+        return await stream.scheduler.call(partial(_write_line, stream, index), outcome)
     inputs = await stream.preprocessor.prepare(model, operation, payload, stream.options, permit)
     media_type = NPY if payload.format == "npy" else responses.negotiate(None, model, operation, payload, inputs)
-    stream.pixels += permit.pixels
-    runs = 2 if stream.options.strength > 1 else 1
-    deadline.extend(runs * permit.pixels / MEGAPIXEL * stream.per_megapixel)
-    result = await stream.inference.run(model, operation, inputs, stream.options)
+    add_pixels(permit.pixels)
+    if isinstance(inputs, Images):
+        progress.plan(runs * inputs.pixels)
+    if on_page is not None and isinstance(inputs, Images):
+        result = await _denoise_pages(stream, inputs, progress, on_page)
+    else:
+        result = await stream.inference.run(model, operation, inputs, stream.options, progress)
     permit.reserve_pixels_up_to(result.size)  # before they are written
     stream.timer.samples += len(result.samples)
 
@@ -163,6 +237,29 @@ async def _process_file(stream: FileStream, index: int, permit: Permit, deadline
 
     line_cost = responses.serialization_cost(result, JSON if media_type == NPY else media_type)
     return await stream.scheduler.call(write, result, line_cost)
+
+
+async def _denoise_pages(stream: FileStream, inputs: Images, progress: Progress, on_page: OnPage) -> Result:
+    """The result for all pages, of which each is passed on as it is ready."""
+    pictures: list[Picture] = []
+    starts, ends = [], []
+    for number, picture in enumerate(inputs.pictures, 1):
+        result = await stream.inference.run(
+            stream.model, stream.operation, Images((picture,)), stream.options, progress
+        )
+        (page,) = result.pictures or (Picture(result.samples[0]),)
+        pictures.append(page)
+        starts.append(result.run_start)
+        ends.append(result.run_end)
+        await on_page(number, inputs.count, picture, page)
+    samples = tuple(picture.pixels for picture in pictures)
+    return Result(samples, tuple(pictures), run_start=min(starts), run_end=max(ends))
+
+
+def _encode_preview(picture: Picture) -> json_writer.Base64:
+    """What every browser shows."""
+    is_too_long = max(picture.pixels.shape[:2]) > IMAGE_FORMAT_OF[JPEG].max_side
+    return json_writer.Base64(images.encode(picture, PNG if is_too_long else JPEG))
 
 
 def _describe(stream: FileStream, result: Result, media_type: str, payload: Payload) -> dict[str, Any]:
@@ -184,8 +281,18 @@ def _write_line(stream: FileStream, index: int, outcome: dict[str, Any]) -> byte
 
 
 async def _send(stream: FileStream, send: Send, index: int, line: bytes) -> None:
-    """Send one line; `send` waits for a slow client."""
+    """Send the line that ends a file; `send` waits for a slow client."""
     async with stream.send_lock:
         del stream.pending[index]  # before sending: the deadline may expire while `send` waits
-        for start in range(0, len(line), SLICE_BYTES):  # the server copies each
-            await send({"type": "http.response.body", "body": line[start : start + SLICE_BYTES], "more_body": True})
+        await _send_slices(send, line)
+
+
+async def _send_report(stream: FileStream, send: Send, line: bytes) -> None:
+    """Send a line that is not the file's last."""
+    async with stream.send_lock:
+        await _send_slices(send, line)
+
+
+async def _send_slices(send: Send, line: bytes) -> None:
+    for start in range(0, len(line), SLICE_BYTES):  # the server copies each
+        await send({"type": "http.response.body", "body": line[start : start + SLICE_BYTES], "more_body": True})

@@ -27,14 +27,25 @@ def test_strength_is_for_denoise_and_openapi_says_so(denoisers: TestClient) -> N
     refused(
         denoisers.post(denoise_url("page", "?size=3"), content=b""),
         422,
-        "allowed are fit, strength, dpi, white, bits and figures",
+        "allowed are fit, strength, dpi, white, bits, figures and report",
     )
     paths = denoisers.get("/openapi.json").json()["paths"]
     names = {operation: [p["name"] for p in paths[f"/v1/models/{{name}}/{operation}"]["post"]["parameters"]]
              for operation in ("encode", "denoise")}  # fmt: skip
     assert names == {
         "encode": ["name", "fit", "white", "latents", "top", "Request-Deadline", "Accept"],
-        "denoise": ["name", "fit", "strength", "dpi", "white", "bits", "figures", "Request-Deadline", "Accept"],
+        "denoise": [
+            "name",
+            "fit",
+            "strength",
+            "dpi",
+            "white",
+            "bits",
+            "figures",
+            "report",
+            "Request-Deadline",
+            "Accept",
+        ],
     }
 
 

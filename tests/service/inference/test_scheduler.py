@@ -52,6 +52,20 @@ def test_a_failing_item_fails_its_own_caller_only() -> None:
     assert fine == ["1", "2"]
 
 
+def test_each_item_that_is_done_is_told() -> None:
+    async def go() -> list[int]:
+        scheduler, counts = Scheduler(2), [0]
+
+        def count() -> None:
+            counts.append(counts[-1] + 1)
+
+        await scheduler.run(str, list(range(7)), on_item=count)
+        scheduler.close()
+        return counts
+
+    assert asyncio.run(go()) == list(range(8))
+
+
 def test_the_scheduler_knows_when_it_is_idle() -> None:
     async def go() -> None:
         scheduler = Scheduler(2)

@@ -12,6 +12,7 @@ from typing import Any
 import httpx2
 import numpy as np
 import pytest
+from PIL import Image
 from starlette.testclient import TestClient
 
 from service.api.v1 import ndjson
@@ -19,6 +20,7 @@ from service.app import create_app
 from service.client import AsyncClient, Client, Denoised, Encoded, ServiceProblem
 from service.settings import Settings
 from tests.service.http import IMAGE, LATENT, npy, picture, refused, url
+from tests.service.pdf_files import SMOOTH, page_sizes, write_pdf
 from tests.service.test_client import asked
 
 LINES = {"Accept": "application/x-ndjson"}
@@ -81,13 +83,78 @@ def test_openapi_describes_a_line(client: TestClient) -> None:
     answer = client.get("/openapi.json").json()["paths"]["/v1/models/{name}/encode"]["post"]["responses"]["200"]
     schema = answer["content"]["application/x-ndjson"]["schema"]
     results = {"latents", "scaled", "indices", "values", "image", "media_type", "dropped_metadata", "outputs"}
-    assert set(schema["properties"]) == {"index", "name", "problem", *results}
+    reports = {"progress", "seconds_left", "page", "pages", "before", "after"}
+    assert set(schema["properties"]) == {"index", "name", "problem", *results, *reports}
     assert "#/components/schemas/Problem" in json.dumps(schema)
+
+
+def test_lines_of_progress_come_before_the_result_if_they_are_asked_for(
+    denoisers: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ndjson, "REPORT_INTERVAL", 0.001)
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 300), dtype=np.uint8)
+    parts = [("image", ("a.png", picture(pixels))), ("image", ("broken.png", picture()[:60]))]
+    for strength in ("0.5", "1.5"):
+        target = f"/v1/models/page/denoise?strength={strength}"
+        response = denoisers.post(f"{target}&report=progress", files=parts, headers=LINES)
+        assert response.headers["x-accel-buffering"] == "no"
+        everything = [json.loads(line) for line in response.text.splitlines()]
+        fractions = [line["progress"] for line in everything if line["index"] == 0 and "progress" in line]
+        assert fractions[0] == 0
+        assert fractions == sorted(fractions)
+        assert len(set(fractions)) >= 3
+        assert max(fractions) <= 1
+        assert any(line.get("seconds_left", -1) >= 0 for line in everything)
+        final = {line["index"]: line for line in everything if "image" in line or "problem" in line}
+        assert everything.index(final[0]) > max(
+            i for i, line in enumerate(everything) if line.get("progress") and not line["index"]
+        )
+        assert final[1]["problem"]["status"] == 422
+        assert base64.b64decode(final[0]["image"]) == denoisers.post(target, files=parts[:1]).content
+
+
+def test_each_page_of_a_tiff_and_of_a_pdf_is_a_line(denoisers: TestClient) -> None:
+    scans = [np.random.default_rng(n).integers(0, 256, (40, 50 + n), dtype=np.uint8) for n in range(3)]
+    first, *others = [Image.fromarray(scan) for scan in scans]
+    buffer = io.BytesIO()
+    first.save(buffer, "TIFF", save_all=True, append_images=others)
+    pdf = write_pdf((SMOOTH, (40, 60)), (SMOOTH, (50, 30)))
+    parts = [("image", ("scan.tif", buffer.getvalue())), ("image", ("scan.pdf", pdf))]
+    target = "/v1/models/grey-negative/denoise"
+    everything = [
+        json.loads(line)
+        for line in denoisers.post(f"{target}?report=pages", files=parts, headers=LINES).text.splitlines()
+    ]
+    pages = [[line for line in everything if line["index"] == index and "page" in line] for index in (0, 1)]
+    assert [(line["page"], line["pages"]) for line in pages[0]] == [(1, 3), (2, 3), (3, 3)]
+    assert [(line["page"], line["pages"]) for line in pages[1]] == [(1, 2), (2, 2)]
+    for line, scan in zip(pages[0], scans, strict=True):
+        before, after = (
+            np.asarray(Image.open(io.BytesIO(base64.b64decode(line[k])))).astype(int) for k in ("before", "after")
+        )
+        assert np.abs(before - scan).mean() < 3  # JPEG
+        assert np.abs(after - (255 - scan)).mean() < 3
+    results = {line["index"]: line for line in everything if "image" in line}
+    assert results[0]["media_type"] == "image/tiff"
+    assert base64.b64decode(results[0]["image"]) == denoisers.post(target, files=parts[:1]).content
+    assert results[1]["media_type"] == "application/pdf"
+    assert page_sizes(base64.b64decode(results[1]["image"])) == [(40, 60), (50, 30)]
+    admission = denoisers.app.services.admission  # type: ignore[attr-defined]
+    assert (admission.requests, admission.pixels, admission.bytes) == (0, 0, 0)
+
+
+def test_a_report_is_for_lines_of_denoise(client: TestClient) -> None:
+    whole = client.post(url("denoise", "negative") + "?report=progress", files={"image": picture()})
+    refused(whole, 422, "application/x-ndjson")
+    refused(
+        client.post(url("encode") + "?report=progress", files=files(1), headers=LINES), 422, "report is for denoise"
+    )
+    refused(client.post(url("denoise", "negative") + "?report=all", files=files(1), headers=LINES), 422, "'pages'")
 
 
 # --- while it is sent -----------------------------------------------------------------------------------------------
 
-Encode = Callable[[ndjson.FileStream, int, Any, Any], Awaitable[Any]]
+Encode = Callable[..., Awaitable[Any]]
 
 
 class Caller:
@@ -150,10 +217,10 @@ def test_a_line_goes_out_when_it_is_ready_and_not_when_all_are(
     async def run() -> None:
         caller = Caller(models, 5)
 
-        async def first_is_slow(work: ndjson.FileStream, index: int, permit: Any, deadline: Any) -> Any:
+        async def first_is_slow(work: ndjson.FileStream, index: int, permit: Any, deadline: Any, *rest: Any) -> Any:
             if index == 0:
                 await caller.came.wait()  # for a line of another; for ever, if lines waited for each other
-            return await real(work, index, permit, deadline)
+            return await real(work, index, permit, deadline, *rest)
 
         real = encode(first_is_slow)
         await caller.ask()
@@ -168,10 +235,10 @@ def test_a_bug_with_one_file_is_its_line(
     models: Path, encode: Callable[[Encode], Encode], caplog: pytest.LogCaptureFixture
 ) -> None:
     async def run() -> list[dict[str, Any]]:
-        async def second_fails(work: ndjson.FileStream, index: int, permit: Any, deadline: Any) -> Any:
+        async def second_fails(work: ndjson.FileStream, index: int, permit: Any, deadline: Any, *rest: Any) -> Any:
             if index == 1:
                 raise ZeroDivisionError("the secret")
-            return await real(work, index, permit, deadline)
+            return await real(work, index, permit, deadline, *rest)
 
         real = encode(second_fails)
         caller = Caller(models, 3)
@@ -188,10 +255,10 @@ def test_a_bug_with_one_file_is_its_line(
 
 def test_files_that_are_not_done_in_time_say_so(models: Path, encode: Callable[[Encode], Encode]) -> None:
     async def run() -> Caller:
-        async def last_never_ends(work: ndjson.FileStream, index: int, permit: Any, deadline: Any) -> Any:
+        async def last_never_ends(work: ndjson.FileStream, index: int, permit: Any, deadline: Any, *rest: Any) -> Any:
             if index >= 2:
                 await asyncio.Event().wait()
-            return await real(work, index, permit, deadline)
+            return await real(work, index, permit, deadline, *rest)
 
         real = encode(last_never_ends)
         caller = Caller(models, 8, **{"Request-Deadline": "0.3"})
@@ -210,9 +277,9 @@ def test_a_slow_reader_is_waited_for_and_who_leaves_takes_the_rest_along(
     async def run() -> None:
         starts: list[int] = []
 
-        async def counted(work: ndjson.FileStream, index: int, permit: Any, deadline: Any) -> Any:
+        async def counted(work: ndjson.FileStream, index: int, permit: Any, deadline: Any, *rest: Any) -> Any:
             starts.append(index)
-            return await real(work, index, permit, deadline)
+            return await real(work, index, permit, deadline, *rest)
 
         real = encode(counted)
         caller = Caller(models, 50)
