@@ -16,24 +16,41 @@ ROOT = Path(__file__).parents[2]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
+class Server:
+    """A service of the shipped models in a process of its own, which tests may end and start again.
+
+    Args:
+        settings: environment variables, without their prefix.
+    """
+
+    def __init__(self, **settings: str) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self._port = free.getsockname()[1]
+        self._settings = {f"AUTOENCODER_{name}": value for name, value in {"DRAIN": "0", **settings}.items()}
+        self.address = f"http://127.0.0.1:{self._port}/"
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "service", "serve", "--port", str(self._port)]
+        environment, nowhere = {**os.environ, **self._settings}, subprocess.DEVNULL
+        self._process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=nowhere, stderr=nowhere)
+        _wait_for(self._port, self._process)
+
+    def stop(self) -> None:
+        """At once, as if it had crashed."""
+        self._process.kill()
+        self._process.wait()
+
+
 @pytest.fixture(scope="module")  # and no longer: while Playwright is there, asyncio.run is not
 def address() -> Iterator[str]:
     """http://127.0.0.1:<port>/ of a running service."""
     if CHROMIUM is None:
         pytest.skip("no chromium is installed: apt-get install chromium")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "service", "serve", "--port", str(port)]
-    environment = {**os.environ, "AUTOENCODER_DRAIN": "0"}
-    with subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as service:
-        try:
-            _wait_for(port, service)
-            yield f"http://127.0.0.1:{port}/"
-        finally:
-            service.terminate()
+    server = Server()
+    server.start()
+    yield server.address
+    server.stop()
 
 
 @pytest.fixture(scope="module")

@@ -1,19 +1,26 @@
 // Requests to the service: path, body -> response and the seconds it took; refusals become ServiceError.
 
+import { readLines } from "./lines.js";
 import { currentLanguage, problemSentence, t } from "./translations.js";
 
 const resolve = (path) => new URL(path, document.baseURI);
 
 /**
  * The service refused a request or cannot be reached. `sentence`: in the reader's language, "" if there is none.
- * `status`: of HTTP, 0 without a response. `detail`: of the problem document, in English.
+ * `status`: of HTTP, 0 without a response. `detail`: of the problem document, in English. `facts`: its members.
  */
 export class ServiceError extends Error {
-  constructor(sentence, status = 0, detail = "") {
+  constructor(sentence, status = 0, detail = "", facts = {}) {
     super(sentence || detail);
     this.sentence = sentence;
     this.status = status;
     this.detail = detail;
+    this.facts = facts;
+  }
+
+  /** Whether the service has too much to do, and will take the same request later. */
+  get isTemporary() {
+    return this.status === 429 || this.status === 503;
   }
 }
 
@@ -29,12 +36,14 @@ export async function getJson(path) {
 }
 
 /**
- * POST to an operation. `body`: a Blob (sent as it is, with its type) or an object (sent as JSON).
+ * POST to an operation. `body`: a Blob (sent as it is, with its type), a form, or an object (sent as JSON).
  * Returns {response, seconds}: the seconds until the whole body has arrived. Throws ServiceError.
  */
-export async function post(path, body, { accept, signal } = {}) {
-  const headers = {};
-  if (!(body instanceof Blob)) {
+export async function post(path, body, { accept, signal, deadline } = {}) {
+  const headers = deadline ? { "Request-Deadline": String(deadline) } : {};
+  if (body instanceof FormData) {
+    // the browser sets its type, with the boundary
+  } else if (!(body instanceof Blob)) {
     headers["Content-Type"] = "application/json";
     body = JSON.stringify(body);
   } else if (body.type) {
@@ -44,17 +53,35 @@ export async function post(path, body, { accept, signal } = {}) {
   return request(path, { method: "POST", body, headers, signal });
 }
 
-async function request(path, options) {
-  const headers = { ...options.headers };
-  if (apiKey.get()) headers.Authorization = `Bearer ${apiKey.get()}`;
+/**
+ * POST a file to an operation that answers lines (NDJSON). `deadline`: seconds, of the header Request-Deadline.
+ * `onLine` gets each line but the last, which is returned: {line, seconds}. Throws ServiceError, also if the last line
+ * is a problem, or does not come because the connection is lost.
+ */
+export async function postForLines(path, file, { deadline, signal, onLine }) {
+  const body = new FormData();
+  body.append("image", file, file.name);
+  const headers = { Accept: "application/x-ndjson", ...(deadline ? { "Request-Deadline": String(deadline) } : {}) };
   const start = performance.now();
-  let streamed, blob;
+  const response = await open(path, { method: "POST", body, headers, signal });
+  if (!response.ok) throw await toServiceError(response);
+  for await (const line of readLines(response.body)) {
+    if (line.problem) throw fromProblem(line.problem);
+    if (line.image) return { line, seconds: (performance.now() - start) / 1000 };
+    onLine(line);
+  }
+  throw new ServiceError(t("connectionLost"));
+}
+
+async function request(path, options) {
+  const start = performance.now();
+  const streamed = await open(path, options);
+  let blob;
   try {
-    streamed = await fetch(resolve(path), { ...options, headers });
     blob = await streamed.blob();
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new ServiceError(t("unreachable"));
+    throw new ServiceError(t("connectionLost"));
   }
   const seconds = (performance.now() - start) / 1000;
   const response = new Response(blob, { status: streamed.status, headers: streamed.headers });
@@ -62,15 +89,31 @@ async function request(path, options) {
   return { response, seconds };
 }
 
+/** The response, whose body is not read so far. */
+async function open(path, options) {
+  const headers = { ...options.headers };
+  if (apiKey.get()) headers.Authorization = `Bearer ${apiKey.get()}`;
+  try {
+    return await fetch(resolve(path), { ...options, headers });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ServiceError(t("unreachable"));
+  }
+}
+
 async function toServiceError(response) {
   try {
     const problem = await response.json();
-    const sentence = problemSentence(currentLanguage(), problem.type) ?? "";
-    if (problem.detail) return new ServiceError(sentence, response.status, problem.detail);
+    if (problem.detail) return fromProblem(problem);
   } catch {
     // no problem document: a proxy answered in place of the service
   }
   return new ServiceError(t("unexpectedStatus", { status: response.status }), response.status);
+}
+
+function fromProblem(problem) {
+  const sentence = problemSentence(currentLanguage(), problem.type) ?? "";
+  return new ServiceError(sentence, problem.status, problem.detail, problem);
 }
 
 /**

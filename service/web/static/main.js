@@ -3,6 +3,7 @@
 import { curlJson, getJson, apiKey, ServiceError } from "./api.js";
 import { $, createElement } from "./dom.js";
 import { DrawingView, MAX_SIDE } from "./drawing-view.js";
+import { readChosenFiles, readTransfer } from "./dropped-files.js";
 import { FileView } from "./file-view.js";
 import { setPackageText, showCard } from "./model-card.js";
 import { paint } from "./pixels.js";
@@ -148,25 +149,26 @@ $("copy").addEventListener("click", async () => {
 
 // --- dropping and pasting, anywhere on the page ------------------------------------------------------------
 
-/** Open the first image of a FileList. */
-function openFirstImage(files) {
-  const file = [...files].find(({ type }) => type.startsWith("image/")) ?? files[0];
-  if (file && view) view.openFile(file);
+/** Open [{file, path}]: all of them, or the first image where the view is of one drawing. */
+function openFiles(files) {
+  if (!view || !files.length) return;
+  if (view === fileView) view.openFiles(files);
+  else view.openFile((files.find(({ file }) => file.type.startsWith("image/")) ?? files[0]).file);
 }
 
 let dragDepth = 0; // dragenter and dragleave come from every element under the pointer
 addEventListener("dragenter", () => document.body.classList.toggle("is-dragging", ++dragDepth > 0));
 addEventListener("dragleave", () => document.body.classList.toggle("is-dragging", --dragDepth > 0));
 addEventListener("dragover", (event) => event.preventDefault());
-addEventListener("drop", (event) => {
+addEventListener("drop", async (event) => {
   event.preventDefault();
   dragDepth = 0;
   document.body.classList.remove("is-dragging");
-  openFirstImage(event.dataTransfer.files);
+  openFiles(await readTransfer(event.dataTransfer));
 });
 addEventListener("paste", (event) => {
   if (event.target.closest?.("input")) return;
-  if (event.clipboardData.files.length) openFirstImage(event.clipboardData.files);
+  if (event.clipboardData.files.length) openFiles(readChosenFiles(event.clipboardData.files));
 });
 addEventListener("hashchange", () => {
   const requested = modelInAddress();
