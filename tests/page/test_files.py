@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, Request
 
+from service.api.auth import generate_key
 from tests.page.conftest import CHROMIUM, Server, Visit
 from tests.page.test_page import download, picture, set_strength, wait_for_result, wait_until
 from tests.service.pdf_files import SMOOTH, page_sizes, write_pdf
@@ -254,6 +255,27 @@ def test_a_service_that_ends_in_between_is_waited_for_by_hand_and_a_busy_one_by_
     assert page.is_hidden("#error")
 
 
+def test_a_service_with_keys_gets_the_key_with_everything(window: Page, tmp_path: Path, address: str) -> None:
+    assert address  # skips without a Chromium
+    key, line = generate_key("page")
+    (tmp_path / "keys").write_text(line + "\n")
+    server = Server(KEYS=str(tmp_path / "keys"))
+    server.start()
+    try:
+        window.goto(f"{server.address}#pages")
+        window.wait_for_selector("#key-form:not([hidden])")
+        window.fill("#key", key)
+        window.press("#key", "Enter")
+        window.wait_for_selector("#stage:not([hidden])")
+        choose(window, payload("a.png", picture(), "image/png"))
+        wait_for_result(window)
+        set_strength(window, 0.5)
+        assert read(download(window)).shape == (48, 64)
+    finally:
+        window.evaluate("sessionStorage.clear()")
+        server.stop()
+
+
 # --- many files ------------------------------------------------------------------------------------------------
 
 
@@ -351,6 +373,9 @@ def test_formats_are_taken_or_named(visit: Visit, language: str, words: str) -> 
     scan.save(single, "GIF")
     scan.save(animated, "GIF", save_all=True, append_images=[Image.new("L", scan.size)])
     scan.convert("RGB").save(avif, "AVIF")
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    heic = io.BytesIO()
+    scan.convert("RGB").save(heic, "HEIF", quality=90)
     jxl = b"\xff\x0a" + bytes(40)
     choose(
         page,
@@ -358,10 +383,15 @@ def test_formats_are_taken_or_named(visit: Visit, language: str, words: str) -> 
         payload("moves.gif", animated.getvalue(), "image/gif"),
         payload("a.avif", avif.getvalue(), "image/avif"),
         payload("b.jxl", jxl, "image/jxl"),
+        payload("photo.heic", heic.getvalue(), "image/heic"),
     )
-    wait_until(page, "document.querySelectorAll('.file.is-done').length === 2")
+    wait_until(page, "document.querySelectorAll('.file.is-done').length === 3")
     wait_until(page, "document.querySelectorAll('.file.is-failed').length === 2")
-    assert states(page) == ["done", "failed", "done", "failed"]
+    assert states(page) == ["done", "failed", "done", "failed", "done"]
+    page.click(".file-select >> nth=4")
+    wait_until(page, "!document.getElementById('frame').hidden")
+    wait_until(page, "document.getElementById('after').naturalWidth === 64")  # which Chromium cannot decode itself
+    assert Image.open(io.BytesIO(download(page))).format == "PNG"
     assert words in page.inner_text(".file >> nth=1")
     assert "JXL" in page.inner_text(".file >> nth=3")
     visit.excuse(415)

@@ -20,7 +20,6 @@ const FORMATS = { // names of those that the service may read, some with an extr
   "image/heic": "HEIC", "image/gif": "GIF", "image/bmp": "BMP",
 };
 const MAX_RUNNING = 2; // jobs: while one is computed, the next is sent
-const MAX_DEADLINE = 600; // seconds, unless the service says another
 
 export class FileView {
   /** `showError(error, retry)` and `showCurl(line)` are functions of the page. */
@@ -37,7 +36,6 @@ export class FileView {
       save,
       fail: (error, n) => this.showError(n > 1 ? new ServiceError(t("zipLeftOut", { n }), error.status, error.detail) : error),
     });
-    this.limits = getJson("v1/limits").catch(() => ({ max_deadline: MAX_DEADLINE }));
     for (const id of ["file-input", "folder-input", "photo-input", "other-file-input", "more-files-input"]) {
       $(id).addEventListener("change", (event) => {
         this.openFiles(readChosenFiles(event.target.files));
@@ -95,10 +93,19 @@ export class FileView {
     if (!this.model) return;
     const name = this.current?.file.name ?? "scan.png";
     this.showCurl(curlFile(this.#operationPath(), name, this.current ? this.#outputName(this.current) : `scan-${this.model.name}.png`));
-    this.limits.then(({ media_types: types = [] }) => {
-      const names = types.map((type) => FORMATS[type]).filter(Boolean).join(", ");
-      $("drop-hint").textContent = names ? t("dropHint", { formats: names }) : "";
-    });
+    this.#showFormats();
+  }
+
+  async #showFormats() {
+    const { media_types: types = [] } = await this.#fetchLimits();
+    const names = types.map((type) => FORMATS[type]).filter(Boolean).join(", ");
+    $("drop-hint").textContent = names ? t("dropHint", { formats: names }) : "";
+  }
+
+  /** The service's limits; nothing while it does not tell them, and then its own deadline holds. */
+  async #fetchLimits() {
+    this.limits ??= getJson("v1/limits").catch(() => (this.limits = null));
+    return (await this.limits) ?? {};
   }
 
   // --- the work ----------------------------------------------------------------------------------------------
@@ -106,7 +113,7 @@ export class FileView {
   /** The task that the choices on the page describe. */
   async #createTask() {
     const [height] = this.model.ports.image.shape.slice(1, 3);
-    const { max_deadline: deadline } = await this.limits;
+    const { max_deadline: deadline } = await this.#fetchLimits();
     const path = (strength) => this.#operationPath(strength);
     const answersLines = this.operation === "denoise" && typeof height !== "number";
     return new Task({ key: path(1), path, answersLines, deadline, fitBefore: (before) => this.#fitToModel(before) });
