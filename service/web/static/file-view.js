@@ -126,6 +126,7 @@ export class FileView {
     const task = await this.#createTask();
     this.task = task;
     for (const job of this.jobs) {
+      job.pages = []; // those of the other task
       const isWanted = pending.includes(job) || job === this.current;
       const hasFailed = job.state === "failed" && !job.results.size && job !== this.current;
       if (job.results.has(task.key)) job.state = "done";
@@ -160,13 +161,13 @@ export class FileView {
   }
 
   /** Tell the error of the selected job; the button sends it again, and the others that did not come to their turn. */
-  #showError(job) {
+  #tellError(job) {
     const isLeft = (other) => other === job || (this.isPaused && (other.state === "idle" || (other.state === "failed" && isWorthAnotherTry(other.error))));
     this.showError(job.error, isWorthAnotherTry(job.error) ? () => this.#restart(this.jobs.filter(isLeft)) : null);
   }
 
   #showFailure(job, task) {
-    this.#showError(job);
+    this.#tellError(job);
     if (!this.#isEarlierShown(job, task)) return;
     const { error } = job;
     this.#restoreChoices(job);
@@ -232,7 +233,7 @@ export class FileView {
   #select(job) {
     if (job !== this.current) this.pageNumber = 1;
     this.current = job;
-    if (job?.state === "failed") this.#showError(job);
+    if (job?.state === "failed") this.#tellError(job);
     else this.showError(null);
     this.#showCurrent();
     this.updateText();
@@ -251,9 +252,9 @@ export class FileView {
   /** The pages of the job's result; while there is none those that are ready, or the file; else the result of before. */
   async #showPictures(job) {
     const result = job.results.get(this.task?.key);
-    const earlier = this.displayed?.job === job && this.displayed.key && this.#isOfModel(this.displayed.key) ? this.displayed.key : null;
+    const hasEarlier = this.#isEarlierShown(job, this.task);
+    if (!result && hasEarlier) return;
     let pages = result?.pages ?? job.pages;
-    if (!pages.length && earlier && !result) return;
     const isFinal = pages.length > 0;
     if (!pages.length && !result && (await job.isDisplayable)) pages = [{ before: job.file }];
     if (job !== this.current) return;
@@ -263,7 +264,7 @@ export class FileView {
     if (job !== this.current) return;
     const isSame = this.displayed?.job === job && this.displayed.pageNumber === this.pageNumber;
     const isShownAlready = isSame && this.displayed.page === page?.before && this.displayed.after === page?.after && this.displayed.second === second;
-    this.displayed = { job, key: result || isFinal ? this.task?.key : earlier, page: page?.before, after: page?.after, second, pageNumber: this.pageNumber };
+    this.displayed = { job, key: result || isFinal ? this.task?.key : null, page: page?.before, after: page?.after, second, pageNumber: this.pageNumber };
     if (page && !isShownAlready) {
       if (page.after && !(isSame && this.hadAfter)) this.comparison.centreDivider();
       this.hadAfter = Boolean(page.after);
