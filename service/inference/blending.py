@@ -1,6 +1,6 @@
 """Blending of what was computed: the result of any strength, from pictures and their results, without a model.
 
-original, denoised [, denoised twice] -> blend_pictures -> as denoise?strength= answers, to the rounding of one level
+original, denoised [, denoised twice] -> blend_pictures -> as denoise?strength= answers, to a level of 8 bits
 """
 
 from collections.abc import Sequence
