@@ -45,7 +45,7 @@ class Exposure:
 GAINS = np.array([2.0, 1.0, 1.6])
 FULL_WELL, READ_NOISE, ROW_NOISE = 260.0, 2.2, 0.7  # electrons: a small sensor in little light
 QUALITY = 93
-AVERAGED = 40  # exposures whose mean counts as clean, as for real cameras: tone curve and clipping shift it
+AVERAGED = 24  # exposures whose mean counts as clean, as for real cameras: tone curve and clipping shift it
 
 
 def photograph(scene: Image, rng: np.random.Generator) -> Exposure:

@@ -252,14 +252,20 @@ def _load_photographs(recipe: DenoiserRecipe) -> RestorationData:
 def _load_npz(path: Path) -> list[EvaluationImage]:
     if missing := [name for name in ("clean", "noisy") if name not in numpy_files.list_npz(path)]:
         raise DataError(
-            f"{path} must hold the arrays clean and noisy, uint8 [N,H,W] or [N,H,W,C]; it lacks {', '.join(missing)}"
+            f"{path} must hold the arrays clean and noisy, uint8 or uint16 [N,H,W] or [N,H,W,C]; it lacks "
+            f"{', '.join(missing)}"
         )
     arrays = numpy_files.read_npz(path, ("clean", "noisy"))
     clean, noisy = arrays["clean"], arrays["noisy"]
-    if clean.shape != noisy.shape or clean.dtype != np.uint8 or noisy.dtype != np.uint8 or clean.ndim not in (3, 4):
+    if (
+        clean.shape != noisy.shape
+        or clean.dtype != noisy.dtype
+        or clean.dtype not in (np.uint8, np.uint16)
+        or clean.ndim not in (3, 4)
+    ):
         raise DataError(
             f"{path}: clean is {clean.dtype} {list(clean.shape)}, noisy {noisy.dtype} {list(noisy.shape)}; "
-            f"both must be uint8 of one shape, [N,H,W] or [N,H,W,C]"
+            f"both must be uint8, or uint16, of one shape, [N,H,W] or [N,H,W,C]"
         )
     if clean.ndim == 3:
         clean, noisy = clean[..., None], noisy[..., None]
