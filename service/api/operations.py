@@ -24,7 +24,7 @@ from service.api.v1.samples import SampleFormat
 from service.api.v2.routes import find_model
 from service.api.v2.tensors import V2Format
 from service.api.wire_format import WireFormat
-from service.codecs.formats import OCTET_STREAM
+from service.codecs.formats import OCTET_STREAM, PARQUET_MAGIC
 from service.codecs.large_json import LARGE_BYTES
 from service.errors import InvalidInput, UnsupportedEncoding
 from service.inference import cost
@@ -146,7 +146,8 @@ class OperationHandler:
         with services.statistics.time_request(model, operation) as timer, services.admission.enter() as permit:
             body = await self.receive(request, headers, permit, record)
             with Deadline(wire_format.seconds or self._settings.deadline) as deadline:
-                if len(body) > LARGE_BYTES or operation == "sample":  # numbers are reserved before they are made
+                # numbers are reserved before they are made
+                if len(body) > LARGE_BYTES or operation == "sample" or body.startswith(PARQUET_MAGIC):
                     numbers = await services.scheduler.call(
                         wire_format.count_numbers, body, wire_format.parsing_cost(body)
                     )

@@ -2,9 +2,9 @@
 
 first bytes -> detect_image_format -> ImageFormat -> reader, writer and limits, for service.codecs.images
 
-Everything else that lists image formats is derived from the table: media types of requests and responses, sentences,
-OpenAPI, suffixes on the command line. A format that libvips reads and writes is added by one entry. Formats that are
-known but not read are in service.codecs.unread_formats.
+TABLE_FORMATS is the one of tables. Everything else that lists formats is derived from them: media types of requests
+and responses, sentences, OpenAPI, suffixes on the command line. A format that libvips reads and writes is added by one
+entry. Formats that are known but not read are in service.codecs.unread_formats.
 """
 
 import re
@@ -22,9 +22,11 @@ URLENCODED_FORM = "application/x-www-form-urlencoded"
 OCTET_STREAM = "application/octet-stream"
 PNG, JPEG, WEBP, TIFF, BMP = "image/png", "image/jpeg", "image/webp", "image/tiff", "image/bmp"
 AVIF, GIF, HEIC = "image/avif", "image/gif", "image/heic"
+CSV, PARQUET = "text/csv", "application/vnd.apache.parquet"
 
 NPY_MAGIC = b"\x93NUMPY"
 PDF_MAGIC = b"%PDF-"
+PARQUET_MAGIC = b"PAR1"
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,46 @@ IMAGE_FORMATS = (  # the order of sentences, and of the formats offered in a res
     ),
 )
 
+
+@dataclass(frozen=True)
+class TableFormat:
+    """One format of tables: rows of numbers for models of vectors, and of latents [N,D].
+
+    Args:
+        name, media_type, suffixes, aliases, package: as of ImageFormat.
+    """
+
+    name: str
+    media_type: str
+    suffixes: tuple[str, ...]
+    aliases: tuple[str, ...] = ()
+    package: tuple[str, str] | None = None
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether the package that reads and writes it is installed."""
+        return self.package is None or find_spec(self.package[0]) is not None
+
+
+TABLE_FORMATS = (
+    TableFormat(
+        "CSV",
+        CSV,
+        (".csv", ".tsv"),
+        aliases=(
+            "application/csv", "text/x-csv", "text/comma-separated-values", "text/tab-separated-values", "text/tsv",
+            "application/vnd.ms-excel",  # what browsers on Windows call .csv
+        ),
+    ),
+    TableFormat(
+        "Parquet",
+        PARQUET,
+        (".parquet", ".pq"),
+        aliases=("application/parquet", "application/x-parquet", "application/vnd.apache.parquet+file"),
+        package=("pyarrow", "parquet"),
+    ),
+)  # fmt: skip
+
 _READABLE = tuple(image_format for image_format in IMAGE_FORMATS if image_format.is_readable)
 _NAMES = [image_format.name for image_format in _READABLE]
 ANY_IMAGE_NAME = f"{', '.join(_NAMES[:-1])} or {_NAMES[-1]}"
@@ -190,7 +232,11 @@ MEDIA_TYPE_OF_SUFFIX = {  # of the formats that are written
     for suffix in image_format.suffixes
 }
 MEDIA_TYPE_OF_ALIAS = {
-    alias: image_format.media_type for image_format in IMAGE_FORMATS for alias in image_format.aliases
+    alias: file_format.media_type for file_format in (*IMAGE_FORMATS, *TABLE_FORMATS) for alias in file_format.aliases
+}
+TABLE_MEDIA_TYPES = tuple(table_format.media_type for table_format in TABLE_FORMATS if table_format.is_readable)
+TABLE_MEDIA_TYPE_OF_SUFFIX = {  # those that are not readable here among them
+    suffix: table_format.media_type for table_format in TABLE_FORMATS for suffix in table_format.suffixes
 }
 # what clients send when they do not know: the first bytes decide
 _UNSPECIFIC = {"", "*/*", "binary/octet-stream", "application/binary", "application/x-binary", "application/unknown",
@@ -216,5 +262,5 @@ def parse_media_type(content_type: str | None) -> str:
         return OCTET_STREAM
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type in IMAGE_FORMAT_OF or not (media_type.startswith("image/") or media_type in _UNSPECIFIC):
-        return media_type
+        return MEDIA_TYPE_OF_ALIAS.get(media_type, media_type)
     return MEDIA_TYPE_OF_ALIAS.get(media_type, OCTET_STREAM)

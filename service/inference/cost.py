@@ -9,6 +9,7 @@ while it is busy. The figures are rounded from measurements on a shared core; mo
 INLINE_NS = 1 << 19  # 0.5 ms
 
 JSON_BYTE = 32  # to parse and check one byte of JSON, or of a form
+CSV_BYTE = 256  # to read one byte of CSV, or to write one byte of numbers as CSV
 IMAGE_BYTE = 64  # to read an image's header, for each byte of its file: formats other than PNG are opened for it
 PIXEL = 128  # to decode one pixel of an image, or to encode one byte of pixels
 NUMBER = 8  # to check and convert one number of an array

@@ -8,9 +8,10 @@ than the request's body was.
 
 from typing import Literal, NamedTuple
 
+from service.codecs.tables import Table
 from service.model.runtime import Array
 
-PayloadFormat = Literal["image", "json", "npy", "pdf"]
+PayloadFormat = Literal["image", "json", "npy", "pdf", "csv", "parquet"]
 
 
 class PayloadPart(NamedTuple):
@@ -26,6 +27,7 @@ class Payload(NamedTuple):
     parts: tuple[PayloadPart, ...]
     format: PayloadFormat
     is_scaled: bool = False  # latents as a diffusion model takes them
+    table: Table | None = None  # of which the part holds the numbers
 
     @property
     def images(self) -> tuple[PayloadPart, ...]:

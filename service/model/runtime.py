@@ -15,7 +15,7 @@ are padded with their edge and the output is cropped: onnxruntime fails on other
 import functools
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -29,7 +29,7 @@ from service.interruption import current_interruption
 from service.model import scores
 from service.model.errors import PackageError
 from service.model.graph import Port
-from service.model.manifest import Operation, Role
+from service.model.manifest import Column, Operation, Role
 from service.model.package import Modality, Package
 from service.model.providers import (
     Precision,
@@ -79,6 +79,7 @@ class Model:
             and the CPU has instructions for it; `fp32` never uses it; `int8` uses it without such instructions too;
             `bf16` is OpenVINO's. Where there is a choice, a denoiser of images of any size is measured.
 
+    `column_names` of a vector's numbers; None: they have none, or not each its own.
     `sample_size` and `latent_size` are the numbers of one sample and of its latent, 0 for those of dynamic shape;
     `features` of the latent's are features (service.model.sparse).
     `run_seconds`: of each variant that was measured, for one tile; empty if there was no choice.
@@ -99,6 +100,7 @@ class Model:
         self.modality: Modality = package.modality
         columns = package.manifest.columns
         self.units = None if columns is None else StandardUnits.of_columns(columns)
+        self.column_names = _find_column_names(columns)
         self.score = package.score
         self.sample_size = self.sample.count_numbers()
         self.latent_size = self.latent.count_numbers() if self.latent is not None else 0
@@ -512,6 +514,11 @@ def rejection_reason(key: str, error: PackageError | SessionFailed | ModelFailed
     if isinstance(error, OSError):
         return f"{key} cannot be read: {error.strerror}"
     return f"{key} cannot be opened by onnxruntime: {error}"
+
+
+def _find_column_names(columns: Sequence[Column] | None) -> tuple[str, ...] | None:
+    names = tuple(column.name for column in columns or () if column.name)
+    return names if columns and len(set(names)) == len(columns) else None
 
 
 def reconstruction_error(batch: Array, output: Array, units: StandardUnits | None = None) -> NDArray[np.float64]:

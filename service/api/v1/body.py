@@ -1,6 +1,6 @@
 """Request bodies of /v1: receiving with a limit, then parsing by Content-Type.
 
-bytes, Content-Type -> image | PDF | form | JSON | .npy -> Payload
+bytes, Content-Type -> image | PDF | form | JSON | .npy | CSV | Parquet -> Payload
 
 The payload is not decoded: service.inference.inputs decides what its parts mean to the model. Beside the body, the
 payload takes no more bytes than the body, and those of the port's dtype, 8 at most, for each number of JSON, which are
@@ -16,17 +16,21 @@ from typing import Any
 import numpy as np
 from starlette.requests import ClientDisconnect, Request
 
-from service.codecs import arrays, json_spans, large_json, pdf, unread_formats
+from service.codecs import arrays, json_spans, large_json, parquet, pdf, tables, unread_formats
 from service.codecs.formats import (
+    CSV,
     IMAGE_FORMAT_OF,
     JSON,
     MULTIPART_FORM,
     NPY,
     NPY_MAGIC,
     OCTET_STREAM,
+    PARQUET,
+    PARQUET_MAGIC,
     PDF,
     PDF_MAGIC,
     READABLE_MEDIA_TYPES,
+    TABLE_MEDIA_TYPES,
     URLENCODED_FORM,
     detect_image_format,
     parse_media_type,
@@ -34,6 +38,7 @@ from service.codecs.formats import (
 from service.codecs.json_spans import TextSpan
 from service.codecs.large_json import Outline
 from service.codecs.multipart import FormPart, parse_form
+from service.codecs.tables import TableSchema
 from service.errors import InvalidInput, LatentMismatch, TooLarge, UnsupportedMediaType
 from service.inference import cost
 from service.inference.operations import OPERATIONS
@@ -85,9 +90,12 @@ def parsing_cost(body: bytes, content_type: str | None) -> int:
     """Cost of `parse_body` (service.inference.cost): images are not copied, .npy may be, JSON and forms are parsed."""
     if body.startswith(NPY_MAGIC):
         return len(body) * cost.COPIED_BYTE
-    if parse_media_type(content_type) in IMAGE_FORMAT_OF:
+    if body.startswith(PARQUET_MAGIC):
+        return cost.INLINE_NS + 1  # a child process reads it
+    media_type = parse_media_type(content_type)
+    if media_type in IMAGE_FORMAT_OF:
         return 0
-    return len(body) * cost.JSON_BYTE
+    return len(body) * (cost.CSV_BYTE if media_type == CSV else cost.JSON_BYTE)
 
 
 def outline_json(body: bytes, content_type: str | None) -> Outline | None:
@@ -96,9 +104,23 @@ def outline_json(body: bytes, content_type: str | None) -> Outline | None:
     return Outline(body) if is_large else None
 
 
+def count_table_numbers(body: bytes, content_type: str | None, model: Model, operation: Operation, rows: int) -> int:
+    """Numbers, or cells, of a table of at most `rows` rows, before any is read; 0 for other bodies.
+
+    Raises:
+        TooLarge, MalformedBody: as `parse_body`.
+    """
+    schema = table_schema(model, operation)
+    if body.startswith(PARQUET_MAGIC):
+        return rows * schema.count
+    return tables.count_cells(body, schema.count) if parse_media_type(content_type) == CSV else 0
+
+
 def accepted_types(port: str) -> tuple[str, ...]:
     """Media types of the bodies for an input port image, vector or latent."""
-    return (*READABLE_MEDIA_TYPES, MULTIPART_FORM, JSON, NPY, OCTET_STREAM) if port == "image" else (JSON, NPY)
+    if port == "image":
+        return (*READABLE_MEDIA_TYPES, MULTIPART_FORM, JSON, NPY, OCTET_STREAM)
+    return (JSON, NPY, *TABLE_MEDIA_TYPES)
 
 
 def parse_body(
@@ -122,8 +144,12 @@ def parse_body(
         media_type = NPY
     if media_type == OCTET_STREAM and body.startswith(PDF_MAGIC):
         media_type = PDF
+    if media_type == OCTET_STREAM and port != "image" and body.startswith(PARQUET_MAGIC):
+        media_type = PARQUET
     if media_type == PDF:
         return _pdf_payload(body, model, operation)
+    if media_type in (CSV, PARQUET) and port != "image":
+        return _table_payload(body, media_type, model, operation, max_batch)
     if media_type == OCTET_STREAM and port == "image" and body:
         image_format = detect_image_format(body)
         sentence = None if image_format else unread_formats.find(body, "the body")
@@ -169,6 +195,35 @@ def _pdf_payload(body: bytes, model: Model, operation: Operation) -> Payload:
             f"a PDF needs an extra that is not installed here: {pdf.INSTALL_COMMAND}", media_types=list(media_types)
         )
     return Payload((PayloadPart(body, "the PDF"),), "pdf")
+
+
+def table_schema(model: Model, operation: Operation) -> TableSchema:
+    """The columns that an operation on vectors, or on latents, takes."""
+    port, name = model.input_port(operation), model.manifest.name
+    if port.name == "latent":
+        return TableSchema(f"{name} {operation}", model.latent_size, tables.latent_names(model.latent_size))
+    return TableSchema(name, model.sample_size, model.column_names)
+
+
+def _table_payload(body: bytes, media_type: str, model: Model, operation: Operation, max_batch: int) -> Payload:
+    port = model.input_port(operation)
+    if len(port.shape) != 2 or not isinstance(port.shape[1], int):
+        raise UnsupportedMediaType(
+            f"a table is for rows of numbers; {model.manifest.name} {operation} takes {port.name} [N,...] of more axes",
+            media_types=[JSON, NPY],
+        )
+    schema = table_schema(model, operation)
+    if media_type == CSV:
+        table = tables.read_csv(body, schema, max_batch)
+    elif parquet.IS_INSTALLED:
+        table = parquet.read(body, schema, max_batch)
+    else:
+        raise UnsupportedMediaType(
+            f"Parquet needs an extra that is not installed here: {parquet.INSTALL_COMMAND}; CSV needs none",
+            media_types=list(accepted_types(port.name)),
+        )
+    part = PayloadPart(table.numbers, "the table")
+    return Payload((part,), "csv" if media_type == CSV else "parquet", table=table)
 
 
 def form_files(body: bytes, content_type: str, max_parts: int) -> list[FormPart]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from starlette.responses import Response
 
 from service.api.v1 import responses
-from service.api.v1.body import outline_json, parse_body, parsing_cost
+from service.api.v1.body import count_table_numbers, outline_json, parse_body, parsing_cost
 from service.codecs.large_json import Outline
 from service.inference import cost
 from service.inference.engine import Result
@@ -45,7 +45,9 @@ class V1Format:
 
     def count_numbers(self, body: bytes) -> int:
         self._outline = outline_json(body, self.content_type)
-        return self._outline.numbers if self._outline is not None else 0
+        if self._outline is not None:
+            return self._outline.numbers
+        return count_table_numbers(body, self.content_type, self.model, self.operation, self.max_batch)
 
     def parse(self, body: bytes) -> Payload:
         outline, self._outline = self._outline, None  # it holds the body

@@ -1,4 +1,4 @@
-"""Responses of /v1: content negotiation, then serialization as an image, JSON or .npy.
+"""Responses of /v1: content negotiation, then serialization as an image, JSON, .npy, CSV or Parquet.
 
 Accept, Payload -> negotiate -> media type        Result, media type -> serialize -> response
 
@@ -12,16 +12,20 @@ from typing import Any
 import numpy as np
 from starlette.responses import Response
 
+from service.api.v1 import table_responses
 from service.api.v1.negotiation import choose
 from service.codecs import arrays, images, json_writer
 from service.codecs.formats import (
     BMP,
+    CSV,
     GIF,
     IMAGE_FORMATS,
     JSON,
     NPY,
+    PARQUET,
     PDF,
     PNG,
+    TABLE_MEDIA_TYPES,
     TIFF,
     WRITABLE_MEDIA_TYPES,
     detect_image_format,
@@ -40,7 +44,7 @@ from service.model.manifest import Operation
 from service.model.runtime import Array, Model
 from service.server import raw_response
 
-_BYTE_COST = {NPY: cost.COPIED_BYTE, JSON: cost.JSON_BYTE}  # images: cost.PIXEL
+_BYTE_COST = {NPY: cost.COPIED_BYTE, JSON: cost.JSON_BYTE, CSV: cost.CSV_BYTE}  # images: cost.PIXEL
 _LOSSLESS_MEDIA_TYPES = (PNG, TIFF, BMP, GIF)
 MAX_HEADER_ERRORS = 100  # samples; proxies limit the size of headers, JSON has all errors
 
@@ -65,6 +69,9 @@ def negotiate(
     numbers: tuple[str, ...] = (NPY, JSON) if payload.format == "npy" and not returns_latents else (JSON, NPY)
     if not inputs.is_uniform:
         numbers = (JSON,)
+    elif table_responses.is_table(model, operation):
+        own = {"csv": (CSV,), "parquet": (PARQUET,)}.get(payload.format, ())
+        numbers = (*own, *numbers, *(media_type for media_type in TABLE_MEDIA_TYPES if media_type not in own))
     faithful: tuple[str, ...] = ()
     if returns_latents or model.modality == "vector":
         offers: tuple[str, ...] = numbers
@@ -136,6 +143,8 @@ def pdf_response(data: bytes, model: Model) -> Response:
 
 def serialization_cost(result: Result, media_type: str) -> int:
     """Cost of `serialize` (service.inference.cost)."""
+    if media_type == PARQUET:
+        return cost.INLINE_NS + 1  # pyarrow may have to be imported
     return result.nbytes * _BYTE_COST.get(media_type, cost.PIXEL)
 
 
@@ -166,12 +175,16 @@ def serialize(
     if media_type == JSON:
         has_images = bool(payload.images)
         document, dropped = _document(result, model, operation, has_images=has_images, is_scaled=is_scaled)
+        if payload.table is not None:
+            document |= table_responses.describe(payload.table)
         if "images" in document:
             body = json_writer.write(document)
         else:
             body = json_writer.write_by_size(document, result.nbytes)
     elif media_type == NPY:
         body = arrays.write_npy(to_array(result))
+    elif media_type in (CSV, PARQUET):
+        body = table_responses.write(result, media_type, model, operation, payload)
     elif len(result.samples) > 1:
         body, dropped = images.encode_pages_and_report(_pictures(result))
     else:
