@@ -27,11 +27,13 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Image = bytes | Path  # an image file: PNG, JPEG, WebP, TIFF, AVIF, ...; for denoise also a PDF
+TableOperation = Literal["encode", "decode", "reconstruct"]
 Operation = Literal["encode", "decode", "reconstruct", "denoise", "sample"]
 
 URL = "http://127.0.0.1:8000"
 ANY_IMAGE = "image/*, application/pdf"
 NPY, JSON, NDJSON = "application/x-npy", "application/json", "application/x-ndjson"
+CSV, PARQUET = "text/csv", "application/vnd.apache.parquet"
 MAX_HEADER_SAMPLES = 100  # up to so many samples their errors are response headers; of more, the response is JSON
 
 Result = TypeVar("Result")
@@ -170,6 +172,28 @@ class Client:
     def models(self) -> list[dict[str, Any]]:
         """The served models: name, version, kind, description, operations, provider, ... of each."""
         return self._call(_models_call())
+
+    def model(self, name: str, *, version: int | None = None) -> dict[str, Any]:
+        """The facts of one model: its ports, the columns of its vectors, its measurements, ..."""
+        return self._call(_model_call(name, version))
+
+    def convert_table(
+        self,
+        operation: TableOperation,
+        model: str,
+        table: bytes | Path,
+        *,
+        media_type: str = CSV,
+        accept: str | None = None,
+        version: int | None = None,
+        false_alarm_rate: float | None = None,
+    ) -> bytes:
+        """Encode, decode or reconstruct the rows of a CSV or Parquet file -> the result as such a file.
+
+        Columns are taken by name, and the others are carried along. `media_type`: of `table` in bytes (CSV, PARQUET);
+        a path says it by its suffix. `accept`: the media type of the result; default: that of the table.
+        """
+        return self._call(_table_call(operation, model, table, media_type, accept, version, false_alarm_rate))
 
     def encode(
         self,
@@ -398,6 +422,25 @@ class AsyncClient:
         """See Client.models."""
         return await self._call(_models_call())
 
+    async def model(self, name: str, *, version: int | None = None) -> dict[str, Any]:
+        """See Client.model."""
+        return await self._call(_model_call(name, version))
+
+    async def convert_table(
+        self,
+        operation: TableOperation,
+        model: str,
+        table: bytes | Path,
+        *,
+        media_type: str = CSV,
+        accept: str | None = None,
+        version: int | None = None,
+        false_alarm_rate: float | None = None,
+    ) -> bytes:
+        """See Client.convert_table."""
+        call = _table_call(operation, model, table, media_type, accept, version, false_alarm_rate)
+        return await self._call(call)
+
     async def encode(
         self,
         model: str,
@@ -577,6 +620,28 @@ def _models_call() -> _Call[list[dict[str, Any]]]:
     return _Call(_Request("GET", "/v1/models"), _parse_models)
 
 
+def _model_call(name: str, version: int | None) -> _Call[dict[str, Any]]:
+    path = f"/v1/models/{name}" + (f"/versions/{version}" if version is not None else "")
+    return _Call(_Request("GET", path), _parse_document)
+
+
+def _table_call(
+    operation: TableOperation,
+    model: str,
+    table: bytes | Path,
+    media_type: str,
+    accept: str | None,
+    version: int | None,
+    false_alarm_rate: float | None,
+) -> _Call[bytes]:
+    if isinstance(table, Path):
+        media_type = PARQUET if table.suffix.lower() in (".parquet", ".pq") else CSV
+        table = table.read_bytes()
+    headers = {"Content-Type": media_type, "Accept": accept or media_type}
+    query = _query(false_alarm_rate=false_alarm_rate)
+    return _Call(_Request("POST", _path(model, version, operation), headers, query, table), _parse_content)
+
+
 def _encode_call(
     model: str,
     inputs: Array | Image,
@@ -696,6 +761,15 @@ def _credentials(key: str | None) -> dict[str, str]:
 
 
 # --- responses ------------------------------------------------------------------------------------------------
+
+
+def _parse_document(response: httpx2.Response) -> dict[str, Any]:
+    document: dict[str, Any] = response.json()
+    return document
+
+
+def _parse_content(response: httpx2.Response) -> bytes:
+    return response.content
 
 
 def _parse_models(response: httpx2.Response) -> list[dict[str, Any]]:

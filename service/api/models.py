@@ -71,5 +71,6 @@ def _describe(registry: Registry, model: Model) -> ModelFacts:
         imported=model.manifest.imported,
         latent_scaling=model.manifest.latent_scaling,
         features=model.manifest.features,
+        columns=None if model.manifest.columns is None else list(model.manifest.columns),
         evaluation=model.manifest.evaluation,
     )

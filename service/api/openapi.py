@@ -25,6 +25,7 @@ from service.codecs.formats import (
     PDF,
     PNG,
     READABLE_MEDIA_TYPES,
+    TABLE_MEDIA_TYPES,
     WRITABLE_MEDIA_TYPES,
 )
 from service.errors import PROBLEM_MEDIA_TYPE
@@ -88,12 +89,26 @@ def request_body(operation: Operation) -> dict[str, Any]:
     if OPERATIONS[operation].is_drawn:
         return {}
     takes_latents = OPERATIONS[operation].takes_latents
-    media_types = (*(() if takes_latents else READABLE_MEDIA_TYPES), *((PDF,) if _handles_pdf(operation) else ()), NPY)
+    has_tables = operation in ("encode", "decode", "reconstruct")
+    media_types = (
+        *(() if takes_latents else READABLE_MEDIA_TYPES),
+        *((PDF,) if _handles_pdf(operation) else ()),
+        NPY,
+        *(TABLE_MEDIA_TYPES if has_tables else ()),
+    )
     content = _latents_content() if takes_latents else _samples_content()
     content[OCTET_STREAM] = BINARY
+    if has_tables:
+        content |= dict.fromkeys(TABLE_MEDIA_TYPES, BINARY)
     description = (
         f"JSON, {'' if takes_latents else 'a form, '}or one file as it is: {', '.join(media_types)}. A file may be sent"
         f" as {OCTET_STREAM}, since its first bytes say what it is, or under its own media type."
+        + (
+            " A table is rows of numbers by the names of their columns, for latents [N,D] and models of vectors; CSV "
+            "says by its media type that it is one."
+            if has_tables
+            else ""
+        )
     )
     return {"requestBody": {"required": True, "description": description, "content": content}}
 
@@ -102,6 +117,8 @@ def responses(operation: Operation) -> dict[int | str, dict[str, Any]]:
     """OpenAPI's responses of an operation: the media types and headers of a 200, and all problems."""
     spec = OPERATIONS[operation]
     media_types = (NPY,) if spec.returns_latents else (*WRITABLE_MEDIA_TYPES, NPY)
+    if operation in ("encode", "decode", "reconstruct"):
+        media_types = (*media_types, *TABLE_MEDIA_TYPES)
     content: dict[str, Any] = dict.fromkeys((*media_types, OCTET_STREAM), BINARY)
     if _handles_pdf(operation):
         content[PDF] = BINARY

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.model.manifest import Fit, Imported, Kind, LatentScaling, Metric, Operation, Training
+from service.model.manifest import Column, Fit, Imported, Kind, LatentScaling, Metric, Operation, Training
 from service.model.variants import ComputedPrecision
 
 
@@ -51,6 +51,7 @@ class ModelFacts(ModelSummary):
         None, description="factors of a diffusion model's latents: (latents - shift_factor) * scaling_factor"
     )
     features: int | None = Field(None, description="of a latent's numbers, if others follow them")
+    columns: list[Column] | None = Field(None, description="of a vector's numbers: name, mean, deviation in training")
     evaluation: dict[str, Metric]
 
 
@@ -137,6 +138,9 @@ class Answer(BaseModel):
     seed: int | None = Field(None, description="sample: the same seed draws the same samples")
     outputs: list[Any] | None = Field(None, description="numbers in, decode, or sample: [N,H,W,C] of 0..255, or [N,D]")
     images: list[str] | None = Field(None, description="pictures in: base64 PNG")
+    columns: list[str] | None = Field(None, description="of a table: the names of the columns that were taken")
+    inputs: list[Any] | None = Field(None, description="of a table: their numbers as they were read, [N,D]")
+    carried: dict[str, list[str]] | None = Field(None, description="of a table: its other columns, as text")
     heatmaps: list[Any] | None = Field(None, description="reconstruct?explain=heatmap: [N,H,W] of 0..1, or [N,D]")
     reconstruction_error: list[float] | None = Field(None, description="reconstruct: mean squared error per sample")
     percentile: list[float] | None = Field(None, description="reconstruct: 0..100, among held-out data")

@@ -25,7 +25,7 @@ from service.codecs.formats import (
     READABLE_SUFFIXES,
     detect_image_format,
 )
-from service.model.plain_files import list_visible_files, shorten_name, to_printable
+from service.model.plain_files import list_visible_files, shorten_name, to_printable, write_whole
 
 DENOISED_TYPES = {**MEDIA_TYPE_OF_SUFFIX, ".pdf": PDF}
 _MAX_SUFFIXES = 8  # that are named of files that are left out
@@ -172,6 +172,15 @@ def check_pdf(job: Job, *, is_local: bool) -> None:
         raise FilesError(f"{job.name} needs an extra that is not installed: {pdf.INSTALL_COMMAND}")
     if job.source is not None and job.destination is not None and source_is_pdf != destination_is_pdf:
         raise FilesError(f"{job.name} cannot become {job.destination}: a PDF becomes a PDF, and images images")
+
+
+def write_output(path: Path | None, data: bytes) -> None:
+    """Write a file whole or not at all, and create its folders; None: write to standard output."""
+    if path is not None:
+        write_whole(path, data)
+        return
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
 
 
 def _read_list(file: Path) -> list[Path]:

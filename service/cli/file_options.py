@@ -16,14 +16,17 @@ PIPE = "-"  # as an input standard input, as the output standard output
 RAY_MISSING = "--engine ray needs an extra: pip install 'autoencoder-service[ray]'"
 
 _METAVARS: dict[FileOperation, tuple[str | None, str]] = {
-    "decode": ("latents.npy", "FILE.png, FILE.npy or a FOLDER of images"),
+    "decode": (
+        "latents.npy, latents.csv or .parquet",
+        "FILE.png, FILE.npy, FILE.csv, FILE.parquet or a FOLDER of images",
+    ),
     "encode": (
-        "image files, folders, globs, @LIST of files, an .npy, or - for standard input",
-        "FILE.npy; its list: FILE.txt",
+        "image files, folders, globs, @LIST of files, an .npy, a .csv, a .parquet, or - for standard input",
+        "FILE.npy, whose list is FILE.txt; FILE.csv or FILE.parquet; - for standard output",
     ),
     "reconstruct": (
-        "image files, folders, globs, @LIST of files, or - for standard input",
-        "FILE.csv; - for standard output",
+        "image files, folders, globs, @LIST of files, a .csv, a .parquet, or - for standard input",
+        "FILE.csv; of a table FILE.parquet too; - for standard output",
     ),
     "denoise": (
         "image files, PDFs, folders, globs, @LIST of files, or - for standard input",

@@ -27,17 +27,19 @@ from service.cli.file_jobs import (
     expand_inputs,
     output_name,
     plan_jobs,
+    write_output,
 )
 from service.cli.file_options import PIPE, FileOptions
 from service.cli.local_client import client_for
 from service.cli.progress import Progress
+from service.cli.tables import convert_table, is_table, write_table
 from service.client import Array, AsyncClient, ServiceProblem, ServiceUnreachable
-from service.codecs import arrays, images, unread_formats
+from service.codecs import arrays, images, tables, unread_formats
 from service.codecs.formats import MEDIA_TYPE_OF_SUFFIX, PDF_MAGIC, PNG, detect_image_format
 from service.errors import ServiceError
 from service.imaging.contact_sheet import make_contact_sheet
 from service.imaging.picture import Picture
-from service.model.plain_files import to_printable, write_whole
+from service.model.plain_files import to_printable
 from service.settings import Settings
 
 READ_AHEAD = 8  # files in flight beyond the number of workers: they are read and decoded while others run
@@ -108,17 +110,20 @@ async def denoise_file(client: AsyncClient, model: str, options: FileOptions, jo
         media_type=DENOISED_TYPES.get(suffix),
         on_dropped=dropped.append,
     )
-    _write(job.destination, result)
+    write_output(job.destination, result)
     return ", ".join(dropped)
 
 
 async def _encode(client: AsyncClient, model: str, options: FileOptions, concurrency: int) -> int:
     output = _output_path(options)
-    if output is not None and output.suffix != ".npy":
-        raise FilesError(f"latents are written as .npy; {output} is another file")
+    if len(options.inputs) == 1 and is_table(options.inputs[0]):
+        await convert_table(client, model, options, output)
+        return 0
+    if output is not None and output.suffix != ".npy" and not is_table(output):
+        raise FilesError(f"latents are written as .npy, .csv or .parquet; {output} is another file")
     if [Path(name).suffix for name in options.inputs] == [".npy"]:
         encode = partial(client.encode, model, version=options.model_version, fit=options.fit)
-        _write(output, _npy_bytes(await _map_batches(_load_array(Path(options.inputs[0])), encode)))
+        _write_latents(output, await _map_batches(_load_array(Path(options.inputs[0])), encode))
         return 0
     jobs = _plan_without_files(options)
     if output is not None:
@@ -134,10 +139,25 @@ async def _encode(client: AsyncClient, model: str, options: FileOptions, concurr
     await run_concurrently(jobs, process, progress.record_failure, concurrency)
     encoded = [job for job in jobs if id(job) in latents]
     if encoded:
-        _write(output, _npy_bytes(np.concatenate([latents[id(job)] for job in encoded])))
+        if output is not None and is_table(output):
+            files = [tables.join_cells([job.name]) for job in encoded for _ in latents[id(job)]]
+            _write_latents(output, np.concatenate([latents[id(job)] for job in encoded]), files)
+            return progress.print_summary()
+        _write_latents(output, np.concatenate([latents[id(job)] for job in encoded]))
         if output is not None:
-            _write(output.with_suffix(".txt"), "".join(f"{job.name}\n" for job in encoded).encode())
+            write_output(output.with_suffix(".txt"), "".join(f"{job.name}\n" for job in encoded).encode())
     return progress.print_summary()
+
+
+def _write_latents(output: Path | None, latents: Array, files: Sequence[bytes] = ()) -> None:
+    """As .npy, or [N,D] as a table, with the name of each row's file if there are files."""
+    if output is None or not is_table(output):
+        write_output(output, _npy_bytes(latents))
+    elif latents.ndim != 2:
+        raise FilesError(f"these latents have the shape {list(latents.shape)}, which is no table: write them to a .npy")
+    else:
+        names = [*(["file"] if files else []), *tables.latent_names(latents.shape[1])]
+        write_table(output, names, files, [latents])
 
 
 async def encode_file(client: AsyncClient, model: str, options: FileOptions, job: Job) -> Array:
@@ -149,6 +169,9 @@ async def _decode(client: AsyncClient, model: str, options: FileOptions, concurr
     del concurrency  # one file
     if len(options.inputs) > 1:
         raise FilesError("decode takes one file of latents")
+    if is_table(options.inputs[0]):
+        samples = await convert_table(client, model, options, _output_path(options))
+        return 0 if samples.ndim == 2 else _write_samples(samples, _output_path(options), model)
     latents = _load_array(None if options.inputs[0] == PIPE else Path(options.inputs[0]))
     output = _output_path(options)
     samples = await _map_batches(latents, partial(client.decode, model, version=options.model_version))
@@ -172,22 +195,27 @@ async def _sample(client: AsyncClient, model: str, options: FileOptions, concurr
 def _write_samples(samples: Array, output: Path | None, model: str) -> int:
     """As .npy, as a picture (of several: side by side), or as pictures in a folder; exit code 0."""
     if output is None or output.suffix == ".npy":
-        _write(output, _npy_bytes(samples))
+        write_output(output, _npy_bytes(samples))
+    elif samples.dtype != np.uint8 and is_table(output):
+        write_table(output, tables.column_names(samples.shape[1]), [], [samples])
     elif samples.dtype != np.uint8:
-        raise FilesError(f"{model} decodes to vectors, which are no images: write them to a .npy")
+        raise FilesError(f"{model} decodes to vectors, which are no images: write them to a .npy, .csv or .parquet")
     elif output.suffix.lower() in MEDIA_TYPE_OF_SUFFIX:
         sheet = Picture(make_contact_sheet(samples))
-        _write(output, images.encode(sheet, MEDIA_TYPE_OF_SUFFIX[output.suffix.lower()]))
+        write_output(output, images.encode(sheet, MEDIA_TYPE_OF_SUFFIX[output.suffix.lower()]))
     else:
         digits = len(str(len(samples) - 1))
         for number, sample in enumerate(samples):
-            _write(output / f"{number:0{digits}}.png", images.encode(Picture(sample), PNG))
+            write_output(output / f"{number:0{digits}}.png", images.encode(Picture(sample), PNG))
     return 0
 
 
 async def _reconstruct(client: AsyncClient, model: str, options: FileOptions, concurrency: int) -> int:
     if options.explain is not None:
         return await _explain(client, model, options, concurrency)
+    if len(options.inputs) == 1 and is_table(options.inputs[0]):
+        await convert_table(client, model, options, _output_path(options))
+        return 0
     if options.images is None:
         jobs = _plan_without_files(options)
     else:
@@ -205,7 +233,7 @@ async def _reconstruct(client: AsyncClient, model: str, options: FileOptions, co
             model, _read_image(job), version=options.model_version, fit=options.fit, false_alarm_rate=rate
         )
         if job.destination is not None and isinstance(result.output, bytes):
-            _write(job.destination, result.output)
+            write_output(job.destination, result.output)
         cells = [job.name, f"{result.error[0]:.6g}", f"{result.percentile[0]:.4g}"]
         if result.unusual is not None:
             cells += ["true" if result.unusual[0] else "false", result.score or "error"]
@@ -214,7 +242,7 @@ async def _reconstruct(client: AsyncClient, model: str, options: FileOptions, co
 
     await run_concurrently(jobs, process, progress.record_failure, concurrency)
     columns = ["file", "reconstruction_error", "percentile", *(["unusual", "score"] if rate is not None else [])]
-    _write(output, _csv_bytes([columns, *(cells for _, _, cells in sorted(rows))]))
+    write_output(output, _csv_bytes([columns, *(cells for _, _, cells in sorted(rows))]))
     return progress.print_summary()
 
 
@@ -232,7 +260,7 @@ async def _explain(client: AsyncClient, model: str, options: FileOptions, concur
         heatmap = await client.heatmap(
             model, _read_image(job), version=options.model_version, fit=options.fit, media_type=HEATMAP_TYPES[suffix]
         )
-        _write(job.destination, heatmap)
+        write_output(job.destination, heatmap)
         progress.record_success(job, time.monotonic() - start)
 
     await run_concurrently(jobs, process, progress.record_failure, concurrency)
@@ -319,12 +347,3 @@ def _csv_bytes(rows: Iterable[Sequence[str]]) -> bytes:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue().encode()
-
-
-def _write(path: Path | None, data: bytes) -> None:
-    """Write a file whole or not at all, and create its folders; None: write to standard output."""
-    if path is not None:
-        write_whole(path, data)
-        return
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()

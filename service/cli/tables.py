@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.cli.errors import FilesError
+from service.cli.file_jobs import write_output
 from service.cli.file_options import FileOptions
 from service.client import AsyncClient, Reconstruction, ServiceProblem, ServiceUnreachable
 from service.codecs import arrays, parquet, tables
@@ -95,8 +96,6 @@ def read_batches(path: Path, schema: TableSchema) -> Iterator[Table]:
 
 def write_table(path: Path | None, names: Sequence[str], carried: Sequence[bytes], columns: Sequence[Any]) -> None:
     """A table by the path's suffix; .npy: the first column's array alone; None: CSV on standard output."""
-    from service.cli.files import write_output  # it imports this module
-
     suffix = ".csv" if path is None else path.suffix.lower()
     if suffix == ".npy":
         write_output(path, arrays.write_npy(np.ascontiguousarray(columns[0])))

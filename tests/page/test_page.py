@@ -202,7 +202,7 @@ def test_a_drawing_is_encoded_and_reconstructed_as_it_is_drawn(visit: Visit) -> 
     assert f"{truth['reconstruction_error'][0]:.4f}" in page.inner_text("#stats")
     latents = post_json(visit.address, "cats-convolutional/encode", inputs=inputs)["latents"][0]
     displayed = page.eval_on_selector_all(
-        "#sliders input", "(sliders) => sliders.map((slider) => Number(slider.getAttribute('aria-valuetext')))"
+        "#sliders .slider", "(sliders) => sliders.map((slider) => Number(slider.getAttribute('aria-valuetext')))"
     )
     assert displayed == pytest.approx(latents, abs=0.006)
     page.click("#undo")
@@ -231,7 +231,7 @@ def test_moved_numbers_are_decoded(visit: Visit) -> None:
     page = visit("cats-undercomplete")
     wait_for_stats(page, "Error")
     before = href_of(page, "#save-output")
-    page.focus("#sliders input >> nth=8")
+    page.focus("#sliders .slider >> nth=8")
     page.keyboard.press("PageUp")
     wait_for_stats(page, "You moved the numbers")
     wait_until_idle(page)

@@ -180,3 +180,19 @@ def test_who_cannot_be_reached_is_named(monkeypatch: pytest.MonkeyPatch) -> None
 def test_the_key_is_sent_as_a_bearer() -> None:
     with Client(key="secret") as client:
         assert client._http.headers["Authorization"] == "Bearer secret"
+
+
+def test_a_table_comes_back_as_a_table(models: Path, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("who,a,b,c,d,e,f\nx,1,2,3,4,5,6\n")
+
+    async def work(client: AsyncClient) -> tuple[Any, ...]:
+        latents = await client.convert_table("encode", "signal", tmp_path / "rows.csv")
+        again = await client.convert_table("decode", "signal", latents)
+        errors = await client.convert_table("reconstruct", "signal", b"1,2,3,4,5,6\n", false_alarm_rate=0.5)
+        return latents, again, errors, (await client.model("signal"))["ports"]["vector"]["shape"]
+
+    latents, again, errors, shape = asyncio.run(asked(models, work))
+    assert latents.splitlines()[1] == b"x,2.0,4.0,6.0,8.0,10.0,12.0"
+    assert again.splitlines()[1] == b"x,1.0,2.0,3.0,4.0,5.0,6.0"
+    assert errors.splitlines()[0].endswith(b"reconstruction_error,percentile,unusual,score,score_percentile")
+    assert shape == ["N", 6]

@@ -165,6 +165,11 @@ const outputOptions = (output) => (output ? ["-o", shellQuote(output)] : []);
 export const curlFile = (path, name, output) =>
   ["curl", ...authorizationOptions(), "-F", shellQuote(formField(name)), shellQuote(resolve(path).href), ...outputOptions(output)].join(" ");
 
+/** The curl line that sends a table as the page does; the answer is a table of the same format. */
+export const curlTable = (path, name, type) =>
+  ["curl", ...authorizationOptions(), "--data-binary", shellQuote(`@${name}`), "-H", shellQuote(`Content-Type: ${type}`), shellQuote(resolve(path).href),
+    ...outputOptions(type === "text/csv" ? "result.csv" : "result.parquet")].join(" ");
+
 /** The curl line of an operation without a body. */
 export const curlPost = (path, output) =>
   ["curl", ...authorizationOptions(), "-X POST", shellQuote(resolve(path).href), ...outputOptions(output)].join(" ");

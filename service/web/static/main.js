@@ -1,6 +1,6 @@
 // The page: selects a model, the view for it (a file, a drawing, or only the card) and the language.
 
-import { curlJson, getJson, apiKey, ServiceError } from "./api.js";
+import { getJson, apiKey, ServiceError } from "./api.js";
 import { $, createElement } from "./dom.js";
 import { DrawingView, MAX_SIDE } from "./drawing-view.js";
 import { readChosenFiles, readTransfer } from "./dropped-files.js";
@@ -8,6 +8,7 @@ import { FileView } from "./file-view.js";
 import { setPackageText, showCard } from "./model-card.js";
 import { paint } from "./pixels.js";
 import { currentLanguage, LANGUAGES, preferredLanguage, setLanguage, t, translateName, translatePage } from "./translations.js";
+import { VectorView } from "./vector-view.js";
 
 const GROUPS = ["groupAny", "groupFixed", "groupVector"];
 
@@ -19,6 +20,7 @@ let retryAction = null;
 
 const fileView = new FileView(showError, showCurl);
 const drawingView = new DrawingView(showError, showCurl);
+const vectorView = new VectorView(showError, showCurl);
 
 // --- models ------------------------------------------------------------------------------------------------
 
@@ -67,25 +69,18 @@ function selectModel(selected) {
   view = viewFor(model);
   $("file-view").hidden = view !== fileView;
   $("drawing-view").hidden = view !== drawingView;
-  $("vector-view").hidden = view !== null;
+  $("vector-view").hidden = view !== vectorView;
   $("stage").hidden = $("card").hidden = false;
-  if (!view) showVectorHint();
-  view?.setModel(model);
+  view.setModel(model);
   showModelText();
 }
 
-/** The view for a model's input: null for vectors. */
+/** The view for a model's input. */
 function viewFor({ ports: { image }, operations }) {
-  if (!image) return null;
+  if (!image) return vectorView;
   const [height, width, channels] = image.shape.slice(1);
   const isDrawable = channels === 1 && height <= MAX_SIDE && width <= MAX_SIDE;
   return isDrawable && ["denoise", "reconstruct"].some((name) => operations.includes(name)) ? drawingView : fileView;
-}
-
-function showVectorHint() {
-  const n = model.ports.vector.shape[1];
-  $("vector-hint").textContent = t("vector", { n });
-  showCurl(curlJson(`v1/models/${model.name}/${model.operations[0]}`, { inputs: [Array(n).fill(0)] }));
 }
 
 function showModelText() {
@@ -169,6 +164,7 @@ addEventListener("drop", async (event) => {
 addEventListener("paste", (event) => {
   if (event.target.closest?.("input")) return;
   if (event.clipboardData.files.length) openFiles(readChosenFiles(event.clipboardData.files));
+  else if (view?.openText && event.clipboardData.getData("text/plain").trim()) view.openText(event.clipboardData.getData("text/plain"));
 });
 addEventListener("hashchange", () => {
   const requested = modelInAddress();
@@ -195,8 +191,7 @@ function showLanguage(code) {
   if (!model) return;
   showModels();
   showModelText();
-  if (view) view.updateText();
-  else showVectorHint();
+  view.updateText();
 }
 
 showLanguage(preferredLanguage());
