@@ -38,6 +38,7 @@ from service.inference.scheduler import Scheduler
 from service.observability.metrics import Metrics
 from service.observability.statistics import Statistics
 from service.observability.tracing import Tracing, configure_tracing
+from service.repository.indexes import NeighbourIndexes
 from service.repository.loader import PackageLoader
 from service.repository.registry import Registry
 from service.repository.store import ModelStore, open_store
@@ -120,7 +121,9 @@ def create_app(
     _add_routes(app, services)
     logging.getLogger("service.app").info("%d models are open", len(registry.names))
     handler = OperationHandler(services)
-    router = OperationRouter(app, handler.handle_v1, handler.handle_v2, handler.handle_diffusers)
+    router = OperationRouter(
+        app, handler.handle_v1, handler.handle_v2, handler.handle_diffusers, handler.handle_neighbours
+    )
     return RequestMiddleware(router, services, keys, tracing)
 
 
@@ -131,6 +134,7 @@ def _build_services(settings: Settings, store: ModelStore, registry: Registry) -
         settings=settings,
         store=store,
         registry=registry,
+        indexes=NeighbourIndexes(store),
         admission=Admission(
             settings.max_requests, settings.max_inside_pixels, settings.max_inside_bytes, settings.max_run_bytes
         ),
@@ -152,7 +156,7 @@ def _add_routes(app: FastAPI, services: Services) -> None:
     add_health_routes(app, services)
     if settings.metrics:
         add_metrics_route(app, services)
-    add_model_routes(app, registry)
+    add_model_routes(app, services)
     add_limits_route(app, settings)
     add_blend_route(app, services)
     add_file_routes(app, registry, services.store)

@@ -15,7 +15,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -367,6 +367,12 @@ class Client:
         call = _denoise_call(model, inputs, version, strength, fit, dpi, bits, white, figures, media_type, on_dropped)
         return self._call(call)
 
+    def neighbours(
+        self, model: str, inputs: Array | Image, count: int = 8, *, version: int | None = None, fit: str | None = None
+    ) -> list[list[dict[str, Any]]]:
+        """Row, name and distance of the `count` nearest samples of the package's index, for each sample."""
+        return self._call(_neighbours_call(model, inputs, count, version, fit))
+
     def sample(self, model: str, count: int = 1, *, seed: int | None = None, version: int | None = None) -> Array:
         """New samples, decoded from draws from the latent's prior: uint8 [count,H,W,C] or vectors [count,D].
 
@@ -595,6 +601,12 @@ class AsyncClient:
         call = _denoise_call(model, inputs, version, strength, fit, dpi, bits, white, figures, media_type, on_dropped)
         return await self._call(call)
 
+    async def neighbours(
+        self, model: str, inputs: Array | Image, count: int = 8, *, version: int | None = None, fit: str | None = None
+    ) -> list[list[dict[str, Any]]]:
+        """See Client.neighbours."""
+        return await self._call(_neighbours_call(model, inputs, count, version, fit))
+
     async def sample(self, model: str, count: int = 1, *, seed: int | None = None, version: int | None = None) -> Array:
         """See Client.sample."""
         return await self._call(_sample_call(model, count, seed, version))
@@ -623,6 +635,14 @@ def _models_call() -> _Call[list[dict[str, Any]]]:
 def _model_call(name: str, version: int | None) -> _Call[dict[str, Any]]:
     path = f"/v1/models/{name}" + (f"/versions/{version}" if version is not None else "")
     return _Call(_Request("GET", path), _parse_document)
+
+
+def _neighbours_call(
+    model: str, inputs: Array | Image, count: int, version: int | None, fit: str | None
+) -> _Call[list[list[dict[str, Any]]]]:
+    encode = _post("encode", model, inputs, version, _query(fit=fit, count=count), accept=JSON, accept_for_array=JSON)
+    path = encode.path.removesuffix("encode") + "neighbours"
+    return _Call(replace(encode, path=path), lambda response: response.json()["neighbours"])
 
 
 def _table_call(

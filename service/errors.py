@@ -10,6 +10,7 @@ ServiceError
 ├── NotAcceptable          406  no media type of the response is in Accept
 ├── TooSlow                408  headers or body were not received in time
 ├── OperationMissing       409  the package has other operations
+├── IndexMissing           409  the package has no index of neighbours
 ├── LatentMismatch         409  latents of another model or version
 ├── TooLarge               413  body, pixels, batch: over a limit
 ├── UnsupportedMediaType   415
@@ -123,6 +124,11 @@ class OperationMissing(ServiceError):
 class LatentMismatch(ServiceError):
     status = 409
     title = "Latents of another model"
+
+
+class IndexMissing(ServiceError):
+    status = 409
+    title = "Index missing"
 
 
 class TooLarge(ServiceError):

@@ -31,7 +31,7 @@ from training.engine.progress import stage
 from training.evaluation import autoencoders, figures, neighbours, pca, scores
 from training.evaluation import kinds as kind_evaluation
 from training.evaluation.shortfalls import find_shortfalls
-from training.export import float16, graphs, package, parity, provenance, recipe_file
+from training.export import examples, float16, graphs, package, parity, provenance, recipe_file
 from training.recipe import AutoencoderRecipe, with_changes
 
 PRETRAINING_SHARE = 0.25  # of the minutes
@@ -208,8 +208,9 @@ def _export(
     _write_history(folder, recipe, result, None)
     score = scores.choose(model, data.train, data.validation, data.test, recipe.seed)
     directory = package.publish(
-        models, facts, onnx_graphs, drawings, recipe.notes, sentence, remarks=data.remarks, recipe=recipe, score=score
-    )
+        models, facts, onnx_graphs, drawings, recipe.notes, sentence, remarks=data.remarks, recipe=recipe, score=score,
+        examples=examples.make_file(data.test, data.test_labels),
+    )  # fmt: skip
     _write_history(folder, recipe, result, directory)
     return directory
 

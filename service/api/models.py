@@ -5,9 +5,21 @@ Registry -> ModelList | ModelFacts
 
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Path
+from fastapi import FastAPI, HTTPException, Path
 
-from service.api.schemas import ModelFacts, ModelList, ModelSummary, PortFacts, Problem, RefusedPackage, ScoreFacts
+from service.api.schemas import (
+    Examples,
+    ModelFacts,
+    ModelList,
+    ModelSummary,
+    PortFacts,
+    Problem,
+    RefusedPackage,
+    ScoreFacts,
+)
+from service.api.services import Services
+from service.model.errors import PackageError
+from service.model.examples import EXAMPLES_FILE, MAX_BYTES, read_examples
 from service.model.runtime import Model
 from service.repository.registry import Registry
 
@@ -15,7 +27,8 @@ Name = Annotated[str, Path(description="a model of /v1/models", examples=["cats-
 Version = Annotated[str, Path(description="a version of that model", examples=["1"])]
 
 
-def add_model_routes(app: FastAPI, registry: Registry) -> None:
+def add_model_routes(app: FastAPI, services: Services) -> None:
+    registry = services.registry
     unknown: dict[int | str, dict[str, Any]] = {404: {"description": "no such model or version", "model": Problem}}
 
     @app.get("/v1/models", tags=["models"], summary="All models, and what was refused")
@@ -27,11 +40,34 @@ def add_model_routes(app: FastAPI, registry: Registry) -> None:
 
     @app.get("/v1/models/{name}", tags=["models"], summary="The card's facts", responses=unknown)
     async def get_model(name: Name) -> ModelFacts:
-        return _describe(registry, registry.get(name))
+        return _describe(services, registry.get(name))
 
     @app.get("/v1/models/{name}/versions/{version}", tags=["models"], summary="Of one version", responses=unknown)
     async def get_model_version(name: Name, version: Version) -> ModelFacts:
-        return _describe(registry, registry.get(name, version))
+        return _describe(services, registry.get(name, version))
+
+    @app.get(
+        "/v1/models/{name}/versions/{version}/examples",
+        tags=["models"],
+        summary="A few samples of its test split",
+        responses=unknown,
+    )
+    def list_examples(name: Name, version: Version) -> Examples:
+        return _read_examples(services, registry.get(name, version))
+
+
+def _read_examples(services: Services, model: Model) -> Examples:
+    manifest = model.manifest
+    try:
+        data = services.store.read_file(f"{manifest.name}/{manifest.version}", EXAMPLES_FILE, 2 * MAX_BYTES)
+        samples = read_examples(data, model.sample)
+    except (OSError, PackageError) as error:
+        raise HTTPException(404, f"{manifest.name} version {manifest.version} has no examples") from error
+    data_facts = (
+        manifest.training.data if manifest.training is not None else manifest.imported and manifest.imported.samples
+    )
+    source, licence = (data_facts.source, data_facts.licence) if data_facts else (None, None)
+    return Examples(inputs=samples.tolist(), source=source, licence=licence)
 
 
 def _summarize(registry: Registry, model: Model) -> ModelSummary:
@@ -57,10 +93,10 @@ def _describe_score(model: Model) -> ScoreFacts | None:
     return ScoreFacts(name=model.score_name, samples=samples, auroc={} if entry is None else entry.auroc)
 
 
-def _describe(registry: Registry, model: Model) -> ModelFacts:
+def _describe(services: Services, model: Model) -> ModelFacts:
     ports = [port for port in (model.sample, model.latent) if port is not None]
     return ModelFacts(
-        **_summarize(registry, model).model_dump(),
+        **_summarize(services.registry, model).model_dump(),
         providers=dict(model.providers),
         ports={port.name: PortFacts(dtype=port.dtype, shape=["N", *port.shape[1:]]) for port in ports},
         fit=model.manifest.fit,
@@ -71,6 +107,8 @@ def _describe(registry: Registry, model: Model) -> ModelFacts:
         imported=model.manifest.imported,
         latent_scaling=model.manifest.latent_scaling,
         features=model.manifest.features,
+        examples=EXAMPLES_FILE in services.store.list_files(f"{model.manifest.name}/{model.manifest.version}"),
+        neighbours=services.has_index(model),
         columns=None if model.manifest.columns is None else list(model.manifest.columns),
         evaluation=model.manifest.evaluation,
     )

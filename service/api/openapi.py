@@ -15,8 +15,10 @@ from service.api.query import DEADLINE_HEADER, PARAMETERS
 from service.api.router import HEALTH, METRICS
 from service.api.schemas import Line
 from service.api.v1.ndjson import OPERATIONS_ON_FILES
+from service.api.v1.neighbours import COUNT, MAX_COUNT
 from service.codecs import images, pdf
 from service.codecs.formats import (
+    CSV,
     JSON,
     MULTIPART_FORM,
     NDJSON,
@@ -84,6 +86,19 @@ def parameters(operation: Operation, *, has_version: bool) -> list[dict[str, Any
     ]
 
 
+def neighbours_parameters(*, has_version: bool) -> list[dict[str, Any]]:
+    """Those of encode that decide how a picture is read, and `count`."""
+    count = {"type": "integer", "minimum": 1, "maximum": MAX_COUNT, "default": COUNT}
+    taken = [p for p in parameters("encode", has_version=has_version) if p["name"] not in ("top", "latents")]
+    return [*taken, {"name": "count", "in": "query", "schema": count, "description": "neighbours of each sample"}]
+
+
+def neighbours_responses() -> dict[int | str, dict[str, Any]]:
+    """As those of encode; a 200 is JSON or CSV."""
+    documented = responses("encode")
+    return {**documented, 200: {**documented[200], "content": {CSV: BINARY}}}
+
+
 def request_body(operation: Operation) -> dict[str, Any]:
     """OpenAPI's member requestBody of an operation; none if it takes no body."""
     if OPERATIONS[operation].is_drawn:
@@ -98,14 +113,11 @@ def request_body(operation: Operation) -> dict[str, Any]:
     )
     content = _latents_content() if takes_latents else _samples_content()
     content[OCTET_STREAM] = BINARY
-    if has_tables:
-        content |= dict.fromkeys(TABLE_MEDIA_TYPES, BINARY)
     description = (
         f"JSON, {'' if takes_latents else 'a form, '}or one file as it is: {', '.join(media_types)}. A file may be sent"
         f" as {OCTET_STREAM}, since its first bytes say what it is, or under its own media type."
         + (
-            " A table is rows of numbers by the names of their columns, for latents [N,D] and models of vectors; CSV "
-            "says by its media type that it is one."
+            " A table is rows of numbers by the names of their columns, for latents [N,D] and models of vectors."
             if has_tables
             else ""
         )

@@ -20,6 +20,7 @@ from service.api.v1 import ndjson, responses
 from service.api.v1.body import form_files, receive_body
 from service.api.v1.format import V1Format
 from service.api.v1.negotiation import is_octet_stream
+from service.api.v1.neighbours import NeighboursFormat, parse_neighbours_query
 from service.api.v1.samples import SampleFormat
 from service.api.v2.routes import find_model
 from service.api.v2.tensors import V2Format
@@ -95,6 +96,20 @@ class OperationHandler:
         if wants_bytes:
             response.headers["content-type"] = OCTET_STREAM
         return response
+
+    async def handle_neighbours(self, request: Request, name: str, version: str | None) -> Response:
+        """POST /v1/models/<name>[/versions/<version>]/neighbours."""
+        services, settings, headers = self._services, self._settings, _decode_headers(request)
+        count, options = parse_neighbours_query(request.scope["query_string"])
+        model, record = self._find_model(request, name, version, "encode")
+        record.operation = "neighbours"
+        seconds = parse_deadline(headers.get(b"request-deadline"), settings.max_deadline)
+        content_type, accept = headers.get(b"content-type"), headers.get(b"accept")
+        _check_encoding(headers)
+        index = await services.find_index(model)
+        encode = V1Format(model, "encode", content_type, accept, options, seconds, settings.max_batch)
+        wire_format = NeighboursFormat(encode, index, count, options, seconds)
+        return await self.execute(request, headers, record, model, "encode", wire_format)
 
     async def handle_v2(self, request: Request, name: str, version: str | None) -> Response:
         """POST /v2/models/<name>[/versions/<version>]/infer."""

@@ -1,6 +1,7 @@
 """Router: inference requests bypass FastAPI's router, all others are passed on.
 
 POST /v1/models/<name>[/versions/<version>]/<operation> -> handle_v1 -> response      others -> fallback (FastAPI)
+POST /v1/models/<name>[/versions/<version>]/neighbours  -> handle_neighbours
 POST /v2/models/<name>[/versions/<version>]/infer       -> handle_v2 -> response
 POST /diffusers/<name>[/versions/<version>]/<operation> -> handle_diffusers -> response
 
@@ -27,7 +28,9 @@ METRICS = "/metrics"
 
 _V1_PATH = re.compile(rf"/v1/models/([^/]+)(?:/versions/([^/]+))?/({'|'.join(OPERATIONS)})")
 _V2_PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
+_NEIGHBOURS_PATH = re.compile(r"/v1/models/([^/]+)(?:/versions/([^/]+))?/neighbours")
 _DIFFUSERS_PATH = re.compile(r"/diffusers/([^/]+)(?:/versions/([^/]+))?/(encode|decode)")
+_FIXED_OPERATIONS = {_V2_PATH: "infer", _NEIGHBOURS_PATH: "neighbours"}
 
 
 class DocumentationRoute(APIRoute):
@@ -49,6 +52,7 @@ class OperationRouter:
         handle_v1: (request, name, version or None, operation) -> response; may raise anything.
         handle_v2: (request, name, version or None) -> response; may raise anything.
         handle_diffusers: as handle_v1.
+        handle_neighbours: as handle_v2.
     """
 
     def __init__(
@@ -57,9 +61,10 @@ class OperationRouter:
         handle_v1: Callable[[Request, str, str | None, Operation], Awaitable[Response]],
         handle_v2: Callable[[Request, str, str | None], Awaitable[Response]],
         handle_diffusers: Callable[[Request, str, str | None, Operation], Awaitable[Response]],
+        handle_neighbours: Callable[[Request, str, str | None], Awaitable[Response]],
     ) -> None:
         self.fallback, self._handle_v1, self._handle_v2 = fallback, handle_v1, handle_v2
-        self._handle_diffusers = handle_diffusers
+        self._handle_diffusers, self._handle_neighbours = handle_diffusers, handle_neighbours
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         match = None
@@ -70,6 +75,8 @@ class OperationRouter:
                 match, handle = _V2_PATH.fullmatch(scope["path"]), self._handle_v2
             if match is None:
                 match, handle = _DIFFUSERS_PATH.fullmatch(scope["path"]), self._handle_diffusers
+            if match is None:
+                match, handle = _NEIGHBOURS_PATH.fullmatch(scope["path"]), self._handle_neighbours
         if match is None:
             if scope["type"] == "http" and scope["method"] == "HEAD":
                 scope, send = {**scope, "method": "GET"}, _without_body(send)
@@ -77,7 +84,7 @@ class OperationRouter:
             return
         request = Request(scope, receive)
         record = request_record(scope)
-        record.operation = "infer" if match.re is _V2_PATH else match[3]  # until the model is known
+        record.operation = _FIXED_OPERATIONS.get(match.re) or match[3]  # until the model is known
         try:
             response = await handle(request, *match.groups())
         except Exception as error:  # noqa: BLE001  (every error becomes a response)

@@ -51,12 +51,41 @@ class ModelFacts(ModelSummary):
         None, description="factors of a diffusion model's latents: (latents - shift_factor) * scaling_factor"
     )
     features: int | None = Field(None, description="of a latent's numbers, if others follow them")
+    examples: bool = Field(description="whether the package has a few samples of its test split: /examples")
+    neighbours: bool = Field(description="whether there is an index in which /neighbours finds the nearest samples")
     columns: list[Column] | None = Field(None, description="of a vector's numbers: name, mean, deviation in training")
     evaluation: dict[str, Metric]
 
 
+class Examples(BaseModel):
+    """A few samples of a model's test split."""
+
+    inputs: list[Any] = Field(description="[n,H,W,C] of 0..255, or [n,D]: as the operations take them")
+    source: str | None = Field(description="of the data")
+    licence: str | None = Field(description="of the data")
+
+
 class CardFiles(BaseModel):
     files: list[str] = Field(description="PNG files that lie beside the graphs")
+
+
+class Neighbour(BaseModel):
+    """A sample of the index."""
+
+    row: int = Field(description="of the index, from 0")
+    name: str = Field(description="of the file or row that the index was built of")
+    distance: float = Field(description="between the latents, Euclidean")
+    image: str | None = Field(None, description="base64 PNG, if the index has pictures")
+
+
+class Neighbours(BaseModel):
+    """The nearest samples of each sample of the request, the nearest first."""
+
+    model: str
+    version: int
+    operation: str
+    size: int = Field(description="samples of the index")
+    neighbours: list[list[Neighbour]]
 
 
 class RefusedPackage(BaseModel):

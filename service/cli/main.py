@@ -15,7 +15,7 @@ import shtab
 
 from service import __version__, settings
 from service.api import auth
-from service.cli import files, models, settings_table, tune
+from service.cli import files, models, neighbours, settings_table, tune
 from service.cli.errors import CommandError, FilesError
 from service.cli.file_options import RAY_MISSING, FileOperation, FileOptions, add_file_arguments
 from service.cli.serve import serve
@@ -90,6 +90,15 @@ def run_on_files(options: argparse.Namespace) -> int:
     return ray_batch.run(file_options, loaded)
 
 
+def run_neighbours(options: argparse.Namespace) -> int:
+    """`neighbours` and `index`."""
+    arguments = _settings_arguments(options)
+    if options.url is not None and (options.command == "neighbours" or options.output is not None):
+        arguments["models"] = Path()  # as for the commands on files
+    command = neighbours.run_neighbours if options.command == "neighbours" else neighbours.run_index
+    return command(options, settings.load(**arguments))
+
+
 def run_completion(options: argparse.Namespace) -> int:
     print(shtab.complete(build_parser(), options.shell))
     return 0
@@ -159,6 +168,14 @@ def build_parser() -> argparse.ArgumentParser:
         command = add_command(operation, run_on_files, summary, f"{summary[0].upper()}{summary[1:]}.")
         command.set_defaults(operation=operation)
         add_file_arguments(command, operation)
+        _add_model_arguments(command)
+    for name, summary in (
+        ("neighbours", "the nearest images or rows, by their latents"),
+        ("index", "build the index in which a model's neighbours are found"),
+    ):
+        command = add_command(name, run_neighbours, summary, f"{summary[0].upper()}{summary[1:]}.")
+        command.set_defaults(command=name)
+        neighbours.add_arguments(command, name)
         _add_model_arguments(command)
     command = commands.add_parser("completion", help="print the completion script of a shell")
     command.set_defaults(run=run_completion)

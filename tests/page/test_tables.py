@@ -1,11 +1,7 @@
-"""The page of a model of vectors: a table is dropped, pasted and chosen; rows, differences, and latents that are moved."""
+"""The page of a model of vectors: tables dropped and pasted; rows, differences, and latents that are moved."""
 
 import csv
 import io
-import os
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
@@ -17,7 +13,7 @@ from onnx import TensorProto, helper
 from playwright.sync_api import Page
 
 from service.model.manifest import Column
-from tests.page.conftest import ROOT, Visit, wait_for_port
+from tests.page.conftest import Server, Visit
 from tests.page.test_page import DROP, file_argument, wait_until, wait_until_idle
 from tests.service import packages as doubles
 
@@ -68,19 +64,10 @@ def write_waves(models: Path) -> None:
 def waves_address(address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     models = tmp_path_factory.mktemp("models")
     write_waves(models)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "service", "serve", "--port", str(port), "--models", str(models)]
-    environment = {**os.environ, "AUTOENCODER_DRAIN": "0"}
-    with subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as service:
-        try:
-            wait_for_port(port, service)
-            yield f"http://127.0.0.1:{port}/"
-        finally:
-            service.terminate()
+    server = Server(MODELS=str(models))
+    server.start()
+    yield server.address
+    server.stop()
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from service.model import package
 from service.model.manifest import Data, GraphFile, Manifest, Metric, Role, Training
+from service.model.neighbours import INDEX_FILE, Index, write_index
 
 OPSET = 20
 TRAINING = Training(
@@ -198,10 +199,15 @@ def write_for_files(models: Path) -> Path:
 
 
 def write_all(models: Path) -> Path:
-    """small (28x28 grey, all four operations), versions 1 and 2; signal (vectors); negative (any size, RGB)."""
+    """small (28x28 grey, all four operations, an index of 20), versions 1 and 2; signal; negative (any size, RGB)."""
     everything: Any = ("encode", "decode", "reconstruct", "denoise")
     for version in (1, 2):
         write(models, "small", image_graphs(), kind="denoising", operations=everything, version=version)
+        latents = np.zeros((20, 32), np.float16)
+        latents[:, 0] = np.arange(20) / 20
+        pictures = np.repeat(np.arange(20, dtype=np.uint8), 784).reshape(20, 28, 28, 1)
+        index = write_index(Index(latents, tuple(f"n{number}" for number in range(20)), pictures))
+        (models / "small" / f"{version}.{INDEX_FILE}").write_bytes(index)
     write(models, "signal", vector_graphs())
     write(
         models, "negative", denoiser_graphs(), kind="denoising", operations=("denoise",),

@@ -117,7 +117,7 @@ def describe_columns(units: StandardUnits | None, names: Sequence[str] | None) -
 def publish(
     models: Path, facts: Manifest, graphs: Mapping[Role, bytes], figures: Figures, notes: str, parity: str,
     credit_table: Sequence[card.Credit] = (), remarks: Sequence[str] = (), recipe: Recipe | None = None,
-    score: Score | None = None,
+    score: Score | None = None, examples: Mapping[str, bytes] | None = None,
 ) -> Path:  # fmt: skip
     """Write the package with its model card and figures; returns its directory, models/<name>/<version>/.
 
@@ -130,12 +130,13 @@ def publish(
         credit_table, remarks: for the model card, see training.export.card.
         recipe: what the weights were made by; it becomes recipe.toml, without paths.
         score: of training.evaluation.scores.
+        examples: of training.export.examples.
     Raises:
         DiskError: it cannot be written; nothing is left.
     """
-    extra = {}
+    extra = dict(examples or {})
     if score is not None:
-        facts, extra = facts.model_copy(update={"score": score[0]}), {score[0].file: score[1]}
+        facts, extra[score[0].file] = facts.model_copy(update={"score": score[0]}), score[1]
     captions = {file: caption for file, (caption, _) in figures.items()}
     files = {file: picture for file, (_, picture) in figures.items()}
     if recipe is not None:

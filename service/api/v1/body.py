@@ -146,6 +146,8 @@ def parse_body(
         media_type = PDF
     if media_type == OCTET_STREAM and port != "image" and body.startswith(PARQUET_MAGIC):
         media_type = PARQUET
+    elif media_type == OCTET_STREAM and port != "image" and _is_text_table(body):
+        media_type = CSV
     if media_type == PDF:
         return _pdf_payload(body, model, operation)
     if media_type in (CSV, PARQUET) and port != "image":
@@ -195,6 +197,13 @@ def _pdf_payload(body: bytes, model: Model, operation: Operation) -> Payload:
             f"a PDF needs an extra that is not installed here: {pdf.INSTALL_COMMAND}", media_types=list(media_types)
         )
     return Payload((PayloadPart(body, "the PDF"),), "pdf")
+
+
+def _is_text_table(body: bytes) -> bool:
+    """Whether bytes without a media type may be CSV: they begin as text, and not as JSON."""
+    start = body[:256].lstrip()
+    has_control_bytes = any(byte < 32 and byte not in b"\t\r\n" for byte in start)
+    return bool(start) and start[:1] not in b"{[" and not has_control_bytes and b"\n" in body[: 1 << 16]
 
 
 def table_schema(model: Model, operation: Operation) -> TableSchema:

@@ -7,7 +7,7 @@ from fastapi import FastAPI, Response
 
 from service.api import openapi
 from service.api.router import DocumentationRoute, schema_only
-from service.api.schemas import Answer
+from service.api.schemas import Answer, Neighbours
 from service.errors import UnknownOperation
 from service.inference.operations import OPERATIONS
 from service.model.manifest import Operation
@@ -17,6 +17,7 @@ def add_operation_routes(app: FastAPI) -> None:
     """The operations, for OpenAPI."""
     for operation in OPERATIONS:
         _document_operation(app, operation)
+    _document_neighbours(app)
 
 
 def add_unknown_operation_routes(app: FastAPI) -> None:
@@ -49,6 +50,30 @@ def _document_operation(app: FastAPI, operation: Operation) -> None:
                 openapi_extra={
                     "parameters": openapi.parameters(operation, has_version="versions" in path),
                     **openapi.request_body(operation),
+                },
+            )
+        )
+
+
+def _document_neighbours(app: FastAPI) -> None:
+    for path, identifier in (
+        ("/v1/models/{name}/neighbours", "neighbours"),
+        ("/v1/models/{name}/versions/{version}/neighbours", "neighbours_version"),
+    ):
+        app.router.routes.append(
+            DocumentationRoute(
+                path,
+                schema_only,
+                methods=["POST"],
+                tags=["operations"],
+                summary="The nearest samples of the package's index, by their latents",
+                description="Try it with `cats-convolutional`. The index is built by `autoencoder-service index`.",
+                operation_id=identifier,
+                response_model=Neighbours,
+                responses=openapi.neighbours_responses(),
+                openapi_extra={
+                    "parameters": openapi.neighbours_parameters(has_version="versions" in path),
+                    **openapi.request_body("encode"),
                 },
             )
         )

@@ -1,10 +1,11 @@
 // The view of drawings of one size: each change of the drawing is encoded and reconstructed (or given noise and denoised).
 
-import { curlFile, curlJson, curlPost, latestOnly, post, ServiceError } from "./api.js";
+import { curlFile, curlJson, curlPost, getJson, latestOnly, post, ServiceError } from "./api.js";
 import { $ } from "./dom.js";
 import { DrawingPad } from "./drawing-pad.js";
 import { Interpolation } from "./interpolation.js";
 import { LatentSliders } from "./latent-sliders.js";
+import { NearestPictures } from "./nearest-pictures.js";
 import { addNoise, clearCanvas, fitDrawing, fromNested, meanSquaredError, paint, toGrey, toNested } from "./pixels.js";
 import { t } from "./translations.js";
 
@@ -21,6 +22,7 @@ export class DrawingView {
     this.pad = new DrawingPad($("pad"), $("cursor"), $("pen-status"), () => this.#update());
     this.sliders = new LatentSliders($("sliders"), (values) => this.#decodeLatent(values));
     this.interpolation = new Interpolation(showError);
+    this.nearest = new NearestPictures($("nearest"), (picture) => this.pad.setPicture(picture));
     $("undo").addEventListener("click", () => this.pad.undo());
     $("clear").addEventListener("click", () => this.pad.clear());
     $("invert").addEventListener("click", () => this.pad.invert());
@@ -52,8 +54,9 @@ export class DrawingView {
     $("interpolation").hidden = !this.hasSliders;
     document.querySelector("#drawing-view .flow").classList.toggle("with-noise", this.isDenoiser);
     if (this.hasSliders) this.sliders.reset(latentSize);
+    this.nearest.setModel(model);
     this.pad.resize(height, width);
-    this.samples = await loadSamples(height, width);
+    this.samples = await loadSamples(model, height, width);
     if (this.model !== model) return;
     this.#showSamples();
     if (!this.pad.canUndo && this.samples.length) {
@@ -62,7 +65,7 @@ export class DrawingView {
     }
     this.updateText();
     this.#update();
-    if (this.hasSliders && this.samples.length > 1) await this.interpolation.setModel(model, this.samples[0], this.samples[2]);
+    if (this.hasSliders && this.samples.length > 1) await this.interpolation.setModel(model, this.samples[0], this.samples[2] ?? this.samples[1]);
   }
 
   deactivate() {
@@ -85,6 +88,7 @@ export class DrawingView {
     $("sigma-value").textContent = t("noiseValue", { n: Number($("sigma").value).toFixed(2) });
     this.sliders.updateLabels();
     this.interpolation.updateText();
+    this.nearest.updateText();
     this.#showSamples();
     this.#showStats();
   }
@@ -124,14 +128,16 @@ export class DrawingView {
     const path = `v1/models/${model.name}`;
     const inputs = toNested(picture);
     const hasVerdict = model.score?.samples >= 1 / FALSE_ALARM_RATE;
-    const [encoding, reconstruction] = await Promise.all([
+    const [encoding, reconstruction, neighbours] = await Promise.all([
       this.hasSliders ? post(`${path}/encode`, { inputs }) : null,
       post(`${path}/reconstruct${hasVerdict ? `?false_alarm_rate=${FALSE_ALARM_RATE}` : ""}`, { inputs }),
+      this.nearest.find(inputs),
     ]);
     const { outputs, reconstruction_error: error, percentile, unusual, score } = await reconstruction.response.json();
     const latent = encoding && (await encoding.response.json()).latents[0];
     if (this.model !== model || this.isLatentEdited) return;
     if (latent) this.sliders.setValues(latent);
+    this.nearest.show(neighbours);
     this.stats = { seconds: reconstruction.seconds, error: error[0], percentile: percentile[0] };
     if (unusual) Object.assign(this.stats, { isUnusual: unusual[0], score });
     this.#showOutput(fromNested(outputs[0]), curlFile(`${path}/reconstruct`, "drawing.png", "reconstruction.png"), picture);
@@ -175,6 +181,7 @@ export class DrawingView {
     clearCanvas($("output"));
     clearCanvas($("noisy-drawing"));
     if (this.hasSliders) this.sliders.setValues(null);
+    this.nearest.show([]);
     $("save-output").removeAttribute("href");
     $("save-output").setAttribute("aria-disabled", "true");
     this.#showStats();
@@ -209,7 +216,7 @@ export class DrawingView {
   }
 
   #showSamples() {
-    document.querySelector(".samples").hidden = this.samples.length === 0;
+    $("samples").parentElement.hidden = this.samples.length === 0;
     $("samples").replaceChildren(...this.samples.map((picture, index) => {
       const button = document.createElement("button");
       const canvas = document.createElement("canvas");
@@ -223,8 +230,16 @@ export class DrawingView {
   }
 }
 
-/** The drawings to start from; none for models of another size. */
-async function loadSamples(height, width) {
+/** The pictures to start from: of the package's own test split, else drawings of this size. */
+async function loadSamples(model, height, width) {
+  if (model.examples) {
+    try {
+      const { inputs } = await getJson(`v1/models/${model.name}/versions/${model.version}/examples`);
+      return inputs.map(fromNested);
+    } catch {
+      // the page's own drawings take their place
+    }
+  }
   if (height !== SAMPLE_SIDE || width !== SAMPLE_SIDE) return [];
   const image = new Image();
   image.src = new URL("page/drawings.png", document.baseURI);

@@ -10,7 +10,7 @@ const THUMBNAILS = 9; // of the steps, side by side
 
 export class Interpolation {
   constructor(showError) {
-    Object.assign(this, { model: null, endpoints: [], pictures: [] });
+    Object.assign(this, { model: null, endpoints: [], pictures: [], isChosen: false });
     this.runLatest = latestOnly((error) => showError(error, () => this.#compute()));
     $("interpolation-position").addEventListener("input", () => this.#showPicture());
     this.thumbnails = Array.from({ length: THUMBNAILS }, (_, index) => {
@@ -25,20 +25,22 @@ export class Interpolation {
     $("interpolation-position").step = 1 / (STEPS - 1);
   }
 
-  /** Another model: the drawings stay; `start` and `end` are used if there are none of its size. */
+  /** Another model: drawings that were chosen stay; `start` and `end` are used if there are none of its size. */
   setModel(model, start, end) {
     this.model = model;
-    if (this.endpoints.length === 0 || this.endpoints[0].height !== start.height) this.endpoints = [start, end];
+    if (!this.isChosen || this.endpoints[0].height !== start.height) this.endpoints = [start, end];
     return this.#compute();
   }
 
   setStart(picture) {
+    this.isChosen = true;
     this.endpoints[0] = picture;
     $("interpolation-position").value = 0;
     return this.#compute();
   }
 
   setEnd(picture) {
+    this.isChosen = true;
     this.endpoints[1] = picture;
     $("interpolation-position").value = 1;
     return this.#compute();

@@ -1,6 +1,6 @@
 // The view of rows of numbers: a table that was dropped or pasted, each row's reconstruction, and its latent as bars.
 
-import { curlJson, curlTable, latestOnly, post, ServiceError } from "./api.js";
+import { curlJson, curlTable, getJson, latestOnly, post, ServiceError } from "./api.js";
 import { $, createElement } from "./dom.js";
 import { LatentSliders } from "./latent-sliders.js";
 import { drawRow } from "./row-chart.js";
@@ -25,7 +25,7 @@ export class VectorView {
         event.target.value = "";
       });
     }
-    $("table-example").addEventListener("click", () => this.openText(this.#exampleText(), "example.csv"));
+    $("table-example").addEventListener("click", () => this.#openExample());
     $("reset-row").addEventListener("click", () => this.#showRow());
   }
 
@@ -40,9 +40,10 @@ export class VectorView {
     if (this.hasSliders) this.sliders.reset(latentSize);
     $("table-drop").hidden = !this.isUsable;
     $("table-result").hidden = true;
-    $("table-example").hidden = !this.columns;
+    $("table-example").hidden = !this.columns && !model.examples;
     this.updateText();
     this.#showCurlOfModel();
+    if (this.isUsable && model.examples) this.#openExample();
   }
 
   deactivate() {
@@ -101,7 +102,7 @@ export class VectorView {
   #showRows() {
     const { table } = this;
     const carried = Object.keys(table.carried).slice(0, MAX_CARRIED);
-    const head = createElement("tr", {}, ...["", ...carried, t("errorSmaller"), t("percentileOf")].map((text) =>
+    const head = createElement("tr", {}, ...[t("row"), ...carried, t("errorSmaller"), t("percentileOf")].map((text) =>
       createElement("th", { scope: "col" }, text)));
     const rows = table.inputs.slice(0, MAX_ROWS).map((_, index) => {
       const input = createElement("input", { type: "radio", name: "row", value: index, checked: index === this.row });
@@ -180,6 +181,23 @@ export class VectorView {
       this.showCurl(curlJson(path, { latents }));
       this.#showOutput(outputs[0]);
     });
+  }
+
+  /** Rows of the package's own test split; of packages without, rows around the mean. */
+  async #openExample() {
+    const { model } = this;
+    let rows = null;
+    if (model.examples) {
+      try {
+        ({ inputs: rows } = await getJson(`v1/models/${model.name}/versions/${model.version}/examples`));
+      } catch {
+        // the rows around the mean take their place
+      }
+    }
+    if (this.model !== model || this.table || (!rows && !this.columns)) return;
+    const names = this.columns?.map(({ name }, index) => name ?? `column_${index + 1}`);
+    const text = rows ? [...(names ? [names] : []), ...rows].map((cells) => cells.map(quote).join(",")).join("\n") : this.#exampleText();
+    await this.openText(text, "example.csv");
   }
 
   /** Rows around the mean of the training data, when the package carries none: the mean, and each deviation of a few. */

@@ -24,7 +24,7 @@ def test_every_example_of_the_openapi_document_works(client: TestClient) -> None
                 response = client.post(target, json=content["example"], headers={"Content-Type": media})
                 assert response.status_code == 200, (path, response.text)
                 example_count += 1
-    assert example_count == 8
+    assert example_count == 10
 
 
 def test_the_documentation_needs_nothing_from_outside(client: TestClient) -> None:

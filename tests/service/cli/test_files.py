@@ -154,7 +154,7 @@ def test_the_most_unusual_file_comes_first(file_models: Path, scans: Path, tmp_p
             "no model small can denoise; there are: negative",
         ),
         (["denoise", "{scans}/a.png", "-o", "x.png", "--url", "http://127.0.0.1:9"], "cannot be reached"),
-        (["encode", "{scans}/a.png", "-o", "x.csv"], "latents are written as .npy"),
+        (["encode", "{scans}/a.png", "-o", "x.txt"], "latents are written as .npy, .csv or .parquet"),
         (["decode", "{scans}/a.png", "-o", "x"], "is not .npy"),
         (["decode", "nowhere.npy", "-o", "x"], "nowhere.npy cannot be read"),
         (["decode", "{scans}/../none.npy", "-o", "x.npy"], "has shape [0, 32]; at least one sample is needed"),
