@@ -17,6 +17,7 @@ from fastapi_offline import FastAPIOffline
 from service import __version__
 from service.api.auth import ApiKeys, KeysError
 from service.api.diffusers.routes import add_diffusers_routes
+from service.api.documentation_page import restyle_documentation
 from service.api.error_handlers import add_error_handlers
 from service.api.health import add_health_routes, add_metrics_route
 from service.api.middleware import RequestMiddleware
@@ -118,6 +119,7 @@ def create_app(
         lifespan=lifespan,
         generate_unique_id_function=lambda route: route.name,  # of a function: generated clients have plain names
     )
+    restyle_documentation(app, has_page=settings.page)
     _add_routes(app, services)
     logging.getLogger("service.app").info("%d models are open", len(registry.names))
     handler = OperationHandler(services)

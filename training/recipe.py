@@ -352,6 +352,10 @@ class _Recipe(_Section):
     data: Data
     augmentation: Augmentation = Augmentation()
     corruption: tuple[Corruption, ...] = ()
+    translations: dict[str, dict[str, str]] = Field(
+        {},
+        description="for a language (ko), texts of the package and what they are in it: description, captions by file",
+    )
 
     @property
     def digest(self) -> str:
@@ -360,7 +364,7 @@ class _Recipe(_Section):
         It is over JSON in the order of the fields, which therefore must not change.
         """
         indecisive: dict[str, Any] = dict.fromkeys(
-            ("description", "ablation", "notes", "quantization", "classification"), True
+            ("description", "translations", "ablation", "notes", "quantization", "classification"), True
         )
         decisive = self.model_dump_json(
             exclude={**indecisive, "variational": {"importance_samples", "importance_test"}}, exclude_defaults=True

@@ -109,6 +109,7 @@ def _describe(services: Services, model: Model) -> ModelFacts:
         features=model.manifest.features,
         examples=EXAMPLES_FILE in services.store.list_files(f"{model.manifest.name}/{model.manifest.version}"),
         neighbours=services.has_index(model),
+        translations=model.manifest.translations or {},
         columns=None if model.manifest.columns is None else list(model.manifest.columns),
         evaluation=model.manifest.evaluation,
     )

@@ -53,6 +53,7 @@ class ModelFacts(ModelSummary):
     features: int | None = Field(None, description="of a latent's numbers, if others follow them")
     examples: bool = Field(description="whether the package has a few samples of its test split: /examples")
     neighbours: bool = Field(description="whether there is an index in which /neighbours finds the nearest samples")
+    translations: dict[str, dict[str, str]] = Field(description="language -> text of the package -> that text in it")
     columns: list[Column] | None = Field(None, description="of a vector's numbers: name, mean, deviation in training")
     evaluation: dict[str, Metric]
 

@@ -25,6 +25,7 @@ Component = Literal[
 Role = Literal["encoder", "decoder", "denoiser", "denoiser-int8"]
 ModelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}[a-z0-9]$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Language = Annotated[str, Field(pattern=r"^[a-z]{2}(-[A-Za-z]{2,4})?$")]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -179,6 +180,9 @@ class Manifest(_Facts):
 
     `score` is by what samples are called unusual; packages without it go by the reconstruction error.
 
+    `translations` holds, for a language, what the package's own texts are in it: the description, shortfalls, names of
+    files (whose translation is the caption of that figure, in English too), columns, metrics, units and baselines.
+
     `golden` is written for every new package; those from before have none.
 
     `training` says how the weights were trained here, `imported` from which files they were taken; one is there.
@@ -218,6 +222,7 @@ class Manifest(_Facts):
     fit: Fit | None = None
     columns: tuple[Column, ...] | None = None
     shortfalls: tuple[str, ...] | None = None
+    translations: dict[Language, dict[str, str]] | None = None
     keeps_figures: bool | None = None
     score: ScoreFile | None = None
 

@@ -246,6 +246,119 @@ def test_moved_numbers_are_decoded(visit: Visit) -> None:
     assert href_of(page, "#save-output") == before
 
 
+def test_a_number_is_typed_into_its_bar(visit: Visit) -> None:
+    page = visit("cats-undercomplete")
+    wait_for_stats(page, "Error")
+    wait_until_idle(page)
+    page.fill("#sliders .slider-value >> nth=5", "1,25")
+    page.keyboard.press("Enter")
+    wait_for_stats(page, "You moved the numbers")
+    wait_until_idle(page)
+    line = shlex.split(page.inner_text("#curl"))
+    assert json.loads(line[line.index("-d") + 1])["latents"][0][5] == 1.25
+    page.fill("#sliders .slider-value >> nth=5", "no number")
+    page.keyboard.press("Enter")
+    assert page.input_value("#sliders .slider-value >> nth=5") == "1.25"
+    page.focus("#sliders .slider >> nth=2")
+    page.keyboard.type("-99")
+    page.keyboard.press("Enter")
+    wait_until_idle(page)
+    assert page.get_attribute("#sliders .slider >> nth=2", "aria-valuetext") == "-99.00"  # the scale grows
+
+
+def test_digits_open_with_digits_and_cats_with_cats(visit: Visit) -> None:
+    page = visit("digits-deep")
+    wait_for_stats(page, "Error")
+    wait_until_idle(page)
+    facts = httpx2.get(f"{visit.address}v1/models/digits-deep/versions/1/examples").json()
+    assert page.locator("#samples button").count() == len(facts["inputs"]) == 12
+    page.click("#samples button >> nth=1")
+    wait_until_idle(page)
+    truth = post_json(visit.address, "digits-deep/reconstruct", inputs=facts["inputs"][1:2])
+    assert (read_pixels(href_of(page, "#save-output")) == to_pixels(truth["outputs"][0])).all()
+    page.click("#models .tile:has(input[value=cats-convolutional])")
+    wait_for_stats(page, "Error")
+    wait_until_idle(page)
+    page.click("#clear")  # what was chosen stays, else
+    page = visit("cats-stacked")
+    page.click("#models .tile:has(input[value=digits-deep])")
+    wait_until(page, "document.querySelectorAll('#samples button').length === 12")
+    wait_until_idle(page)
+    digit = page.evaluate("document.getElementById('interpolation-output').toDataURL()")
+    assert read_pixels(digit).max() > 200
+
+
+def test_the_nearest_drawings_are_shown_under_the_one_that_is_drawn(visit: Visit) -> None:
+    page = visit("cats-convolutional")
+    wait_until(page, "document.querySelectorAll('#nearest button').length === 8")
+    facts = httpx2.get(f"{visit.address}v1/models/cats-convolutional/versions/1/examples").json()
+    truth = post_json(visit.address, "cats-convolutional/neighbours", inputs=facts["inputs"][:1])["neighbours"][0]
+    assert page.get_attribute("#nearest img >> nth=2", "src") == f"data:image/png;base64,{truth[2]['image']}"
+    assert f"distance {truth[2]['distance']:.3g}" in (
+        page.get_attribute("#nearest button >> nth=2", "aria-label") or ""
+    )
+    first = page.get_attribute("#nearest img >> nth=1", "src")
+    page.click("#nearest button >> nth=1")
+    wait_until(page, "(first) => document.querySelector('#nearest img').getAttribute('src') === first", first)
+    page.click("#clear")
+    wait_until(page, "document.querySelector('#nearest').hidden")
+    assert visit("cats-stacked").is_hidden("#nearest")
+
+
+def test_the_result_is_seen_without_scrolling(visit: Visit) -> None:
+    page = visit("cats-convolutional")
+    page.set_viewport_size({"width": 1440, "height": 900})
+    wait_for_stats(page, "Error")
+    for element in ("#pad", "#sliders", "#output", "#stats"):
+        assert page.evaluate(
+            "(id) => document.querySelector(id).getBoundingClientRect().bottom <= innerHeight", element
+        )
+
+
+def test_a_picture_that_is_fitted_lies_on_the_colour_of_its_border(visit: Visit) -> None:
+    page = visit("cats-stacked")
+    pixels = page.evaluate("""async () => {
+      const { fitImage } = await import('/page/pixels.js');
+      const source = new OffscreenCanvas(40, 20);
+      const context = source.getContext('2d');
+      context.fillStyle = 'rgb(10 200 30)';
+      context.fillRect(0, 0, 40, 20);
+      context.fillStyle = '#fff';
+      context.fillRect(10, 5, 20, 10);
+      const bitmap = await createImageBitmap(await fitImage(source, 8, 8, 'contain'));
+      const canvas = new OffscreenCanvas(8, 8);
+      canvas.getContext('2d').drawImage(bitmap, 0, 0);
+      return Array.from(canvas.getContext('2d').getImageData(0, 0, 8, 8).data);
+    }""")
+    image = np.array(pixels).reshape(8, 8, 4)
+    assert (image[0] == [10, 200, 30, 255]).all()
+    assert (image[7] == [10, 200, 30, 255]).all()
+    assert (image[4, 4] == 255).all()
+
+
+def test_a_package_brings_its_own_translations(visit: Visit) -> None:
+    page = visit("cats-stacked", language="ko")
+    translate = """async () => {
+      const module = await import('/page/translations.js');
+      module.setPackageTranslations({ko: {"learning_curve.png": "배움의 곡선", "My model": "내 모델"}});
+      const texts = ["learning_curve.png", "My model", "other"]
+        .map((text) => [module.translateName(text), module.isTranslated(text)]);
+      module.setPackageTranslations({});
+      return texts;
+    }"""
+    assert page.evaluate(translate) == [["배움의 곡선", True], ["내 모델", True], ["other", False]]
+    descriptions = [model["description"] for model in httpx2.get(f"{visit.address}v1/models").json()["models"]]
+    script = "(texts) => import('/page/translations.js').then((m) => texts.filter((text) => !m.isTranslated(text)))"
+    assert page.evaluate(script, descriptions) == []
+
+
+def test_errors_say_in_which_direction_they_are_better(visit: Visit) -> None:
+    page = visit("cats-convolutional", language="ko")
+    assert "작을수록 좋음" in page.inner_text("#card-tables")
+    assert "클수록 좋음" in page.inner_text("#card-tables")
+    wait_for_stats(page, "작을수록 좋음")
+
+
 def test_a_new_cat_is_drawn(visit: Visit) -> None:
     page = visit("cats-variational")
     wait_for_stats(page, "Error")

@@ -137,6 +137,8 @@ def publish(
     extra = dict(examples or {})
     if score is not None:
         facts, extra[score[0].file] = facts.model_copy(update={"score": score[0]}), score[1]
+    if recipe is not None and recipe.translations:
+        facts = facts.model_copy(update={"translations": recipe.translations})
     captions = {file: caption for file, (caption, _) in figures.items()}
     files = {file: picture for file, (_, picture) in figures.items()}
     if recipe is not None:

@@ -1,8 +1,9 @@
 // The view of drawings of one size: each change of the drawing is encoded and reconstructed (or given noise and denoised).
 
-import { curlFile, curlJson, curlPost, getJson, latestOnly, post, ServiceError } from "./api.js";
+import { curlFile, curlJson, curlPost, latestOnly, post, ServiceError } from "./api.js";
 import { $ } from "./dom.js";
 import { DrawingPad } from "./drawing-pad.js";
+import { loadExamples } from "./examples.js";
 import { Interpolation } from "./interpolation.js";
 import { LatentSliders } from "./latent-sliders.js";
 import { NearestPictures } from "./nearest-pictures.js";
@@ -232,14 +233,8 @@ export class DrawingView {
 
 /** The pictures to start from: of the package's own test split, else drawings of this size. */
 async function loadSamples(model, height, width) {
-  if (model.examples) {
-    try {
-      const { inputs } = await getJson(`v1/models/${model.name}/versions/${model.version}/examples`);
-      return inputs.map(fromNested);
-    } catch {
-      // the page's own drawings take their place
-    }
-  }
+  const examples = await loadExamples(model);
+  if (examples) return examples.map(fromNested);
   if (height !== SAMPLE_SIDE || width !== SAMPLE_SIDE) return [];
   const image = new Image();
   image.src = new URL("page/drawings.png", document.baseURI);

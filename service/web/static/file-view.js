@@ -6,8 +6,10 @@ import { curlFile, getJson, ServiceError } from "./api.js";
 import { Comparison } from "./comparison.js";
 import { $, createElement } from "./dom.js";
 import { readChosenFiles } from "./dropped-files.js";
+import { loadExampleFile } from "./examples.js";
 import { describeProgress, describeState, FileList } from "./file-list.js";
 import { Job, Task } from "./job.js";
+import { fitImage } from "./pixels.js";
 import { t } from "./translations.js";
 
 const EXAMPLES = { pages: "page/example-page.png" }; // by model
@@ -379,14 +381,7 @@ export class FileView {
   async #fitToModel(before) {
     const [height, width] = this.model.ports.image.shape.slice(1, 3);
     if (typeof height !== "number") return before;
-    const bitmap = await createImageBitmap(before);
-    const [x, y] = [width / bitmap.width, height / bitmap.height];
-    const fit = this.model.fit ?? "contain";
-    const scale = fit === "cover" ? Math.max(x, y) : Math.min(x, y);
-    const canvas = new OffscreenCanvas(width, height);
-    const [w, h] = fit === "stretch" ? [width, height] : [bitmap.width * scale, bitmap.height * scale];
-    canvas.getContext("2d").drawImage(bitmap, (width - w) / 2, (height - h) / 2, w, h);
-    return canvas.convertToBlob();
+    return fitImage(await createImageBitmap(before), height, width, this.model.fit ?? "contain");
   }
 
   #operationPath(strength = this.#strength()) {
@@ -407,6 +402,10 @@ export class FileView {
   }
 
   async #openExample() {
+    const { model } = this;
+    const own = await loadExampleFile(model);
+    if (this.model !== model) return;
+    if (own) return void this.openFiles([{ file: own, path: own.name }]);
     const path = EXAMPLES[this.model.name] ?? DEFAULT_EXAMPLE;
     try {
       const blob = await (await fetch(new URL(path, document.baseURI))).blob();

@@ -7,7 +7,7 @@ import { readChosenFiles, readTransfer } from "./dropped-files.js";
 import { FileView } from "./file-view.js";
 import { setPackageText, showCard } from "./model-card.js";
 import { paint } from "./pixels.js";
-import { currentLanguage, LANGUAGES, preferredLanguage, setLanguage, t, translateName, translatePage } from "./translations.js";
+import { currentLanguage, LANGUAGES, preferredLanguage, setLanguage, t, setPackageTranslations, translateName, translatePage } from "./translations.js";
 import { VectorView } from "./vector-view.js";
 
 const GROUPS = ["groupAny", "groupFixed", "groupVector"];
@@ -84,6 +84,7 @@ function viewFor({ ports: { image }, operations }) {
 }
 
 function showModelText() {
+  setPackageTranslations(model.translations);
   $("model-name").textContent = translateName(model.name);
   setPackageText($("model-description"), model.description);
   const displayed = model;

@@ -42,8 +42,11 @@ function showFacts(model) {
     ...describeOrigin(model),
   );
   if (model.shortfalls.length) {
-    rows.push(["shortfalls", createElement("ul", { lang: "en" },
-      ...model.shortfalls.map((sentence) => createElement("li", {}, sentence)))]);
+    rows.push(["shortfalls", createElement("ul", {}, ...model.shortfalls.map((sentence) => {
+      const item = createElement("li");
+      setPackageText(item, sentence);
+      return item;
+    }))]);
   }
   $("card-facts").replaceChildren(
     ...rows.flatMap(([key, value]) => [createElement("dt", {}, t(key)), createElement("dd", {}, value)]));
@@ -105,12 +108,19 @@ function showTables(model) {
       createElement("th", { scope: "row" }, translateName(metricLabel(name))),
       createElement("td", { className: "this-model" }, formatValue(metric.value)),
       ...baselines.map((baseline) => createElement("td", {}, formatValue(metric.baselines[baseline])))));
-    const caption = createElement("caption", {}, t("unit", { unit: translateName(unit) }));
+    const caption = createElement("caption", {}, [t("unit", { unit: translateName(unit) }), direction(unit, metrics)].filter(Boolean).join(" · "));
     const label = t("table", { unit: translateName(unit) });
     return createElement("div", { className: "table", tabIndex: 0, attributes: { role: "region", "aria-label": label } },
       createElement("table", {}, caption, createElement("thead", {}, head), createElement("tbody", {}, ...rows)));
   });
   $("card-tables").replaceChildren(...tables);
+}
+
+/** "smaller is better" for errors, "larger is better" for ratios in dB, "" for what is neither. */
+function direction(unit, metrics) {
+  if (/\bdB\b/i.test(unit)) return t("largerBetter");
+  const isError = metrics.every(([name]) => /(^|_)(r?mse|error)(_|$)/.test(name));
+  return isError ? t("smallerBetter") : "";
 }
 
 /** Map from unit to [name, metric] entries; Map.groupBy is not in all browsers yet. */

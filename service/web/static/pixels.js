@@ -84,6 +84,39 @@ export async function fitDrawing(file, height, width) {
   return { height, width, data };
 }
 
+/**
+ * An image as the service fits it to height x width: "contain" lies on the colour of the image's border (the median of
+ * each channel), "cover" is cut, "stretch" scaled on each axis alone. Resolves to a PNG.
+ */
+export async function fitImage(bitmap, height, width, fit) {
+  const [x, y] = [width / bitmap.width, height / bitmap.height];
+  const scale = fit === "cover" ? Math.max(x, y) : Math.min(x, y);
+  const [w, h] = fit === "stretch" ? [width, height] : [Math.max(1, Math.round(bitmap.width * scale)), Math.max(1, Math.round(bitmap.height * scale))];
+  const canvas = new OffscreenCanvas(width, height);
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.imageSmoothingQuality = "high";
+  context.fillStyle = `rgb(${borderColour(bitmap).join(" ")})`;
+  context.fillRect(0, 0, width, height);
+  context.drawImage(bitmap, Math.floor((width - w) / 2), Math.floor((height - h) / 2), w, h);
+  return canvas.convertToBlob();
+}
+
+/** The median of each channel of an image's outermost pixels, over white. */
+function borderColour(bitmap) {
+  const { width, height } = bitmap;
+  const strips = [[0, 0, width, 1], [0, height - 1, width, 1], [0, 0, 1, height], [width - 1, 0, 1, height]];
+  const channels = [[], [], []];
+  for (const [left, top, w, h] of strips) {
+    const context = new OffscreenCanvas(w, h).getContext("2d");
+    context.fillStyle = "#fff";
+    context.fillRect(0, 0, w, h);
+    context.drawImage(bitmap, left, top, w, h, 0, 0, w, h);
+    const { data } = context.getImageData(0, 0, w, h);
+    for (let i = 0; i < data.length; i++) if (i % 4 < 3) channels[i % 4].push(data[i]);
+  }
+  return channels.map((values) => values.sort((a, b) => a - b)[values.length >> 1]);
+}
+
 /** The grey values (BT.601) of an image source scaled to height x width. */
 export function toGrey(source, height, width) {
   const canvas = new OffscreenCanvas(width, height);

@@ -180,6 +180,8 @@ export const TRANSLATIONS = {
     measurementsHelp: "On held-out data that was used for no choice, compared with other methods.",
     thisModel: "this model",
     unit: "in {unit}",
+    smallerBetter: "smaller is better",
+    largerBetter: "larger is better",
     table: "Measured values in {unit}",
     pictures: "Pictures",
     morePictures: "More pictures",
@@ -381,6 +383,8 @@ export const TRANSLATIONS = {
     measurementsHelp: "모델을 고를 때 쓰지 않은 시험 데이터로 재고, 다른 방법과 나란히 놓았습니다.",
     thisModel: "이 모델",
     unit: "단위: {unit}",
+    smallerBetter: "작을수록 좋음",
+    largerBetter: "클수록 좋음",
     table: "측정값, 단위: {unit}",
     pictures: "그림으로 보기",
     morePictures: "그림 더 보기",
@@ -447,7 +451,7 @@ const PACKAGE_TEXTS = {
     "reconstructions.png": "Held-out samples, their latents, and reconstructions",
     "denoising-gaussian.png": "Held-out samples, with noise, and denoised",
     "latent_map.png": "Held-out samples, placed by their latents",
-    "error_histogram.png": "Reconstruction errors of held-out samples",
+    "error_histogram.png": "Reconstruction errors of held-out samples; smaller is better",
     "learning_curve.png": "Learning curve; the marked epoch was kept",
     "samples.png": "Drawn from random numbers, none selected",
     "walks.png": "Walks on a straight line between the latents of two held-out samples",
@@ -465,11 +469,11 @@ const PACKAGE_TEXTS = {
     "before-after.webp": "잡음 있는 원본, 결과, 깨끗한 정답",
     "failures.png": "잘 안 되는 경우: 결과가 가장 나쁜 부분",
     "failures.webp": "잘 안 되는 경우: 결과가 가장 나쁜 부분",
-    "reconstructions.png": "시험용 그림, 잠재 표현, 복원한 그림",
-    "denoising-gaussian.png": "시험용 그림, 잡음을 더한 그림, 결과",
+    "reconstructions.png": "시험용 그림(original), 잠재 표현(latent), 복원한 그림(reconstruction)",
+    "denoising-gaussian.png": "시험용 그림(original), 잡음을 더한 그림(noisy), 결과(denoised)",
     "latent_map.png": "잠재 표현의 위치에 놓은 시험용 그림",
-    "error_histogram.png": "시험용 그림의 복원 오차 분포",
-    "learning_curve.png": "학습 곡선 (표시한 에폭을 채택)",
+    "error_histogram.png": "시험용 그림의 복원 오차 분포. 세로선: 평균(mean)과 다른 방법의 오차, 작을수록 좋음",
+    "learning_curve.png": "학습 곡선. 가로축은 에폭(epoch), 세로축은 오차(error)이며 회색은 학습 오차, 색선은 검증 오차입니다. 표시한 에폭을 채택했습니다.",
     "samples.png": "무작위 숫자로 그린 그림 (고르지 않음)",
     "walks.png": "시험용 그림 두 점의 잠재 표현 사이를 곧게 걸은 모습",
     "Draws cats that nobody has drawn: the decoder turns 32 normal numbers into a drawing.":
@@ -480,6 +484,8 @@ const PACKAGE_TEXTS = {
       "흑백이나 컬러 사진에서 세기를 모르는 잡음을 지웁니다. 가우스 잡음, 카메라 잡음, JPEG 잡음에 씁니다.",
     "Undoes gaussian noise of unknown strength in drawings; its latent is overcomplete.":
       "그림에서 세기를 모르는 가우스 잡음을 없앱니다. 잠재 표현이 입력보다 큽니다.",
+    "Handwritten digits through 784-1000-500-250-30 and back, the autoencoder of Hinton and Salakhutdinov (2006).":
+      "손글씨 숫자를 784-1000-500-250-30으로 줄였다가 되돌립니다. 힌턴과 살라후트디노프의 오토인코더(2006)입니다.",
     "Residual convolutions around the same 32 numbers: how far above the textbook one can go.":
       "똑같은 숫자 32개를 잔차 합성곱으로 감쌌습니다. 교과서보다 얼마나 더 나아질 수 있는지 보여 줍니다.",
     "A stack of dense layers down to 32 numbers and back, pretrained greedily, then fine-tuned.":
@@ -595,8 +601,15 @@ export function t(key, values = {}) {
 }
 
 /** A text of a package in the current language, or as it is. */
-export const translateName = (text) => PACKAGE_TEXTS[language][text] ?? text;
-export const isTranslated = (text) => language === "en" || text in PACKAGE_TEXTS[language];
+export const translateName = (text) => packageTexts[language]?.[text] ?? PACKAGE_TEXTS[language][text] ?? text;
+export const isTranslated = (text) => language === "en" || text in PACKAGE_TEXTS[language] || text in (packageTexts[language] ?? {});
+
+let packageTexts = {}; // language -> text -> translation, of the package that is shown
+
+/** The texts that the package itself brings in several languages. */
+export function setPackageTranslations(translations) {
+  packageTexts = translations ?? {};
+}
 
 /** The sentence for a problem's type (`urn:autoencoder:...`) in a language, or null. */
 export const problemSentence = (code, type = "") => PROBLEM_SENTENCES[code]?.[type.replace("urn:autoencoder:", "")] ?? null;

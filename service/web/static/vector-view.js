@@ -1,7 +1,8 @@
 // The view of rows of numbers: a table that was dropped or pasted, each row's reconstruction, and its latent as bars.
 
-import { curlJson, curlTable, getJson, latestOnly, post, ServiceError } from "./api.js";
+import { curlJson, curlTable, latestOnly, post, ServiceError } from "./api.js";
 import { $, createElement } from "./dom.js";
+import { loadExamples } from "./examples.js";
 import { LatentSliders } from "./latent-sliders.js";
 import { drawRow } from "./row-chart.js";
 import { t } from "./translations.js";
@@ -186,14 +187,7 @@ export class VectorView {
   /** Rows of the package's own test split; of packages without, rows around the mean. */
   async #openExample() {
     const { model } = this;
-    let rows = null;
-    if (model.examples) {
-      try {
-        ({ inputs: rows } = await getJson(`v1/models/${model.name}/versions/${model.version}/examples`));
-      } catch {
-        // the rows around the mean take their place
-      }
-    }
+    const rows = await loadExamples(model);
     if (this.model !== model || this.table || (!rows && !this.columns)) return;
     const names = this.columns?.map(({ name }, index) => name ?? `column_${index + 1}`);
     const text = rows ? [...(names ? [names] : []), ...rows].map((cells) => cells.map(quote).join(",")).join("\n") : this.#exampleText();

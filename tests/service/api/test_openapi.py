@@ -14,6 +14,11 @@ def test_documentation_can_be_switched_off(models: Path) -> None:
         assert post(client).status_code == 200
 
 
+def test_the_documentation_leads_back_only_where_there_is_a_page(models: Path) -> None:
+    with served(models, page=False) as client:
+        assert '<a href="./">' not in client.get("/docs").text
+
+
 def test_every_example_of_the_openapi_document_works(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     example_count = 0
@@ -30,6 +35,8 @@ def test_every_example_of_the_openapi_document_works(client: TestClient) -> None
 def test_the_documentation_needs_nothing_from_outside(client: TestClient) -> None:
     page = client.get("/docs").text
     assert "https://" not in page
+    assert "prefers-color-scheme: dark" in page
+    assert '<a href="./">' in page
     script = page.split('<script src="')[1].split('"')[0]
     assert len(client.get(script).content) > 100_000
 
