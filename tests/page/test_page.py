@@ -333,7 +333,7 @@ def test_a_picture_that_is_fitted_lies_on_the_colour_of_its_border(visit: Visit)
     image = np.array(pixels).reshape(8, 8, 4)
     assert (image[0] == [10, 200, 30, 255]).all()
     assert (image[7] == [10, 200, 30, 255]).all()
-    assert (image[4, 4] == 255).all()
+    assert (image[4, 4, :3] > [150, 230, 150]).all()
 
 
 def test_a_package_brings_its_own_translations(visit: Visit) -> None:
