@@ -99,6 +99,6 @@ export class LatentSliders {
     input.style.setProperty("--to", `${Math.max(50, percent)}%`);
     input.style.setProperty("--paint", value < 0 ? "var(--down)" : "var(--up)");
     input.setAttribute("aria-valuetext", value.toFixed(DIGITS));
-    this.fields[index].value = input.disabled ? "" : value.toFixed(DIGITS).replace("-", "−");
+    this.fields[index].value = input.disabled ? "" : value.toFixed(Math.abs(value) < 10 ? DIGITS : 1).replace("-", "−");
   }
 }
