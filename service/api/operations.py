@@ -105,6 +105,8 @@ class OperationHandler:
         record.operation = "neighbours"
         seconds = parse_deadline(headers.get(b"request-deadline"), settings.max_deadline)
         content_type, accept = headers.get(b"content-type"), headers.get(b"accept")
+        if is_octet_stream(accept):  # as it is without Accept
+            accept = None
         _check_encoding(headers)
         index = await services.find_index(model)
         encode = V1Format(model, "encode", content_type, accept, options, seconds, settings.max_batch)
