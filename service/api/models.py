@@ -62,7 +62,7 @@ def _read_examples(services: Services, model: Model) -> Examples:
         data = services.store.read_file(f"{manifest.name}/{manifest.version}", EXAMPLES_FILE, 2 * MAX_BYTES)
         samples = read_examples(data, model.sample)
     except (OSError, PackageError) as error:
-        raise HTTPException(404, f"{manifest.name} version {manifest.version} has no examples") from error
+        raise HTTPException(404) from error
     data_facts = (
         manifest.training.data if manifest.training is not None else manifest.imported and manifest.imported.samples
     )

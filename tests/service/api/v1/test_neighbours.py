@@ -89,4 +89,4 @@ def test_the_examples_of_a_package(tmp_path: Path) -> None:
         assert client.get("/v1/models/signal").json()["examples"] is True
         document = client.get("/v1/models/signal/versions/1/examples").json()
         assert document == {"inputs": np.arange(12.0).reshape(2, 6).tolist(), "source": "drawn", "licence": "ours"}
-        refused(client.get("/v1/models/plain/versions/1/examples"), 404, "has no examples")
+        refused(client.get("/v1/models/plain/versions/1/examples"), 404, "there is nothing at")
