@@ -186,7 +186,7 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             raise ValueError(f"anomaly_score is {self.anomaly_score!r}; it is one of {', '.join(SCORES)}")
         if self.anomaly_score == "error":
             return Score(("error",), {})
-        parameters = fit_components(self._trace(training))
+        parameters = fit_components(self._trace(training), self.network_.units)
         if self.anomaly_score not in parameters:
             raise ValueError(
                 f"anomaly_score {self.anomaly_score} is not for these samples; try {', '.join(parameters)}"

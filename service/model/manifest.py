@@ -57,7 +57,7 @@ class ScoreFile(_Facts):
     """By what a verdict is given (.scores): components, and the file of their parameters with its SHA-256.
 
     `quantiles` holds the 0, 1, ... 100 % quantiles of the score of so many held-out `samples`. `auroc` says how well
-    each candidate told validation samples from such that were damaged on purpose: the chosen one is the best.
+    each candidate told validation samples from such that were damaged on purpose.
     """
 
     components: tuple[Component, ...] = Field(min_length=1, max_length=4)

@@ -11,8 +11,8 @@ file of the package, `score.npz`, as arrays `<component>.<parameter>`. All is co
   (RaPP, Kim et al., ICLR 2020, section 3: normalised aggregation along the pathway).
 - `latent-distance`: Mahalanobis distance of the latent, its covariance shrunk (Ledoit and Wolf 2004).
 - `latent-neighbours`: mean distance to the nearest latents of training samples (Ramaswamy et al. 2000).
-- `input-neighbours`: the same of the samples themselves, pictures made small and of one energy: a detector without a
-  model.
+- `input-neighbours`: the same of the samples themselves, pictures made small and of one energy, columns of one unit in
+  that unit: a detector without a model.
 - `made-anomalies`: log-odds of a small network that takes the latents and all of the above, and was trained to tell
   normal samples from ones that were damaged on purpose (outlier exposure, Hendrycks et al., ICLR 2019; CutPaste, Li et
   al., CVPR 2021). Beyond the distances of all normal samples it rises with the distance.
@@ -140,8 +140,8 @@ def _latent_neighbours(pathway: Pathway, parameters: Parameters) -> Floats:
 
 
 def _input_neighbours(pathway: Pathway, parameters: Parameters) -> Floats:
-    """Parameters: `references` [R,K]."""
-    return _mean_distance(input_features(pathway.samples), parameters["references"])
+    """Parameters: `references` [R,K], and, where numbers do not count alike, their `weights` [K]."""
+    return _mean_distance(input_features(pathway.samples) * parameters.get("weights", 1), parameters["references"])
 
 
 def _made_anomalies(pathway: Pathway, parameters: Parameters) -> Floats:

@@ -86,8 +86,8 @@ def _score_lines(facts: Manifest) -> list[str]:
     others = ", ".join(f"{name} {value:.3f}" for name, value in facts.score.auroc.items() if name != facts.score.name)
     compared = "" if own is None else f" {own:.3f}; {others}" if others else f" {own:.3f}"
     return [
-        f"Samples are called unusual by the score `{facts.score.name}`, which was chosen on validation samples "
-        f"and such that were damaged on purpose (AUROC{compared}).",
+        f"Samples are called unusual by the score `{facts.score.name}`. AUROC of validation samples and such that were "
+        f"damaged on purpose:{compared}.",
         "",
     ]
 
