@@ -1,6 +1,7 @@
-"""Figures on a page, which a page cleaner must leave as they are, as a map of strengths: paper 1, figures 0.
+"""What a page cleaner must know of the whole page: its figures, which stay as they are, and how dark its paper is.
 
 picture -> every STEP-th row and column -> blocks of BLOCK pixels -> figure or paper -> strengths of a tile, feathered
+                                                              -> brightness of the paper -> gain
 
 A network sees some hundred pixels at a time; there, paper in a shadow and a part of a photograph look alike. The whole
 page tells apart, by rules without learning:
@@ -10,6 +11,9 @@ page tells apart, by rules without learning:
 - what was never on paper: on a page that is white to the last bit, regions whose neighbouring pixels are equal.
 
 What is missed is left to the network, as without the map.
+
+Dark paper is a matter of the exposure, but looks like a figure to a network that sees only a part of it. The gain makes
+the middle of the page as bright as paper usually is, as long as its brightest parts stay below white.
 """
 
 from collections.abc import Iterator
@@ -39,6 +43,8 @@ COLOURFUL = 0.08  # as TINTED, on average over a figure of any shape
 TINTED = 0.05  # standard deviation of the shares of red and blue, that no paper and ink have
 DARK = 96  # of 255: median of a block of white on black
 LIGHT = 60  # of 255: by how much writing is lighter than the dark around it
+USUAL_PAPER, BRIGHTEST_PAPER = 205, 245  # of 255: of the median block, at least; of the brightest blocks, at most
+LARGEST_GAIN = 2.0
 EXACT, LEAST_WHITE = 0.8, 0.25  # share of equal neighbours, and of white blocks, of a page that was never on paper
 
 Floats = NDArray[np.float32]
@@ -46,16 +52,23 @@ Mask = NDArray[np.bool_]
 
 
 class FigureMap:
-    """The figures of one picture: `cut` gives the strengths of a part of it. They are found when they are first needed.
+    """The figures of one picture, and the gain for its paper. They are found when they are first needed.
 
-    Several threads may share one.
+    `cut` gives the strengths of a part of it. Several threads may share one.
     """
 
-    def __init__(self, pixels: Pixels, white: float) -> None:
-        """`pixels` [H,W,B], in which `white` is white."""
-        self._pixels, self._white = pixels, white
+    def __init__(self, pixels: Pixels, white: float, *, keeps_figures: bool = True) -> None:
+        """`pixels` [H,W,B], in which `white` is white. Without `keeps_figures` there are none, but there is a gain."""
+        self._pixels, self._white, self._keeps_figures = pixels, white, keeps_figures
         self._kept: Mask | None = None
+        self._gain = 1.0
         self._lock = Lock()
+
+    @property
+    def gain(self) -> float:
+        """By how much the picture is to be multiplied before it is cleaned, 1 to LARGEST_GAIN."""
+        self._find()
+        return self._gain
 
     def keep(self, rows: slice, columns: slice, result: Pixels) -> Pixels:
         """`result` [h,w,B] of the pixels `rows` x `columns`, but these pixels themselves, bit for bit, in figures."""
@@ -70,21 +83,45 @@ class FigureMap:
 
     def cut(self, rows: slice, columns: slice) -> Floats | None:
         """Strengths [h,w,1] of the pixels `rows` x `columns`, 0 in figures; None: all are 1."""
-        with self._lock:
-            if self._kept is None:
-                self._kept = find_figures(self._pixels, self._white)
+        kept = self._find()
         y0, x0 = rows.start // BLOCK, columns.start // BLOCK
         y1, x1 = -(-rows.stop // BLOCK), -(-columns.stop // BLOCK)
-        part = np.pad(self._kept, 1, mode="edge")[y0 : y1 + 2, x0 : x1 + 2]  # with the blocks around it
+        part = np.pad(kept, 1, mode="edge")[y0 : y1 + 2, x0 : x1 + 2]  # with the blocks around it
         if not part.any():
             return None
         vertical, horizontal = _interpolation(rows), _interpolation(columns)
         return np.asarray(1 - vertical @ part.astype(np.float32) @ horizontal.T, np.float32)[..., None]
 
+    def _find(self) -> Mask:
+        with self._lock:
+            if self._kept is None:
+                blocks = _Blocks.read(self._pixels, self._white)
+                self._gain = _find_gain(blocks)
+                self._kept = _find_figures(blocks) if self._keeps_figures else np.zeros(blocks.middle.shape, np.bool_)
+            return self._kept
+
 
 def find_figures(pixels: Pixels, white: float) -> Mask:
     """bool [rows,columns] of blocks of `pixels` [H,W,B]: True where a figure is."""
-    blocks = _Blocks.read(pixels, white)
+    return _find_figures(_Blocks.read(pixels, white))
+
+
+def expose(planes: Pixels, gain: float) -> Pixels:
+    """`planes` of uint8 or uint16, multiplied and cut at the largest number."""
+    if gain == 1:
+        return planes
+    largest = np.iinfo(planes.dtype).max
+    table = np.rint(np.minimum(np.arange(largest + 1) * gain, largest)).astype(planes.dtype)
+    return np.asarray(table[planes])
+
+
+def _find_gain(blocks: "_Blocks") -> float:
+    paper = blocks.percentile(75)
+    middle, brightest = np.maximum(np.percentile(paper, (50, 95)), 1)
+    return float(np.clip(min(USUAL_PAPER / middle, BRIGHTEST_PAPER / brightest), 1, LARGEST_GAIN))
+
+
+def _find_figures(blocks: "_Blocks") -> Mask:
     return _find_photographs(blocks) | _find_dark_regions(blocks) | _find_exact_regions(blocks)
 
 

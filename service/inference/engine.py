@@ -208,7 +208,9 @@ class Inference:
         if isinstance(inputs, Images):
             maps = tiled.map_figures(model, inputs.pictures, options.figures)
             first = await self._denoise(model, inputs, 1.0, maps, progress)
-            second = await self._denoise(model, Images(first.pictures or ()), options.strength - 1, maps, progress)
+            second = await self._denoise(
+                model, Images(first.pictures or ()), options.strength - 1, maps, progress, is_exposed=False
+            )
         else:
             first = await self.run(model, "denoise", inputs, replace(options, strength=1.0))
             denoised = Batch(np.asarray(first.samples))
@@ -230,12 +232,14 @@ class Inference:
         strength: float,
         maps: Sequence[FigureMap | None],
         progress: Progress | None,
+        *,
+        is_exposed: bool = True,
     ) -> Result:
         """Tile by tile; the outputs are the only arrays of the images' size that are made."""
         outputs = tuple(np.empty_like(picture.pixels) for picture in inputs.pictures)
         tasks: list[TileTask] = []
         for picture, output, figures in zip(inputs.pictures, outputs, maps, strict=True):
-            tasks += tiled.plan_tasks(model, picture, output, self._tile, figures)
+            tasks += tiled.plan_tasks(model, picture, output, self._tile, figures, is_exposed=is_exposed)
         numbers = max_item_numbers(model)
         items = list(tiled.group_tasks(tasks, numbers))
         use_all_cores = len(items) == 1 and self._scheduler.is_idle

@@ -13,7 +13,7 @@ from threading import Lock
 import numpy as np
 
 from service.errors import InvalidInput
-from service.imaging.figures import FigureMap
+from service.imaging.figures import FigureMap, expose
 from service.imaging.picture import Picture, Pixels, apply_correction, to_model_input
 from service.imaging.tiling import Tile
 from service.imaging.value_range import largest_white
@@ -30,7 +30,8 @@ _SUM_BYTES = 4  # of a number of a weighted sum
 class TileTask:
     """One tile of one picture [H,W,B], and the array [H,W,B] that its result is written into, or its weighted sum.
 
-    `white` is the value of white in the picture, None the largest; `figures` keeps parts of it as they are.
+    `white` is the value of white in the picture, None the largest; `figures` keeps parts of it as they are;
+    with `is_exposed` its gain makes dark paper bright before the model sees it.
     """
 
     pixels: Pixels
@@ -39,6 +40,12 @@ class TileTask:
     white: float | None = None
     weighted_sum: "WeightedSum | None" = None
     figures: FigureMap | None = None
+    is_exposed: bool = True
+
+    @property
+    def gain(self) -> float:
+        """By how much the model's input is multiplied."""
+        return self.figures.gain if self.figures is not None and self.is_exposed else 1.0
 
 
 class WeightedSum:
@@ -81,15 +88,24 @@ def keeps_figures(model: Model, figures: Figures | None) -> bool:
 
 
 def map_figures(model: Model, pictures: Sequence[Picture], figures: Figures | None) -> list[FigureMap | None]:
-    """What stays as it is in each picture; raises as `keeps_figures` does."""
-    if not keeps_figures(model, figures):
+    """What stays as it is in each picture, and its gain; None: all is cleaned. Raises as `keeps_figures` does."""
+    is_kept = keeps_figures(model, figures)
+    if not model.manifest.keeps_figures:
         return [None] * len(pictures)
     whites = [picture.white or largest_white(picture.pixels.dtype) for picture in pictures]
-    return [FigureMap(picture.pixels, white) for picture, white in zip(pictures, whites, strict=True)]
+    return [
+        FigureMap(picture.pixels, white, keeps_figures=is_kept) for picture, white in zip(pictures, whites, strict=True)
+    ]
 
 
 def plan_tasks(
-    model: Model, picture: Picture, output: Pixels, side: int, figures: FigureMap | None = None
+    model: Model,
+    picture: Picture,
+    output: Pixels,
+    side: int,
+    figures: FigureMap | None = None,
+    *,
+    is_exposed: bool = True,
 ) -> list[TileTask]:
     """The tasks of one picture: tiles of about `side` pixels if the model's halo is known, else one for all of it."""
     pixels = picture.pixels
@@ -97,7 +113,7 @@ def plan_tasks(
     planned = tiles.plan_tiles(model, height, width, side)
     is_blended = tiles.is_blended(model) and len(planned) > 1
     weighted_sum = WeightedSum(pixels, output, len(planned)) if is_blended else None
-    return [TileTask(pixels, output, tile, picture.white, weighted_sum, figures) for tile in planned]
+    return [TileTask(pixels, output, tile, picture.white, weighted_sum, figures, is_exposed) for tile in planned]
 
 
 def estimate_memory(model: Model, pixel_counts: Sequence[int], workers: int) -> int:
@@ -130,7 +146,7 @@ def denoise(
         to_model_input(task.tile.cut(task.pixels), count_channels(model.sample), task.white, model.sample.dtype)
         for task in group
     ]  # each [n,h,w,C]
-    batch = np.concatenate(inputs)
+    batch = np.concatenate([expose(planes, task.gain) for task, planes in zip(group, inputs, strict=True)])
     size = max(1, numbers // math.prod(batch.shape[1:]))  # a large colour tile: its three grey planes one by one
     denoised = np.concatenate(
         [model.denoise(batch[i : i + size], wide=use_all_cores) for i in range(0, len(batch), size)]

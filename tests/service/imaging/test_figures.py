@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.imaging.figures import BLOCK, FigureMap, find_figures
+from service.imaging.figures import BLOCK, LARGEST_GAIN, FigureMap, expose, find_figures
 
 Image = NDArray[np.uint8]
 
@@ -124,6 +124,39 @@ def test_figures_are_found_at_any_depth_and_kept_bit_for_bit(dtype: Any, white: 
         for columns in (slice(0, 437), slice(437, 800))
     ]
     np.testing.assert_array_equal(np.concatenate([np.concatenate(parts[:2], 1), np.concatenate(parts[2:], 1)]), cleaned)
+
+
+@pytest.mark.parametrize(
+    ("paper", "shadow", "expected"),
+    [(235, 1.0, 1.0), (210, 1.0, 1.0), (150, 1.0, 205 / 150), (60, 1.0, LARGEST_GAIN), (235, 0.5, 245 / 235)],
+)
+@pytest.mark.parametrize(("dtype", "white"), [(np.uint8, 255), (np.uint16, 4095)])
+def test_the_gain_makes_dark_paper_bright_and_keeps_bright_paper_below_white(
+    paper: int, shadow: float, expected: float, dtype: Any, white: int
+) -> None:
+    """`shadow`: the light on three quarters of the page."""
+    page = draw_page(3, ink=20, paper=paper).astype(np.float64)
+    page[:, 200:] *= shadow
+    pixels = np.rint(page * white / 255).astype(dtype)
+    for keeps_figures in (True, False):
+        assert FigureMap(pixels, white, keeps_figures=keeps_figures).gain == pytest.approx(expected, rel=0.03)
+
+
+def test_without_figures_a_map_has_a_gain_alone() -> None:
+    page = draw_page(0)
+    page[224:480, 320:704] = draw_photograph(0, (256, 384), is_coloured=True)
+    everything = slice(0, 640), slice(0, 800)
+    assert FigureMap(page, 255).cut(*everything) is not None
+    assert FigureMap(page, 255, keeps_figures=False).cut(*everything) is None
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_exposed_planes_are_multiplied_and_cut_at_white(dtype: Any) -> None:
+    white = np.iinfo(dtype).max
+    planes = np.array([0, 1, 100, white // 2, white - 1, white], dtype).reshape(1, 2, 3, 1)
+    expected = np.minimum(np.rint(planes * 1.5), white)
+    np.testing.assert_array_equal(expose(planes, 1.5), expected.astype(dtype), strict=True)
+    assert expose(planes, 1) is planes
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 40), (33, 31), (513, 2)])

@@ -142,6 +142,29 @@ def test_figures_stay_as_they_are_unless_the_request_says_otherwise(tmp_path: Pa
         assert described == {"keeping": True, "cleaning": False}
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_dark_paper_is_made_bright_before_the_model_sees_it(tmp_path: Path, dtype: Any) -> None:
+    """The model is a negative: it answers 255 less the picture that it was given. Strength 0 changes nothing."""
+    models = tmp_path / "models"
+    doubles.write(models, "pages", doubles.denoiser_graphs(3), halo=3, keeps_figures=True, **FACTS)
+    page = draw_page(0, ink=20, paper=150).astype(dtype) * dtype(np.iinfo(dtype).max // 255)
+    data = images.encode(Picture(page), "image/png")
+    with TestClient(create_app(Settings(models=models, tile=256, workers=2))) as client:
+        results = {
+            query: decode_pages(send(client, "pages", data, query).content)[0].pixels
+            for query in ("", "?figures=clean", "?strength=0", "?strength=0.5", "?strength=2")
+        }
+    np.testing.assert_array_equal(results["?strength=0"], page)
+    np.testing.assert_array_equal(results["?figures=clean"], results[""])
+    unit = np.iinfo(dtype).max / 255
+    expected = 255 - np.minimum(page / unit * (205 / 150), 255)
+    assert np.abs(results[""] / unit - expected).max() < 6
+    half = (page.astype(np.float64) + results[""]) / 2
+    assert np.abs(results["?strength=0.5"] - half).max() <= unit
+    # the second pass sees a bright page already, and so has no gain
+    assert np.abs(results["?strength=2"] / unit - (255 - expected)).max() < 6
+
+
 # --- graphs that look at whole images --------------------------------------------------------------------
 
 FACTS: dict[str, Any] = {"kind": "denoising", "operations": ("denoise",), "reconstruction_error_quantiles": None}
