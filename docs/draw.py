@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from service.autoencoder import Autoencoder
 from service.model import package
 from service.model.runtime import Model
 from training.evaluation.figures import draw_rows
@@ -36,9 +37,10 @@ def draw(folder: Path) -> None:
 def front() -> Image.Image:
     """A page and a photograph, each as it was and as it came back, side by side."""
     shown: list[Image.Image] = []
-    for name, file, mode in (("pages", "scan.png", "L"), ("photos", "noisy-photo.jpg", "RGB")):
+    for name, file, mode in (("pages", "scan.png", "RGB"), ("photos", "noisy-photo.jpg", "RGB")):
         before = np.asarray(Image.open(ROOT / "docs" / file).convert(mode)).reshape(1, *_size(file), -1)
-        after = _model(name).denoise(before)
+        with Autoencoder(ROOT / "models" / name, provider="cpu", precision="fp32") as autoencoder:
+            after = autoencoder.denoise(before)
         for image in (before[0], after[0]):
             picture = Image.fromarray(image.squeeze())
             shown.append(picture.crop((0, 0, picture.width * 3 // 5, picture.height)))

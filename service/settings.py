@@ -20,6 +20,7 @@ from service.model.plain_files import READ_SECONDS, call_within, read_regular, w
 from service.model.providers import Precision, Provider, count_usable_cores
 
 PREFIX = "AUTOENCODER_"
+OTHER_VARIABLES = ("key", "data", "cache")  # without PREFIX: of the client and of training, on the same machine
 DEFAULT_FILE = Path("autoencoder-service.toml")  # read if it exists; AUTOENCODER_SETTINGS names another
 MAX_FILE_BYTES = 1 << 20  # of the settings file
 MIB = 2**20
@@ -209,7 +210,7 @@ def load(**arguments: Any) -> Settings:
     Raises:
         SettingsError: an unknown AUTOENCODER_* variable or name in the file, or a value out of range.
     """
-    variables = {f"{PREFIX}{name.upper()}" for name in (*Settings.model_fields, "settings", "key")}  # key: of a client
+    variables = {f"{PREFIX}{name.upper()}" for name in (*Settings.model_fields, "settings", *OTHER_VARIABLES)}
     for variable in os.environ:
         if variable.upper().startswith(PREFIX) and variable.upper() not in variables:
             raise SettingsError(f"{variable} is not a setting; {_suggest(variable.upper(), variables)}")

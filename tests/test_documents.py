@@ -325,7 +325,6 @@ def test_any_document_is_one_link_from_the_readme_and_any_fact_two() -> None:
 
 
 EARLIER_RECIPES = {  # package -> digest of the recipe that made it, where the recipe has changed since
-    "pages/1": "9a850e48",  # before scenes drawn while training; the next package replaces it
 }
 
 

@@ -1,6 +1,7 @@
 """Settings: command line, environment, settings file, ranges."""
 
 import os
+import re
 import threading
 import time
 from pathlib import Path
@@ -40,6 +41,19 @@ def test_a_wrong_setting_stops_the_start_with_one_line(
     error = capsys.readouterr().err
     assert sentence in error
     assert error.count("\n") == 1
+
+
+def test_variables_of_training_and_of_the_client_do_not_stop_the_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """People export them once, for all commands of a shell."""
+    sources = [path.read_text() for path in (Path(__file__).parents[2] / "training").rglob("*.py")]
+    variables = set(re.findall(r"AUTOENCODER_[A-Z]+", "".join(sources))) | {"AUTOENCODER_KEY"}
+    assert {"AUTOENCODER_DATA", "AUTOENCODER_CACHE"} <= variables
+    monkeypatch.setenv("AUTOENCODER_MODELS", str(tmp_path))
+    for variable in variables - {"AUTOENCODER_MODELS"}:
+        monkeypatch.setenv(variable, "of another program")
+    assert load().models == tmp_path
 
 
 def test_the_settings_file_is_below_the_environment_and_the_command_line(

@@ -13,6 +13,11 @@ from training.recipe import builtin_recipes, load
 Credit = tuple[str, str, str, str]
 """A source of training images, how many they are, their licences, their authors."""
 
+NETWORK_ALONE = (
+    "The numbers are of the network alone. The service also leaves photographs, slides and charts on a page as they "
+    "are, and makes dark pages bright first."
+)
+
 
 def render(
     facts: Manifest,
@@ -65,6 +70,7 @@ def _measured_lines(facts: Manifest) -> list[str]:
         unit = "samples" if facts.halo is None else "images"
         return [
             f"On the {facts.held_out_samples} held-out {unit} of the test split, which nothing was chosen on.",
+            *([NETWORK_ALONE] if facts.keeps_figures else []),
             "",
         ]
     samples = facts.imported.samples

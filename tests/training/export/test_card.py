@@ -17,3 +17,13 @@ def test_the_card_shows_figures_numbers_notes_and_how_to_make_the_package_again(
     ):
         assert line in text.splitlines(), line
     assert "60 training, 20 validation, 20 test samples" in text
+
+
+def test_the_card_of_a_model_that_keeps_figures_says_that_its_numbers_are_of_the_network() -> None:
+    _, _, manifest = packages.export(Dense(latent_dim=4), packages.IMAGES)
+    texts = {
+        keeps: card.render(manifest.model_copy(update={"keeps_figures": keeps}), {}, "", "They agree.")
+        for keeps in (True, None)
+    }
+    assert card.NETWORK_ALONE in texts[True].splitlines()
+    assert card.NETWORK_ALONE not in texts[None]
