@@ -40,7 +40,7 @@ def test_every_shipped_recipe_is_valid_and_says_in_its_header_how_to_run_it() ->
         assert len(path.read_text().splitlines()) <= 70, f"{name} is longer than a page"
 
 
-EARLIER_DIGESTS = {}
+EARLIER_DIGESTS: dict[str, list[str]] = {}
 """Of recipes that were changed since their package was made; an entry goes when the new package comes."""
 
 
