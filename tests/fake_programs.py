@@ -23,6 +23,9 @@ UNET = (
     "quantization=none",
 )  # fmt: skip
 
+FINE_TUNING = ("optimization.epochs=1", "data.patch=32", "data.crop=32", "quantization=none")
+MINUTES = "0.05"
+
 
 def install(folder: Path) -> None:
     """Executables named as the programs that they stand for."""
@@ -109,6 +112,9 @@ def train(words: list[str]) -> int:
     kind = document.get("type", "")
     if words[0] in ("compare", "import") or {"--list", "--help"} & set(words):
         changes: tuple[str, ...] = ()
+    elif "--from" in words:  # the architecture is that of the package
+        changes = FINE_TUNING
+        words = [MINUTES if flag == "--minutes" else word for flag, word in zip(["", *words], words, strict=False)]
     elif kind == "unet" or {"pages", "photos"} & set(words):
         changes = UNET
     elif kind == "convolutional" or {"denoising", "cats-denoising", "cats-convolutional"} & set(words):

@@ -110,6 +110,7 @@ def test_train(checkout: Checkout) -> None:
     folder = checkout.folder
     folder_of_drawings(folder / "photos", 30)
     folder_of_drawings(folder / "clean", 48)
+    folder_of_drawings(folder / "mine", 48)
     folder_of_drawings(folder / "noisy", 48, noise=60)
     np.save(folder / "signals.npy", waves(120))
     kinds_of_two = np.arange(240) % 2
