@@ -48,7 +48,7 @@ AXES = 64
 UNIT_RATIO = 20  # of the ninth decile of columns' deviations to the first, at most, if they have one unit
 GROUPS = 7  # of ways to damage, for made-anomalies
 LEAST_LEARNED = 1000  # samples that are no references, from which its network is trained
-DAMAGED_SHARE = 100  # per cent of these, which are damaged in every way
+MOST_FEATURES = 1 << 20  # numbers of the features of samples that are damaged in one way: 120 MB in all
 NETWORKS = 2  # of which the mean is taken
 HIDDEN, EPOCHS, DECAY = 256, 16, 0.3  # of its network
 AT_ONCE = 256  # samples in one run
@@ -83,7 +83,7 @@ def choose(
         usual = scores.network_features(trace(model, others), floats)
         learned = {
             way: scores.network_features(trace(model, samples), floats)
-            for way, samples in _damage(model, others[: len(others) * DAMAGED_SHARE // 100], generator)
+            for way, samples in _damage(model, others[: MOST_FEATURES // usual.shape[1]], generator)
         }
         learner = Learner(stored, usual, learned)
         parameters["made-anomalies"] = fit_network(learner, (), generator)
