@@ -480,6 +480,8 @@ const PACKAGE_TEXTS = {
       "아무도 그린 적 없는 고양이를 그립니다. 디코더가 정규분포에서 뽑은 숫자 32개를 그림으로 바꿉니다.",
     "Cleans scanned pages: stains, folds, shadows, uneven light, noise; keeps print, thin strokes and grey handwriting.":
       "스캔한 문서에서 얼룩, 접힌 자국, 그림자, 고르지 않은 빛, 잡음을 지웁니다. 인쇄 글자와 가는 획, 흐린 손글씨는 남깁니다.",
+    "Cleans scanned and photographed pages: stains, folds, shadows, uneven light, noise; keeps ink, however pale, and figures.":
+      "스캔하거나 촬영한 문서에서 얼룩, 접힌 자국, 그림자, 고르지 않은 빛, 잡음을 지웁니다. 아무리 흐린 글씨라도 남기고, 그림과 사진도 남깁니다.",
     "Removes noise of unknown strength from photographs, grey or in colour: gaussian, camera and JPEG noise.":
       "흑백이나 컬러 사진에서 세기를 모르는 잡음을 지웁니다. 가우스 잡음, 카메라 잡음, JPEG 잡음에 씁니다.",
     "Undoes gaussian noise of unknown strength in drawings; its latent is overcomplete.":
