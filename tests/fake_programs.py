@@ -23,7 +23,13 @@ UNET = (
     "quantization=none",
 )  # fmt: skip
 
-FINE_TUNING = ("optimization.epochs=1", "data.patch=32", "data.crop=32", "quantization=none")
+FINE_TUNING = (
+    "optimization.epochs=1",
+    "optimization.steps_per_epoch=1",
+    "data.patch=32",
+    "data.crop=32",
+    "quantization=none",
+)
 MINUTES = "0.05"
 
 

@@ -69,6 +69,11 @@ def folder_of_drawings(folder: Path, size: int, noise: int = 0) -> None:
         Image.fromarray(np.minimum(image + added, 255).astype(np.uint8)).save(folder / f"{index}.png")
 
 
+def own_pairs(folder: Path) -> None:
+    folder_of_drawings(folder / "clean", 48)
+    folder_of_drawings(folder / "noisy", 48, noise=60)
+
+
 def book(folder: Path) -> None:
     scan = Image.open(ROOT / "docs" / "scan.png").convert("L")
     scan.save(folder / "book.pdf", save_all=True, append_images=[scan.crop((0, 0, 200, 100))], resolution=300)
@@ -110,8 +115,8 @@ def test_train(checkout: Checkout) -> None:
     folder = checkout.folder
     folder_of_drawings(folder / "photos", 30)
     folder_of_drawings(folder / "clean", 48)
-    folder_of_drawings(folder / "mine", 48)
     folder_of_drawings(folder / "noisy", 48, noise=60)
+    own_pairs(folder / "mine")
     np.save(folder / "signals.npy", waves(120))
     kinds_of_two = np.arange(240) % 2
     pictures = np.where(kinds_of_two[:, None, None], drawings(240)[:, ::-1] // 2, drawings(240, seed=1)).astype(

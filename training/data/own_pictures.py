@@ -58,7 +58,7 @@ def find_layout(data: DenoiserData, source: Path, noisy: Path | None) -> Layout:
     """The layout of a folder by its subfolders, unless the recipe says it itself.
 
     Raises:
-        DataError: `noisy` stands beside folders that do not belong to a layout.
+        DataError: `noisy` stands beside folders, or pictures, that do not belong to a layout.
     """
     if noisy is not None or data.content == "noisy" or not (source / NOISY).is_dir():
         return Layout(source, noisy, data.content)
@@ -67,6 +67,11 @@ def find_layout(data: DenoiserData, source: Path, noisy: Path | None) -> Layout:
         raise DataError(
             f"{source} has the folders {join_names([NOISY, *others])}; beside {NOISY}/ only {CLEAN}/ or {SECOND}/ is "
             "known: name one folder with --data, or two with --data and --set data.noisy="
+        )
+    loose = sorted(path.name for path in source.iterdir() if path.suffix.lower() in image_samples.SUFFIXES)
+    if loose:
+        raise DataError(
+            f"{source} has {len(loose)} pictures beside the folder {NOISY}/ ({join_names(loose)}): put each into a folder"
         )
     if {CLEAN, SECOND} <= names:
         raise DataError(f"{source} has {CLEAN}/ and {SECOND}/ beside {NOISY}/: pairs need only one of them")

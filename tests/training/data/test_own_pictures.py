@@ -56,6 +56,10 @@ def test_folders_that_fit_no_layout_are_refused_with_their_names(tmp_path: Path)
         load(tmp_path / "odd")
     with pytest.raises(DataError, match="need only one of them"):
         load(tmp_path / "both")
+    write(tmp_path / "loose/noisy", 4)
+    write(tmp_path / "loose", 2)
+    with pytest.raises(DataError, match=r"2 pictures beside the folder noisy/ \(00\.png, 01\.png\)"):
+        load(tmp_path / "loose")
 
 
 def test_partners_may_differ_in_suffix_and_missing_ones_are_named_and_counted(tmp_path: Path) -> None:
