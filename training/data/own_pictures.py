@@ -71,7 +71,8 @@ def find_layout(data: DenoiserData, source: Path, noisy: Path | None) -> Layout:
     loose = sorted(path.name for path in source.iterdir() if path.suffix.lower() in image_samples.SUFFIXES)
     if loose:
         raise DataError(
-            f"{source} has {len(loose)} pictures beside the folder {NOISY}/ ({join_names(loose)}): put each into a folder"
+            f"{source} has {len(loose)} pictures beside the folder {NOISY}/ ({join_names(loose)}): put them into "
+            f"{CLEAN}/, {NOISY}/ or {SECOND}/"
         )
     if {CLEAN, SECOND} <= names:
         raise DataError(f"{source} has {CLEAN}/ and {SECOND}/ beside {NOISY}/: pairs need only one of them")
