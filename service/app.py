@@ -51,10 +51,10 @@ from service.web.routes import add_page_routes
 
 ABOUT = """Autoencoders over HTTP: `encode`, `decode`, `reconstruct`, `denoise`.
 
-Send an image (raw body or form field `image`), JSON or `.npy`; the answer comes in the form the question came in, or
-in the one that `Accept` names. Latents come as JSON. Denoisers without a size of their own take pictures of any size:
-16 bits, alpha, colour, profile, text and the pages of a TIFF stay; a PDF becomes a PDF of cleaned pages. Every
-refusal is a problem document (RFC 9457)."""
+Send an image (raw body or form field `image`), JSON, `.npy` or a table (CSV, Parquet); the answer comes in the form the
+question came in, or in the one that `Accept` names. Latents come as JSON. Denoisers without a size of their own take
+pictures of any size: 16 bits, alpha, colour, profile, text and the pages of a TIFF stay; a PDF becomes a PDF of cleaned
+pages. Every refusal is a problem document (RFC 9457)."""
 
 
 def create_app(

@@ -202,7 +202,7 @@ export const TRANSLATIONS = {
     key: "API key",
     keyHelp: "This service asks for a key. It is kept until this tab is closed.",
     useKey: "Use this key",
-    credits: "Drawings: Google, The Quick, Draw! Dataset, CC BY 4.0. Photographs: Aitzol Berasategi and Jakub Mede, CC BY 4.0, noise added. The example page was typeset and degraded by a program.",
+    credits: "Drawings: Google, The Quick, Draw! Dataset, CC BY 4.0. Digits: LeCun, Cortes and Burges, MNIST. Photographs: Aitzol Berasategi and Jakub Mede, CC BY 4.0, noise added. The example page was typeset and degraded by a program.",
   },
   ko: {
     title: "오토인코더 서비스",
@@ -405,7 +405,7 @@ export const TRANSLATIONS = {
     key: "API 키",
     keyHelp: "이 서비스는 키가 필요합니다. 키는 이 탭을 닫을 때까지만 보관합니다.",
     useKey: "이 키 사용",
-    credits: "그림: Google, The Quick, Draw! Dataset, CC BY 4.0. 사진: Aitzol Berasategi, Jakub Mede, CC BY 4.0, 잡음을 더함. 예제 문서는 프로그램으로 조판하고 손상시킨 것입니다.",
+    credits: "그림: Google, The Quick, Draw! Dataset, CC BY 4.0. 손글씨 숫자: LeCun, Cortes, Burges, MNIST. 사진: Aitzol Berasategi, Jakub Mede, CC BY 4.0, 잡음을 더함. 예제 문서는 프로그램으로 조판하고 손상시킨 것입니다.",
   },
 };
 
@@ -518,6 +518,7 @@ const PACKAGE_TEXTS = {
     "median background, threshold": "중앙값 배경, 임계값",
     "adaptive threshold": "적응형 임계값",
     "PCA 32, clamped": "PCA 32, 범위 제한",
+    "PCA 30, clamped": "PCA 30, 범위 제한",
     "8 bits": "8비트",
     "tied weights": "가중치 공유",
     "without pretraining": "사전 학습 없이",
