@@ -7,6 +7,7 @@ as JSON. Headers name the model and its version, and what the request's file hel
 """
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -38,13 +39,14 @@ from service.inference import cost
 from service.inference.engine import Result
 from service.inference.inputs import Batch, Images
 from service.inference.operations import OPERATIONS
-from service.inference.payload import Payload
+from service.inference.payload import Payload, PayloadFormat
 from service.model import sparse
 from service.model.manifest import Operation
 from service.model.runtime import Array, Model
 from service.server import raw_response
 
 _BYTE_COST = {NPY: cost.COPIED_BYTE, JSON: cost.JSON_BYTE, CSV: cost.CSV_BYTE}  # images: cost.PIXEL
+_TABLE_OF_FORMAT = {"csv": CSV, "parquet": PARQUET}
 _LOSSLESS_MEDIA_TYPES = (PNG, TIFF, BMP, GIF)
 MAX_HEADER_ERRORS = 100  # samples; proxies limit the size of headers, JSON has all errors
 
@@ -70,8 +72,7 @@ def negotiate(
     if not inputs.is_uniform:
         numbers = (JSON,)
     elif table_responses.is_table(model, operation):
-        own = {"csv": (CSV,), "parquet": (PARQUET,)}.get(payload.format, ())
-        numbers = (*own, *numbers, *(media_type for media_type in TABLE_MEDIA_TYPES if media_type not in own))
+        numbers = _offer_tables(payload.format, numbers)
     faithful: tuple[str, ...] = ()
     if returns_latents or model.modality == "vector":
         offers: tuple[str, ...] = numbers
@@ -97,6 +98,13 @@ def negotiate(
             offers=list(offers),
         )
     return media_type
+
+
+@lru_cache(16)
+def _offer_tables(payload_format: PayloadFormat, numbers: tuple[str, ...]) -> tuple[str, ...]:
+    """The media types of numbers and of tables: that of a request in a table first, else tables last."""
+    own = tuple(media_type for media_type in TABLE_MEDIA_TYPES if media_type == _TABLE_OF_FORMAT.get(payload_format))
+    return (*own, *numbers, *(media_type for media_type in TABLE_MEDIA_TYPES if media_type not in own))
 
 
 def _list_faithful(request_type: str, inputs: Batch | Images) -> tuple[str, ...]:
