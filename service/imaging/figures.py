@@ -47,8 +47,13 @@ USUAL_PAPER, BRIGHTEST_PAPER = 205, 245  # of 255: of the median block, at least
 LARGEST_GAIN = 2.0
 EXACT, LEAST_WHITE = 0.8, 0.25  # share of equal neighbours, and of white blocks, of a page that was never on paper
 
+NOT_PAPER = 0.95  # of the paper's brightness: below it is no paper
+EDGE_SHARE = 0.5  # of the samples along a photograph's edge, that are no paper
+
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
+Box = tuple[int, int, int, int]
+"""Top, bottom, left, right."""
 
 
 class FigureMap:
@@ -61,6 +66,7 @@ class FigureMap:
         """`pixels` [H,W,B], in which `white` is white. Without `keeps_figures` there are none, but there is a gain."""
         self._pixels, self._white, self._keeps_figures = pixels, white, keeps_figures
         self._kept: Mask | None = None
+        self._boxes: list[Box] = []
         self._gain = 1.0
         self._lock = Lock()
 
@@ -87,23 +93,26 @@ class FigureMap:
         y0, x0 = rows.start // BLOCK, columns.start // BLOCK
         y1, x1 = -(-rows.stop // BLOCK), -(-columns.stop // BLOCK)
         part = np.pad(kept, 1, mode="edge")[y0 : y1 + 2, x0 : x1 + 2]  # with the blocks around it
-        if not part.any():
+        boxes = [box for box in self._boxes if _overlaps(box, rows, columns)]
+        if not part.any() and not boxes:
             return None
         vertical, horizontal = _interpolation(rows), _interpolation(columns)
-        return np.asarray(1 - vertical @ part.astype(np.float32) @ horizontal.T, np.float32)[..., None]
+        strengths = 1 - vertical @ part.astype(np.float32) @ horizontal.T
+        for top, bottom, left, right in boxes:
+            inside = np.outer(_inside(rows, top, bottom), _inside(columns, left, right))
+            np.minimum(strengths, 1 - inside, out=strengths)
+        return np.asarray(strengths, np.float32)[..., None]
 
     def _find(self) -> Mask:
         with self._lock:
             if self._kept is None:
                 blocks = _Blocks.read(self._pixels, self._white)
                 self._gain = _find_gain(blocks)
-                self._kept = _find_figures(blocks) if self._keeps_figures else np.zeros(blocks.middle.shape, np.bool_)
+                if self._keeps_figures:
+                    self._kept, self._boxes = _find_figures(blocks)
+                else:
+                    self._kept = np.zeros(blocks.middle.shape, np.bool_)
             return self._kept
-
-
-def find_figures(pixels: Pixels, white: float) -> Mask:
-    """bool [rows,columns] of blocks of `pixels` [H,W,B]: True where a figure is."""
-    return _find_figures(_Blocks.read(pixels, white))
 
 
 def expose(planes: Pixels, gain: float) -> Pixels:
@@ -121,8 +130,9 @@ def _find_gain(blocks: "_Blocks") -> float:
     return float(np.clip(min(USUAL_PAPER / middle, BRIGHTEST_PAPER / brightest), 1, LARGEST_GAIN))
 
 
-def _find_figures(blocks: "_Blocks") -> Mask:
-    return _find_photographs(blocks) | _find_dark_regions(blocks) | _find_exact_regions(blocks)
+def _find_figures(blocks: "_Blocks") -> tuple[Mask, list[Box]]:
+    kept, boxes = _find_photographs(blocks)
+    return kept | _find_dark_regions(blocks) | _find_exact_regions(blocks), boxes
 
 
 @dataclass(frozen=True)
@@ -186,13 +196,14 @@ def _read_band(pixels: Pixels, white: float) -> tuple[NDArray[Any], ...]:
     return image, samples, changes, equal, shares.mean(2), np.square(shares).mean(2)
 
 
-def _find_photographs(blocks: _Blocks) -> Mask:
+def _find_photographs(blocks: _Blocks) -> tuple[Mask, list[Box]]:
+    """Blocks of photographs of any shape; rectangles in pixels of those that are rectangles."""
     is_likely = (blocks.middle > 0.4) & (_spread_mean(blocks.middle, 1) > 0.5)
     is_likely &= (_spread_mean(blocks.smooth, 1) > 0.22) | (blocks.tints > TINTED)
     is_likely |= _spread_maximum(is_likely, 1) & (blocks.middle > 0.35) & (blocks.smooth > 0.1)
     closed = ~_spread_maximum(~_spread_maximum(is_likely, 1), 1)
     opened = _spread_maximum(~_spread_maximum(~closed, 1), 1) & closed  # without strips such as the edge of a shadow
-    kept = np.zeros_like(opened)
+    kept, boxes = np.zeros_like(opened), []
     for region in _find_regions(opened):
         if region.sum() < LEAST_BLOCKS:
             continue
@@ -201,10 +212,48 @@ def _find_photographs(blocks: _Blocks) -> Mask:
         if region.sum() > FILLED * (box[1] - box[0]) * (box[3] - box[2]) and _has_straight_edges(blocks.image, box):
             top, bottom = _extend(blocks.image.T, *box[:2], *box[2:])
             left, right = _extend(blocks.image, *box[2:], top, bottom)
-            kept[top:bottom, left:right] = True
+            boxes.append(_find_edges(blocks.image, (top, bottom, left, right)))
         elif blocks.tints[region].mean() > COLOURFUL:  # of any shape
             kept |= region
-    return np.asarray(kept | (_spread_maximum(kept, 1) & (blocks.middle > 0.2)), np.bool_)
+    return np.asarray(kept | (_spread_maximum(kept, 1) & (blocks.middle > 0.2)), np.bool_), boxes
+
+
+def _find_edges(image: NDArray[np.uint8], box: Box) -> Box:
+    """The photograph in `box`, of blocks, up to its own edges, in pixels; some blocks farther or nearer at most.
+
+    An edge is where paper begins: seen from inside, the first places where few samples are no paper.
+    """
+    side = BLOCK // STEP
+    top, bottom, left, right = (edge * side for edge in box)
+    page_paper = np.percentile(image, 90)
+
+    def find_edge(lines: NDArray[np.uint8], edge: int, outwards: int, start: int, stop: int) -> int:
+        """The edge along the second axis of `lines`, in samples; `outwards`: -1 for the first edge, 1 for the last."""
+        reach = side + side // 2
+        offsets = np.arange(-3 * reach, 2 * reach)
+        places = edge + outwards * offsets - (outwards < 0)
+        is_inside = (places >= 0) & (places < lines.shape[1])
+        offsets, places = offsets[is_inside], places[is_inside]
+        profile = lines[start:stop, places].astype(np.float32)
+        outer = profile[:, offsets >= 0]
+        paper = np.percentile(outer, 75) if outer.shape[1] > side else page_paper
+        is_paper = (profile < NOT_PAPER * paper).mean(0) <= EDGE_SHARE
+        first = int(np.searchsorted(offsets, -reach))
+        if is_paper[first]:  # the edge is farther inside
+            found = np.flatnonzero(~(is_paper[:-1] | is_paper[1:])[:first])
+            return edge if not len(found) else int(places[found[-1] + 2]) + (outwards < 0)
+        found = np.flatnonzero((is_paper[:-1] & is_paper[1:])[first:])
+        return edge if not len(found) else int(places[first + found[0]]) + (outwards < 0)
+
+    rows = slice(top, min(bottom, len(image)))
+    columns = slice(left, min(right, image.shape[1]))
+    found = (
+        find_edge(image.T, top, -1, columns.start, columns.stop),
+        find_edge(image.T, bottom, 1, columns.start, columns.stop),
+        find_edge(image, left, -1, rows.start, rows.stop),
+        find_edge(image, right, 1, rows.start, rows.stop),
+    )
+    return found[0] * STEP, found[1] * STEP, found[2] * STEP, found[3] * STEP
 
 
 def _has_straight_edges(image: NDArray[np.uint8], box: tuple[int, int, int, int]) -> bool:
@@ -341,6 +390,23 @@ def _find_regions(mask: Mask) -> Iterator[Mask]:
                 pending.append((rows.start + int(dy), columns.start + int(dx)))
             remaining[rows, columns] = False
         yield region
+
+
+def _overlaps(box: Box, rows: slice, columns: slice) -> bool:
+    top, bottom, left, right = box
+    return (
+        top - FEATHER < rows.stop
+        and rows.start < bottom + FEATHER
+        and left - FEATHER < columns.stop
+        and columns.start < right + FEATHER
+    )
+
+
+def _inside(pixels: slice, first: int, last: int) -> Floats:
+    """For each pixel 1 from `first` to `last`, falling to 0 over FEATHER pixels outside."""
+    centres = np.arange(pixels.start, pixels.stop) + 0.5
+    distances = np.maximum(first - centres, centres - last)
+    return np.clip(1 - distances / FEATHER, 0, 1).astype(np.float32)
 
 
 def _interpolation(pixels: slice) -> Floats:

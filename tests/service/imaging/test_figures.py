@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.imaging.figures import BLOCK, LARGEST_GAIN, FigureMap, expose, find_figures
+from service.imaging.figures import FEATHER, LARGEST_GAIN, FigureMap, expose
 
 Image = NDArray[np.uint8]
 
@@ -37,8 +37,10 @@ def draw_photograph(seed: int, shape: tuple[int, int], *, is_coloured: bool) -> 
     return picture
 
 
-def share_of(kept: NDArray[np.bool_], rows: slice, columns: slice) -> float:
-    return float(kept[rows.start // BLOCK : rows.stop // BLOCK, columns.start // BLOCK : columns.stop // BLOCK].mean())
+def find_kept(page: Image) -> NDArray[np.bool_]:
+    """bool [H,W]: the pixels that stay as they are."""
+    strengths = FigureMap(page, 255).cut(slice(0, page.shape[0]), slice(0, page.shape[1]))
+    return np.zeros(page.shape[:2], np.bool_) if strengths is None else strengths[..., 0] == 0
 
 
 @pytest.mark.parametrize("is_coloured", [False, True])
@@ -47,11 +49,24 @@ def test_a_photograph_on_a_page_is_a_figure_and_its_text_is_not(seed: int, is_co
     page = draw_page(seed)
     rows, columns = slice(224, 480), slice(320, 704)
     page[rows, columns] = draw_photograph(seed, (256, 384), is_coloured=is_coloured)
-    kept = find_figures(page, 255)
-    assert share_of(kept, rows, columns) > 0.9
-    kept[rows.start // BLOCK - 1 : rows.stop // BLOCK + 1, columns.start // BLOCK - 1 : columns.stop // BLOCK + 1] = (
-        False
-    )
+    kept = find_kept(page)
+    assert kept[rows, columns].mean() > 0.98
+    around = FEATHER + 8
+    kept[rows.start - around : rows.stop + around, columns.start - around : columns.stop + around] = False
+    assert not kept.any()
+
+
+@pytest.mark.parametrize(("top", "left"), [(224, 320), (231, 337), (219, 305), (238, 349)])
+@pytest.mark.parametrize("paper", [245, 200])
+def test_a_photograph_is_kept_up_to_its_edges_wherever_these_are(top: int, left: int, paper: int) -> None:
+    """A few pixels of paper around it at most; the blocks are much larger."""
+    page = draw_page(7, paper=paper)
+    rows, columns = slice(top, top + 250), slice(left, left + 330)
+    page[rows.start - 20 : rows.stop + 20, columns.start - 20 : columns.stop + 20] = paper
+    page[rows, columns] = draw_photograph(7, (250, 330), is_coloured=False)
+    kept = find_kept(page)
+    assert kept[top + 4 : top + 246, left + 4 : left + 326].all()
+    kept[top - 8 : top + 258, left - 8 : left + 338] = False
     assert not kept.any()
 
 
@@ -60,9 +75,9 @@ def test_a_bright_part_of_a_photograph_belongs_to_it_up_to_its_edge() -> None:
     page[224:480, 96:352] = draw_photograph(6, (256, 256), is_coloured=False)
     page[224:480, 352:512] = 205  # a window beside a dog
     page[100:600, 560:780] = 235  # no text
-    kept = find_figures(page, 255)
-    assert share_of(kept, slice(224, 480), slice(96, 512)) > 0.95
-    assert not kept[:, 18:].any()
+    kept = find_kept(page)
+    assert kept[224:480, 96:512].mean() > 0.97
+    assert not kept[:, 528:].any()
 
 
 @pytest.mark.parametrize("change", ["none", "slope", "dark", "shadow", "yellow", "pale"])
@@ -79,7 +94,7 @@ def test_pages_without_figures_have_none(change: str) -> None:
     page *= light[..., None]
     if change == "yellow":
         page *= [1, 0.95, 0.75]
-    assert not find_figures(page.astype(np.uint8), 255).any()
+    assert not find_kept(page.astype(np.uint8)).any()
 
 
 @pytest.mark.parametrize("kind", ["negative", "slide", "slide with an empty half"])
@@ -89,7 +104,7 @@ def test_white_on_black_is_a_figure(kind: str) -> None:
         page = np.clip(page.astype(int) + np.array([5, 5, 40]), 0, 255).astype(np.uint8)
     if kind == "slide with an empty half":
         page[:, 400:] = page[:10, :10].mean((0, 1)).astype(np.uint8)
-    assert find_figures(page, 255).all()
+    assert find_kept(page).all()
 
 
 def test_what_was_never_on_paper_is_a_figure_and_a_stained_scan_is_not() -> None:
@@ -97,11 +112,11 @@ def test_what_was_never_on_paper_is_a_figure_and_a_stained_scan_is_not() -> None
     cv2.putText(page, "Screenshot", (30, 60), 0, 1, (0, 0, 0), 2, cv2.LINE_AA)
     page[200:400, 100:500] = np.linspace(180, 60, 400)[None, :, None]
     cv2.rectangle(page, (550, 200), (700, 500), (250, 220, 180), -1)
-    assert find_figures(page, 255).all()
+    assert find_kept(page).all()
     noise = np.random.default_rng(0).normal(0, 4, page.shape)
     stain = 60 * np.exp(-np.square(np.hypot(*np.ogrid[-320:320, -400:400]) - 200) / 300)  # a ring of coffee
     scan = np.full(page.shape, 250) + noise - stain[..., None]
-    assert not find_figures(np.clip(scan, 0, 255).astype(np.uint8), 255).any()
+    assert not find_kept(np.clip(scan, 0, 255).astype(np.uint8)).any()
 
 
 @pytest.mark.parametrize(("dtype", "white"), [(np.uint8, 255), (np.uint16, 4095), (np.float32, 1.0)])
