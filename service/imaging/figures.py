@@ -394,12 +394,8 @@ def _find_regions(mask: Mask) -> Iterator[Mask]:
 
 def _overlaps(box: Box, rows: slice, columns: slice) -> bool:
     top, bottom, left, right = box
-    return (
-        top - FEATHER < rows.stop
-        and rows.start < bottom + FEATHER
-        and left - FEATHER < columns.stop
-        and columns.start < right + FEATHER
-    )
+    is_beside = top - FEATHER >= rows.stop or bottom + FEATHER <= rows.start
+    return not is_beside and left - FEATHER < columns.stop and columns.start < right + FEATHER
 
 
 def _inside(pixels: slice, first: int, last: int) -> Floats:
