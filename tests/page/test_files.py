@@ -357,6 +357,11 @@ def test_pages_of_a_tiff_and_of_a_pdf_are_shown_before_and_after(visit: Visit) -
     assert page.is_disabled("#page-next")
     plain = httpx2.post(f"{visit.address}v1/models/pages/denoise", content=data, headers={"Content-Type": "image/tiff"})
     assert download(page) == plain.content
+    set_strength(page, 1.5)
+    wait_until(page, "document.getElementById('after').style.opacity === '0.5'")
+    stronger = Image.open(io.BytesIO(download(page)))
+    assert (stronger.format, getattr(stronger, "n_frames", 1)) == ("TIFF", 3)
+    set_strength(page, 1)
     choose(page, payload("scan.pdf", write_pdf((SMOOTH, (40, 60)), (SMOOTH, (50, 30))), "application/pdf"))
     wait_for_result(page)
     assert page.inner_text("#page-number") == "Page 1 of 2"

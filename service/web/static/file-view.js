@@ -264,6 +264,7 @@ export class FileView {
     const page = pages[this.pageNumber - 1] ?? null;
     const second = result && (await settled(result.second))?.pages[this.pageNumber - 1]?.after;
     if (job !== this.current) return;
+    this.#updatePager(pages.length, Math.max(pages.length, job.pageCount ?? 0));
     const isSame = this.displayed?.job === job && this.displayed.pageNumber === this.pageNumber;
     const isShownAlready = isSame && this.displayed.page === page?.before && this.displayed.after === page?.after && this.displayed.second === second;
     this.displayed = { job, key: result || isFinal ? this.task?.key : null, page: page?.before, after: page?.after, second, pageNumber: this.pageNumber };
@@ -277,7 +278,6 @@ export class FileView {
       $("no-preview").hidden = false;
     }
     $("no-preview").textContent = !result && job.state === "failed" ? describeState(job) : t(result ? "noPreview" : "noPreviewYet");
-    this.#updatePager(pages.length, Math.max(pages.length, job.pageCount ?? 0));
     this.#showFacts();
     if (result && this.#strength() > 1) this.#updateStrength();
   }
