@@ -25,8 +25,9 @@ from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 from sklearn.svm import OneClassSVM
 
-from service.model import package, scores
+from service.model import package
 from service.model.manifest import Data, Metric, ScoreFile, Training
+from service.model.measures import scores
 from service.model.runtime import Model
 from training import compare
 from training.architectures.autoencoder import Autoencoder

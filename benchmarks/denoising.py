@@ -30,7 +30,7 @@ from service.model.package import read
 from service.model.runtime import Model
 from service.settings import Settings
 from training.data.datasets import find_path
-from training.data.image_folder import list_files
+from training.data.files.image_folder import list_files
 from training.synthetic_pages import noisyoffice
 
 Image = NDArray[np.uint8]  # [H,W,C]

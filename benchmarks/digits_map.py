@@ -21,7 +21,8 @@ from service.model.package import read
 from service.model.runtime import Model
 from training.data import datasets
 from training.data.public import mnist
-from training.evaluation import figures, pca
+from training.evaluation import figures
+from training.evaluation.baselines import pca
 from training.recipe import AutoencoderData
 
 SHOWN = 5000  # of the 10,000 test digits, the first

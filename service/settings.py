@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.imaging.picture import MAX_PIXELS
-from service.model.plain_files import READ_SECONDS, call_within, read_regular, write_whole
+from service.model.files.plain_files import READ_SECONDS, call_within, read_regular, write_whole
 from service.model.providers import Precision, Provider, count_usable_cores
 
 PREFIX = "AUTOENCODER_"

@@ -25,7 +25,7 @@ from typing import Any, get_args
 import torch
 
 from service.model.errors import PackageError
-from service.model.plain_files import to_printable
+from service.model.files.plain_files import to_printable
 from training import (
     __version__,
     compare,

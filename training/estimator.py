@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from service.model.scores import COMPONENTS, Pathway, Score
+from service.model.measures.scores import COMPONENTS, Pathway, Score
 from training import own_data
 from training import recipe as recipes
 from training.data.datasets import Dataset

@@ -110,7 +110,7 @@ class Augmentation(_Section):
 
 
 class AutoencoderAugmentation(Augmentation):
-    """Of images: one affine map and one displacement field for each sample; see training.engine.augmentation."""
+    """Of images: one affine map and one displacement field for each sample; see step_inputs.augmentation."""
 
     shift: float = Field(0, ge=0, le=16, description="pixels, up to, each direction")
     rotate: float = Field(0, ge=0, le=180, description="degrees, up to, each direction")
@@ -122,7 +122,7 @@ class AutoencoderAugmentation(Augmentation):
 
 
 class DenoiserAugmentation(Augmentation):
-    """Of crops of training patches; see training.engine.crops."""
+    """Of crops of training patches; see training.engine.step_inputs.crops."""
 
     quarter_turns: bool = Field(False, description="turned by 0, 90, 180 or 270 degrees")
     clean: Share = Field(0, description="share of samples given clean, which must come through unharmed")
@@ -130,7 +130,7 @@ class DenoiserAugmentation(Augmentation):
 
 
 class Corruption(_Section):
-    """Noise on the input; the target stays clean (Vincent et al. 2008). See training.engine.corruption.
+    """Noise on the input; the target stays clean (Vincent et al. 2008). See training.engine.step_inputs.corruption.
 
     `level` is drawn for each sample uniformly between two bounds. A corruption of `weight` 2 is drawn twice as often as
     one of weight 1.
@@ -476,7 +476,7 @@ class DenoiserRecipe(_Recipe):
     quantization: Quantization | None = None
     notes: str = Field("", description="paragraphs for the model card, Markdown")
     self_supervision: SelfSupervision = Field(
-        "recorrupted", description="of noisy pictures alone: see training.engine.self_supervision"
+        "recorrupted", description="of noisy pictures alone: see training.engine.step_inputs.self_supervision"
     )
 
     @model_validator(mode="after")

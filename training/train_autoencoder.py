@@ -22,14 +22,15 @@ from training.architectures.linear_path import start_at_components
 from training.architectures.sparse import Sparse
 from training.data.datasets import Dataset
 from training.engine import checkpoint, distributed, objectives
-from training.engine.augmentation import Augmenter
-from training.engine.corruption import Corruptor
 from training.engine.loop import History, TrainingResult, autocast, fit
 from training.engine.losses import LossAndError
 from training.engine.pretraining import pretrain
 from training.engine.progress import stage
-from training.evaluation import autoencoders, figures, neighbours, pca, scores
-from training.evaluation import kinds as kind_evaluation
+from training.engine.step_inputs.augmentation import Augmenter
+from training.engine.step_inputs.corruption import Corruptor
+from training.evaluation import autoencoders, figures, neighbours, scores
+from training.evaluation.baselines import pca
+from training.evaluation.kind_metrics import kinds as kind_evaluation
 from training.evaluation.shortfalls import find_shortfalls
 from training.export import examples, float16, graphs, package, parity, provenance, recipe_file
 from training.recipe import AutoencoderRecipe, with_changes

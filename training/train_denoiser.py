@@ -22,13 +22,14 @@ from service.model.manifest import Role
 from service.model.package import next_version
 from training.architectures.unet import Denoiser
 from training.data.patches import PAGE_COUNTS, EvaluationImage, RestorationData
-from training.engine import distributed, noise_model
-from training.engine.crops import RandomCrops
+from training.engine import distributed
 from training.engine.initial_weights import load_initial_weights
 from training.engine.loop import Objective, TrainingResult, Validation, autocast, fit
 from training.engine.losses import LOSSES, LossAndError, exempt_clamped
-from training.engine.pairs import Batch, PairBatches, has_image_corruption
-from training.engine.self_supervision import SelfSupervision
+from training.engine.step_inputs import noise_model
+from training.engine.step_inputs.crops import RandomCrops
+from training.engine.step_inputs.pairs import Batch, PairBatches, has_image_corruption
+from training.engine.step_inputs.self_supervision import SelfSupervision
 from training.errors import DataError, RecipeError
 from training.evaluation import denoisers, figures, photographs, restorations
 from training.evaluation.denoisers import to_uint8

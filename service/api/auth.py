@@ -21,7 +21,7 @@ from pathlib import Path
 from aiolimiter import AsyncLimiter
 
 from service.errors import RateLimited, Unauthorized
-from service.model.plain_files import READ_SECONDS, call_within, read_regular
+from service.model.files.plain_files import READ_SECONDS, call_within, read_regular
 
 CHECK_INTERVAL = 1.0  # seconds
 REFRESH_WAIT = 0.25  # seconds that the request which begins a check waits for it

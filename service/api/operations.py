@@ -26,7 +26,7 @@ from service.api.v2.routes import find_model
 from service.api.v2.tensors import V2Format
 from service.api.wire_format import WireFormat
 from service.codecs.formats import OCTET_STREAM, PARQUET_MAGIC
-from service.codecs.large_json import LARGE_BYTES
+from service.codecs.json_documents.large_json import LARGE_BYTES
 from service.errors import InvalidInput, UnsupportedEncoding
 from service.inference import cost
 from service.inference.admission import Permit

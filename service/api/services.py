@@ -9,7 +9,7 @@ from service.inference.engine import Inference
 from service.inference.inputs import Preprocessor
 from service.inference.scheduler import Scheduler
 from service.model.errors import PackageError
-from service.model.neighbours import Index
+from service.model.measures.neighbours import Index
 from service.model.runtime import Model
 from service.observability.metrics import Metrics
 from service.observability.statistics import Statistics

@@ -25,7 +25,7 @@ from service.codecs.formats import (
     READABLE_SUFFIXES,
     detect_image_format,
 )
-from service.model.plain_files import list_visible_files, shorten_name, to_printable, write_whole
+from service.model.files.plain_files import list_visible_files, shorten_name, to_printable, write_whole
 
 DENOISED_TYPES = {**MEDIA_TYPE_OF_SUFFIX, ".pdf": PDF}
 _MAX_SUFFIXES = 8  # that are named of files that are left out

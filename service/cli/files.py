@@ -34,12 +34,13 @@ from service.cli.local_client import client_for
 from service.cli.progress import Progress
 from service.cli.tables import convert_table, is_table, write_table
 from service.client import Array, AsyncClient, ServiceProblem, ServiceUnreachable
-from service.codecs import arrays, images, tables, unread_formats
+from service.codecs import arrays, images, unread_formats
 from service.codecs.formats import MEDIA_TYPE_OF_SUFFIX, PDF_MAGIC, PNG, detect_image_format
+from service.codecs.table_formats import tables
 from service.errors import ServiceError
 from service.imaging.contact_sheet import make_contact_sheet
 from service.imaging.picture import Picture
-from service.model.plain_files import to_printable
+from service.model.files.plain_files import to_printable
 from service.settings import Settings
 
 READ_AHEAD = 8  # files in flight beyond the number of workers: they are read and decoded while others run

@@ -19,7 +19,7 @@ from service.cli import files, models, neighbours, settings_table, tune
 from service.cli.errors import CommandError, FilesError
 from service.cli.file_options import RAY_MISSING, FileOperation, FileOptions, add_file_arguments
 from service.cli.serve import serve
-from service.model.plain_files import to_printable
+from service.model.files.plain_files import to_printable
 from service.model.providers import Provider, ProviderMissing
 from service.settings import Settings, SettingsError
 

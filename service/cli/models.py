@@ -7,7 +7,7 @@ import errno
 import sys
 
 from service.cli.errors import PackageNotFound
-from service.model.plain_files import to_printable
+from service.model.files.plain_files import to_printable
 from service.repository.loader import PackageLoader
 from service.repository.registry import select_default
 from service.repository.store import ModelStore, open_store

@@ -25,11 +25,12 @@ from service.cli.files import exit_code_of, run_concurrently
 from service.cli.local_client import client_for
 from service.cli.tables import ROWS, find_schema, is_table, read_batches
 from service.client import AsyncClient, ServiceProblem, ServiceUnreachable
-from service.codecs import arrays, tables
+from service.codecs import arrays
+from service.codecs.table_formats import tables
 from service.errors import ServiceError
-from service.model.image_samples import make_image, read_pictures
-from service.model.neighbours import INDEX_FILE, MAX_ROWS, MAX_SIDE, Index, pack_names, write_index
-from service.model.plain_files import to_printable, write_whole
+from service.model.files.image_samples import make_image, read_pictures
+from service.model.files.plain_files import to_printable, write_whole
+from service.model.measures.neighbours import INDEX_FILE, MAX_ROWS, MAX_SIDE, Index, pack_names, write_index
 from service.settings import Settings
 
 CONCURRENCY = 8

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, field
 
 from service.cli.file_jobs import Job
-from service.model.plain_files import to_printable
+from service.model.files.plain_files import to_printable
 
 _CLEAR_LINE = "\r\033[K"
 

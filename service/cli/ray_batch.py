@@ -38,7 +38,7 @@ from service.cli.file_jobs import DENOISED_TYPES, Job, check_pdf, expand_inputs,
 from service.cli.file_options import PIPE, RAY_MISSING, FileOptions
 from service.cli.local_client import client_for, package_for
 from service.cli.progress import Progress
-from service.model.plain_files import to_printable
+from service.model.files.plain_files import to_printable
 from service.model.providers import count_usable_cores
 from service.settings import Settings
 

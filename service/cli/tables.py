@@ -1,6 +1,6 @@
 """Tables on the command line: `autoencoder-service encode beats.csv -o latents.csv`, rows in and rows out.
 
-CSV or Parquet -> service.codecs.tables, at most ROWS at a time -> AsyncClient -> CSV, Parquet or .npy, written whole
+CSV or Parquet -> codecs.table_formats, at most ROWS at a time -> AsyncClient -> CSV, Parquet or .npy, written whole
 
 Columns are taken by the names that the package has; the others are carried along to the output.
 """
@@ -17,9 +17,10 @@ from service.cli.errors import FilesError
 from service.cli.file_jobs import write_output
 from service.cli.file_options import FileOptions
 from service.client import AsyncClient, Reconstruction, ServiceProblem, ServiceUnreachable
-from service.codecs import arrays, parquet, tables
+from service.codecs import arrays
 from service.codecs.formats import CSV, TABLE_MEDIA_TYPE_OF_SUFFIX
-from service.codecs.tables import Table, TableSchema
+from service.codecs.table_formats import parquet, tables
+from service.codecs.table_formats.tables import Table, TableSchema
 from service.errors import ServiceError
 
 ROWS = 1024  # of one request

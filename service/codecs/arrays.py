@@ -4,7 +4,7 @@
 JSON  -> nested lists -> shape, level by level -> array; numpy never guesses a dtype
 array -> .npy
 
-Large JSON documents are read by service.codecs.large_json and written by service.codecs.json_writer.
+Large JSON documents are read and written by service.codecs.json_documents.
 """
 
 import ast
@@ -242,5 +242,5 @@ def _json_name(value: object) -> str:
 
 
 def _name_kind(kind: type) -> str:
-    """In words; spans of a large document (service.codecs.json_spans) know their own."""
+    """In words; spans of a large document (service.codecs.json_documents.json_spans) know their own."""
     return _JSON_NAMES.get(kind) or str(kind.json_name)  # type: ignore[attr-defined]

@@ -26,8 +26,8 @@ from service.inference.options import Options
 from service.inference.progress import Progress
 from service.inference.scheduler import Scheduler
 from service.inference.tiled import TileTask
-from service.model import sparse
 from service.model.manifest import Operation
+from service.model.measures import sparse
 from service.model.runtime import Array, Model, Reconstruction, Verdict
 from service.observability.statistics import Statistics
 
@@ -48,7 +48,7 @@ class Result:
         pictures: for Images: `samples` with the metadata that came with them.
         error, percentile: float64 [N], of reconstruct.
         run_start, run_end: of its runs, by time.perf_counter.
-        explained_variance: float64 [N], of reconstruct by a sparse model of vectors (service.model.sparse).
+        explained_variance: float64 [N], of reconstruct by a sparse model of vectors (service.model.measures.sparse).
         largest: (indices, values) [N,k] in place of the samples, if a top was given.
         heatmaps: if they were asked for (service.imaging.heatmap).
         verdict: if a false alarm rate was given.

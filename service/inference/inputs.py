@@ -20,7 +20,7 @@ from service.inference.operations import OPERATIONS
 from service.inference.options import DEFAULT, Options
 from service.inference.payload import Payload, PayloadPart
 from service.inference.scheduler import Scheduler
-from service.model import image_samples
+from service.model.files import image_samples
 from service.model.graph import Port
 from service.model.manifest import LatentScaling, Operation
 from service.model.runtime import Array, Model

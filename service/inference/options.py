@@ -27,7 +27,7 @@ class Options:
         count, seed: of `sample`: how many (None: one), and what they are drawn from (None: the service chooses).
         figures: of models of pages, whether photographs and other figures stay as they are; None: they do.
         latents: "scaled": as a diffusion model takes them (service.model.manifest.LatentScaling).
-        top: of a latent only so many numbers, the largest, are answered, with their indices (service.model.sparse).
+        top: of a latent only so many numbers, the largest, are answered, with their indices (model.measures.sparse).
         report: of an answer in NDJSON, further lines: how far the work is, and with "pages" each page as it is ready.
         false_alarm_rate: the result has a verdict for each sample at this rate (Model.unusual_threshold).
     """

@@ -8,7 +8,7 @@ than the request's body was.
 
 from typing import Literal, NamedTuple
 
-from service.codecs.tables import Table
+from service.codecs.table_formats.tables import Table
 from service.model.runtime import Array
 
 PayloadFormat = Literal["image", "json", "npy", "pdf", "csv", "parquet"]

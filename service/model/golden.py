@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.model.array_files import read_arrays, to_bytes
 from service.model.errors import GoldenMismatch
+from service.model.files.array_files import read_arrays, to_bytes
 from service.model.manifest import Golden, Role
+from service.model.measures.standard_units import StandardUnits
 from service.model.package import Package, sha256
 from service.model.runtime import Model
-from service.model.standard_units import StandardUnits
 
 FILE_NAME = "golden.npz"
 SIDE = 32  # pixels along free sides

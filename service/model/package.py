@@ -22,12 +22,12 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from service.model import scores
 from service.model.errors import DigestMismatch, GraphMissing, ManifestError, PackageExists, PathRefused
+from service.model.files.plain_files import read_regular
 from service.model.graph import Port, Ports, verify_graph, verify_ports_agree
 from service.model.kinds import KINDS
 from service.model.manifest import QUANTILES, Golden, GraphFile, Manifest, Role, ScoreFile
-from service.model.plain_files import read_regular
+from service.model.measures import scores
 
 MANIFEST = "manifest.json"
 STALE_SECONDS = 3600  # a package is written in less than one

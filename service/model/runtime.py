@@ -26,10 +26,11 @@ from numpy.typing import NDArray
 
 from service.errors import InvalidInput, ModelFailed, OperationMissing, TooLarge
 from service.interruption import current_interruption
-from service.model import scores
 from service.model.errors import PackageError
 from service.model.graph import Port
 from service.model.manifest import Column, Operation, Role
+from service.model.measures import scores
+from service.model.measures.standard_units import StandardUnits
 from service.model.package import Modality, Package
 from service.model.providers import (
     Precision,
@@ -38,7 +39,6 @@ from service.model.providers import (
     actual_provider,
     open_session,
 )
-from service.model.standard_units import StandardUnits
 from service.model.variants import ComputedPrecision, Variant, choose_fastest, list_variants
 
 CPU_PROVIDERS = {"cpu", "openvino"}
@@ -81,7 +81,7 @@ class Model:
 
     `column_names` of a vector's numbers; None: they have none, or not each its own.
     `sample_size` and `latent_size` are the numbers of one sample and of its latent, 0 for those of dynamic shape;
-    `features` of the latent's are features (service.model.sparse).
+    `features` of the latent's are features (service.model.measures.sparse).
     `run_seconds`: of each variant that was measured, for one tile; empty if there was no choice.
     """
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import orjson
 
-from service.model.plain_files import to_printable
+from service.model.files.plain_files import to_printable
 from service.settings import LogFormat
 
 

@@ -6,8 +6,8 @@ models/<name>/<version>.neighbours.npz | models/<name>/<version>/neighbours.npz 
 import threading
 from collections import OrderedDict
 
-from service.model.neighbours import INDEX_FILE, MAX_BYTES, Index, read_index
-from service.model.plain_files import read_regular
+from service.model.files.plain_files import read_regular
+from service.model.measures.neighbours import INDEX_FILE, MAX_BYTES, Index, read_index
 from service.repository.store import ModelStore
 
 MAX_OPEN = 8  # indexes in memory; the one that was used longest ago is closed

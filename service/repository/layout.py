@@ -7,7 +7,7 @@ starts with "." and other plain files (README.md) are not packages.
 import contextlib
 from pathlib import Path
 
-from service.model.plain_files import read_regular
+from service.model.files.plain_files import read_regular
 from service.repository.registry import DEFAULT, RejectedPackage
 
 MAX_DEFAULT_BYTES = 1024  # of the file that holds a version number

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from service.errors import UnknownModel, UnknownVersion
-from service.model.plain_files import to_printable
+from service.model.files.plain_files import to_printable
 from service.model.runtime import Model
 
 DEFAULT = "default"

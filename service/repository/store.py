@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Protocol
 
 from service.model import package
+from service.model.files.plain_files import read_regular
 from service.model.manifest import Manifest
 from service.model.package import Package
-from service.model.plain_files import read_regular
 from service.repository import layout
 from service.repository.layout import FileSnapshot
 from service.repository.registry import RejectedPackage

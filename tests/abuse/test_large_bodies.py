@@ -23,7 +23,8 @@ from service.api.v1 import body as bodies
 from service.api.v1.format import V1Format
 from service.api.v2.tensors import V2Format
 from service.api.wire_format import WireFormat
-from service.codecs import arrays, images, json_writer, multipart
+from service.codecs import arrays, images, multipart
+from service.codecs.json_documents import json_writer
 from service.errors import InvalidInput, MalformedBody, TooLarge, UnsupportedMediaType
 from service.inference.engine import Result
 from service.inference.options import Options
@@ -174,7 +175,7 @@ def test_numbers_are_reserved_before_they_are_parsed(models: Path, monkeypatch: 
         raise AssertionError("parsed")
 
     with served(models, max_pixels=100_000, max_inside_pixels=100_000) as client:
-        monkeypatch.setattr("service.codecs.json_spans.NumberSpan.read", read)
+        monkeypatch.setattr("service.codecs.json_documents.json_spans.NumberSpan.read", read)
         body = fill(b"0,", INPUTS, b"0]}", 1 << 19)
         headers = {"Content-Type": "application/json"}
         refused(client.post("/v1/models/small/encode", content=body, headers=headers), 413, "M pixels or numbers")

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from service.model import package
 from service.model.manifest import Data, GraphFile, Manifest, Metric, Role, Training
-from service.model.neighbours import INDEX_FILE, Index, write_index
+from service.model.measures.neighbours import INDEX_FILE, Index, write_index
 
 OPSET = 20
 TRAINING = Training(

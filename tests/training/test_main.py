@@ -15,7 +15,7 @@ import pytest
 
 from service.model import package
 from tests.drawings import drawings, small_recipe, waves
-from tests.training.data.files import write_images
+from tests.training.data.sample_files import write_images
 from training.__main__ import main
 from training.engine import checkpoint as checkpoints
 

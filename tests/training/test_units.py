@@ -11,7 +11,7 @@ import pytest
 import torch
 from starlette.testclient import TestClient
 
-from service.codecs import large_json
+from service.codecs.json_documents import large_json
 from service.model import package
 from service.model.manifest import Manifest
 from tests.drawings import build_small_recipe

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from service.model.standard_units import StandardUnits
+from service.model.measures.standard_units import StandardUnits
 from training.architectures.linear_path import add_linear_path
 from training.architectures.standardization import Standardization
 from training.recipe import Convolutional, Dense

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from service.model.standard_units import StandardUnits
+from service.model.measures.standard_units import StandardUnits
 
 ROUNDING_STEPS = 4  # a column that deviates by fewer steps of its numbers' resolution is constant, but for rounding
 SMALLEST_DEVIATION = 1e-150  # whose square is a number still

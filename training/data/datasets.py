@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.model.manifest import Fit
-from training.data import label_files, readers
+from training.data.files import label_files, readers
+from training.data.files.stored_samples import StoredSamples
 from training.data.noise import describe_noise
 from training.data.public import download, mnist, mnist_variations, quickdraw
 from training.data.splits import split_by_content, split_by_row
-from training.data.stored_samples import StoredSamples
 from training.errors import DataError
 from training.recipe import AutoencoderData
 
@@ -81,7 +81,7 @@ class Dataset:
 class SplitSamples:
     """`samples` uint8 [N,H,W,C] or float64 [N,D], `split` uint8 [N]: 0 train, 1 validation, 2 test; the rest as stored.
 
-    See training.data.stored_samples.StoredSamples.
+    See training.data.files.stored_samples.StoredSamples.
     """
 
     samples: Array

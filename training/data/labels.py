@@ -1,6 +1,6 @@
 """Class labels of a dataset: one whole number per sample, in the splits of its Dataset.
 
-training.data.label_files | the column of a table | subfolders of pictures -> LabelledDataset
+training.data.files.label_files | the column of a table | subfolders of pictures -> LabelledDataset
 """
 
 from collections.abc import Sequence
@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data import datasets, label_files
+from training.data import datasets
 from training.data.datasets import Dataset
+from training.data.files import label_files
 from training.errors import DataError
 from training.recipe import AutoencoderData
 

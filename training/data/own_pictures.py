@@ -19,10 +19,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from service.model import image_samples
-from service.model.image_samples import Picture
-from training.data.image_folder import FolderListing, list_files, read_all
-from training.data.stored_samples import join_names
+from service.model.files import image_samples
+from service.model.files.image_samples import Picture
+from training.data.files.image_folder import FolderListing, list_files, read_all
+from training.data.files.stored_samples import join_names
 from training.errors import DataError
 from training.recipe import DenoiserData
 

@@ -18,9 +18,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from service.model import image_samples
-from training.data import numpy_files, own_pictures, photographs
+from service.model.files import image_samples
+from training.data import own_pictures, photographs
 from training.data.datasets import find_path
+from training.data.files import numpy_files
 from training.data.noise import describe_noise
 from training.data.own_pictures import NOISY, EvaluationImage, Layout
 from training.data.public.download import cache

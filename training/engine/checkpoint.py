@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from service.model.plain_files import shorten_name
+from service.model.files.plain_files import shorten_name
 from training.errors import CheckpointError, DiskError
 
 _NO_COMMENT = b"\0\0"  # the last bytes of a zip without a comment: its length

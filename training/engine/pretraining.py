@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.architectures.autoencoder import Autoencoder
-from training.engine.augmentation import Augmenter
 from training.engine.loop import History, fit
+from training.engine.step_inputs.augmentation import Augmenter
 from training.recipe import Optimization, Pretraining
 
 Inputs = Callable[[Tensor, Callable[[Tensor], Tensor]], Tensor]

@@ -14,15 +14,15 @@ import torch
 from numpy.typing import NDArray
 
 from service.model.manifest import Metric
+from service.model.measures.standard_units import StandardUnits
 from service.model.runtime import reconstruction_error
-from service.model.standard_units import StandardUnits
 from training.architectures.autoencoder import Autoencoder
 from training.architectures.sparse import Sparse
 from training.data.datasets import Dataset
-from training.engine.corruption import CORRUPTIONS, Corruptor
-from training.evaluation import filters, pca
+from training.engine.step_inputs.corruption import CORRUPTIONS, Corruptor
+from training.evaluation.baselines import filters, pca
+from training.evaluation.baselines.pca import Components
 from training.evaluation.metrics import make_metric, psnr
-from training.evaluation.pca import Components
 from training.recipe import Corruption, CorruptionKind
 
 Array = NDArray[Any]

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from service.model.manifest import Metric
 from training.architectures.unet import Denoiser
 from training.data.patches import EvaluationImage, RestorationData
-from training.evaluation import filters
-from training.evaluation.filters import Filter, is_grey
+from training.evaluation.baselines import filters
+from training.evaluation.baselines.filters import Filter, is_grey
 from training.evaluation.metrics import make_metric, mse, psnr
 
 Array = NDArray[Any]

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from sklearn.neighbors import KNeighborsClassifier
 
 from service.model.manifest import Metric
-from service.model.standard_units import StandardUnits
+from service.model.measures.standard_units import StandardUnits
 from training.data.datasets import Dataset
-from training.evaluation import pca
+from training.evaluation.baselines import pca
+from training.evaluation.baselines.pca import Components
 from training.evaluation.metrics import make_metric
-from training.evaluation.pca import Components
 
 Array = NDArray[Any]
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.patches import EvaluationImage
-from training.engine.pairs import make_pair
+from training.engine.step_inputs.pairs import make_pair
 from training.evaluation.denoisers import SIGMAS
 from training.evaluation.metrics import mse, psnr
 from training.recipe import Corruption

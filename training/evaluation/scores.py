@@ -21,13 +21,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import roc_auc_score
 from sklearn.neural_network import MLPClassifier
 
-from service.model import scores
-from service.model.array_files import to_bytes
+from service.model.files.array_files import to_bytes
 from service.model.manifest import QUANTILES, Component, ScoreFile
+from service.model.measures import scores
+from service.model.measures.scores import ANY_SIZE, COMPONENTS, Pathway, Score
+from service.model.measures.standard_units import StandardUnits
 from service.model.package import sha256
 from service.model.runtime import Model
-from service.model.scores import ANY_SIZE, COMPONENTS, Pathway, Score
-from service.model.standard_units import StandardUnits
 from training.architectures.standardization import measure_units
 from training.errors import TrainingError
 from training.evaluation.anomalies import make_anomalies
@@ -209,7 +209,7 @@ class Learner:
     """What the network of `made-anomalies` is trained from.
 
     Args:
-        stored: parameters of its features (service.model.scores.network_features), as the file has them.
+        stored: parameters of its features (service.model.measures.scores.network_features), as the file has them.
         usual: features of normal samples [N,F].
         learned: of damaged ones, by the way in which they were damaged, each [N,F].
     """

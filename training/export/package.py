@@ -27,7 +27,7 @@ from service.model.manifest import (
     ScoreFile,
     Training,
 )
-from service.model.standard_units import StandardUnits
+from service.model.measures.standard_units import StandardUnits
 from training.errors import DiskError
 from training.export import card, recipe_file
 from training.export.graphs import OPSET
@@ -67,7 +67,7 @@ def build_manifest(
     Args:
         graphs: encoder and decoder, or a denoiser alone or with its quantised graph.
         reconstruction_errors: float64 [N], one for each held-out sample; their quantiles become part of the facts.
-        pca_error: the curve of training.evaluation.pca.
+        pca_error: the curve of training.evaluation.baselines.pca.
         shortfalls: of training.evaluation.shortfalls.
         columns: of vectors, see `describe_columns`.
         fit: how pictures were brought to the model's size.

@@ -17,7 +17,8 @@ from service.model.runtime import Model, reconstruction_error
 from training.architectures.standardization import measure_units
 from training.data.datasets import Dataset
 from training.errors import ImportRefused
-from training.evaluation import autoencoders, figures, pca
+from training.evaluation import autoencoders, figures
+from training.evaluation.baselines import pca
 from training.evaluation.metrics import make_metric
 from training.export import package
 from training.importing import samples, wrapping

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.model import image_samples
-from service.model.image_samples import Picture
+from service.model.files import image_samples
+from service.model.files.image_samples import Picture
 from service.model.manifest import Fit
-from training.data import readers
-from training.data.image_folder import list_files, read_all
+from training.data.files import readers
+from training.data.files.image_folder import list_files, read_all
+from training.data.files.stored_samples import StoredSamples
 from training.data.patches import EvaluationImage
-from training.data.stored_samples import StoredSamples
 from training.errors import DataError
 from training.recipe import AutoencoderData
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from starlette.requests import ClientDisconnect, Request
 
-from service.codecs import arrays, json_spans, large_json, parquet, pdf, tables, unread_formats
+from service.codecs import arrays, pdf, unread_formats
 from service.codecs.formats import (
     CSV,
     IMAGE_FORMAT_OF,
@@ -35,16 +35,18 @@ from service.codecs.formats import (
     detect_image_format,
     parse_media_type,
 )
-from service.codecs.json_spans import TextSpan
-from service.codecs.large_json import Outline
+from service.codecs.json_documents import json_spans, large_json
+from service.codecs.json_documents.json_spans import TextSpan
+from service.codecs.json_documents.large_json import Outline
 from service.codecs.multipart import FormPart, parse_form
-from service.codecs.tables import TableSchema
+from service.codecs.table_formats import parquet, tables
+from service.codecs.table_formats.tables import TableSchema
 from service.errors import InvalidInput, LatentMismatch, TooLarge, UnsupportedMediaType
 from service.inference import cost
 from service.inference.operations import OPERATIONS
 from service.inference.payload import Payload, PayloadPart
-from service.model import sparse
 from service.model.manifest import Operation
+from service.model.measures import sparse
 from service.model.runtime import Array, Model
 
 _PAIR = ("indices", "values")
@@ -330,7 +332,7 @@ def _read_pairs(document: dict[str, Any], model: Model, max_batch: int) -> Array
 
 
 def _spread_pairs(array: Array, model: Model, max_batch: int) -> Array:
-    """Latents of a pair [N,2,k] (service.model.sparse); the array if the model's latents have another rank."""
+    """Latents of a pair [N,2,k] (service.model.measures.sparse); the array if the model's latents have another rank."""
     if model.latent is None or len(model.latent.shape) != 2:
         return array
     if array.shape[1] != 2:

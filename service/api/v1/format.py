@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from service.api.v1 import responses
 from service.api.v1.body import count_table_numbers, outline_json, parse_body, parsing_cost
-from service.codecs.large_json import Outline
+from service.codecs.json_documents.large_json import Outline
 from service.inference import cost
 from service.inference.engine import Result
 from service.inference.inputs import Batch, Images

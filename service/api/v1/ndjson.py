@@ -25,7 +25,7 @@ from service.api import error_handlers
 from service.api.v1 import responses
 from service.api.v1.body import parse_file
 from service.api.v1.negotiation import choose
-from service.codecs import images, json_writer
+from service.codecs import images
 from service.codecs.buffers import SLICE_BYTES
 from service.codecs.formats import (
     IMAGE_FORMAT_OF,
@@ -38,6 +38,7 @@ from service.codecs.formats import (
     PNG,
     parse_media_type,
 )
+from service.codecs.json_documents import json_writer
 from service.codecs.multipart import FormPart
 from service.errors import DeadlineExceeded, ServiceError, problem
 from service.imaging.picture import Picture

@@ -14,8 +14,10 @@ from service.api.query import parse_parameters
 from service.api.v1 import responses
 from service.api.v1.format import V1Format
 from service.api.v1.negotiation import choose
-from service.codecs import images, json_writer, tables
+from service.codecs import images
 from service.codecs.formats import CSV, JSON, PNG
+from service.codecs.json_documents import json_writer
+from service.codecs.table_formats import tables
 from service.errors import InvalidInput, NotAcceptable, TooLarge
 from service.imaging.picture import Picture
 from service.inference import cost
@@ -23,7 +25,7 @@ from service.inference.engine import Result
 from service.inference.inputs import Batch, Images
 from service.inference.options import DEFAULT, Options
 from service.inference.payload import Payload
-from service.model.neighbours import Index
+from service.model.measures.neighbours import Index
 from service.server import raw_response
 
 COUNT = 8  # by default

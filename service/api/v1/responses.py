@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from service.api.v1 import table_responses
 from service.api.v1.negotiation import choose
-from service.codecs import arrays, images, json_writer
+from service.codecs import arrays, images
 from service.codecs.formats import (
     BMP,
     CSV,
@@ -31,6 +31,7 @@ from service.codecs.formats import (
     WRITABLE_MEDIA_TYPES,
     detect_image_format,
 )
+from service.codecs.json_documents import json_writer
 from service.errors import NotAcceptable
 from service.imaging import heatmap
 from service.imaging.picture import Picture
@@ -40,8 +41,8 @@ from service.inference.engine import Result
 from service.inference.inputs import Batch, Images
 from service.inference.operations import OPERATIONS
 from service.inference.payload import Payload, PayloadFormat
-from service.model import sparse
 from service.model.manifest import Operation
+from service.model.measures import sparse
 from service.model.runtime import Array, Model
 from service.server import raw_response
 

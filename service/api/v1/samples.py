@@ -10,8 +10,9 @@ from starlette.responses import Response
 
 from service.api.v1 import responses
 from service.api.v1.negotiation import choose
-from service.codecs import arrays, images, json_writer
+from service.codecs import arrays, images
 from service.codecs.formats import JSON, NPY, WRITABLE_MEDIA_TYPES
+from service.codecs.json_documents import json_writer
 from service.errors import InvalidInput, NotAcceptable, TooLarge
 from service.imaging.contact_sheet import make_contact_sheet
 from service.imaging.picture import Picture

@@ -1,6 +1,6 @@
 """Tables in responses of /v1: results as CSV or Parquet, and what JSON says of the table that came.
 
-Result, columns carried along by the request's table -> header, columns -> service.codecs.tables | parquet -> bytes
+Result, columns carried along by the request's table -> header, columns -> codecs.table_formats -> bytes
 """
 
 from collections.abc import Sequence
@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.codecs import parquet, tables
 from service.codecs.formats import CSV
-from service.codecs.tables import Table
+from service.codecs.table_formats import parquet, tables
+from service.codecs.table_formats.tables import Table
 from service.inference.engine import Result
 from service.inference.operations import OPERATIONS
 from service.inference.payload import Payload

@@ -16,10 +16,11 @@ import numpy as np
 from starlette.responses import Response
 
 from service.api.query import PARAMETERS, V2_BODY_PARAMETERS, parse_parameters, reject_v1_parameters
-from service.codecs import arrays, json_spans, json_writer
+from service.codecs import arrays
 from service.codecs.buffers import join_in_slices
 from service.codecs.formats import JSON, OCTET_STREAM
-from service.codecs.large_json import LARGE_BYTES, Outline
+from service.codecs.json_documents import json_spans, json_writer
+from service.codecs.json_documents.large_json import LARGE_BYTES, Outline
 from service.errors import InvalidInput, MalformedBody, UnsupportedEncoding
 from service.inference import cost
 from service.inference.engine import Result

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.codecs import parquet, tables
+from service.codecs.table_formats import parquet, tables
 from service.model.manifest import Column
 from tests.service import packages as doubles
 from tests.service.cli.conftest import run

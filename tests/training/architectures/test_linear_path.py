@@ -6,7 +6,7 @@ from tests.drawings import drawings, waves
 from training.architectures import autoencoder as architectures
 from training.architectures.autoencoder import Autoencoder
 from training.architectures.linear_path import start_at_components
-from training.evaluation import pca
+from training.evaluation.baselines import pca
 from training.recipe import Convolutional, Dense
 
 ARCHITECTURES = [

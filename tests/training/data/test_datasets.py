@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests.drawings import drawings
-from tests.training.data.files import load_dataset, write_images
+from tests.training.data.sample_files import load_dataset, write_images
 from training.errors import DataError
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from training.data import memory, table_text
+from training.data import memory
+from training.data.files import table_text
 from training.data.public import idx
 from training.errors import DataError
 
@@ -48,7 +49,7 @@ def test_a_limit_of_address_space_counts() -> None:
 def test_a_packed_table_that_unpacks_to_more_than_there_is_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pack: Callable[[bytes], bytes]
 ) -> None:
-    monkeypatch.setattr("training.data.table_text.free_memory", lambda: 4 << 20)
+    monkeypatch.setattr("training.data.files.table_text.free_memory", lambda: 4 << 20)
     (tmp_path / "small.csv.gz").write_bytes(pack(b"1,2\n" * 1000))
     assert table_text.read_text(tmp_path / "small.csv.gz").text.startswith("1,2")
     (tmp_path / "bomb.csv.gz").write_bytes(pack(b"1,2\n" * (16 << 20)))

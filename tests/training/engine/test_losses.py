@@ -9,9 +9,9 @@ from tests.drawings import build_small_recipe, drawings
 from training import train_autoencoder
 from training.architectures.autoencoder import Autoencoder
 from training.data.datasets import Dataset
-from training.engine.corruption import Corruptor
 from training.engine.loop import TrainingResult
 from training.engine.losses import LOSSES, exempt_clamped
+from training.engine.step_inputs.corruption import Corruptor
 from training.evaluation import autoencoders
 from training.recipe import LossName
 

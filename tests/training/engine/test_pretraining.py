@@ -4,8 +4,8 @@ import torch
 
 from tests.drawings import drawings
 from training.architectures.autoencoder import build
-from training.engine.augmentation import Augmenter
 from training.engine.pretraining import pretrain
+from training.engine.step_inputs.augmentation import Augmenter
 from training.recipe import AutoencoderAugmentation, Dense, Pretraining
 
 IMAGES = torch.from_numpy(drawings(200))[..., None]

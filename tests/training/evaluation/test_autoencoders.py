@@ -7,7 +7,8 @@ from tests.drawings import drawings, waves
 from training.architectures.autoencoder import Autoencoder, PixelScaling
 from training.architectures.standardization import Standardization
 from training.data.datasets import Dataset
-from training.evaluation import autoencoders, pca
+from training.evaluation import autoencoders
+from training.evaluation.baselines import pca
 from training.recipe import Corruption
 
 IMAGES = drawings(240, size=16)[..., None]

@@ -5,7 +5,7 @@ import pytest
 
 from tests.drawings import waves
 from tests.training.export.packages import split_dataset
-from training.evaluation import pca
+from training.evaluation.baselines import pca
 from training.evaluation.neighbours import METRIC, measure_neighbours
 
 DATA = replace(

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from service.model import package, scores
+from service.model import package
+from service.model.measures import scores
+from service.model.measures.standard_units import StandardUnits
 from service.model.runtime import Model
-from service.model.standard_units import StandardUnits
 from tests.drawings import waves
 from tests.training.export import packages
 from training.evaluation import scores as choice

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data import numpy_files
+from training.data.files import numpy_files
 from training.data.public.download import cache, data_folders, fetch
 from training.errors import DataError
 

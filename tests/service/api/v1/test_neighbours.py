@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from starlette.testclient import TestClient
 
-from service.model.neighbours import INDEX_FILE, Index, write_index
+from service.model.measures.neighbours import INDEX_FILE, Index, write_index
 from tests.service import packages as doubles
 from tests.service.http import npy, picture, refused, served
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from service.codecs import parquet
+from service.codecs.table_formats import parquet
 from service.model.manifest import Column
 from tests.service import packages as doubles
 from tests.service.http import refused, served

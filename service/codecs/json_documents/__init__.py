@@ -1,0 +1,1 @@
+"""JSON with large arrays, read and written in slices of a few milliseconds."""

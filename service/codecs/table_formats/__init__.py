@@ -1,0 +1,1 @@
+"""Tables: CSV and Parquet to named columns, and back."""

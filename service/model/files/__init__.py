@@ -1,0 +1,1 @@
+"""Files that serving and training read and write alike: plain files, arrays, pictures."""

@@ -1,0 +1,1 @@
+"""Readers of files and folders: pictures, arrays, tables, labels -> stored samples."""

@@ -1,0 +1,1 @@
+"""What a training step gets: augmented samples, crops, corruptions, pairs, recorrupted pairs."""

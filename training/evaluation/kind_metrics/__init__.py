@@ -1,0 +1,1 @@
+"""Metrics and figures that only some kinds of autoencoders have."""
