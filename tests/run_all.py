@@ -1,7 +1,7 @@
-"""`python -m tests.run_all`: all tests, in two pytest processes side by side, with branch coverage of both together.
+"""`python -m tests.run_all`: all tests, in three pytest processes side by side, with branch coverage of all together.
 
-Tests of training need a core for minutes and wait for nothing; those of the service wait for timers and processes, and
-some of them measure. So the tests of training run at the lowest priority, and their output follows when they end.
+Tests of training and of documents need a core for minutes and wait for nothing; those of the service wait for timers
+and processes, and some of them measure. So the former run at the lowest priority, and their output follows at the end.
 """
 
 import os
@@ -13,7 +13,10 @@ from pathlib import Path
 from tests.branches import main as check_branches
 
 COVERAGE = Path("build/coverage")
-TRAINING = "tests/training"
+BESIDE = {  # name of a process at the lowest priority -> what it tests
+    "training": ["tests/training"],
+    "documents": ["tests/test_documents.py", "tests/test_lesson.py"],
+}
 
 
 def start_pytest(name: str, arguments: list[str], *, output: Path | None = None) -> subprocess.Popen[bytes]:
@@ -32,17 +35,20 @@ def start_pytest(name: str, arguments: list[str], *, output: Path | None = None)
 def main() -> int:
     shutil.rmtree(COVERAGE, ignore_errors=True)
     COVERAGE.mkdir(parents=True)
-    output = COVERAGE.parent / "training-tests.txt"
-    training = start_pytest("training", [TRAINING], output=output)
+    outputs = {name: COVERAGE.parent / f"{name}-tests.txt" for name in BESIDE}
+    processes = [start_pytest(name, paths, output=outputs[name]) for name, paths in BESIDE.items()]
+    ignored = [f"--ignore={path}" for paths in BESIDE.values() for path in paths]
     try:
-        codes = [start_pytest("service", ["tests", f"--ignore={TRAINING}"]).wait()]
-        codes.append(training.wait())
+        codes = [start_pytest("service", ["tests", *ignored]).wait()]
+        codes += [process.wait() for process in processes]
     finally:
-        training.terminate()
-    sys.stdout.write(output.read_text(encoding="utf-8", errors="replace"))
+        for process in processes:
+            process.terminate()
+    for output in outputs.values():
+        sys.stdout.write(output.read_text(encoding="utf-8", errors="replace"))
     sys.stdout.flush()
     coverage = [sys.executable, "-m", "coverage"]
-    files = [str(COVERAGE / name) for name in ("training", "service")]
+    files = [str(COVERAGE / name) for name in (*BESIDE, "service")]
     codes.append(subprocess.call([*coverage, "combine", "--quiet", *files]))
     codes.append(subprocess.call([*coverage, "json", "--quiet", "-o", "build/coverage.json"]))
     codes.append(subprocess.call([*coverage, "report"]))
