@@ -28,8 +28,9 @@ def create_application(settings: Settings, key: str) -> RequestMiddleware:
         "deadline": NO_DEADLINE, "max_deadline": NO_DEADLINE, "watch": 0, "keys": None, "log_requests": "off",
     }  # fmt: skip
     application = create_app(settings.model_copy(update=overrides), trusted=True, only=[key])
-    for rejected in application.services.registry.rejected_packages:
-        raise PackageError(rejected.reason)
+    rejected_packages = application.services.registry.rejected_packages
+    if rejected_packages:
+        raise PackageError(rejected_packages[0].reason)
     return application
 
 

@@ -99,7 +99,7 @@ def make_row(entry: Package) -> Row:
     """The row of one package."""
     facts, latent = entry.manifest, _latent_size(entry)
     return Row(
-        f"{facts.name}/{facts.version}",
+        facts.key,
         facts.kind,
         latent,
         facts.evaluation[METRIC].value,

@@ -39,8 +39,7 @@ def add_file_routes(app: FastAPI, registry: Registry, store: ModelStore) -> None
     """Add the routes; names and versions are those of `registry`, the packages lie in `store`."""
 
     def package_key(name: str, version: str) -> str:
-        manifest = registry.get(name, version).manifest
-        return f"{manifest.name}/{manifest.version}"
+        return registry.get(name, version).manifest.key
 
     @app.get(
         "/v1/models/{name}/versions/{version}/files",

@@ -59,7 +59,7 @@ def add_model_routes(app: FastAPI, services: Services) -> None:
 def _read_examples(services: Services, model: Model) -> Examples:
     manifest = model.manifest
     try:
-        data = services.store.read_file(f"{manifest.name}/{manifest.version}", EXAMPLES_FILE, 2 * MAX_BYTES)
+        data = services.store.read_file(manifest.key, EXAMPLES_FILE, 2 * MAX_BYTES)
         samples = read_examples(data, model.sample)
     except (OSError, PackageError) as error:
         raise HTTPException(404) from error
@@ -107,7 +107,7 @@ def _describe(services: Services, model: Model) -> ModelFacts:
         imported=model.manifest.imported,
         latent_scaling=model.manifest.latent_scaling,
         features=model.manifest.features,
-        examples=EXAMPLES_FILE in services.store.list_files(f"{model.manifest.name}/{model.manifest.version}"),
+        examples=EXAMPLES_FILE in services.store.list_files(model.manifest.key),
         neighbours=services.has_index(model),
         translations=model.manifest.translations or {},
         columns=None if model.manifest.columns is None else list(model.manifest.columns),

@@ -10,8 +10,9 @@ Errors become the same problem documents. HEAD is answered wherever GET is, with
 """
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.routing import APIRoute
@@ -42,6 +43,36 @@ class DocumentationRoute(APIRoute):
 
 async def schema_only() -> None:  # of a DocumentationRoute; a docstring would be shown by OpenAPI
     raise AssertionError("This is a bug: OperationRouter handles inference requests")
+
+
+def document_operation(
+    app: FastAPI,
+    prefix: str,
+    action: str,
+    identifier: str,
+    parameters: Callable[[bool], list[dict[str, Any]]],
+    request_body: Mapping[str, Any],
+    **facts: Any,
+) -> None:
+    """Document <prefix>/<name>/<action>, and the same of one version, for OpenAPI.
+
+    Args:
+        identifier: the operation's, without a version.
+        parameters: of the two addresses, by whether there is a version.
+        request_body: {"requestBody": ...}.
+        facts: further arguments of the route, equal for both.
+    """
+    for has_version, model, suffix in ((False, "{name}", ""), (True, "{name}/versions/{version}", "_version")):
+        app.router.routes.append(
+            DocumentationRoute(
+                f"{prefix}/{model}/{action}",
+                schema_only,
+                methods=["POST"],
+                operation_id=f"{identifier}{suffix}",
+                openapi_extra={"parameters": parameters(has_version), **request_body},
+                **facts,
+            )
+        )
 
 
 class OperationRouter:

@@ -40,7 +40,7 @@ class Services:
     async def find_index(self, model: Model) -> Index:
         """The model's index of neighbours, opened in a thread; raises IndexMissing (409), ModelFailed (500)."""
         manifest = model.manifest
-        key = f"{manifest.name}/{manifest.version}"
+        key = manifest.key
         if not self.has_index(model):
             raise IndexMissing(
                 f"{manifest.name} version {manifest.version} has no index of neighbours; build one: "
@@ -58,4 +58,4 @@ class Services:
         """Whether neighbours can be found: latents are [N,D], and there is a file."""
         manifest = model.manifest
         is_row = model.latent is not None and len(model.latent.shape) == 2 and "encode" in manifest.operations
-        return is_row and self.indexes.has(f"{manifest.name}/{manifest.version}")
+        return is_row and self.indexes.has(manifest.key)

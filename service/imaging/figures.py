@@ -256,7 +256,7 @@ def _find_edges(image: NDArray[np.uint8], box: Box) -> Box:
     return found[0] * STEP, found[1] * STEP, found[2] * STEP, found[3] * STEP
 
 
-def _has_straight_edges(image: NDArray[np.uint8], box: tuple[int, int, int, int]) -> bool:
+def _has_straight_edges(image: NDArray[np.uint8], box: Box) -> bool:
     """Whether `box` (top, bottom, left, right in blocks) is on the page as photographs are, and stains are not.
 
     Half of its sides at least are straight and sharp, and none is the picture's own, unless it fills most of it.

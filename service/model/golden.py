@@ -61,7 +61,7 @@ def verify(package: Package, model: Model) -> None:
     golden = package.manifest.golden
     if golden is None or package.golden is None:
         return
-    label = f"{package.manifest.name}/{package.manifest.version}/{golden.file}"
+    label = f"{package.manifest.key}/{golden.file}"
     arrays = _read(package.golden, label)
     factor = 1 if model.provider == "cpu" else NON_CPU_FACTOR
     for role in model.providers:
@@ -81,7 +81,7 @@ def verify(package: Package, model: Model) -> None:
         difference = _describe_difference(output, expected, golden, factor)
         if difference is not None:
             raise GoldenMismatch(
-                f"{package.manifest.name}/{package.manifest.version}: its {stored_role} on {model.provider} does not "
+                f"{package.manifest.key}: its {stored_role} on {model.provider} does not "
                 f"answer its golden input as it did when it was exported: {difference}"
             )
 

@@ -227,6 +227,11 @@ class Manifest(_Facts):
     score: ScoreFile | None = None
 
     @property
+    def key(self) -> str:
+        """The package's folder among the models, "<name>/<version>"."""
+        return f"{self.name}/{self.version}"
+
+    @property
     def held_out_samples(self) -> int:
         """How many samples the quantiles of the error were measured on."""
         if self.training is not None:

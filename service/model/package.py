@@ -81,7 +81,7 @@ def read(directory: Path) -> Package:
     if (directory.parent.name, directory.name) != (manifest.name, str(manifest.version)):
         raise ManifestError(
             f"{format_key(directory)}/{MANIFEST} is of {manifest.name} version {manifest.version}, "
-            f"so its folder must be {manifest.name}/{manifest.version}"
+            f"so its folder must be {manifest.key}"
         )
     graphs: dict[Role, bytes] = {}
     for role, graph in manifest.graphs.items():

@@ -146,7 +146,7 @@ def _is_shipped(training: Training) -> bool:
 
 def _locate_recipe(facts: Manifest, training: Training) -> str:
     """The name of a shipped recipe, or else the file in the package."""
-    return training.recipe if _is_shipped(training) else f"models/{facts.name}/{facts.version}/{recipe_file.NAME}"
+    return training.recipe if _is_shipped(training) else f"models/{facts.key}/{recipe_file.NAME}"
 
 
 def _import_lines(imported: Imported, remarks: Sequence[str]) -> list[str]:

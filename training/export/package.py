@@ -156,7 +156,7 @@ def publish(
 
 def write(models: Path, facts: Manifest, graphs: Mapping[Role, bytes], files: Mapping[str, bytes]) -> Path:
     """models/<name>/<version>/ with its golden pair and `files`, whole or absent; DiskError if it cannot be written."""
-    entry, data = golden.create(package.verify(facts, graphs, label=f"{facts.name}/{facts.version}"))
+    entry, data = golden.create(package.verify(facts, graphs, label=facts.key))
     facts = facts.model_copy(update={"golden": entry})
     try:
         return package.write(models, facts, graphs, {**files, entry.file: data})

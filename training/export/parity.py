@@ -46,7 +46,7 @@ def verify_autoencoder(
         ParityError: reconstructions differ by more than one grey level (vectors: 0.1 % of their largest deviation).
         PackageError: the graphs and the manifest are no valid package.
     """
-    model = Model(package.verify(manifest, graphs, label=f"{manifest.name}/{manifest.version}"), "cpu")
+    model = Model(package.verify(manifest, graphs, label=manifest.key), "cpu")
     latent_difference = float(np.abs(model.encode(data.test) - encode(autoencoder, data.test)).max())
     expected = reconstruct(autoencoder, data.test)
     output = model.reconstruct(data.test).output
@@ -71,7 +71,7 @@ def verify_denoiser(denoiser: Denoiser, data: RestorationData, manifest: Manifes
         PackageError: the graphs and the manifest are no valid package.
     """
     limit = LEVELS_OF_16_BITS if denoiser.bits == 16 else GREY_LEVELS
-    label = f"{manifest.name}/{manifest.version}"
+    label = manifest.key
     model = Model(package.verify(manifest, graphs, label=label), "cpu", precision="fp32")
     difference = 0
     for image in data.test:

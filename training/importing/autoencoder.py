@@ -137,7 +137,7 @@ def run(options: ImportOptions, encoder: ForeignGraph | None, decoder: ForeignGr
         *(("decode",) if autoencoder.decoder else ()),
     )
     facts = _describe(options, autoencoder, graphs, operations)
-    model = Model(packages.verify(facts, graphs, label=f"{facts.name}/{facts.version}"), "cpu")
+    model = Model(packages.verify(facts, graphs, label=facts.key), "cpu")
     sentence = verify(autoencoder, model, data)
     report.add(f"parity with the given graphs: {sentence}")
     pairs = None

@@ -385,7 +385,7 @@ def _describe(
 
 
 def _open(facts: Manifest, graph: bytes) -> Model:
-    label = f"{facts.name}/{facts.version}"
+    label = facts.key
     return Model(packages.verify(facts, {"denoiser": graph}, label=label), "cpu", precision="fp32")
 
 

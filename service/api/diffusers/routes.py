@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from service.api import openapi
 from service.api.diffusers.format import TENSOR
 from service.api.diffusers.query import PARAMETERS
-from service.api.router import DocumentationRoute, schema_only
+from service.api.router import document_operation
 from service.codecs.formats import JPEG, OCTET_STREAM, PNG
 from service.model.manifest import Operation
 
@@ -23,26 +23,22 @@ _SUMMARIES: dict[Operation, str] = {
 
 def add_diffusers_routes(app: FastAPI) -> None:
     for operation in _SUMMARIES:
-        for path, identifier in (
-            (f"/diffusers/{{name}}/{operation}", f"diffusers_{operation}"),
-            (f"/diffusers/{{name}}/versions/{{version}}/{operation}", f"diffusers_{operation}_version"),
-        ):
-            app.router.routes.append(
-                DocumentationRoute(
-                    path,
-                    schema_only,
-                    methods=["POST"],
-                    tags=["diffusers"],
-                    summary=_SUMMARIES[operation],
-                    operation_id=identifier,
-                    response_model=None,
-                    responses=_responses(operation),
-                    openapi_extra={
-                        "parameters": _parameters(operation, has_version="versions" in path),
-                        "requestBody": _describe_body(operation),
-                    },
-                )
-            )
+        _document_operation(app, operation)
+
+
+def _document_operation(app: FastAPI, operation: Operation) -> None:
+    document_operation(
+        app,
+        "/diffusers",
+        operation,
+        f"diffusers_{operation}",
+        lambda has_version: _parameters(operation, has_version=has_version),
+        {"requestBody": _describe_body(operation)},
+        tags=["diffusers"],
+        summary=_SUMMARIES[operation],
+        response_model=None,
+        responses=_responses(operation),
+    )
 
 
 def _describe_body(operation: Operation) -> dict[str, Any]:

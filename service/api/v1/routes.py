@@ -6,7 +6,7 @@ service.api.router passes the requests themselves to service.api.operations.
 from fastapi import FastAPI, Response
 
 from service.api import openapi
-from service.api.router import DocumentationRoute, schema_only
+from service.api.router import document_operation
 from service.api.schemas import Answer, Neighbours
 from service.errors import UnknownOperation
 from service.inference.operations import OPERATIONS
@@ -32,48 +32,32 @@ def add_unknown_operation_routes(app: FastAPI) -> None:
 
 
 def _document_operation(app: FastAPI, operation: Operation) -> None:
-    for path, identifier in (
-        (f"/v1/models/{{name}}/{operation}", operation),
-        (f"/v1/models/{{name}}/versions/{{version}}/{operation}", f"{operation}_version"),
-    ):
-        app.router.routes.append(
-            DocumentationRoute(
-                path,
-                schema_only,
-                methods=["POST"],
-                tags=["operations"],
-                summary=OPERATIONS[operation].summary,
-                description=f"Try it with `{OPERATIONS[operation].example_model}`.",
-                operation_id=identifier,
-                response_model=Answer,
-                responses=openapi.responses(operation),
-                openapi_extra={
-                    "parameters": openapi.parameters(operation, has_version="versions" in path),
-                    **openapi.request_body(operation),
-                },
-            )
-        )
+    document_operation(
+        app,
+        "/v1/models",
+        operation,
+        operation,
+        lambda has_version: openapi.parameters(operation, has_version=has_version),
+        openapi.request_body(operation),
+        tags=["operations"],
+        summary=OPERATIONS[operation].summary,
+        description=f"Try it with `{OPERATIONS[operation].example_model}`.",
+        response_model=Answer,
+        responses=openapi.responses(operation),
+    )
 
 
 def _document_neighbours(app: FastAPI) -> None:
-    for path, identifier in (
-        ("/v1/models/{name}/neighbours", "neighbours"),
-        ("/v1/models/{name}/versions/{version}/neighbours", "neighbours_version"),
-    ):
-        app.router.routes.append(
-            DocumentationRoute(
-                path,
-                schema_only,
-                methods=["POST"],
-                tags=["operations"],
-                summary="The nearest samples of the package's index, by their latents",
-                description="Try it with `cats-convolutional`. The index is built by `autoencoder-service index`.",
-                operation_id=identifier,
-                response_model=Neighbours,
-                responses=openapi.neighbours_responses(),
-                openapi_extra={
-                    "parameters": openapi.neighbours_parameters(has_version="versions" in path),
-                    **openapi.request_body("encode"),
-                },
-            )
-        )
+    document_operation(
+        app,
+        "/v1/models",
+        "neighbours",
+        "neighbours",
+        lambda has_version: openapi.neighbours_parameters(has_version=has_version),
+        openapi.request_body("encode"),
+        tags=["operations"],
+        summary="The nearest samples of the package's index, by their latents",
+        description="Try it with `cats-convolutional`. The index is built by `autoencoder-service index`.",
+        response_model=Neighbours,
+        responses=openapi.neighbours_responses(),
+    )

@@ -17,7 +17,7 @@ from fastapi import FastAPI, Path, Request
 from pydantic import BaseModel, ValidationError
 
 from service import __version__
-from service.api.router import DocumentationRoute, schema_only
+from service.api.router import document_operation
 from service.api.v1.body import receive_body
 from service.api.v2.schemas import (
     Duration,
@@ -176,36 +176,27 @@ def _add_infer_documentation(app: FastAPI) -> None:
         "schema": {"type": "integer", "minimum": 1},
         "description": "bytes of the JSON, if tensors follow it as bytes",
     }
-    for path, identifier in (
-        ("/v2/models/{name}/infer", "infer"),
-        ("/v2/models/{name}/versions/{version}/infer", "infer_version"),
-    ):
-        path_parameters = [name for name in ("name", "version") if f"{{{name}}}" in path]
-        app.router.routes.append(
-            DocumentationRoute(
-                path,
-                schema_only,
-                methods=["POST"],
-                summary="Tensors in, tensors out",
-                operation_id=identifier,
-                response_model=InferenceResponse,
-                responses={
-                    200: {"description": "the outputs", "content": binary},
-                    **{status: {"description": text, "model": ProtocolError} for status, text in descriptions.items()},
-                },
-                openapi_extra={
-                    "parameters": [
-                        *(
-                            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-                            for name in path_parameters
-                        ),
-                        header,
-                    ],
-                    "requestBody": {"required": True, "content": {**_json_content(InferenceRequest), **binary}},
-                },
-                **_TAG,
-            )
-        )
+
+    def list_parameters(has_version: bool) -> list[dict[str, Any]]:
+        names = ("name", "version") if has_version else ("name",)
+        path = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
+        return [*path, header]
+
+    document_operation(
+        app,
+        "/v2/models",
+        "infer",
+        "infer",
+        list_parameters,
+        {"requestBody": {"required": True, "content": {**_json_content(InferenceRequest), **binary}}},
+        summary="Tensors in, tensors out",
+        response_model=InferenceResponse,
+        responses={
+            200: {"description": "the outputs", "content": binary},
+            **{status: {"description": text, "model": ProtocolError} for status, text in descriptions.items()},
+        },
+        **_TAG,
+    )
 
 
 def _json_content(body: type[BaseModel]) -> dict[str, Any]:
