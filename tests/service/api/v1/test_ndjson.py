@@ -3,8 +3,10 @@
 import asyncio
 import base64
 import io
+import itertools
 import json
 import os
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from starlette.testclient import TestClient
 from service.api.v1 import ndjson
 from service.app import create_app
 from service.client import AsyncClient, Client, Denoised, Encoded, ServiceProblem
+from service.inference import tiled
 from service.settings import Settings
 from tests.service.http import IMAGE, LATENT, npy, picture, refused, url
 from tests.service.pdf_files import SMOOTH, page_sizes, write_pdf
@@ -88,10 +91,21 @@ def test_openapi_describes_a_line(client: TestClient) -> None:
     assert "#/components/schemas/Problem" in json.dumps(schema)
 
 
+denoise_tiles = tiled.denoise
+item_numbers = itertools.count()
+
+
+def denoise_slowly(*arguments: Any, **options: Any) -> None:
+    """Work items end at different times, each many intervals of reports after the one before."""
+    time.sleep(0.05 * (1 + next(item_numbers) % 3))
+    denoise_tiles(*arguments, **options)
+
+
 def test_lines_of_progress_come_before_the_result_if_they_are_asked_for(
     denoisers: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ndjson, "REPORT_INTERVAL", 0.001)
+    monkeypatch.setattr(tiled, "denoise", denoise_slowly)
     pixels = np.random.default_rng(0).integers(0, 256, (300, 300), dtype=np.uint8)
     parts = [("image", ("a.png", picture(pixels))), ("image", ("broken.png", picture()[:60]))]
     for strength in ("0.5", "1.5"):
