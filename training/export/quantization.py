@@ -1,6 +1,6 @@
 """Quantization: a denoiser's graph in 8-bit integers, where its error on validation stays within a limit.
 
-graph -> rewritten for integers -> ranges of its tensors, from noisy training images -> quantised
+graph -> rewritten for integers -> ranges of its tensors, from noisy training images -> quantised, fitted to kernels
   -> error on validation -> the most harmful convolutions left in floats, until the limit holds -> graph, or None
 
 Static post-training quantization of everything between the first convolution and the last, with one scale for each
@@ -24,7 +24,8 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from onnxruntime.quantization.calibrate import create_calibrator
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from training.export.int8_graph import rewrite_for_int8
+from training.export.int8.kernels import fit_to_kernels
+from training.export.int8.rewriting import rewrite_for_int8
 
 Image = NDArray[np.uint8]  # [H,W,C]
 
@@ -63,8 +64,7 @@ def quantize(
             op_types_to_quantize=list(OPERATORS), extra_options={},
         )  # fmt: skip
         quantizer.quantize_model()
-        data: bytes = quantizer.model.model.SerializeToString(deterministic=True)
-        return data
+        return fit_to_kernels(quantizer.model.model.SerializeToString(deterministic=True))
 
     choices = _compute_ranges(model, calibration, percentiles)
     errors = [error(quantize_except([], ranges)) for ranges in choices]

@@ -12,12 +12,19 @@ onnxruntime's integer convolutions are fastest channels-last and with sixteen ou
 In floats all three are slower than what they replace. Together they take 0.77 of the quantised graph's time.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import onnx
-from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import helper
+
+from training.export.int8.graph_editing import (
+    add_constant,
+    find_nodes,
+    find_producer,
+    read_attribute,
+    read_constant,
+    replace_node,
+    set_constant,
+)
 
 LANES = 16  # output channels that the runtime's kernels compute at once
 
@@ -27,32 +34,30 @@ def rewrite_for_int8(graph: bytes) -> bytes:
     model = onnx.load_model_from_string(graph)
     del model.graph.value_info[:]  # shapes of tensors that are replaced
     shuffles = [
-        node
-        for node in _find_nodes(model, "DepthToSpace")
-        if _is_pointwise(model, _find_producer(model, node.input[0]))
+        node for node in find_nodes(model, "DepthToSpace") if _is_pointwise(model, find_producer(model, node.input[0]))
     ]
     for shuffle in shuffles:
         _shuffle_channels_last(model, shuffle)
-    for pool in _find_nodes(model, "MaxPool"):
+    for pool in find_nodes(model, "MaxPool"):
         _pool_by_axis(model, pool)
-    _compute_squares(model, _find_nodes(model, "Conv")[-1], 2 ** len(shuffles))
+    _compute_squares(model, find_nodes(model, "Conv")[-1], 2 ** len(shuffles))
     return bytes(model.SerializeToString(deterministic=True))
 
 
 def _shuffle_channels_last(model: onnx.ModelProto, shuffle: onnx.NodeProto) -> None:
     """[N,4C,H,W] -> [N,H,W,2,2,C] -> [N,H,2,W,2,C] -> [N,2H,2W,C] -> [N,C,2H,2W]."""
-    convolution = _find_producer(model, shuffle.input[0])
-    channels = len(_read_constant(model, convolution.input[1])) // 4
+    convolution = find_producer(model, shuffle.input[0])
+    channels = len(read_constant(model, convolution.input[1])) // 4
     for initializer in convolution.input[1:]:  # weights, and biases if there are any
-        values = _read_constant(model, initializer)
-        _set_constant(
+        values = read_constant(model, initializer)
+        set_constant(
             model, initializer, values.reshape(channels, 4, *values.shape[1:]).swapaxes(0, 1).reshape(values.shape)
         )
     name = shuffle.name
-    _add_constant(model, f"{name}_squares", np.array([0, 0, 0, 2, 2, channels]))
-    _add_constant(model, f"{name}_twice", np.array([1, 2, 2]))
-    _add_constant(model, f"{name}_channels", np.array([channels]))
-    _replace_node(
+    add_constant(model, f"{name}_squares", np.array([0, 0, 0, 2, 2, channels]))
+    add_constant(model, f"{name}_twice", np.array([1, 2, 2]))
+    add_constant(model, f"{name}_channels", np.array([channels]))
+    replace_node(
         model,
         shuffle,
         [
@@ -74,10 +79,10 @@ def _shuffle_channels_last(model: onnx.ModelProto, shuffle: onnx.NodeProto) -> N
 
 def _pool_by_axis(model: onnx.ModelProto, pool: onnx.NodeProto) -> None:
     """A max-pooling over k x k, stride 1 -> one over k x 1, then one over 1 x k."""
-    kernel = int(_read_attribute(pool, "kernel_shape")[0])
+    kernel = int(read_attribute(pool, "kernel_shape")[0])
     half = kernel // 2
     columns = f"{pool.name}_columns"
-    _replace_node(
+    replace_node(
         model,
         pool,
         [
@@ -94,7 +99,7 @@ def _pool_by_axis(model: onnx.ModelProto, pool: onnx.NodeProto) -> None:
 
 def _compute_squares(model: onnx.ModelProto, convolution: onnx.NodeProto, max_side: int) -> None:
     """Make the convolution compute the largest square of pixels that fits into LANES channels, at most `max_side`."""
-    weight = _read_constant(model, convolution.input[1])
+    weight = read_constant(model, convolution.input[1])
     outputs, inputs, kernel, _ = weight.shape
     side = 1
     while side * 2 <= max_side and outputs * (side * 2) ** 2 <= LANES:
@@ -106,11 +111,11 @@ def _compute_squares(model: onnx.ModelProto, convolution: onnx.NodeProto, max_si
     for y in range(side):
         for x in range(side):
             squares[:, y, x, :, y : y + kernel, x : x + kernel] = weight
-    _set_constant(model, convolution.input[1], squares.reshape(-1, inputs, size, size))
+    set_constant(model, convolution.input[1], squares.reshape(-1, inputs, size, size))
     for name in convolution.input[2:]:
-        _set_constant(model, name, np.repeat(_read_constant(model, name), side * side))
+        set_constant(model, name, np.repeat(read_constant(model, name), side * side))
     channels, output = f"{convolution.name}_squares", convolution.output[0]
-    _replace_node(
+    replace_node(
         model,
         convolution,
         [
@@ -125,41 +130,5 @@ def _compute_squares(model: onnx.ModelProto, convolution: onnx.NodeProto, max_si
     )  # fmt: skip
 
 
-def _find_nodes(model: onnx.ModelProto, operator: str) -> list[onnx.NodeProto]:
-    return [node for node in model.graph.node if node.op_type == operator]
-
-
-def _find_producer(model: onnx.ModelProto, tensor: str) -> onnx.NodeProto:
-    """The node whose output is `tensor`."""
-    return next(node for node in model.graph.node if tensor in node.output)
-
-
 def _is_pointwise(model: onnx.ModelProto, node: onnx.NodeProto) -> bool:
-    return node.op_type == "Conv" and _read_constant(model, node.input[1]).shape[2:] == (1, 1)
-
-
-def _read_attribute(node: onnx.NodeProto, name: str) -> Sequence[int]:
-    return next(helper.get_attribute_value(attribute) for attribute in node.attribute if attribute.name == name)
-
-
-def _find_initializer(model: onnx.ModelProto, name: str) -> onnx.TensorProto:
-    return next(tensor for tensor in model.graph.initializer if tensor.name == name)
-
-
-def _read_constant(model: onnx.ModelProto, name: str) -> NDArray[np.float32]:
-    return np.asarray(numpy_helper.to_array(_find_initializer(model, name)), np.float32)
-
-
-def _set_constant(model: onnx.ModelProto, name: str, values: NDArray[np.float32]) -> None:
-    _find_initializer(model, name).CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values), name))
-
-
-def _add_constant(model: onnx.ModelProto, name: str, values: NDArray[np.int64]) -> None:
-    model.graph.initializer.append(numpy_helper.from_array(values.astype(np.int64), name))
-
-
-def _replace_node(model: onnx.ModelProto, node: onnx.NodeProto, replacement: Sequence[onnx.NodeProto]) -> None:
-    nodes = list(model.graph.node)
-    index = next(i for i, candidate in enumerate(nodes) if candidate.name == node.name)
-    del model.graph.node[:]
-    model.graph.node.extend([*nodes[:index], *replacement, *nodes[index + 1 :]])
+    return node.op_type == "Conv" and read_constant(model, node.input[1]).shape[2:] == (1, 1)

@@ -9,7 +9,7 @@ from torch import nn
 
 from training.architectures.unet import Denoiser
 from training.export.graphs import export_denoiser
-from training.export.int8_graph import rewrite_for_int8
+from training.export.int8.rewriting import rewrite_for_int8
 from training.recipe import Unet
 
 

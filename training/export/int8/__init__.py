@@ -1,0 +1,1 @@
+"""Graphs in 8-bit integers: rewritten before they are quantised, and fitted to the kernels of onnxruntime after it."""
