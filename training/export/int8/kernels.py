@@ -174,7 +174,8 @@ def _fill_input_channels(model: onnx.ModelProto, name: str) -> None:
 
 def _are_bytes_of_image(model: onnx.ModelProto, dequantize: onnx.NodeProto) -> bool:
     """Whether its input is Cast, Transpose and Div by 255 of the image's bytes, quantised, and so these bytes."""
-    chain, divisor = [], None
+    chain: list[str] = []
+    divisor: float | None = None
     tensor = dequantize.input[0]
     while is_computed(model, tensor) and len(chain) < 4:
         node = find_producer(model, tensor)

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from service.model import package
+from service.model.manifest import Role
 from tests.service import packages as doubles
 from training.architectures.unet import Denoiser
 from training.export import quantization
@@ -116,7 +117,7 @@ def test_a_package_is_rewritten_in_place(
 ) -> None:
     plain = quantise(RECIPES[1], monkeypatch)
     denoiser = onnx.load_model_from_string(export_denoiser(Denoiser(RECIPES[1])))
-    graphs = {"denoiser": denoiser, "denoiser-int8": onnx.load_model_from_string(plain)}
+    graphs: dict[Role, onnx.ModelProto] = {"denoiser": denoiser, "denoiser-int8": onnx.load_model_from_string(plain)}
     directory = doubles.write(tmp_path, "small", graphs, **FACTS)
     assert kernels.main([str(directory)]) == 0
     assert kernels.main([str(directory)]) == 0
