@@ -222,7 +222,7 @@ def draw_figures(
     data: Dataset,
     errors: np.ndarray,
     metrics: dict[str, Metric],
-) -> dict[str, tuple[str, bytes]]:
+) -> figures.Figures:
     """The model card's figures: file name -> (caption, PNG); `errors` float64 [N], of the held-out samples."""
     autoencoder, samples = result.network, data.test[: figures.COLUMNS]
     latents = autoencoders.encode(autoencoder, data.test)

@@ -364,7 +364,7 @@ def _crop_centre(image: Array, side: int) -> Array:
     return image[y : y + side, x : x + side]
 
 
-def draw_figures(result: TrainingResult[Denoiser], data: RestorationData) -> dict[str, tuple[str, bytes]]:
+def draw_figures(result: TrainingResult[Denoiser], data: RestorationData) -> figures.Figures:
     """The model card's figures: file name -> (caption, PNG or WebP)."""
     curve = figures.draw_learning_curve([("training", result.history)], "error")
     return {

@@ -1,6 +1,6 @@
 """Routes of the model cards' images: the PNG and WebP files of a package, and none of its other files.
 
-GET /v1/models/<name>/versions/<version>/files         -> {"files": ["before-after.webp", ...]}
+GET /v1/models/<name>/versions/<version>/files         -> {"files": ["before-after.webp", ...], "labels": {...}}
 GET /v1/models/<name>/versions/<version>/files/<file>  -> PNG or WebP
 
 Only names in the list are served, so a name cannot lead to another file.
@@ -48,7 +48,10 @@ def add_file_routes(app: FastAPI, registry: Registry, store: ModelStore) -> None
         responses=_not_found,
     )
     def list_card_pictures(name: str, version: str) -> CardFiles:
-        return CardFiles(files=list(list_pictures(store, package_key(name, version))))
+        manifest = registry.get(name, version).manifest
+        files = list_pictures(store, manifest.key)
+        labels = {file: list(words) for file, words in (manifest.labels or {}).items() if file in files}
+        return CardFiles(files=list(files), labels=labels)
 
     @app.get(
         "/v1/models/{name}/versions/{version}/files/{file}",

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.model.manifest import Column, Fit, Imported, Kind, LatentScaling, Metric, Operation, Training
+from service.model.manifest import Column, Fit, Imported, Kind, Label, LatentScaling, Metric, Operation, Training
 from service.model.variants import ComputedPrecision
 
 
@@ -67,7 +67,8 @@ class Examples(BaseModel):
 
 
 class CardFiles(BaseModel):
-    files: list[str] = Field(description="PNG files that lie beside the graphs")
+    files: list[str] = Field(description="PNG and WebP files that lie beside the graphs")
+    labels: dict[str, list[Label]] = Field(description="file -> the words in it, and where they are")
 
 
 class Neighbour(BaseModel):

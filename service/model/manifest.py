@@ -138,6 +138,22 @@ class Column(_Facts):
     deviation: Finite = Field(ge=0)
 
 
+class Label(_Facts):
+    """Words in a figure of the card: where they are, in pixels from the top left, so that others can be put there.
+
+    `align` is the side that stays where it is when the words are longer or shorter; `turn` 90 says that they are read
+    from the bottom up.
+    """
+
+    text: str = Field(min_length=1, max_length=500)
+    left: int = Field(ge=0)
+    top: int = Field(ge=0)
+    right: int = Field(ge=0)
+    bottom: int = Field(ge=0)
+    align: Literal["left", "center", "right"]
+    turn: Literal[90] | None = None
+
+
 class LatentScaling(_Facts):
     """How a diffusion model takes latents: (latents - shift_factor) * scaling_factor."""
 
@@ -183,6 +199,8 @@ class Manifest(_Facts):
     `translations` holds, for a language, what the package's own texts are in it: the description, shortfalls, names of
     files (whose translation is the caption of that figure, in English too), columns, metrics, units and baselines.
 
+    `labels` holds, for the card's pictures, the words in them. Packages from before have none.
+
     `golden` is written for every new package; those from before have none.
 
     `training` says how the weights were trained here, `imported` from which files they were taken; one is there.
@@ -223,6 +241,7 @@ class Manifest(_Facts):
     columns: tuple[Column, ...] | None = None
     shortfalls: tuple[str, ...] | None = None
     translations: dict[Language, dict[str, str]] | None = None
+    labels: dict[str, tuple[Label, ...]] | None = None
     keeps_figures: bool | None = None
     score: ScoreFile | None = None
 

@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -32,6 +33,7 @@ from service.model.measures import scores
 MANIFEST = "manifest.json"
 STALE_SECONDS = 3600  # a package is written in less than one
 _STAGING = ".writing-"
+_INNERMOST = re.compile(r"\{[^{}\[\]]*\}|\[[^{}\[\]]*\]")
 MAX_GOLDEN = 64 * 2**20  # bytes; a few thousand for models of drawings
 MAX_SCORE = 16 * 2**20  # bytes; the shipped ones have up to 500,000
 MAX_MANIFEST = 4 * 2**20  # bytes; the shipped ones have up to 6,000
@@ -231,14 +233,24 @@ def write(models: Path, manifest: Manifest, graphs: Mapping[Role, bytes], files:
             _write_file(directory, graph.file, graphs[role])
         for name, data in files.items():
             _write_file(directory, name, data)
-        text = json.dumps(manifest.model_dump(mode="json", exclude_none=True), indent=2, ensure_ascii=False)
-        _write_file(directory, MANIFEST, (text + "\n").encode())
+        _write_file(directory, MANIFEST, to_json(manifest))
         read(directory)
         _sync(directory)
         _rename(directory, destination)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return destination
+
+
+def to_json(manifest: Manifest) -> bytes:
+    """The content of manifest.json; lists and objects of plain values are in one line each."""
+    text = json.dumps(manifest.model_dump(mode="json", exclude_none=True), indent=2, ensure_ascii=False)
+    return (_INNERMOST.sub(_join_lines, text) + "\n").encode()
+
+
+def _join_lines(lines: re.Match[str]) -> str:
+    """Without the line ends; JSON strings have none in them, so their texts stay as they are."""
+    return re.sub(r"\n *", " ", re.sub(r"\n *(?=[}\]])|(?<=[{\[])\n *", "", lines[0]))
 
 
 def _remove_stale_staging(models: Path) -> None:

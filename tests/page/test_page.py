@@ -77,6 +77,22 @@ def read_pixels(data_url: str) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(data_url.split(",")[1]))).convert("L"))
 
 
+def read_colours(page: Page, selector: str) -> np.ndarray:
+    """The pixels [H,W,3] of an <img> of the page."""
+    data_url = page.evaluate(
+        """async (selector) => {
+          const image = document.querySelector(selector);
+          await image.decode();
+          const canvas = document.createElement("canvas");
+          [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+          canvas.getContext("2d").drawImage(image, 0, 0);
+          return canvas.toDataURL("image/png");
+        }""",
+        selector,
+    )
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data_url.split(",")[1]))).convert("RGB"))
+
+
 def href_of(page: Page, selector: str) -> str:
     return page.get_attribute(selector, "href") or ""
 
@@ -350,6 +366,49 @@ def test_a_package_brings_its_own_translations(visit: Visit) -> None:
     descriptions = [model["description"] for model in httpx2.get(f"{visit.address}v1/models").json()["models"]]
     script = "(texts) => import('/page/translations.js').then((m) => texts.filter((text) => !m.isTranslated(text)))"
     assert page.evaluate(script, descriptions) == []
+
+
+def test_the_words_in_figures_are_in_the_language_of_the_page(visit: Visit) -> None:
+    page = visit("cats-stacked", language="ko")
+    figure = page.locator("#card-pictures .main img")
+    figure.scroll_into_view_if_needed()
+    address = f"{visit.address}v1/models/cats-stacked/versions/1/files"
+    original = np.asarray(Image.open(io.BytesIO(httpx2.get(f"{address}/reconstructions.png").content)).convert("RGB"))
+    wait_until(page, "document.querySelector('#card-pictures .main img').src.startsWith('blob:')")
+    link = page.get_attribute("#card-pictures .main a", "href")
+    assert link == figure.get_attribute("src")  # what opens is in the same language
+    shown = read_colours(page, "#card-pictures .main img")
+    assert shown.shape == original.shape
+    differs = (shown != original).any(2)
+    labels = httpx2.get(address).json()["labels"]["reconstructions.png"]
+    for label in labels:
+        box = slice(label["top"] - 1, label["bottom"] + 1), slice(label["left"] - 1, label["right"] + 1)
+        assert differs[box].any()
+        assert shown[box].min() < 128  # there are words, in the colour of the others
+        differs[box] = False
+    assert not differs.any()  # the samples are as they were
+    page.click("#languages [lang=en]")
+    page.wait_for_selector("#card-pictures .main img[src$='reconstructions.png']")
+
+
+def test_korean_has_the_words_of_all_figures(visit: Visit) -> None:
+    page = visit("cats-stacked", language="ko")
+    words = {
+        label["text"]
+        for model in httpx2.get(f"{visit.address}v1/models").json()["models"]
+        for labels in httpx2.get(f"{visit.address}v1/models/{model['name']}/versions/{model['version']}/files")
+        .json()["labels"]
+        .values()
+        for label in labels
+    }
+    assert {"original", "epoch", "506 held-out samples", "PCA 32, clamped 0.04842"} < words
+    script = "(texts) => import('/page/translations.js').then((m) => texts.map((text) => m.translateLabel(text)))"
+    texts = sorted(words | {"pretraining, layer 2", "12 held-out samples", "mean 1.5e-05", "Alan Diggs", "class 3"})
+    translations = dict(zip(texts, page.evaluate(script, texts), strict=True))
+    same = {text for text, translation in translations.items() if text == translation}
+    assert {text for text in same if not text.startswith("PCA ")} == {"Alan Diggs", "class 3"}  # names stay
+    assert translations["mean 1.5e-05"] == "평균 1.5e-05"
+    assert translations["506 held-out samples"] == "시험용 표본 506개"
 
 
 def test_errors_say_in_which_direction_they_are_better(visit: Visit) -> None:

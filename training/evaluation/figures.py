@@ -1,27 +1,31 @@
 """Figures of a report, as PNG or WebP: sample rows, learning curve, error histogram, latent map.
 
-held-out samples, histories -> matplotlib Figure -> PNG bytes
+held-out samples, histories -> matplotlib Figure -> PNG bytes, and where its words are
 
 Samples are always the first of the test split, never selected ones.
 """
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from textwrap import shorten
 from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 from numpy.typing import NDArray
 from PIL import Image
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
+from service.model.manifest import Label
 from training.engine.loop import History
 
 Array = NDArray[Any]
@@ -32,7 +36,19 @@ MAP_SAMPLES = 500
 MAP_CLASSES = 20  # with a colour of their own
 
 
-def draw_rows(rows: Sequence[tuple[str, Array]]) -> bytes:
+@dataclass(frozen=True)
+class Drawing:
+    """A figure's file, PNG or WebP, and its words: a page in another language writes its own over them."""
+
+    picture: bytes
+    labels: tuple[Label, ...] = ()
+
+
+Figures = dict[str, tuple[str, Drawing]]
+"""File name -> (caption, figure)."""
+
+
+def draw_rows(rows: Sequence[tuple[str, Array]]) -> Drawing:
     """A labelled row per entry, a column per sample: images uint8 [N,H,W,C], latents float [N,...], vectors [N,D]."""
     columns = min(COLUMNS, len(rows[0][1]))
     figure = Figure(figsize=(1.35 + 0.95 * columns, 1.0 * len(rows)), dpi=100, facecolor="white")
@@ -44,10 +60,10 @@ def draw_rows(rows: Sequence[tuple[str, Array]]) -> bytes:
     figure.subplots_adjust(
         left=1.3 / (1.35 + 0.95 * columns), right=0.995, top=0.99, bottom=0.01, wspace=0.05, hspace=0.06
     )
-    return encode_figure(figure, "png")
+    return finish(figure)
 
 
-def draw_grid(samples: Array, columns: int = COLUMNS) -> bytes:
+def draw_grid(samples: Array, columns: int = COLUMNS) -> Drawing:
     """Samples in rows of `columns`: images uint8 [N,H,W,C] or vectors [N,D]."""
     rows = -(-len(samples) // columns)
     figure = Figure(figsize=(0.95 * columns, 0.95 * rows), dpi=100, facecolor="white")
@@ -57,10 +73,10 @@ def draw_grid(samples: Array, columns: int = COLUMNS) -> bytes:
     for axis in list(axes)[len(samples) :]:
         axis.set_axis_off()
     figure.subplots_adjust(left=0.005, right=0.995, top=0.995, bottom=0.005, wspace=0.05, hspace=0.05)
-    return encode_figure(figure, "png")
+    return finish(figure)
 
 
-def draw_features(features: Array, shares: NDArray[np.float64]) -> bytes:
+def draw_features(features: Array, shares: NDArray[np.float64]) -> Drawing:
     """What features add to a sample, red above 0, blue below: float [N,H,W] or [N,D]; `shares` of samples have it."""
     rows = -(-len(features) // COLUMNS)
     figure = Figure(figsize=(0.95 * COLUMNS, 1.15 * rows), dpi=100, facecolor="white")
@@ -78,10 +94,10 @@ def draw_features(features: Array, shares: NDArray[np.float64]) -> bytes:
     for axis in axes[len(features) :]:
         axis.set_axis_off()
     figure.subplots_adjust(left=0.005, right=0.995, top=1 - 0.18 / rows, bottom=0.005, wspace=0.05, hspace=0.25)
-    return encode_figure(figure, "png")
+    return finish(figure)
 
 
-def draw_explained_variance(curves: Sequence[tuple[str, Sequence[tuple[int, float]]]]) -> bytes:
+def draw_explained_variance(curves: Sequence[tuple[str, Sequence[tuple[int, float]]]]) -> Drawing:
     """Share of the variance against numbers used, log scale: a line for each (label, pairs); the first is accented."""
     figure = Figure(figsize=(5.6, 3.2), dpi=100, facecolor="white", layout="constrained")
     axis = figure.subplots()
@@ -93,12 +109,12 @@ def draw_explained_variance(curves: Sequence[tuple[str, Sequence[tuple[int, floa
     axis.set_xscale("log")
     axis.set_ylim(min(0.0, min(share for _, pairs in curves for _, share in pairs)), 1)
     axis.legend(frameon=False, fontsize=8)
-    return encode_figure(figure, "png")
+    return finish(figure)
 
 
 def draw_before_after(
     rows: Sequence[tuple[Any, ...]], height: int = 220, titles: Sequence[str] = ("noisy", "denoised", "clean")
-) -> bytes:
+) -> Drawing:
     """A row per image: its label, then the top left of an image uint8 [H,W,C] for each title, pixel by pixel; WebP."""
     width = max(min(row[1].shape[1], 420) for row in rows)
     columns = len(titles)
@@ -115,10 +131,11 @@ def draw_before_after(
     figure.subplots_adjust(
         left=0.005, right=0.995, top=1 - 0.2 / len(rows) / 2.4, bottom=0.005, wspace=0.01, hspace=0.09
     )
-    return to_webp(encode_figure(figure, "png"))
+    drawing = finish(figure)
+    return Drawing(to_webp(drawing.picture), drawing.labels)
 
 
-def draw_learning_curve(curves: Sequence[tuple[str, History]], unit: str) -> bytes:
+def draw_learning_curve(curves: Sequence[tuple[str, History]], unit: str) -> Drawing:
     """Training and validation error over epochs, log scale, a panel for each curve; the best epoch is marked.
 
     Epoch 0 is the start. A loss that falls below 0, as that of PSNR in runs from before, is not drawn; errors below 0,
@@ -136,10 +153,10 @@ def draw_learning_curve(curves: Sequence[tuple[str, History]], unit: str) -> byt
         if min(history.validation, default=1) > 0:
             axis.set_yscale("log")
         axis.legend(frameon=False, fontsize=8)
-    return encode_figure(figure, "png")
+    return finish(figure)
 
 
-def draw_error_histogram(errors: NDArray[np.float64], baselines: Sequence[tuple[str, float]], unit: str) -> bytes:
+def draw_error_histogram(errors: NDArray[np.float64], baselines: Sequence[tuple[str, float]], unit: str) -> Drawing:
     """Histogram of the held-out samples' reconstruction errors, with their mean and the baselines as lines."""
     figure = Figure(figsize=(5.6, 3.2), dpi=100, facecolor="white", layout="constrained")
     axis = figure.subplots()
@@ -149,10 +166,10 @@ def draw_error_histogram(errors: NDArray[np.float64], baselines: Sequence[tuple[
         axis.axvline(value, color=INK, linestyle=dashes, linewidth=1, label=f"{name} {value:.4g}")
     style_axis(axis, f"{len(errors)} held-out samples", unit, "samples")
     axis.legend(frameon=False, fontsize=8)
-    return encode_figure(figure, "png")
+    return finish(figure)
 
 
-def draw_latent_map(latents: Array, samples: Array, seed: int, labels: NDArray[np.str_] | None = None) -> bytes:
+def draw_latent_map(latents: Array, samples: Array, seed: int, labels: NDArray[np.str_] | None = None) -> Drawing:
     """Held-out samples placed by their latents: t-SNE in two dimensions (van der Maaten & Hinton, JMLR 9, 2008).
 
     Args:
@@ -194,8 +211,8 @@ def draw_latent_map(latents: Array, samples: Array, seed: int, labels: NDArray[n
     axis.set(xlim=(0, 1), ylim=(0, 1))
     axis.set_axis_off()
     if labels is not None:
-        axis.legend(handles=handles, loc="upper right", fontsize=7, framealpha=0.85)
-    return encode_figure(figure, "png")
+        axis.legend(handles=handles, loc="upper right", fontsize=7, framealpha=1)
+    return finish(figure)
 
 
 def _colour_classes(labels: NDArray[np.str_]) -> dict[str, Any]:
@@ -244,6 +261,43 @@ def style_axis(axis: Axes, title: str, x: str, y: str) -> None:
     axis.set_ylabel(y, fontsize=9)
     axis.tick_params(labelsize=8)
     axis.spines[["top", "right"]].set_visible(False)
+
+
+def finish(figure: Figure) -> Drawing:
+    """The figure as PNG, with the places of its words."""
+    picture = encode_figure(figure, "png")
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    height = figure.bbox.height
+    return Drawing(picture, tuple(locate_label(text, canvas, height) for text in _find_words(figure)))
+
+
+def locate_label(text: Text, canvas: FigureCanvasAgg, height: float) -> Label:
+    """Where a text is on a canvas that was drawn, `height` pixels high, counted from the top left."""
+    box = text.get_window_extent(canvas.get_renderer())
+    return Label(
+        text=text.get_text(),
+        left=max(0, math.floor(box.x0)),
+        top=max(0, math.floor(height - box.y1)),
+        right=math.ceil(box.x1),
+        bottom=math.ceil(height - box.y0),
+        align=text.get_horizontalalignment(),
+        turn=90 if text.get_rotation() else None,
+    )
+
+
+def _find_words(figure: Figure) -> Iterator[Text]:
+    """Titles, legends and labels of axes and rows; not the numbers at the ticks."""
+    ticks = {
+        id(text)
+        for axes in figure.axes
+        for axis in (axes.xaxis, axes.yaxis)
+        for text in axis.findobj(Text)
+        if text is not axis.label
+    }
+    for text in figure.findobj(Text):
+        if id(text) not in ticks and text.get_visible() and any(map(str.isalpha, text.get_text())):  # type: ignore[attr-defined]
+            yield text  # type: ignore[misc]
 
 
 def encode_figure(figure: Figure, file_format: str) -> bytes:

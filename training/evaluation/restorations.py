@@ -24,7 +24,7 @@ Row = tuple[str, Image, Image, Image]
 
 def draw_figures(
     restore_image: Restore, images: Sequence[EvaluationImage], *, has_clean: bool = True
-) -> dict[str, tuple[str, bytes]]:
+) -> figures.Figures:
     """Figures of a model card: file name -> (caption, WebP).
 
     `has_clean`: whether there are clean images to show; without them the other noisy version, if there is one.
@@ -49,7 +49,7 @@ def draw_figures(
     }
 
 
-def _draw_noisy_images(restore_image: Restore, images: Sequence[EvaluationImage]) -> dict[str, tuple[str, bytes]]:
+def _draw_noisy_images(restore_image: Restore, images: Sequence[EvaluationImage]) -> figures.Figures:
     rows = []
     for image in images:
         noisy = image.clean if image.noisy is None else image.noisy

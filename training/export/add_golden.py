@@ -7,7 +7,6 @@ that is known to be good.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -29,10 +28,9 @@ def add(directory: Path) -> bool:
         return False
     entry, data = golden.create(source)
     facts = source.manifest.model_copy(update={"golden": entry})
-    text = json.dumps(facts.model_dump(mode="json", exclude_none=True), indent=2, ensure_ascii=False)
     checkpoint.write_atomically(directory / entry.file, data, "the golden pair")
     # the manifest comes last: until it is written, the package is as it was
-    checkpoint.write_atomically(directory / package.MANIFEST, (text + "\n").encode(), "the manifest")
+    checkpoint.write_atomically(directory / package.MANIFEST, package.to_json(facts), "the manifest")
     package.read(directory)
     return True
 

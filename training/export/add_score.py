@@ -7,7 +7,6 @@ samples in each split.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import get_args
@@ -55,10 +54,9 @@ def add(
     seed = facts.training.seed
     entry, content = scores.choose(Model(source, "cpu"), data.train, data.validation, data.test, seed, wanted)
     changed = facts.model_copy(update={"score": entry})
-    text = json.dumps(changed.model_dump(mode="json", exclude_none=True), indent=2, ensure_ascii=False)
     checkpoint.write_atomically(directory / entry.file, content, "the score")
     # the manifest comes last: until it is written, a package without a score is as it was
-    checkpoint.write_atomically(directory / package.MANIFEST, (text + "\n").encode(), "the manifest")
+    checkpoint.write_atomically(directory / package.MANIFEST, package.to_json(changed), "the manifest")
     package.read(directory)
     return entry.name
 

@@ -29,14 +29,13 @@ from service.model.manifest import (
 )
 from service.model.measures.standard_units import StandardUnits
 from training.errors import DiskError
+from training.evaluation.figures import Figures
 from training.export import card, recipe_file
 from training.export.graphs import OPSET
 from training.recipe import Recipe
 
 Score = tuple[ScoreFile, bytes]
 """The manifest's entry and the file."""
-Figures = Mapping[str, tuple[str, bytes]]
-"""File name -> (caption, PNG or WebP)."""
 
 
 def build_manifest(
@@ -140,7 +139,9 @@ def publish(
     if recipe is not None and recipe.translations:
         facts = facts.model_copy(update={"translations": recipe.translations})
     captions = {file: caption for file, (caption, _) in figures.items()}
-    files = {file: picture for file, (_, picture) in figures.items()}
+    files = {file: drawing.picture for file, (_, drawing) in figures.items()}
+    labels = {file: drawing.labels for file, (_, drawing) in figures.items() if drawing.labels}
+    facts = facts.model_copy(update={"labels": labels or None})
     if recipe is not None:
         files[recipe_file.NAME] = recipe_file.to_toml(recipe_file.publish(recipe))
     while True:

@@ -147,7 +147,7 @@ def run(options: ImportOptions, encoder: ForeignGraph | None, decoder: ForeignGr
         more = "" if options.max_pixels else "; --max-pixels N measures larger ones"
         report.add(f"images are run whole, up to {pixels / 1e6:.3g} Mpixel, which took {size / 1e6:.0f} MB{more}")
     evaluation: dict[str, Metric] = {}
-    drawings: dict[str, tuple[str, bytes]] = {}
+    drawings: figures.Figures = {}
     errors, curve = None, None
     if data is None or not (autoencoder.encoder and autoencoder.decoder):
         report.add("no operation reconstruct: its errors need an encoder, a decoder and --samples to be measured on")
@@ -572,7 +572,7 @@ def verify(autoencoder: AutoencoderGraphs, model: Model, data: SampleSet | None)
 
 def _measure(
     model: Model, data: SampleSet
-) -> tuple[dict[str, Metric], dict[str, tuple[str, bytes]], Array, tuple[tuple[int, float], ...] | None]:
+) -> tuple[dict[str, Metric], figures.Figures, Array, tuple[tuple[int, float], ...] | None]:
     """Metrics beside PCA, figures, errors of the test samples, PCA's curve."""
     step = max(1, MEASURED_AT_ONCE // data.test[0].size)
     batches = [data.test[i : i + step] for i in range(0, len(data.test), step)]

@@ -20,6 +20,7 @@ from service.model.tiles import SIDE, denoise_in_tiles
 from training.data.patches import RestorationData
 from training.errors import ImportRefused
 from training.evaluation import denoisers, restorations
+from training.evaluation.figures import Figures
 from training.export import package
 from training.importing import samples, wrapping
 from training.importing.foreign_graph import ForeignGraph
@@ -389,7 +390,7 @@ def _open(facts: Manifest, graph: bytes) -> Model:
     return Model(packages.verify(facts, {"denoiser": graph}, label=label), "cpu", precision="fp32")
 
 
-def _measure(denoiser: DenoiserGraph, photos: Photos | None) -> tuple[dict[str, Metric], dict[str, tuple[str, bytes]]]:
+def _measure(denoiser: DenoiserGraph, photos: Photos | None) -> tuple[dict[str, Metric], Figures]:
     """Noise of three strengths beside classical filters, and pictures; nothing without samples."""
     if photos is None:
         return {}, {}

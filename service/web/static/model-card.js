@@ -2,6 +2,7 @@
 
 import { apiKey, getJson } from "./api.js";
 import { $, createElement } from "./dom.js";
+import { translateFigure } from "./figure-labels.js";
 import { isTranslated, t, translateName } from "./translations.js";
 
 const MAIN_PICTURES = ["before-after.webp", "before-after.png", "reconstructions.png", "denoising-gaussian.png"]; // the others are folded
@@ -20,12 +21,13 @@ export async function showCard(model, isCurrent) {
   showTables(model);
   const path = `v1/models/${model.name}/versions/${model.version}/files`;
   let files = [];
+  let labels = {};
   try {
-    ({ files } = await getJson(path));
+    ({ files, labels = {} } = await getJson(path));
   } catch {
     // the card is shown without pictures
   }
-  if (isCurrent()) showPictures(path, files);
+  if (isCurrent()) showPictures(path, files, labels);
 }
 
 function showFacts(model) {
@@ -135,29 +137,31 @@ const metricLabel = (name) => name.replaceAll("_", " ").replace(/\b(psnr|mse|rms
 
 const formatValue = (value) => (value === undefined ? "–" : value === 0 ? "0" : value.toPrecision(4));
 
-function showPictures(path, files) {
+function showPictures(path, files, labels) {
+  const create = (name) => createFigure(path, name, labels[name] ?? []);
   const main = MAIN_PICTURES.filter((name) => files.includes(name));
   const others = files.filter((name) => !main.includes(name));
   const parts = [];
   if (main.length) {
     parts.push(createElement("h3", {}, t("pictures")),
-      createElement("div", { className: "pictures main" }, ...main.map((name) => createFigure(path, name))));
+      createElement("div", { className: "pictures main" }, ...main.map(create)));
   }
   if (others.length) {
     parts.push(createElement("details", {}, createElement("summary", {}, t(main.length ? "morePictures" : "pictures")),
-      createElement("div", { className: "pictures" }, ...others.map((name) => createFigure(path, name)))));
+      createElement("div", { className: "pictures" }, ...others.map(create))));
   }
   $("card-pictures").replaceChildren(...parts);
 }
 
-function createFigure(path, name) {
+function createFigure(path, name, labels) {
   const url = new URL(`${path}/${name}`, document.baseURI).href;
   const caption = createElement("figcaption");
   setPackageText(caption, name);
   const image = createElement("img", { loading: "lazy", decoding: "async", alt: translateName(name) });
+  const link = createElement("a", { href: url, attributes: { "aria-label": `${translateName(name)}, ${t("openPicture")}` } }, image);
+  translateFigure(image, link, labels);
   if (apiKey.get()) loadWithKey(image, url);
   else image.src = url;
-  const link = createElement("a", { href: url, attributes: { "aria-label": `${translateName(name)}, ${t("openPicture")}` } }, image);
   return createElement("figure", {}, link, caption);
 }
 

@@ -444,12 +444,16 @@ const PACKAGE_TEXTS = {
     "denoising PSNR Set12 15": "Set12, σ 15",
     "denoising PSNR Set12 25": "Set12, σ 25",
     "denoising PSNR Set12 50": "Set12, σ 50",
-    "before-after.png": "Noisy, denoised, and the clean original",
-    "before-after.webp": "Noisy, denoised, and the clean original",
+    "before-after.png": "From left to right: noisy, denoised, and the clean original",
+    "before-after.webp": "From left to right: noisy, denoised, and the clean original",
     "failures.png": "Where it fails: the parts that came out worst",
     "failures.webp": "Where it fails: the parts that came out worst",
-    "reconstructions.png": "Held-out samples, their latents, and reconstructions",
-    "denoising-gaussian.png": "Held-out samples, with noise, and denoised",
+    "reconstructions.png": "From top to bottom: held-out samples, their latents, and reconstructions",
+    "denoising-gaussian.png": "From top to bottom: held-out samples, with noise, and denoised",
+    "denoising-masking.png": "From top to bottom: held-out samples, with numbers set to zero, and denoised",
+    "denoising-salt-and-pepper.png": "From top to bottom: held-out samples, with black and white pixels, and denoised",
+    "features.png": "What each of the most frequent features adds to a sample, and the share of held-out samples that have it",
+    "explained_variance.png": "Explained variance when only the largest features of a sample are kept",
     "latent_map.png": "Held-out samples, placed by their latents",
     "error_histogram.png": "Reconstruction errors of held-out samples; smaller is better",
     "learning_curve.png": "Learning curve; the marked epoch was kept",
@@ -465,15 +469,19 @@ const PACKAGE_TEXTS = {
     "cats-denoising": "고양이, 잡음 제거",
     "cats-variational": "고양이, 변분",
     "digits-deep": "손글씨 숫자",
-    "before-after.png": "잡음 있는 원본, 결과, 깨끗한 정답",
-    "before-after.webp": "잡음 있는 원본, 결과, 깨끗한 정답",
+    "before-after.png": "왼쪽부터 잡음 있는 원본, 결과, 깨끗한 정답",
+    "before-after.webp": "왼쪽부터 잡음 있는 원본, 결과, 깨끗한 정답",
     "failures.png": "잘 안 되는 경우: 결과가 가장 나쁜 부분",
     "failures.webp": "잘 안 되는 경우: 결과가 가장 나쁜 부분",
-    "reconstructions.png": "시험용 그림(original), 잠재 표현(latent), 복원한 그림(reconstruction)",
-    "denoising-gaussian.png": "시험용 그림(original), 잡음을 더한 그림(noisy), 결과(denoised)",
+    "reconstructions.png": "위에서부터 시험용 그림, 잠재 표현, 복원한 그림",
+    "denoising-gaussian.png": "위에서부터 시험용 그림, 잡음을 더한 그림, 결과",
+    "denoising-masking.png": "위에서부터 시험용 그림, 일부를 0으로 지운 그림, 결과",
+    "denoising-salt-and-pepper.png": "위에서부터 시험용 그림, 흑백 점을 뿌린 그림, 결과",
+    "features.png": "자주 나타나는 특징이 표본에 더하는 것. 숫자는 그 특징이 있는 시험용 표본의 비율입니다.",
+    "explained_variance.png": "표본마다 가장 큰 특징만 남겼을 때 설명된 분산",
     "latent_map.png": "잠재 표현의 위치에 놓은 시험용 그림",
-    "error_histogram.png": "시험용 그림의 복원 오차 분포. 세로선: 평균(mean)과 다른 방법의 오차, 작을수록 좋음",
-    "learning_curve.png": "학습 곡선. 가로축은 에폭(epoch), 세로축은 오차(error)이며 회색은 학습 오차, 색선은 검증 오차입니다. 표시한 에폭을 채택했습니다.",
+    "error_histogram.png": "시험용 그림의 복원 오차 분포. 세로선: 평균과 다른 방법의 오차, 작을수록 좋음",
+    "learning_curve.png": "학습 곡선. 표시한 에폭을 채택했습니다.",
     "samples.png": "무작위 숫자로 그린 그림 (고르지 않음)",
     "walks.png": "시험용 그림 두 점의 잠재 표현 사이를 곧게 걸은 모습",
     "Draws cats that nobody has drawn: the decoder turns 32 normal numbers into a drawing.":
@@ -510,6 +518,38 @@ const PACKAGE_TEXTS = {
     "of 32 numbers of the latent": "잠재 표현의 숫자 32개 중",
     "nats a sample": "그림 하나의 내트",
     noisy: "잡음 그대로",
+    denoised: "잡음 제거 후",
+    clean: "깨끗한 정답",
+    "the other exposure": "다시 찍은 것",
+    original: "원본",
+    latent: "잠재 표현",
+    reconstruction: "복원",
+    walk: "이 모델",
+    "this model": "이 모델",
+    others: "그 밖",
+    epoch: "에폭",
+    error: "오차",
+    training: "학습",
+    "fine-tuning": "미세 조정",
+    "pretraining, layer {n}": "사전 학습, {n}번째 층",
+    "training error (corrupted, augmented)": "학습 오차 (손상·변형한 표본)",
+    "training loss (corrupted, augmented)": "학습 손실 (손상·변형한 표본)",
+    "validation error": "검증 오차",
+    samples: "표본 수",
+    mean: "평균",
+    "{n} held-out samples": "시험용 표본 {n}개",
+    "Held-out samples": "시험용 표본",
+    "numbers that are not 0": "0이 아닌 숫자의 개수",
+    "explained variance": "설명된 분산",
+    "coffee stains": "커피 얼룩",
+    "folded sheet": "접힌 종이",
+    footprints: "발자국",
+    "wrinkled sheet": "구겨진 종이",
+    "own pages": "직접 만든 문서",
+    "own pale pages": "직접 만든 흐린 문서",
+    "own figures": "직접 만든 그림과 사진",
+    "own colours": "직접 만든 색 바탕",
+    "own dark slides": "직접 만든 어두운 슬라이드",
     identity: "그대로",
     "mean of train": "학습 평균",
     "median filter": "중앙값 필터",
@@ -605,6 +645,17 @@ export function t(key, values = {}) {
 
 /** A text of a package in the current language, or as it is. */
 export const translateName = (text) => packageTexts[language]?.[text] ?? PACKAGE_TEXTS[language][text] ?? text;
+/** Words of a figure: as translateName, also where numbers are in them, "PCA 32 0.0496" or "506 held-out samples". */
+export function translateLabel(text) {
+  const known = translateName(text);
+  if (known !== text) return known;
+  const [, name, value] = /^(.+) (\S*\d\S*)$/.exec(text) ?? [];
+  if (name && translateName(name) !== name) return `${translateName(name)} ${value}`;
+  const [number] = /\d+/.exec(text) ?? [];
+  const pattern = text.replace(number, "{n}");
+  return translateName(pattern) === pattern ? text : translateName(pattern).replace("{n}", number);
+}
+
 export const isTranslated = (text) => language === "en" || text in PACKAGE_TEXTS[language] || text in (packageTexts[language] ?? {});
 
 let packageTexts = {}; // language -> text -> translation, of the package that is shown

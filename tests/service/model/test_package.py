@@ -11,6 +11,7 @@ import pytest
 
 from service.model import errors, package
 from service.model.graph import Port
+from service.model.manifest import Manifest
 from tests.service import packages as doubles
 
 
@@ -32,6 +33,16 @@ def test_what_was_written_is_read_back(directory: Path) -> None:
     assert loaded.latent == Port("latent", "float32", ("N", 32))
     assert sorted(p.name for p in directory.iterdir()) == ["README.md", "decoder.onnx", "encoder.onnx", "manifest.json"]
     assert [p.name for p in directory.parents[1].iterdir()] == ["small"]
+
+
+def test_values_stay_as_they_are_in_a_manifest_of_few_lines(directory: Path) -> None:
+    facts = package.read(directory).manifest
+    for text in ("a [1,\n 2] b", "{ } \n  [", 'quotes " and \\ {"a":\t[]}', "한국어 [\n]"):
+        changed = facts.model_copy(update={"description": text, "shortfalls": (text, text)})
+        content = package.to_json(changed)
+        assert json.loads(content) == changed.model_dump(mode="json", exclude_none=True)
+        assert Manifest.model_validate_json(content) == changed
+    assert len(package.to_json(facts).splitlines()) < 40
 
 
 def test_an_unknown_key_is_refused(directory: Path) -> None:

@@ -161,4 +161,4 @@ def test_photographs_are_split_by_their_originals_and_some_are_shown(
         train_denoiser.build(build_recipe("x", architecture=architecture)), History([1.0], [1.0], 0)
     )
     figures = train_denoiser.draw_figures(result, data)
-    assert figures["before-after.webp"][1][8:12] == b"WEBP"
+    assert figures["before-after.webp"][1].picture[8:12] == b"WEBP"

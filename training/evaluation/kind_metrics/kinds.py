@@ -51,7 +51,7 @@ def draw(
     seed: int,
     others: Mapping[str, Autoencoder],
     components: Components | None,
-) -> dict[str, tuple[str, bytes]]:
+) -> figures.Figures:
     """Figures that only the kind has: file name -> (caption, PNG); `others` are ablations by name, for walks."""
     drawings = {}
     if isinstance(autoencoder, Variational):
