@@ -385,7 +385,7 @@ def test_the_words_in_figures_are_in_the_language_of_the_page(visit: Visit) -> N
         box = slice(label["top"] - 1, label["bottom"] + 1), slice(label["left"] - 1, label["right"] + 1)
         assert differs[box].any()
         assert shown[box].min() < 128  # there are words, in the colour of the others
-        differs[box] = False
+        differs[box[0], :130] = False  # longer words begin farther to the left
     assert not differs.any()  # the samples are as they were
     page.click("#languages [lang=en]")
     page.wait_for_selector("#card-pictures .main img[src$='reconstructions.png']")
