@@ -267,14 +267,14 @@ def finish(figure: Figure) -> Drawing:
     """The figure as PNG, with the places of its words."""
     picture = encode_figure(figure, "png")
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
+    canvas.draw()  # type: ignore[no-untyped-call]
     height = figure.bbox.height
     return Drawing(picture, tuple(locate_label(text, canvas, height) for text in _find_words(figure)))
 
 
 def locate_label(text: Text, canvas: FigureCanvasAgg, height: float) -> Label:
     """Where a text is on a canvas that was drawn, `height` pixels high, counted from the top left."""
-    box = text.get_window_extent(canvas.get_renderer())
+    box = text.get_window_extent(canvas.get_renderer())  # type: ignore[no-untyped-call]
     return Label(
         text=text.get_text(),
         left=max(0, math.floor(box.x0)),
@@ -296,8 +296,8 @@ def _find_words(figure: Figure) -> Iterator[Text]:
         if text is not axis.label
     }
     for text in figure.findobj(Text):
-        if id(text) not in ticks and text.get_visible() and any(map(str.isalpha, text.get_text())):  # type: ignore[attr-defined]
-            yield text  # type: ignore[misc]
+        if id(text) not in ticks and text.get_visible() and any(map(str.isalpha, text.get_text())):
+            yield text
 
 
 def encode_figure(figure: Figure, file_format: str) -> bytes:

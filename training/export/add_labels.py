@@ -141,7 +141,8 @@ def _find_word(picture: Pixels, text: str, style: Style) -> Iterator[tuple[float
     height, width = word.shape[:2]
     if height > picture.shape[0] or width > picture.shape[1]:
         return
-    distances = cv2.matchTemplate(picture, word, cv2.TM_SQDIFF) / float(np.square(255.0 - word).sum())
+    differences = np.asarray(cv2.matchTemplate(picture, word, cv2.TM_SQDIFF), np.float32)
+    distances: NDArray[np.float32] = differences / np.float32(np.square(255.0 - word).sum())
     while True:
         _, _, (x, y), _ = cv2.minMaxLoc(distances)
         if distances[y, x] > TOLERANCE:
@@ -170,8 +171,8 @@ def _draw_word(text: str, style: Style) -> tuple[Pixels, Label]:
     figure = Figure(figsize=(8, 8), dpi=100, facecolor="white")
     word = figure.text(0.5, 0.5, text, size=style.size, color=style.colour, ha="center", rotation=style.turn or 0)
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    pixels = np.asarray(canvas.buffer_rgba())[..., :3]
+    canvas.draw()  # type: ignore[no-untyped-call]
+    pixels = np.asarray(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]
     rows, columns = (np.flatnonzero((pixels < 255).any((2, axis))) for axis in (1, 0))
     top, left = int(rows[0]) - MARGIN, int(columns[0]) - MARGIN
     label = figures.locate_label(word, canvas, figure.bbox.height)

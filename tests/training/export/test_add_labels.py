@@ -60,8 +60,8 @@ def test_words_are_found_where_training_wrote_them(tmp_path: Path, capsys: pytes
         assert [label.text for label in actual] == [label.text for label in expected]
         for one, other in zip(expected, actual, strict=True):
             assert (one.align, one.turn) == (other.align, other.turn), one.text
-            places = [[label.left, label.top, label.right, label.bottom] for label in (one, other)]
-            assert np.abs(np.subtract(*places)).max() <= 2, one.text
+            first, second = (np.array([label.left, label.top, label.right, label.bottom]) for label in (one, other))
+            assert np.abs(first - second).max() <= 2, one.text
     assert {name: (directory / name).read_bytes() for name in files} == files
     count = sum(map(len, found.values()))
     assert add_labels.main([str(directory)]) == 0
