@@ -112,7 +112,6 @@ def _train(options: argparse.Namespace) -> None:
             log_folder,
             resume=options.resume,
             is_exported=not options.no_package,
-            keeps_start=start is not None and "source" in recipe_file.paths(recipe),
         )
     if directory is not None:
         _report(directory)
@@ -141,7 +140,6 @@ def _run(
     *,
     resume: bool,
     is_exported: bool,
-    keeps_start: bool,
 ) -> Path | None:
     """Load the recipe's data, train; the directory of the new package, None if only training was asked for.
 
@@ -156,12 +154,12 @@ def _run(
         if not is_exported:
             train_denoiser.train(
                 recipe, restoration_data, runs / out.name, device,
-                start=start, minutes=minutes, log_folder=log_folder, resume=resume, keeps_start=keeps_start,
+                start=start, minutes=minutes, log_folder=log_folder, resume=resume,
             )  # fmt: skip
             return None
         return train_denoiser.run(
             recipe, restoration_data, out, runs, device,
-            start=start, minutes=minutes, log_folder=log_folder, resume=resume, keeps_start=keeps_start,
+            start=start, minutes=minutes, log_folder=log_folder, resume=resume,
         )  # fmt: skip
     if start is not None or resume or not is_exported:
         raise RecipeError("--from, --resume and --no-package are for recipes of denoisers (architecture unet)")

@@ -61,14 +61,13 @@ def train(
     minutes: float | None = None,
     log_folder: Path | None = None,
     resume: bool = False,
-    keeps_start: bool = False,
 ) -> TrainingResult[Denoiser]:
     """Fit the recipe's denoiser; a run that was interrupted resumes from the checkpoint in `folder`.
 
     Args:
-        start: a package or a checkpoint whose weights are the initial ones; not used where the run resumes.
+        start: a package or a checkpoint whose weights are the initial ones, which stay unless an epoch is better on
+            validation; not used where the run resumes.
         minutes, log_folder, resume: see training.engine.loop.fit.
-        keeps_start: the initial weights stay unless an epoch is better on validation.
     Raises:
         DataError: of noisy pictures alone, where no noise is found in them.
     """
@@ -85,7 +84,7 @@ def train(
         _objective(recipe, data, supervision), _choose_validation(recipe, data, device, supervision),
         recipe.optimization, generator=generator, file=folder / "checkpoint.pt",
         fingerprint=f"{recipe.digest} {data.digest}", title=recipe.name, minutes=minutes, resume=resume,
-        log_folder=log_folder, start_margin=0.0 if keeps_start else None,
+        log_folder=log_folder, start_margin=None if start is None else 0.0,
     )  # fmt: skip
     return TrainingResult(denoiser.cpu().eval(), history)
 
@@ -256,7 +255,6 @@ def run(
     minutes: float | None = None,
     log_folder: Path | None = None,
     resume: bool = False,
-    keeps_start: bool = False,
 ) -> Path:
     """Train, measure, export; returns the directory of the new package, <out>/<version>/.
 
@@ -265,14 +263,13 @@ def run(
     Args:
         out: the model's folder: its name is the model's name, the version is the next free one.
         runs: folder of the checkpoints.
-        start, minutes, log_folder, resume, keeps_start: see `train`.
+        start, minutes, log_folder, resume: see `train`.
     Raises:
         NotFinite, DiskError, ParityError: see training.errors; no package is written.
     """
     models, name = out.parent, out.name
     result = train(
         recipe, data, runs / name, device, start=start, minutes=minutes, log_folder=log_folder, resume=resume,
-        keeps_start=keeps_start,
     )  # fmt: skip
     distributed.exit_unless_main()
     denoiser = result.network

@@ -9,7 +9,8 @@ again ends with the same weights (same machine, CPU). Under torchrun several pro
 
 A run with `minutes` ends by the clock. With schedule "cool-down" the checkpoint is written only while the rate is
 constant, so that the next call goes on from there, as often as one likes; the weights that a call returns are those of
-its own cool-down (Hu et al., "MiniCPM", arXiv:2404.06395, section 4: warm-up, stable, decay).
+its own cool-down (Hu et al., "MiniCPM", arXiv:2404.06395, section 4: warm-up, stable, decay). A constant rate that was
+right for hours can become too high. So such a run that diverges goes on from its best weights, at half the rates.
 """
 
 import copy
@@ -35,6 +36,7 @@ from training.recipe import Optimization
 Network = TypeVar("Network", bound=nn.Module)
 WARMUP_STEPS = 200  # of schedule "cool-down"
 CHECKPOINT_SECONDS = 600  # of schedule "cool-down" with `minutes`: an epoch ends early, so that no more is lost
+DIVERGENCE = 4  # an epoch of schedule "cool-down" with so many times the best validation error is undone
 COOLED = "cooled.pt"  # beside the checkpoint: the weights of the last cool-down, for --from
 
 Objective = Callable[[nn.Module, Any, float, torch.Generator], Tensor | LossAndError]
@@ -177,7 +179,7 @@ def fit(
                     f"{title}: the loss became {loss} in epoch {run.epoch + 1} (learning rate {run.rate:.2g}); "
                     f"lower optimization.learning_rate; the checkpoint of the epoch before is kept in {file}"
                 )
-            run.close_epoch(training_error, validate)
+            has_diverged = run.close_epoch(training_error, validate)
             run.seconds = clock.total_seconds
             if not is_main:
                 continue
@@ -186,6 +188,11 @@ def fit(
             checkpoint.save(target, {"fingerprint": fingerprint, **run.state()})
             validation_error = run.history.validation[-1]
             reporter.close_epoch(training_error, validation_error)
+            if has_diverged:
+                report(
+                    f"{title}: epoch {run.epoch} diverged; training goes on from the best weights, at "
+                    f"{run.rate_share:g} of the recipe's learning rates"
+                )
             log.add(run.epoch, run.steps, run.seconds, run.rate, training_error, validation_error)
         history = run.history
         reporter.finish(history.best + 1, history.loss[history.best] if history.loss else math.nan, history.best_error)
@@ -231,6 +238,7 @@ class _Run:
         self.precision = choose_precision(optimization.precision, next(module.parameters()).device)
         self.optimizers = _optimizers(module, optimization)
         self.rates = [group["lr"] for optimizer in self.optimizers for group in optimizer.param_groups]
+        self.rate_share = 1.0  # of the recipe's rates; less after the run diverged
         self.average = copy.deepcopy(module) if optimization.ema else None
         self.best = copy.deepcopy(module.state_dict())
         self.history = History()
@@ -249,7 +257,7 @@ class _Run:
 
     def step(self, batch: Any, objective: Objective, progress: float) -> Tensor:
         """One update of the weights; returns loss and error, detached, float32 [2]."""
-        factor = learning_rate_factor(self.optimization, progress, self.steps)
+        factor = learning_rate_factor(self.optimization, progress, self.steps) * self.rate_share
         self.rate = self.optimization.learning_rate * factor
         groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
         for group, rate in zip(groups, self.rates, strict=True):
@@ -286,8 +294,11 @@ class _Run:
         self.history.validation = [math.inf] * self.epoch
         self.history.best, self.history.start = -1, math.inf
 
-    def close_epoch(self, loss: float, validate: Validation) -> None:
-        """Validate the module, or the running average if there is one; keep its weights if they are the best."""
+    def close_epoch(self, loss: float, validate: Validation) -> bool:
+        """Validate the module, or the running average if there is one; keep its weights if they are the best.
+
+        Returns: whether the epoch diverged and was undone, see `_return_to_best`.
+        """
         candidate = self.module if self.average is None else self.average
         candidate.eval()
         with torch.inference_mode():
@@ -299,6 +310,18 @@ class _Run:
         if error < best_error or (is_start_best and not math.isfinite(best_error)):
             self.history.best = self.epoch - 1
             self.best = copy.deepcopy(candidate.state_dict())
+        has_diverged = self.optimization.schedule == "cool-down" and error > DIVERGENCE * self.history.best_error
+        if has_diverged:
+            self._return_to_best()
+        return has_diverged
+
+    def _return_to_best(self) -> None:
+        """Go on from the best weights, at half the rates, without what the optimizers gathered since."""
+        self.module.load_state_dict(self.best)
+        if self.average is not None:
+            self.average.load_state_dict(self.best)
+        self.optimizers = _optimizers(self.module, self.optimization)
+        self.rate_share /= 2
 
     @torch.no_grad()
     def _update_average(self, average: nn.Module) -> None:
@@ -316,6 +339,7 @@ class _Run:
             "generator": self.generator.get_state(),
             "steps": self.steps,
             "seconds": self.seconds,
+            "rate_share": self.rate_share,
             "history": vars(self.history),
         }
 
@@ -329,6 +353,7 @@ class _Run:
         self.generator.set_state(state["generator"])  # type: ignore[arg-type]
         self.steps = state["steps"]  # type: ignore[assignment]
         self.seconds = state.get("seconds", 0.0)  # type: ignore[assignment]  # checkpoints from before have none
+        self.rate_share = state.get("rate_share", 1.0)  # type: ignore[assignment]
         self.history = History(**state["history"])  # type: ignore[arg-type]
 
 

@@ -269,6 +269,39 @@ def test_the_initial_weights_are_kept_unless_an_epoch_is_better(tmp_path: Path) 
     assert (history.best, history.best_error) == (-1, 1.0)
 
 
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_a_long_run_that_diverges_goes_on_from_its_best_weights_at_half_the_rates(
+    tmp_path: Path, ema: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options: dict[str, Any] = {"schedule": "cool-down", "cool_down": 0.01, "ema": ema, "epochs": 6}
+    found = [1.0, 0.5, 0.6, 2.1, 0.7, 0.4]
+    errors = iter(found)
+    whole, history = fit(tmp_path / "whole" / "c.pt", validate=lambda _: next(errors), **options)
+    assert history.validation == found
+    assert "epoch 4 diverged; training goes on from the best weights, at 0.5 of" in capsys.readouterr().err
+
+    errors = iter(found[:4])
+    with pytest.raises(StopIteration):
+        fit(tmp_path / "broken" / "c.pt", validate=lambda _: next(errors), **options)
+    state = checkpoint.load(tmp_path / "broken" / "c.pt", "this")
+    assert state is not None
+    assert state["rate_share"] == 0.5
+    for name, weight in state["module"].items():
+        torch.testing.assert_close(weight, state["best"][name], rtol=0, atol=0)
+    errors = iter(found[4:])
+    resumed, again = fit(tmp_path / "broken" / "c.pt", validate=lambda _: next(errors), **options)
+    assert same(whole, resumed)
+    assert again == history
+
+
+def test_a_run_of_planned_length_ends_with_its_best_weights_whatever_later_epochs_do(tmp_path: Path) -> None:
+    errors = iter([1.0, 0.5, 3.0, 3.0])
+    _, history = fit(tmp_path / "c.pt", epochs=4, validate=lambda _: next(errors), schedule="cosine")
+    state = checkpoint.load(tmp_path / "c.pt", "this")
+    assert state is not None
+    assert (history.best, state["rate_share"]) == (1, 1.0)
+
+
 def test_the_reported_training_error_need_not_be_the_loss(tmp_path: Path) -> None:
     def halved(module: nn.Module, batch: Tensor, progress: float, generator: torch.Generator) -> LossAndError:
         loss = objective(module, batch, progress, generator)
