@@ -64,3 +64,27 @@ def test_a_block_that_gives_nothing_still_gets_a_gradient() -> None:
     gradient = block.inner.weight.grad
     assert gradient is not None
     assert gradient.abs().max() > 0
+
+
+@pytest.mark.parametrize("silent", [[], [1], [0, 3]])
+def test_the_gradient_of_channels_that_give_something_is_exact(silent: list[int]) -> None:
+    torch.manual_seed(0)
+    block = Block(4)
+    with torch.no_grad():
+        block.inner.bias[silent] = -100
+    images = torch.randn(3, 4, 9, 9)
+
+    def gradients(*, is_training: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        block.train(is_training).zero_grad()
+        block(images).square().sum().backward()
+        assert block.inner.weight.grad is not None
+        assert block.outer.weight.grad is not None
+        return block.inner.weight.grad.clone(), block.outer.weight.grad.clone()
+
+    inner, outer = gradients(is_training=True)
+    inner_exact, outer_exact = gradients(is_training=False)
+    others = [channel for channel in range(4) if channel not in silent]
+    torch.testing.assert_close(inner[others], inner_exact[others])
+    torch.testing.assert_close(outer, outer_exact)
+    assert bool((inner[silent].abs().amax(1) > 0).all())
+    assert not inner_exact[silent].any()
