@@ -44,6 +44,7 @@ QUANTIZATION_IMAGES = 12  # of the validation split, by whose centres the quanti
 CENTRE_SIZE = 192  # pixels a side
 
 ESTIMATION_PATCHES = 60  # of training, by which the noise of noisy pictures is estimated
+REVIVAL_PATCHES = 64  # by which it is told whether a channel of the start is silent
 MEASURED_SIZE = 256  # pixels a side of the centres that two noisy versions are drawn of
 LEAST_CROP = 32  # pixels, of noisy pictures alone
 
@@ -74,6 +75,8 @@ def train(
     denoiser = build(recipe, data.bits)
     if start is not None:
         load_initial_weights(denoiser, start)
+        if recipe.optimization.schedule == "cool-down":
+            _revive(denoiser, recipe, data)
     supervision = _supervise(recipe, data, start) if data.is_noisy_alone else None
     if supervision is not None and distributed.is_main_process():
         print(f"{recipe.name}: {supervision.model}; learned by {supervision.method}", file=sys.stderr)  # noqa: T201
@@ -113,6 +116,20 @@ def _objective(recipe: DenoiserRecipe, data: RestorationData, supervision: SelfS
         return LossAndError(loss(output if is_noisy else exempt_clamped(output, clean), clean), error)
 
     return compare
+
+
+def _revive(denoiser: Denoiser, recipe: DenoiserRecipe, data: RestorationData) -> None:
+    """Before a long run: channels that are silent on REVIVAL_PATCHES noisy patches are drawn anew."""
+    generator = torch.Generator().manual_seed(recipe.seed)
+    chosen = torch.randperm(len(data.train), generator=generator)[:REVIVAL_PATCHES]
+    batches = PairBatches(data.train, _corruptions(recipe, data), torch.device("cpu"), processes=0)
+    crops = RandomCrops(with_changes(recipe, {"corruption": _dump(recipe, data)}), paired=data.is_paired)
+    (batch,) = batches.load([chosen], generator)
+    _, noisy = crops(batch[0], generator, batch[1])
+    count = denoiser.revive(noisy)
+    if count and distributed.is_main_process():
+        sentence = f"{recipe.name}: {count} channels of the start gave 0 everywhere, and were drawn anew"
+        print(sentence, file=sys.stderr)  # noqa: T201
 
 
 def _corruptions(recipe: DenoiserRecipe, data: RestorationData) -> tuple[Corruption, ...]:

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from training.architectures.autoencoder import PixelScaling
 from training.recipe import Unet
 
-LEAK = 0.01  # share of the gradient that passes a channel of a ReLU which is 0 in the whole batch
+LEAK = 1e-3  # share of the gradient of a silent channel that its bias gets
 
 
 class Conv(nn.Module):
@@ -52,25 +52,25 @@ class Conv(nn.Module):
 
 
 class RevivingRelu(torch.autograd.Function):
-    """max(x, 0) of [N,C,H,W] with its gradient; of a channel that is 0 in the whole batch LEAK of it passes.
+    """(x [N,C,H,W], bias [C], which x has in it already) -> max(x, 0), whose gradient is exact.
 
-    So a channel that has fallen silent learns, and comes back: of version 1 of `pages` four of six blocks were 0 on
-    every page. The gradient of all other channels is exact. Where every ReLU leaked, runs of `photos` diverged, whose
-    weights are large: the leaks of many units, which change no output, were more than the gradient itself.
+    The bias of a channel that is 0 in the whole batch, and would get no gradient, gets LEAK of that behind the ReLU: it
+    comes back where that lowers the error. Nothing leaks to the layers before: with large weights behind the ReLU the
+    leak was more than their gradient, and runs diverged.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, bias: Tensor) -> Tensor:
         output = F.relu(x)
-        ctx.save_for_backward(output)
+        ctx.save_for_backward(output, bias)
         return output
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        (output,) = ctx.saved_tensors
-        passed: Tensor = torch.ops.aten.threshold_backward(gradient, output, 0)
-        is_silent = output.amax((0, 2, 3), keepdim=True) == 0
-        return passed + LEAK * gradient * is_silent if is_silent.any() else passed
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        output, bias = ctx.saved_tensors
+        exact: Tensor = torch.ops.aten.threshold_backward(gradient, output, 0)
+        is_silent = output.amax((0, 2, 3)) == 0
+        return exact, (LEAK * gradient.sum((0, 2, 3)) * is_silent).to(bias.dtype)
 
 
 class Block(nn.Module):
@@ -81,8 +81,25 @@ class Block(nn.Module):
         self.inner, self.outer = Conv(width, width, 3), Conv(width, width, 3, gain=0.1)
 
     def forward(self, x: Tensor) -> Tensor:
+        return x + self.outer(self._activate(x))  # type: ignore[no-any-return]
+
+    def _activate(self, x: Tensor) -> Tensor:
         inner = self.inner(x)
-        return x + self.outer(RevivingRelu.apply(inner) if self.training else F.relu(inner))  # type: ignore[no-any-return, no-untyped-call]
+        return RevivingRelu.apply(inner, self.inner.bias) if self.training else F.relu(inner)  # type: ignore[no-untyped-call]
+
+    @torch.no_grad()
+    def revive(self, x: Tensor) -> int:
+        """Draw the silent channels between the convolutions anew, which changes no output for `x`; their number.
+
+        A channel is silent where it is 0 for all of `x` [N,C,H,W]: whole blocks of earlier runs were.
+        """
+        is_silent = F.relu(self.inner(x)).amax((0, 2, 3)) == 0
+        fresh = Conv(self.inner.shape[1], self.inner.shape[0], 3)
+        self.inner.weight[is_silent] = fresh.weight[is_silent].to(self.inner.weight)
+        self.inner.bias[is_silent] = 0
+        self.inner.bias[is_silent] = -self.inner(x).mean((0, 2, 3))[is_silent]  # on about half of the time
+        self.outer.weight.view(self.outer.shape)[:, is_silent] = 0
+        return int(is_silent.sum())
 
 
 class Upsample(nn.Module):
@@ -130,6 +147,24 @@ class Denoiser(nn.Module):
         for level in reversed(range(len(self.enlarge))):
             x = self.decoder[level](self.enlarge[level](x) + skips[level])
         return image + self._shuffle(self.last(x))
+
+    def revive(self, image: Tensor) -> int:
+        """Draw all channels anew that are silent for `image` [N,C,H,W] in 0..1, without a change of its output.
+
+        Returns: their number, of all blocks.
+        """
+        counts: list[int] = []
+        handles = [
+            block.register_forward_pre_hook(lambda block, inputs: counts.append(block.revive(inputs[0])))
+            for block in self.modules()
+            if isinstance(block, Block)
+        ]
+        try:
+            self(image)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return sum(counts)
 
     def denoise(self, image: Tensor) -> Tensor:
         """uint8 or uint16 [N,H,W,C] -> the same."""

@@ -54,37 +54,57 @@ def test_the_port_keeps_shape_and_dtype_and_starts_near_the_identity(recipe: Une
     assert (denoised.int() - image.int()).abs().float().mean() < 60
 
 
-def test_a_block_that_gives_nothing_still_gets_a_gradient() -> None:
+def silence(block: Block, channels: list[int]) -> Block:
+    with torch.no_grad():
+        block.inner.bias[channels] = -100
+    return block
+
+
+def test_a_silent_channel_comes_back_where_that_lowers_the_error() -> None:
     torch.manual_seed(0)
-    block = Block(8)
-    torch.nn.init.constant_(block.inner.bias, -20)  # every ReLU is off
+    block = silence(Block(8), list(range(8)))
+    torch.nn.init.constant_(block.outer.weight, 0.1)
     images = torch.rand(4, 8, 12, 12)
     assert torch.equal(block.train()(images), block.eval()(images)), "only the gradient differs"
     (block.train()(images) - images - 1).square().mean().backward()
-    gradient = block.inner.weight.grad
-    assert gradient is not None
-    assert gradient.abs().max() > 0
+    assert block.inner.bias.grad is not None
+    assert (block.inner.bias.grad < 0).all(), "a step against it raises the biases: more is wanted"
 
 
-@pytest.mark.parametrize("silent", [[], [1], [0, 3]])
-def test_the_gradient_of_channels_that_give_something_is_exact(silent: list[int]) -> None:
+@pytest.mark.parametrize("silent", [[], [1], [0, 3], [0, 1, 2, 3]])
+def test_all_gradients_but_those_of_biases_of_silent_channels_are_exact(silent: list[int]) -> None:
     torch.manual_seed(0)
-    block = Block(4)
+    block = silence(Block(4), silent)
     with torch.no_grad():
-        block.inner.bias[silent] = -100
-    images = torch.randn(3, 4, 9, 9)
+        block.outer.weight.mul_(1000)  # as large weights as long runs have made
+    images = torch.randn(3, 4, 9, 9, requires_grad=True)
 
-    def gradients(*, is_training: bool) -> tuple[torch.Tensor, torch.Tensor]:
-        block.train(is_training).zero_grad()
-        block(images).square().sum().backward()
-        assert block.inner.weight.grad is not None
-        assert block.outer.weight.grad is not None
-        return block.inner.weight.grad.clone(), block.outer.weight.grad.clone()
+    def gradients(*, is_training: bool) -> dict[str, torch.Tensor]:
+        block.train(is_training)
+        named = {"images": images, **dict(block.named_parameters())}
+        values = torch.autograd.grad(block(images).square().sum(), list(named.values()))
+        return dict(zip(named, values, strict=True))
 
-    inner, outer = gradients(is_training=True)
-    inner_exact, outer_exact = gradients(is_training=False)
+    found, exact = gradients(is_training=True), gradients(is_training=False)
     others = [channel for channel in range(4) if channel not in silent]
-    torch.testing.assert_close(inner[others], inner_exact[others])
-    torch.testing.assert_close(outer, outer_exact)
-    assert bool((inner[silent].abs().amax(1) > 0).all())
-    assert not inner_exact[silent].any()
+    for name, value in found.items():
+        chosen = others if name == "inner.bias" else slice(None)
+        torch.testing.assert_close(value[chosen], exact[name][chosen], msg=name)
+    assert bool((found["inner.bias"][silent] != 0).all())
+    assert not exact["inner.bias"][silent].any()
+
+
+def test_silent_channels_are_drawn_anew_without_a_change_of_the_output() -> None:
+    denoiser = built(SHAPES[1])
+    first, _, third, _ = (module for module in denoiser.modules() if isinstance(module, Block))
+    silence(first, [2, 5])
+    silence(third, list(range(8)))
+    images = torch.rand(6, 1, 32, 32)
+    before = denoiser(images).detach()
+    assert denoiser.revive(images) >= 10
+    torch.testing.assert_close(denoiser(images), before)
+    assert denoiser.revive(images) == 0
+    denoiser.train()(images).square().mean().backward()
+    for block in (first, third):
+        assert block.outer.weight.grad is not None
+        assert block.outer.weight.grad.view(block.outer.shape).abs().amax((0, 2, 3)).min() > 0, "they learn"
