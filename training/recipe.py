@@ -573,6 +573,11 @@ def _validate(schema: type[R], document: dict[str, Any], label: str) -> R:
             sentence = f"{key} is for the unet architecture"
         elif error["type"] == "extra_forbidden" and schema is DenoiserRecipe and key in _keys(AutoencoderRecipe):
             sentence = f"{key} is not for the unet architecture, which has no latent and takes images of any size"
+        elif key == "name" and error["type"] == "string_pattern_mismatch":
+            sentence = (
+                f"{error['input'][:100]!r} is no name of a model, which is 2 to 64 of a-z, 0-9 and -, as my-model; "
+                "it is `name` of the recipe, or the last part of --out"
+            )
         else:
             sentence = f"{key}: {error['msg']}"
         raise RecipeError(f"{label}: {sentence}") from invalid

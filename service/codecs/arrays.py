@@ -44,6 +44,8 @@ def read_npy(data: bytes, label: str) -> Array:
         MalformedBody: not .npy, or its header and its length disagree.
         InvalidInput: a dtype other than whole or real numbers (nothing is ever unpickled), or too many axes.
     """
+    if not data:
+        raise MalformedBody(f"{label} is empty: 0 bytes; an .npy is expected")
     try:
         start = _find_numbers(data)
         shape, fortran_order, dtype = _parse_npy_header(data[:start])
@@ -119,6 +121,8 @@ def parse_json(data: bytes) -> Any:
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
+        if not data.strip():
+            raise MalformedBody("the body is empty; JSON is expected") from error
         raise MalformedBody(f"the body is not JSON: {error}") from error
 
 

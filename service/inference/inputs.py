@@ -27,6 +27,7 @@ from service.model.runtime import Array, Model
 
 _UINT8 = (np.dtype(np.uint8),)
 _PICTURE_DTYPES = tuple(map(np.dtype, ("uint8", "uint16", "int16", "uint32", "int32", "float32", "float64")))
+REMEDY_OF_FILES = "; a form with Accept: application/x-ndjson is answered file by file"
 _HEADER_BYTES = 1 << 12  # of an image file, beside its pixels
 _Source = tuple[PayloadPart, Header | None]  # a part, and the header that was read from it if it is an image
 
@@ -146,7 +147,7 @@ class Preprocessor:
         )
         decoded = tuple(picture for group in groups for picture in group)
         if len(groups) > 1:
-            _check_same_shape({picture.pixels.shape[:2] for picture in decoded})
+            _check_same_shape({picture.pixels.shape[:2] for picture in decoded}, REMEDY_OF_FILES)
         return decoded
 
     async def _decode_samples(
@@ -275,10 +276,10 @@ def _as_images(array: Array, channels: int, label: str, dtypes: tuple[np.dtype[A
     raise InvalidInput(f"{label} has shape {list(array.shape)}; images are {shapes}")
 
 
-def _check_same_shape(shapes: set[tuple[int, ...]]) -> None:
+def _check_same_shape(shapes: set[tuple[int, ...]], remedy: str = "") -> None:
     if len(shapes) > 1:
         examples = " and ".join(sorted(str(list(shape)) for shape in shapes)[:3])
-        raise InvalidInput(f"the samples of one request must have one shape; there are {examples}")
+        raise InvalidInput(f"the samples of one request must have one shape; there are {examples}{remedy}")
 
 
 def _require_bytes(part: PayloadPart) -> bytes:

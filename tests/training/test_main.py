@@ -228,7 +228,7 @@ def test_shipped_recipes_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
         (["small.toml", "--set", "optimization.epochs=few"], "optimization.epochs: Input should be a valid integer"),
         (["nowhere.toml"], "no recipe 'nowhere.toml'"),
         (["small.toml", "--data", "nowhere"], "no data at nowhere"),
-        (["small.toml", "--out", "models/Not a Name"], "name: String should match pattern"),
+        (["small.toml", "--out", "models/Not a Name"], "'Not a Name' is no name of a model"),
         (["small.toml", "--device", "abacus"], "device abacus"),
     ],
 )

@@ -131,7 +131,7 @@ def test_none_removes_a_key() -> None:
             "without batch norm",
         ),
         ({"name.first": "x"}, "name.first is not a key of a table"),
-        ({"name": "Not A Name"}, "name: String should match pattern"),
+        ({"name": "Not A Name"}, "'Not A Name' is no name of a model, which is 2 to 64 of a-z, 0-9 and -"),
     ],
 )
 def test_a_wrong_recipe_is_refused_with_the_key(changes: dict[str, object], sentence: str) -> None:

@@ -13,6 +13,7 @@ from training.recipe import builtin_recipes, load
 Credit = tuple[str, str, str, str]
 """A source of training images, how many they are, their licences, their authors."""
 
+SAVING = "--fail-with-body"  # of a command that writes a file: else an error ends up in it, and curl succeeds
 NETWORK_ALONE = (
     "The numbers are of the network alone. The service also leaves photographs, slides and charts on a page as they "
     "are, and makes dark pages bright first."
@@ -229,21 +230,21 @@ def _command_lines(facts: Manifest) -> list[str]:
     """A curl command for each operation on files."""
     url = f"localhost:8000/v1/models/{facts.name}"
     if facts.operations == ("denoise",):
-        return [f"curl -F image=@scan.png {url}/denoise -o clean.png"]
+        return [f"curl {SAVING} -F image=@scan.png {url}/denoise -o clean.png"]
     is_image = "reconstruction_psnr" in facts.evaluation
     is_measured = bool(facts.evaluation)  # an imported package without samples does not say what it takes
     numbers = "-H 'Content-Type: application/x-npy' --data-binary @samples.npy"
-    body = "-F image=@cat.png" if is_image else numbers
+    body = "-F image=@picture.png" if is_image else numbers
     lines = [f"curl {body} {url}/encode"] if "encode" in facts.operations else []
     if "decode" in facts.operations and not is_measured:
         lines.append(f"curl {numbers.replace('samples', 'latents')} {url}/decode")
     if "reconstruct" in facts.operations and is_image:
-        lines.append(f"curl {body} {url}/reconstruct -o reconstruction.png")
+        lines.append(f"curl {SAVING} {body} {url}/reconstruct -o reconstruction.png")
         if "denoise" in facts.operations:
-            lines.append(f"curl {body} {url}/denoise -o clean.png")
+            lines.append(f"curl {SAVING} {body} {url}/denoise -o clean.png")
     elif "reconstruct" in facts.operations:
         lines.append(f"curl {body} -H 'Accept: application/json' {url}/reconstruct")
     if "sample" in facts.operations:
         target = "drawn.png" if is_image else "drawn.json"
-        lines.append(f"curl -X POST '{url}/sample?count=16&seed=1' -o {target}")
+        lines.append(f"curl {SAVING} -X POST '{url}/sample?count=16&seed=1' -o {target}")
     return lines

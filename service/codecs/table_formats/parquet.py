@@ -39,6 +39,8 @@ def read(data: bytes, schema: TableSchema, max_rows: int) -> Table:
         TooLarge: more rows than `max_rows`, or more carried text than MAX_TEXT.
         InterruptedError: nobody waits for the result any more.
     """
+    if not data:
+        raise InvalidInput("the table is empty; rows of numbers are expected")
     names = None if schema.names is None else list(schema.names)
     question = {"owner": schema.owner, "count": schema.count, "names": names, "max_rows": max_rows,
                 "max_text": MAX_TEXT}  # fmt: skip

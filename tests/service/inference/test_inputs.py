@@ -22,4 +22,4 @@ def test_numbers_that_are_not_finite_are_refused(client: TestClient, value: floa
 
 def test_samples_of_several_sizes_are_refused(client: TestClient) -> None:
     files = [("image", picture(np.zeros((8, size, 3), np.uint8))) for size in (8, 12)]
-    refused(client.post(url("denoise", "negative"), files=files), 422, "must have one shape")
+    refused(client.post(url("denoise", "negative"), files=files), 422, "must have one shape", "application/x-ndjson")

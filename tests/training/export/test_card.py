@@ -27,3 +27,14 @@ def test_the_card_of_a_model_that_keeps_figures_says_that_its_numbers_are_of_the
     }
     assert card.NETWORK_ALONE in texts[True].splitlines()
     assert card.NETWORK_ALONE not in texts[None]
+
+
+def test_a_command_of_a_card_that_writes_a_file_fails_with_the_service_s_sentence_in_it() -> None:
+    _, _, manifest = packages.export(Dense(latent_dim=4), packages.IMAGES)
+    psnr = {"reconstruction_psnr": manifest.evaluation["reconstruction_mse"]}
+    for operations in (("encode", "decode", "reconstruct", "denoise", "sample"), ("denoise",)):
+        facts = manifest.model_copy(update={"operations": operations, "evaluation": {**manifest.evaluation, **psnr}})
+        text = card.render(facts, {}, "", "They agree.")
+        commands = [line for line in text.splitlines() if line.startswith("curl ")]
+        assert len([line for line in commands if " -o " in line]) >= min(3, len(operations))
+        assert all(("--fail-with-body" in line) == (" -o " in line) for line in commands)

@@ -52,6 +52,11 @@ def test_what_cannot_be_used_is_named(columns: dict[str, Any], sentence: str) ->
     assert sentence in refusal.value.detail
 
 
+def test_an_empty_file_is_called_empty() -> None:
+    with pytest.raises(InvalidInput, match="the table is empty"):
+        parquet.read(b"", TableSchema("ecg", 2), 10)
+
+
 def test_rows_are_counted_before_they_are_unpacked() -> None:
     data = to_parquet(a=np.zeros(5_000_000), b=np.zeros(5_000_000))
     assert len(data) < 100_000  # 80 MB unpacked
