@@ -99,7 +99,7 @@ def to_model_input(pixels: Pixels, channels: int, white: float | None = None, dt
         return colours[None]
     if channels == 1:
         return np.ascontiguousarray(np.moveaxis(colours, 2, 0)[..., None])
-    return np.broadcast_to(colours, (*colours.shape[:2], channels))[None]
+    return np.repeat(colours, channels, axis=2)[None]
 
 
 def apply_correction(
@@ -120,10 +120,11 @@ def apply_correction(
         strength: 0 (the pixels as they are, bit for bit) to 1.
     """
     count = count_colours(pixels)
-    target = _merge_planes(denoised, count)
+    output = pixels.copy()
+    original, target = _merge_planes(model_input, count), _merge_planes(denoised, count)
     if pixels.dtype == denoised.dtype == np.uint8 and strength == 1 and white in (None, 255):
-        return target if pixels.shape[2] == count else np.concatenate([target, pixels[:, :, count:]], axis=2)
-    output, original = pixels.copy(), _merge_planes(model_input, count)
+        output[:, :, :count] = target
+        return output
     white = largest_white(pixels.dtype) if white is None else white
     correction = strength * white / largest_white(denoised.dtype) * (target.astype(np.float64) - original)
     colours = pixels[:, :, :count]
@@ -202,10 +203,5 @@ def _merge_planes(planes: Pixels, count: int) -> Pixels:
     plane: Pixels = planes[0]
     if plane.shape[2] == count:
         return plane
-    if not plane.strides[2]:  # repeated by to_model_input
-        return plane[:, :, :1]
-    total: NDArray[np.integer[Any]] = plane[:, :, 0].astype(np.uint16 if plane.dtype == np.uint8 else np.uint32)
-    np.add(total, plane[:, :, 1], out=total)  # a sum over an axis of three numbers takes ten times as long
-    np.add(total, plane[:, :, 2], out=total)
-    np.add(total, 1, out=total)
-    return np.asarray((total // 3).astype(plane.dtype))[..., None]
+    total = plane.sum(axis=2, keepdims=True, dtype=np.uint16 if plane.dtype == np.uint8 else np.uint32)
+    return np.asarray(((total + 1) // 3).astype(plane.dtype))

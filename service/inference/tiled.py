@@ -106,15 +106,11 @@ def plan_tasks(
     figures: FigureMap | None = None,
     *,
     is_exposed: bool = True,
-    workers: int = 1,
 ) -> list[TileTask]:
-    """The tasks of one picture: tiles of about `side` pixels if the model's halo is known, else one for all of it.
-
-    `workers`: tasks that run side by side.
-    """
+    """The tasks of one picture: tiles of about `side` pixels if the model's halo is known, else one for all of it."""
     pixels = picture.pixels
     height, width = pixels.shape[:2]
-    planned = tiles.plan_tiles(model, height, width, side, workers)
+    planned = tiles.plan_tiles(model, height, width, side)
     is_blended = tiles.is_blended(model) and len(planned) > 1
     weighted_sum = WeightedSum(pixels, output, len(planned)) if is_blended else None
     return [TileTask(pixels, output, tile, picture.white, weighted_sum, figures, is_exposed) for tile in planned]

@@ -166,7 +166,7 @@ class Model:
             raise TooLarge(
                 f"the image has {pixels / 1e6:.3g} Mpixel; {self.manifest.name} runs on whole images, and was measured "
                 f"up to {limit / 1e6:.3g} Mpixel when it was imported: send a smaller one, or import the model again "
-                "with --max-pixels, or with --halo for tiles",
+                f"with --max-pixels{', or with --halo for tiles' * (self.manifest.kind == 'denoising')}",
                 limit=limit,
             )
         sizes, run_bytes = zip(*memory, strict=True)

@@ -145,7 +145,7 @@ def read_split_samples(data: AutoencoderData, path: Path) -> SplitSamples:
         stored = StoredSamples(*mnist_variations.load(data.source)[:2])
     else:
         stored = readers.read_samples(path, data)
-    samples, words = _to_samples(stored.samples, path)
+    samples, words = to_samples(stored.samples, path)
     remarks = stored.remarks or (words,)  # folders and tables have said what they are
     if stored.split is not None:
         split = stored.split
@@ -158,7 +158,7 @@ def read_split_samples(data: AutoencoderData, path: Path) -> SplitSamples:
     return SplitSamples(samples, split, remarks, labels, stored.columns)
 
 
-def _to_samples(array: Array, path: Path) -> tuple[Array, str]:
+def to_samples(array: Array, path: Path) -> tuple[Array, str]:
     """The array as samples, and what it was taken for.
 
     uint8 [N,H,W] or [N,H,W,C] -> uint8 [N,H,W,C]; real [N,H,W...] in 0..1 or whole in 0..255 -> likewise; real [N,D]

@@ -182,6 +182,8 @@ def draw_latent_map(latents: Array, samples: Array, seed: int, labels: NDArray[n
     if flat.shape[1] > 2 and len(flat) > 4:
         tsne = TSNE(2, perplexity=min(30, (len(flat) - 1) / 3), init="random", random_state=seed)
         flat = tsne.fit_transform(flat)
+    elif flat.shape[1] > 2:  # too few samples for t-SNE: their first two numbers
+        flat = flat[:, :2]
     elif flat.shape[1] == 1:
         flat = np.concatenate([flat, np.zeros_like(flat)], 1)
     figure = Figure(figsize=(7.2, 7.2), dpi=100, facecolor="black" if samples.ndim == 4 else "white")

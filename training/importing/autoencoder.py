@@ -35,6 +35,7 @@ Axes = tuple[int | str, ...]
 
 TRIAL_SAMPLES = 64  # of the given samples, on which ranges are tried
 BGR_SHARE = 0.8  # BGR is taken where it leaves less than this share of RGB's error
+MIN_SAMPLES = 8  # of which the mean is a baseline that says something
 MAX_PCA_NUMBERS = 1 << 27  # samples times numbers of each, float64: 1 GB
 MEASURED_AT_ONCE = 1 << 22  # numbers of samples in one run
 
@@ -137,11 +138,12 @@ def run(options: ImportOptions, encoder: ForeignGraph | None, decoder: ForeignGr
         *(("decode",) if autoencoder.decoder else ()),
     )
     facts = _describe(options, autoencoder, graphs, operations)
-    model = Model(packages.verify(facts, graphs, label=facts.key), "cpu")
+    model = parity.open_model(facts, graphs)
     sentence = verify(autoencoder, model, data)
+    parity.check_start(model)
     report.add(f"parity with the given graphs: {sentence}")
     pairs = None
-    if autoencoder.has_free_size and autoencoder.encoder is not None:
+    if autoencoder.has_free_size:
         pairs = memory.measure_memory(list(graphs.values()), autoencoder.stride, options.max_pixels, facts.name)
         pixels, size = pairs[-1]
         more = "" if options.max_pixels else "; --max-pixels N measures larger ones"
@@ -154,6 +156,8 @@ def run(options: ImportOptions, encoder: ForeignGraph | None, decoder: ForeignGr
     else:
         operations = (*operations, "reconstruct")
         evaluation, drawings, errors, curve = _measure(model, data)
+        if not autoencoder.is_picture:
+            _check_vectors(options, model, data, evaluation["reconstruction_mse"])
         if options.saelens is not None:
             evaluation |= _measure_sparsity(model, data)
     facts = _describe(
@@ -201,7 +205,8 @@ def _connect(options: ImportOptions, graph: ForeignGraph) -> Connection:
     names = {tensor.name for tensor in graph.inputs}
     constants = {name: value for name, value in options.constants.items() if name in names}
     for name, value in constants.items():
-        options.report.add(f"{graph.label}: input {name} is always {value if value.size > 1 else float(value):}")
+        text = f"{value.item():g}" if value.size == 1 else f"an array {list(value.shape)}"
+        options.report.add(f"{graph.label}: input {name} is always {text}")
     connection = ports.connect(graph, constants, options.outputs)
     if len(graph.outputs) > 1:
         options.report.add(f"{graph.label}: of its outputs {connection.output} is used")
@@ -232,6 +237,11 @@ def _understand_pictures(options: ImportOptions, encoder: Connection, decoder: C
     if decoder is not None:
         first_channels = _count_mean_channels(options, label, latent, decoder)
         latent = latent[:, :first_channels]
+        if latent.ndim == 4 and latent.shape[2] > height and latent.shape[3] > width and not options.is_unchecked:
+            raise ImportRefused(
+                f"{label} makes a latent {list(latent.shape[1:])} of a picture of {width}x{height}, which is larger: "
+                "were --encoder and --decoder exchanged? If it is meant so, give --unchecked"
+            )
         sample = _fit_latent(latent, decoder)
         answer = decoder.try_run(sample)
         if isinstance(answer, str):
@@ -318,8 +328,9 @@ def _understand_vectors(options: ImportOptions, encoder: Connection, decoder: Co
     label, shape = encoder.graph.label, encoder.input.shape[1:]
     if not shape or any(axis is None for axis in shape):
         raise ImportRefused(
-            f"{label} takes {encoder.input.name} {_format(encoder.input.shape)}; it must take pictures [N,C,H,W] or "
-            "vectors [N,D] of a fixed length: export it with fixed sizes, but for N"
+            f"{label} takes {encoder.input.name} {_format(encoder.input.shape)}; it must take pictures [N,C,H,W] of 1 "
+            "or 3 channels, or vectors [N,D] of a fixed length: export it with fixed sizes, but for N"
+            f"{_suggest_exchange(decoder)}"
         )
     fixed = tuple(int(axis or 1) for axis in shape)
     length = int(np.prod(fixed))
@@ -344,6 +355,13 @@ def _understand_vectors(options: ImportOptions, encoder: Connection, decoder: Co
         Side(encoder, free_encoder), decoder_side, None, None, (length,), tuple(latent.shape[1:]), (length,), 1,
         first_channels,
     )  # fmt: skip
+
+
+def _suggest_exchange(decoder: Connection | None) -> str:
+    """A remedy where the decoder takes pictures, and the encoder does not."""
+    if decoder is None or not ports.picture_candidates(decoder.input, has_noise_map=False):
+        return ""
+    return f"; {decoder.graph.label} takes pictures: were --encoder and --decoder exchanged?"
 
 
 def _understand_decoder(options: ImportOptions, decoder: Connection) -> AutoencoderGraphs:
@@ -453,6 +471,8 @@ def _check_reconstruction(options: ImportOptions, best: ranges.Trial, clean: Arr
             options.report.add(f"no picture is reconstructed, {best.describe()}: have the weights been trained?")
         return
     mean_error = float(np.mean((clean - clean.mean(axis=0)) ** 2))
+    if len(clean) < MIN_SAMPLES or mean_error == 0:  # their mean is nearly the samples themselves
+        mean_error = np.inf if best.is_picture else 0
     if data is not None and best.error >= mean_error:
         raise ImportRefused(
             f"what comes out is no reconstruction: {best.describe()}, its error is not below that of the mean sample: "
@@ -610,14 +630,39 @@ def _measure(
     return metrics, drawings, errors, None if components is None else pca.error_curve(components, data.test)
 
 
+def _check_vectors(options: ImportOptions, model: Model, data: SampleSet, metric: Metric) -> None:
+    """ImportRefused where what comes out is not nearer to what went in than the mean sample is; a remark of a SAE."""
+    mean_error = max(metric.baselines.values())  # of the mean; that of the identity is 0, PCA's is lower
+    if len(data.test) < MIN_SAMPLES or metric.value < mean_error:
+        return
+    sentence = (
+        f"what comes out is no reconstruction: its error {metric.value:.4g} is not below that of the mean sample, "
+        f"{mean_error:.4g}"
+    )
+    if options.is_unchecked or options.saelens is not None:
+        options.report.add(sentence)
+        return
+    remedy = "give samples scaled as the model was trained on them"
+    low, high = float(data.reference.min()), float(data.reference.max())
+    if low >= 0 and 1 < high <= 255:
+        scaled = replace(data, test=(data.test / np.float32(255)).astype(np.float32))
+        if _explain_variance(model, scaled) > 0:
+            remedy = "divided by 255 they come out as they went in: save the samples so, and send such vectors"
+    raise ImportRefused(f"{sentence}; {remedy}, or give --unchecked")
+
+
+def _explain_variance(model: Model, data: SampleSet) -> float:
+    """Share of the variance that the reconstruction of the test samples explains."""
+    residual = float(((data.test - model.decode(model.encode(data.test)).astype(np.float64)) ** 2).sum())
+    variance = float(((data.test - data.test.mean(axis=0, dtype=np.float64)) ** 2).sum())
+    return 1 - residual / max(variance, 1e-30)
+
+
 def _measure_sparsity(model: Model, data: SampleSet) -> dict[str, Metric]:
     """Share of the variance that the reconstruction explains, and how many features are active in a vector."""
-    latents = model.encode(data.test)
-    residual = float(((data.test - model.decode(latents).astype(np.float64)) ** 2).sum())
-    variance = float(((data.test - data.test.mean(axis=0, dtype=np.float64)) ** 2).sum())
-    active = float((latents != 0).sum(axis=1).mean())
+    active = float((model.encode(data.test) != 0).sum(axis=1).mean())
     return {
-        "explained_variance": make_metric(1 - residual / max(variance, 1e-30), "share of the variance", {}),
+        "explained_variance": make_metric(_explain_variance(model, data), "share of the variance", {}),
         "active_features": make_metric(active, "features of a vector that are not 0", {}),
     }
 

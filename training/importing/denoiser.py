@@ -34,6 +34,10 @@ from training.importing.samples import Photos
 Array = NDArray[Any]
 
 MAX_STRIDE = 64  # to which tiles are aligned, where the stride alone does not make them exact
+RESIDUAL_SHARE = 0.7  # the output is noise where subtracting it leaves less than this share of the other error,
+RESIDUAL_GAIN = 0.9  # and less than this share of the noise: a graph that answers nearly 0 leaves all of it
+MARGIN = 16  # pixels along the edges, by which no range is judged
+UNCHANGED = 0.1  # dB
 FARTHEST = 8  # a tile's halo may not be so many times wider than what was asked for
 
 
@@ -44,6 +48,7 @@ class DenoiserGraph:
     Args:
         original, free: as it was given, and with free axes.
         size: (H, W) if it takes one size only.
+        is_residual: the graph answers the noise, which is subtracted from the picture.
     """
 
     original: Connection
@@ -53,10 +58,15 @@ class DenoiserGraph:
     target: PixelFormat
     stride: int
     size: tuple[int, int] | None
+    is_residual: bool = False
 
     def run(self, pixels: Array) -> Array:
         """uint8 or float [N,H,W,C] of 0..255 -> float64 [N,H,W,C] of 0..255, neither clipped nor rounded."""
-        return self.target.to_pixels(self.free.run(self.source.to_tensor(pixels)))
+        return self.finish(pixels, self.free.run(self.source.to_tensor(pixels)))
+
+    def finish(self, pixels: Array, answer: Array) -> Array:
+        """What the graph answered to pixels of 0..255 -> the picture, of 0..255, neither clipped nor rounded."""
+        return pixels - self.target.to_differences(answer) if self.is_residual else self.target.to_pixels(answer)
 
     def restore(self, image: Array) -> NDArray[np.float32]:
         """uint8, or float in 0..1, [H,W,C] of any size -> float32 in 0..1."""
@@ -72,7 +82,7 @@ class DenoiserGraph:
             self.size or (f"{stride}*h", f"{stride}*w") if stride > 1 else self.size or ("h", "w")
         )
         part = wrapping.Part(self.free.graph, self.free.input.name, self.free.output, self.free.constants)
-        return wrapping.wrap_images(part, self.source, self.target, "denoised", axes)
+        return wrapping.wrap_images(part, self.source, self.target, "denoised", axes, is_residual=self.is_residual)
 
 
 def run(options: ImportOptions, graph: ForeignGraph) -> Path:
@@ -92,8 +102,9 @@ def run(options: ImportOptions, graph: ForeignGraph) -> Path:
 
     stride = denoiser.stride
     facts = _describe(options, denoiser, stride)
-    model = _open(facts, denoiser.wrap(stride))
+    model = parity.open_model(facts, {"denoiser": denoiser.wrap(stride)})
     difference = verify(denoiser, model, photos)
+    parity.check_start(model)
     report.add(f"parity with the given graph: at most {difference:.0f} grey levels apart on {_name_pictures(photos)}")
     if denoiser.size is None:
         model = _find_reach(options, denoiser)
@@ -152,7 +163,7 @@ def understand(options: ImportOptions, graph: ForeignGraph) -> DenoiserGraph:
         report.add(
             f"{label}: channel order {'BGR' if source.is_bgr else 'RGB'}{' (assumed)' * (options.order is None)}"
         )
-    return DenoiserGraph(original, free, picture, source, target, stride, size)
+    return DenoiserGraph(original, free, picture, source, target, stride, size, options.is_residual)
 
 
 def _connect(options: ImportOptions, graph: ForeignGraph) -> Connection:
@@ -167,7 +178,7 @@ def _connect(options: ImportOptions, graph: ForeignGraph) -> Connection:
             f"{graph.label} has no output {wrong[0]}; its outputs are {', '.join(sorted(output_names))}"
         )
     for name, value in options.constants.items():
-        text = f"{float(value):g}" if value.size == 1 else f"an array {list(value.shape)}"
+        text = f"{value.item():g}" if value.size == 1 else f"an array {list(value.shape)}"
         options.report.add(f"{graph.label}: input {name} is always {text}")
     return ports.connect(graph, options.constants, options.outputs)
 
@@ -224,11 +235,14 @@ def find_range(options: ImportOptions, denoiser: DenoiserGraph, photos: Photos |
     noisy = add_noise(clean)
     if denoiser.source.dtype.kind in "iu":
         noisy = to_bytes(noisy).astype(np.float64)
+    margin = min(MARGIN, min(clean.shape[1:3]) // 8)  # zeros beyond the edge are another grey in each range
+    rows, columns = (slice(margin, side - margin) for side in clean.shape[1:3])
+    clean = clean[:, rows, columns]
 
-    def run(source: Range, target: Range) -> Array | str:
-        tensor = denoiser.source.with_range(source).to_tensor(noisy)
-        answer = denoiser.free.try_run(tensor)
-        return answer if isinstance(answer, str) else denoiser.target.with_range(target).to_pixels(answer)
+    def run(source: Range, target: Range, *, is_residual: bool = options.is_residual) -> Array | str:
+        candidate = replace(_with_ranges(denoiser, source, target), is_residual=is_residual)
+        answer = candidate.free.try_run(candidate.source.to_tensor(noisy))
+        return answer if isinstance(answer, str) else candidate.finish(noisy, answer)[:, rows, columns]
 
     every = ranges.all_ranges(channels)
     if denoiser.source.dtype.kind in "iu":
@@ -239,9 +253,23 @@ def find_range(options: ImportOptions, denoiser: DenoiserGraph, photos: Photos |
     if not trials:
         raise ImportRefused(f"{label} answered none of the trial pictures of {clean.shape[2]}x{clean.shape[1]}")
     best = trials[0]
+    noise_error = float(np.mean((noisy[:, rows, columns].clip(0, 255) - clean) ** 2))
+    is_residual = options.is_residual
+    if not is_residual and denoiser.source.dtype.kind == "f":
+        for source in sources:
+            target = next((t for t in targets if t == source), None)  # picture and noise have one unit
+            if target is None:
+                continue
+            for trial in ranges.try_ranges(partial(run, is_residual=True), clean, (source,), (target,)):
+                share = ranges.TIE if is_residual else RESIDUAL_SHARE
+                if trial.error < min(share * best.error, RESIDUAL_GAIN * noise_error):
+                    best, is_residual = trial, True
     if not best.is_picture and not options.is_unchecked:
         raise ImportRefused(_describe_fault(options, label, best, run, clean))
-    before = 10 * np.log10(255**2 / np.mean((noisy.clip(0, 255) - clean) ** 2))
+    before = 10 * np.log10(255**2 / noise_error)
+    if is_residual:
+        origin = "given" if options.is_residual else "found by trial"
+        options.report.add(f"{label}: answers the noise ({origin}), which is subtracted from the picture")
     origin = "given" if options.range else "found by trial"
     options.report.add(
         f"{label}: range {best.name} ({origin}); noise of sigma {SIGMA} on {_name_pictures(photos)}: {before:.1f} dB "
@@ -249,11 +277,17 @@ def find_range(options: ImportOptions, denoiser: DenoiserGraph, photos: Photos |
     )
     if not best.is_picture:
         options.report.add(f"{label}: not checked: {best.describe()}")
+    elif abs(best.psnr - before) < UNCHANGED:
+        options.report.add(
+            f"{label}: it leaves such noise as it is; is it meant for another kind of noise, or of picture?"
+        )
     elif best.psnr < before:
         options.report.add(f"{label}: it makes such noise worse; is it meant for another kind of noise, or of picture?")
-    return replace(
-        denoiser, source=denoiser.source.with_range(best.source), target=denoiser.target.with_range(best.target)
-    )
+    return replace(_with_ranges(denoiser, best.source, best.target), is_residual=is_residual)
+
+
+def _with_ranges(denoiser: DenoiserGraph, source: Range, target: Range) -> DenoiserGraph:
+    return replace(denoiser, source=denoiser.source.with_range(source), target=denoiser.target.with_range(target))
 
 
 def _describe_fault(
@@ -267,8 +301,8 @@ def _describe_fault(
         if better is not None and better.is_picture:
             return f"{sentence}; with range {better.name} it is {better.correlation:.2f}: leave --range out"
     return (
-        f"{sentence}; give --range, --order or --noise-map as the model's authors use it, or --unchecked if its output "
-        "is meant to differ from its input"
+        f"{sentence}; give --range, --order or --noise-map as the model's authors use it, --residual if it answers the "
+        "noise, or --unchecked if its output is meant to differ from its input"
     )
 
 
@@ -296,8 +330,9 @@ def verify(denoiser: DenoiserGraph, model: Model, photos: Photos | None) -> floa
         pictures = draw_pictures(4, denoiser.picture.height, denoiser.picture.width, denoiser.picture.channels)
     generator = np.random.default_rng(3)
     noise = generator.integers(0, 256, pictures[:2].shape, np.uint8)
-    batch = np.concatenate([to_bytes(add_noise(pictures)), noise])
-    expected = denoiser.target.to_pixels(denoiser.original.run_repeatably(denoiser.source.to_tensor(batch)))
+    flat = np.stack([np.full(pictures[0].shape, level, np.uint8) for level in (0, 255)])  # a division by 0, perhaps
+    batch = np.concatenate([to_bytes(add_noise(pictures)), noise, flat])
+    expected = denoiser.finish(batch, denoiser.original.run_repeatably(denoiser.source.to_tensor(batch)))
     return parity.compare(model.denoise(batch), to_bytes(expected), denoiser.original.graph.label)
 
 
@@ -312,7 +347,9 @@ def _find_reach(options: ImportOptions, denoiser: DenoiserGraph) -> Model:
         reach = receptive_field.measure_reach(denoiser.run, channels, stride)
         if reach is None:
             break
-        candidate = _open(_describe(options, denoiser, stride, halo=reach), denoiser.wrap(stride))
+        candidate = parity.open_model(
+            _describe(options, denoiser, stride, halo=reach), {"denoiser": denoiser.wrap(stride)}
+        )
         seam, _ = _measure_seams(candidate, channels)
         if seam <= parity.GREY_LEVELS:
             aligned = "" if stride == denoiser.stride else f", aligned to {stride}"
@@ -329,7 +366,7 @@ def _find_reach(options: ImportOptions, denoiser: DenoiserGraph) -> Model:
     if options.halo is None:
         return _measure_whole(options, denoiser)
     facts = _describe(options, denoiser, denoiser.stride, halo=options.halo, overlap="blended")
-    blended = _open(facts, denoiser.wrap(denoiser.stride))
+    blended = parity.open_model(facts, {"denoiser": denoiser.wrap(denoiser.stride)})
     largest, mean = _measure_seams(blended, channels)
     report.add(
         f"{label}: tiles that overlap by --halo {options.halo} differ from the whole image by {mean:.2f} grey levels "
@@ -347,7 +384,7 @@ def _measure_whole(options: ImportOptions, denoiser: DenoiserGraph) -> Model:
         f"{label}: images are run whole, up to {pixels / 1e6:.3g} Mpixel, which took {size / 1e6:.0f} MB "
         "(--max-pixels measures larger ones, --halo forces tiles)"
     )
-    return _open(_describe(options, denoiser, denoiser.stride, pairs=pairs), graph)
+    return parity.open_model(_describe(options, denoiser, denoiser.stride, pairs=pairs), {"denoiser": graph})
 
 
 def _measure_seams(model: Model, channels: int) -> tuple[int, float]:
@@ -383,11 +420,6 @@ def _describe(
         options.make_provenance([graph]), {}, halo=halo, overlap=overlap, memory=pairs, opset=graph.opset,
         fit=None if denoiser.size is None else "contain",
     )  # fmt: skip
-
-
-def _open(facts: Manifest, graph: bytes) -> Model:
-    label = facts.key
-    return Model(packages.verify(facts, {"denoiser": graph}, label=label), "cpu", precision="fp32")
 
 
 def _measure(denoiser: DenoiserGraph, photos: Photos | None) -> tuple[dict[str, Metric], Figures]:

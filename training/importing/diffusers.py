@@ -7,6 +7,7 @@ Weights of float16 and bfloat16 are computed with in float32.
 """
 
 import hashlib
+import math
 import os
 import warnings
 from dataclasses import replace
@@ -145,6 +146,7 @@ def load_module(folder: Path, name: str, variant: str | None) -> nn.Module:
     except ImportError as error:
         raise ImportRefused(f"--diffusers needs the package diffusers, which is not installed: {EXTRA}") from error
     logging.set_verbosity_error()
+    logging.disable_progress_bar()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -154,7 +156,8 @@ def load_module(folder: Path, name: str, variant: str | None) -> nn.Module:
             )  # fmt: skip
     except Exception as error:  # diffusers' errors share no base class
         raise ImportRefused(
-            f"{folder} cannot be loaded by diffusers {diffusers.__version__}: {' '.join(str(error).split())[:300]}"
+            f"{folder} cannot be loaded by diffusers {diffusers.__version__}: {' '.join(str(error).split())[:300]}; "
+            f"its {CONFIG} and weights must be those that save_pretrained wrote"
         ) from error
     faults = [f"without {key}" for key in loading["missing_keys"]] + [f"{k}" for k in loading["mismatched_keys"]]
     if faults:
@@ -170,7 +173,8 @@ def read_scaling(options: ImportOptions, folder: Path, autoencoder: Any) -> Late
     config = autoencoder.config
     factor, shift = config.get("scaling_factor"), config.get("shift_factor")
     factor, shift = (1.0 if factor is None else factor), (0.0 if shift is None else shift)
-    if not isinstance(factor, int | float) or not isinstance(shift, int | float) or not factor > 0:
+    are_numbers = all(isinstance(value, int | float) and math.isfinite(value) for value in (factor, shift))
+    if not are_numbers or not factor > 0:
         raise ImportRefused(f"{folder / CONFIG}: scaling_factor must be a number above 0, shift_factor a number")
     if config.get("latents_mean") is not None or config.get("latents_std") is not None:
         options.report.add(f"{folder.name}: latents_mean and latents_std of {CONFIG} are not applied; do that yourself")

@@ -24,6 +24,7 @@ from training.errors import ImportRefused
 Array = NDArray[Any]
 
 PICKLE_SUFFIXES = {".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".joblib"}
+ZIP, PICKLE_NAME = b"PK\x03\x04", b"data.pkl"  # torch.save writes a zip archive with a pickle in it
 MIN_OPSET = 7  # the oldest that onnxruntime runs
 KNOWN_DOMAINS = {"", "ai.onnx", "ai.onnx.ml", "com.microsoft"}  # of the operators that onnxruntime has
 NAMELESS_INITIALIZERS = 4  # from this version of the format on, initializers need not be inputs; the converter asks
@@ -49,6 +50,7 @@ class ForeignGraph:
         model: the same with a supported opset, without local functions.
         files: name -> SHA-256 of each file that was read.
         remarks: what was changed.
+        sample_shape: of one sample [...] that it is known to run on, if it is.
     """
 
     label: str
@@ -56,6 +58,7 @@ class ForeignGraph:
     model: onnx.ModelProto
     files: dict[str, str]
     remarks: tuple[str, ...] = ()
+    sample_shape: tuple[int, ...] | None = None
 
     @property
     def opset(self) -> int:
@@ -94,7 +97,7 @@ class Runner:
         except Exception as error:  # onnxruntime's exceptions share no other base class
             raise ImportRefused(
                 f"{label} is not opened by onnxruntime {onnxruntime.__version__}: {_first_line(error)}; "
-                "export it again with operators of the ai.onnx domain"
+                "export it again in float32, with operators of the ai.onnx domain"
             ) from error
         self._names = [output.name for output in self._session.get_outputs()]
 
@@ -133,7 +136,9 @@ def read_file(path: Path) -> bytes:
         data = path.read_bytes()
     except OSError as error:
         raise ImportRefused(f"{path} cannot be read: {error.strerror or error}") from error
-    if path.suffix.lower() in PICKLE_SUFFIXES or data[:1] == b"\x80" or data[:4] == b"PK\x03\x04":
+    if data[:4] == ZIP and PICKLE_NAME not in data:
+        raise ImportRefused(f"{path.name} is a zip archive; unpack it, and give the file that is in it")
+    if path.suffix.lower() in PICKLE_SUFFIXES or data[:1] == b"\x80" or data[:4] == ZIP:
         raise ImportRefused(
             f"{path.name} is a pickle, which can run code when it is opened; export the model with torch.onnx.export, "
             "or save its weights with safetensors.torch.save_file and give --torch module.py:build --weights"

@@ -41,6 +41,7 @@ class ImportOptions:
         halo: forces tiles that overlap by so many pixels, of a graph that looks at whole images.
         max_pixels: largest image on which the memory of whole images is measured; None: as far as that is quick.
         is_unchecked: what comes out need not look like what went in.
+        is_residual: a denoiser's output is the noise, which is subtracted.
         features: of a latent, if further numbers follow them.
         scaling: of latents, as the configuration of a diffusion model's autoencoder says it.
     """
@@ -66,6 +67,7 @@ class ImportOptions:
     max_pixels: int | None = None
     has_fixed_size: bool = False
     is_unchecked: bool = False
+    is_residual: bool = False
     licence: str = "not stated"
     samples_licence: str = "not stated"
     description: str | None = None
@@ -90,7 +92,7 @@ class ImportOptions:
 def parse(words: Sequence[str]) -> ImportOptions:
     """Raises ImportRefused for options that do not go together."""
     parser = _parser()
-    chosen = parser.parse_args(words)
+    chosen = parser.parse_args(_join_ranges(words))
     sources = [chosen.denoiser, chosen.encoder or chosen.decoder, chosen.torch, chosen.saelens, chosen.diffusers]
     if sum(source is not None for source in sources) != 1:
         raise ImportRefused(
@@ -103,6 +105,8 @@ def parse(words: Sequence[str]) -> ImportOptions:
         )
     if chosen.weights is not None and chosen.torch is None:
         raise ImportRefused("--weights is for --torch module.py:build")
+    if chosen.residual and chosen.denoiser is None and chosen.torch is None:
+        raise ImportRefused("--residual is for denoisers")
     if chosen.out is None:
         raise ImportRefused("give --out models/NAME: where the package goes, and what the model is called")
     if chosen.samples is not None and not chosen.samples.exists():
@@ -115,8 +119,8 @@ def parse(words: Sequence[str]) -> ImportOptions:
         range=None if chosen.range is None else parse_range(chosen.range),
         target_range=None if chosen.output_range is None else parse_range(chosen.output_range),
         order=chosen.order, noise_map=chosen.noise_map, halo=chosen.halo, max_pixels=chosen.max_pixels,
-        has_fixed_size=chosen.fixed_size, is_unchecked=chosen.unchecked, licence=chosen.licence,
-        samples_licence=chosen.samples_licence, description=chosen.description,
+        has_fixed_size=chosen.fixed_size, is_unchecked=chosen.unchecked, is_residual=chosen.residual,
+        licence=chosen.licence, samples_licence=chosen.samples_licence, description=chosen.description,
     )  # fmt: skip
 
 
@@ -144,6 +148,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--output-range", metavar="RANGE", help="of the pixels that come out, if it differs")
     add("--order", choices=("rgb", "bgr"), help="of the channels; default: rgb, unless samples show otherwise")
     add("--noise-map", type=float, metavar="LEVEL", help="value of an input channel beside the picture's")
+    add("--residual", action="store_true", help="the denoiser answers the noise, which is subtracted; else by trial")
     add("--halo", type=_whole_number, metavar="N", help="force tiles, which overlap by N pixels and are blended")
     add("--max-pixels", type=_whole_number, metavar="N",
         help="largest image on which the memory of whole images is measured, however long it takes")  # fmt: skip
@@ -170,6 +175,17 @@ def _parse_shape(text: str | None) -> tuple[int, ...] | None:
             f"--input {text}: give channels x height x width, such as 3x64x64, or a length, such as 784"
         )
     return tuple(int(size) for size in sizes)
+
+
+def _join_ranges(words: Sequence[str]) -> list[str]:
+    """`--range -1..1` as `--range=-1..1`, since argparse takes a word that begins with a dash for an option."""
+    joined: list[str] = []
+    for word in words:
+        if joined and joined[-1] in ("--range", "--output-range", "--noise-map") and not word.startswith("--"):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def _without_folders(words: Sequence[str]) -> tuple[str, ...]:

@@ -106,6 +106,7 @@ def _normalize(sample: Tensor, normalisation: str) -> tuple[Tensor, Tensor | Non
         return centred / (deviation + EPSILON), torch.cat([mean, deviation], -1)
     if normalisation == "constant_norm_rescale":
         scale = torch.sqrt((sample**2).sum(-1, keepdim=True)) / sample.shape[-1] ** 0.5
+        scale = torch.where(scale > 0, scale, 1.0)  # SAELens answers NaN to a vector of zeros
         return sample / scale, torch.cat([torch.zeros_like(scale), scale], -1)
     return sample, None
 
@@ -163,6 +164,7 @@ def _read_config(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
 
 def _parse(document: Mapping[str, Any], folder: Path) -> Config:
     """The configuration, with the names of SAELens before 6.0 as well."""
+    path = folder / CONFIG
     architecture, k = document.get("architecture", "standard"), document.get("k")
     function = document.get("activation_fn", document.get("activation_fn_str", "relu"))
     if function == "topk" and isinstance(document.get("activation_fn_kwargs"), dict):
@@ -170,19 +172,39 @@ def _parse(document: Mapping[str, Any], folder: Path) -> Config:
     normalisation = document.get("normalize_activations") or "none"
     if normalisation is True:
         normalisation = "expected_average_only_in"
-    if architecture not in TENSORS or normalisation not in NORMALISATIONS:
+    if not isinstance(architecture, str) or architecture not in TENSORS or normalisation not in NORMALISATIONS:
         raise ImportRefused(
-            f"{folder / CONFIG}: architecture {architecture!r} with normalisation {normalisation!r}; taken are "
+            f"{path}: architecture {architecture!r} with normalisation {normalisation!r}; taken are "
             f"{', '.join(TENSORS)} with {', '.join(NORMALISATIONS)}: export another as ONNX, and give "
             "--encoder and --decoder"
         )
-    sizes = document.get("d_in"), document.get("d_sae")
-    if not all(isinstance(size, int) and size > 0 for size in sizes) or (architecture == "topk" and not k):
-        raise ImportRefused(f"{folder / CONFIG} must have whole numbers d_in and d_sae, and k for topk")
+    if function not in ("relu", "topk") or (function == "topk" and architecture != "topk"):
+        raise ImportRefused(
+            f"{path}: activation_fn {function!r} of architecture {architecture}; taken are relu, and topk with its k: "
+            "export another as ONNX, and give --encoder and --decoder"
+        )
+    d_in, d_sae = (_read_count(document, name, path) for name in ("d_in", "d_sae"))
+    if architecture == "topk":
+        k = _read_count({"k": k}, "k", path)
+        if k > d_sae:
+            raise ImportRefused(f"{path}: k is {k}, of {d_sae} features (d_sae)")
+    switches = {"apply_b_dec_to_input": True, "rescale_acts_by_decoder_norm": False}
+    for name, default in switches.items():
+        value = document.get(name, default)
+        if not isinstance(value, bool):
+            raise ImportRefused(f"{path}: {name} must be true or false, not {value!r}")
+        switches[name] = value
     return Config(
-        architecture, int(document["d_in"]), int(document["d_sae"]), bool(document.get("apply_b_dec_to_input", True)),
-        normalisation, k, bool(document.get("rescale_acts_by_decoder_norm", False)),
+        architecture, d_in, d_sae, switches["apply_b_dec_to_input"], normalisation, k,
+        switches["rescale_acts_by_decoder_norm"],
     )  # fmt: skip
+
+
+def _read_count(document: Mapping[str, Any], name: str, path: Path) -> int:
+    value = document.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ImportRefused(f"{path}: {name} must be a whole number from 1, not {value!r}")
+    return value
 
 
 def _check_tensors(config: Config, tensors: dict[str, Tensor], folder: Path) -> dict[str, Tensor]:
@@ -193,6 +215,12 @@ def _check_tensors(config: Config, tensors: dict[str, Tensor], folder: Path) -> 
         if name not in tensors or tuple(tensors[name].shape) != shape:
             found = list(tensors[name].shape) if name in tensors else "missing"
             raise ImportRefused(f"{folder / WEIGHTS}: {name} is {found}; {CONFIG} wants {list(shape)}")
+    broken = next((name for name in shapes if not torch.isfinite(tensors[name]).all()), None)
+    if broken is not None:
+        raise ImportRefused(f"{folder / WEIGHTS}: {broken} holds NaN or infinity")
     if "scaling_factor" in tensors:  # of SAELens before 6.0, fine-tuned
         shapes["scaling_factor"] = (config.d_sae,)
+    broken = next((name for name in shapes if not torch.isfinite(tensors[name]).all()), None)
+    if broken is not None:
+        raise ImportRefused(f"{folder / WEIGHTS}: {broken} holds NaN or infinity")
     return {name: tensors[name] for name in shapes}

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from service.model.files import image_samples
 from service.model.files.image_samples import Picture
 from service.model.manifest import Fit
+from training.data.datasets import to_samples
 from training.data.files import readers
 from training.data.files.image_folder import list_files, read_all
 from training.data.files.stored_samples import StoredSamples
@@ -85,6 +86,7 @@ def read_sample_set(path: Path, shape: tuple[int, ...], fit: Fit, *, is_picture:
         return _to_set(stored.samples, stored.split, stored.remarks, None)
     height, width, channels = shape
     images, split, remarks = _read_pictures(path, lambda page: image_samples.make_image(page, channels))
+    _check_count(len(images))
     is_resized = any(image.shape[:2] != (height, width) for _, image in images)
     samples = np.stack([image_samples.fit_image(image, height, width, fit) for _, image in images])
     note = (f"pictures were resized to {width}x{height} by fit={fit}",) if is_resized else ()
@@ -120,18 +122,19 @@ def _read_pictures(
         remarks = (f"read: {len(named)} pictures in {len(contents)} files", listing.describe_left_out())
         return named, None, tuple(filter(None, remarks))
     stored = readers.read_samples(path, AutoencoderData(source=str(path)))
-    array = stored.samples
-    pages = array[..., None] if array.ndim == 3 else array
-    if pages.dtype != np.uint8 or pages.ndim != 4 or pages.shape[3] not in (1, 3):
-        raise DataError(f"{path} holds {array.dtype} {list(array.shape)}; pictures are uint8 [N,H,W] or [N,H,W,1 or 3]")
+    pages, remark = to_samples(stored.samples, path)
+    if pages.dtype != np.uint8:
+        raise DataError(
+            f"{path} holds vectors, {stored.samples.dtype} {list(stored.samples.shape)}; the model takes pictures: "
+            "save them as [N,H,W] or [N,H,W,3], or give a folder of pictures"
+        )
     named = [(f"{index:06}", convert(Picture(np.ascontiguousarray(page)))) for index, page in enumerate(pages)]
-    return named, stored.split, (f"read: {len(named)} pictures", *stored.remarks)
+    return named, stored.split, (remark, *stored.remarks)
 
 
 def _halve(samples: list[Array], split: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
     """uint8 [N]: 2 to measure on, 0 for baselines; by each sample's bytes, or by the split that was brought."""
-    if len(samples) < 2:
-        raise DataError(f"{len(samples)} samples are too few: at least 2 are needed, 100 tell more")
+    _check_count(len(samples))
     if split is None:  # elsewhere a tenth is test; here nothing is trained, and half of them can be measured on
         digests = np.array([_hash(sample) for sample in samples])
         halves = np.where(digests > np.median(digests), 2, 0)
@@ -140,6 +143,11 @@ def _halve(samples: list[Array], split: NDArray[np.uint8] | None) -> NDArray[np.
     if not (halves == 2).any() or not (halves == 0).any():
         halves = np.where(np.arange(len(samples)) % 2, 2, 0)
     return halves.astype(np.uint8)
+
+
+def _check_count(count: int) -> None:
+    if count < 2:
+        raise DataError(f"{count} sample{'s' * (count != 1)}: too few, at least 2 are needed, 100 tell more")
 
 
 def _hash(sample: Array) -> int:

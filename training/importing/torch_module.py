@@ -1,30 +1,25 @@
 """A torch module that a function of the user's builds, with weights from safetensors, as ONNX graphs.
 
 module.py:build -> module -> safetensors -> encode and decode, or one graph -> torch.onnx.export -> foreign graphs
-
-The module's code is run, as the user asks; weights are never unpickled.
 """
 
-import hashlib
-import importlib
-import importlib.util
+import contextlib
+import io
 import logging
-import sys
+import re
 import tempfile
 import warnings
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import onnx
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from training.errors import ImportRefused
-from training.importing.foreign_graph import ForeignGraph, Runner, prepare, read_file
+from training.importing import module_code, module_weights
+from training.importing.foreign_graph import ForeignGraph, Runner, prepare
 from training.importing.probes.sizes import is_same
 
 OPSET = 20
@@ -46,94 +41,78 @@ class _Call(nn.Module):
 def export(target: str, weights: Path | None, shape: tuple[int, ...]) -> dict[str, ForeignGraph]:
     """`encoder` and `decoder` of a module that has the methods or submodules, else one graph `denoiser`.
 
+    A U-Net has submodules `encoder` and `decoder` too, which pass several tensors: of such a module the whole is the
+    graph.
+
     Args:
-        target: "path/module.py:build" or "package.module:build"; build() returns a torch module.
+        target: "path/module.py:build" or "package.module:build"; build() returns a torch module, or is one.
         shape: of one sample, (C, H, W) or (D,).
     Raises:
         ImportRefused: in one sentence, with the remedy.
     """
-    module, files = _build(target)
+    module, files = module_code.build(target)
+    remarks: list[str] = []
     if weights is not None:
-        files |= _load_weights(module, weights)
+        found, remarks = module_weights.load_weights(module, weights)
+        files |= found
     module = module.eval().float()
     sample = torch.rand((2, *shape), generator=torch.Generator().manual_seed(0))
-    pair = next((p for p in (("encode", "decode"), ("encoder", "decoder")) if all(_has(module, n) for n in p)), None)
     label = target.rpartition(":")[0].rpartition("/")[2]
+    pair = next((p for p in (("encode", "decode"), ("encoder", "decoder")) if all(_has(module, n) for n in p)), None)
+    if pair == ("encoder", "decoder") and _is_one_graph(module, sample):
+        remarks.append(f"{label}: its encoder does not answer one tensor; the whole module was imported, by forward")
+        pair = None
     if pair is None:
-        return {"denoiser": export_module(module, "forward", sample, f"{label} forward", files)}
-    encoder = export_module(module, pair[0], sample, f"{label} {pair[0]}", files)
-    latent = torch.from_numpy(Runner(encoder.original, label).run({"sample": sample.numpy()}, "answer"))
-    return {"encoder": encoder, "decoder": export_module(module, pair[1], latent, f"{label} {pair[1]}", files)}
+        graphs = {"denoiser": export_module(module, "forward", sample, f"{label} forward", files)}
+    else:
+        encoder = export_module(module, pair[0], sample, f"{label} {pair[0]}", files)
+        latent = torch.from_numpy(Runner(encoder.original, label).run({"sample": sample.numpy()}, "answer"))
+        graphs = {"encoder": encoder, "decoder": export_module(module, pair[1], latent, f"{label} {pair[1]}", files)}
+    return {role: replace(graph, remarks=(*remarks, *graph.remarks)) for role, graph in graphs.items()}
 
 
 def _has(module: nn.Module, name: str) -> bool:
     return callable(getattr(module, name, None))
 
 
-def _build(target: str) -> tuple[nn.Module, dict[str, str]]:
-    place, colon, name = target.rpartition(":")
-    if not colon:
-        raise ImportRefused(f"--torch {target}: write module.py:build, where build() returns the module")
-    code, files = _import(place)
-    build: Callable[[], object] | None = getattr(code, name, None)
-    if not callable(build):
-        raise ImportRefused(f"{place} has no function {name}; it must return the torch module")
+def _is_one_graph(module: nn.Module, sample: Tensor) -> bool:
+    """Whether only `forward` takes and answers one tensor, of the sample's shape: a U-Net, not a VAE of two halves."""
     try:
-        module = build()
-    except Exception as error:  # whatever the user's code raises
-        raise ImportRefused(f"{target} failed: {type(error).__name__}: {error}") from error
-    if not isinstance(module, nn.Module):
-        raise ImportRefused(f"{target} returned {type(module).__name__}; it must return a torch.nn.Module")
-    return module, files
-
-
-def _import(place: str) -> tuple[ModuleType, dict[str, str]]:
-    """A module by its file, or by its dotted name."""
-    path = Path(place)
+        with torch.inference_mode():
+            latent = _Call(module, "encoder").eval()(sample)
+    except Exception:  # noqa: BLE001  (whatever the user's code raises; a ModuleList has no forward)
+        latent = None
+    if isinstance(latent, Tensor) or (isinstance(latent, tuple) and len({tuple(part.shape) for part in latent}) == 1):
+        return False
     try:
-        if path.suffix != ".py":
-            return importlib.import_module(place), {}
-        data = path.read_bytes()
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        if spec is None or spec.loader is None:
-            raise ImportRefused(f"{place} is no Python module")  # noqa: TRY301
-        module = importlib.util.module_from_spec(spec)
-        sys.path.insert(0, str(path.parent.resolve()))  # its neighbours
-        sys.modules[path.stem] = module
-        spec.loader.exec_module(module)
-    except ImportRefused:
-        raise
-    except Exception as error:  # whatever the user's code raises
-        raise ImportRefused(f"{place} cannot be imported: {type(error).__name__}: {error}") from error
-    return module, {path.name: hashlib.sha256(data).hexdigest()}
-
-
-def _load_weights(module: nn.Module, path: Path) -> dict[str, str]:
-    data = read_file(path)
-    try:
-        missing, unexpected = module.load_state_dict(load_file(path), strict=False)
-    except (SafetensorError, RuntimeError) as error:  # no safetensors; or tensors of other shapes
-        raise ImportRefused(f"{path.name} does not fit the module: {' '.join(str(error).split())[:300]}") from error
-    if missing or unexpected:
-        parts = [
-            f"{what} {', '.join(names[:3])}" for what, names in (("without", missing), ("with", unexpected)) if names
-        ]
-        raise ImportRefused(
-            f"{path.name} does not fit the module: {'; '.join(parts)}; build() must return the same one"
-        )
-    return {path.name: hashlib.sha256(data).hexdigest()}
+        with torch.inference_mode():
+            answer = module(sample)
+    except Exception:  # noqa: BLE001  (as above)
+        return False
+    return isinstance(answer, Tensor) and answer.shape == sample.shape
 
 
 def export_module(module: nn.Module, method: str, sample: Tensor, label: str, files: dict[str, str]) -> ForeignGraph:
-    """The method's graph, all axes as free as torch's exporter finds them; it agrees with torch on `sample`."""
+    """The method's graph, all axes as free as the module's arithmetic is; it agrees with torch on `sample`."""
     call = _Call(module, method).eval()
     try:
         with torch.inference_mode():
-            answer = call(sample)
+            answer, again = call(sample), call(sample)
     except Exception as error:  # whatever the user's code raises
-        raise ImportRefused(f"{label} fails on {list(sample.shape)}: {type(error).__name__}: {error}") from error
+        raise ImportRefused(
+            f"{label} fails on {list(sample.shape)}: {type(error).__name__}: {_first_line(error)}"
+            f"{_suggest_vectors(call, sample)}"
+        ) from error
     if not isinstance(answer, Tensor):
-        raise ImportRefused(f"{label} returns {type(answer).__name__}; it must return one tensor (of a VAE, the mean)")
+        raise ImportRefused(
+            f"{label} returns {type(answer).__name__}; it must return one tensor (of a VAE, the mean): give a function "
+            "whose module does so"
+        )
+    if not is_same(np.asarray(answer), np.asarray(again), PARITY):
+        raise ImportRefused(
+            f"{label} answers differently each time, as dropout does, and a VAE that draws its latent; it must return "
+            "the same for the same sample (of a VAE, the mean)"
+        )
     failure: Exception | None = None
     batch_axes = {0: torch.export.Dim.AUTO}
     all_axes = batch_axes | (dict.fromkeys((2, 3), torch.export.Dim.AUTO) if sample.ndim == 4 else {})
@@ -143,19 +122,45 @@ def export_module(module: nn.Module, method: str, sample: Tensor, label: str, fi
         except Exception as error:  # noqa: BLE001  (the exporter has no base class of its own)
             failure = error
             continue
-        graph = prepare(model, label, dict(files))
-        actual = Runner(graph.original, label).run({"sample": sample.numpy()}, "answer")
-        if is_same(actual, np.asarray(answer), PARITY):
+        graph = replace(prepare(model, label, dict(files)), sample_shape=tuple(sample.shape[1:]))
+        runner = Runner(graph.original, label)
+        if axes is all_axes and not _takes_larger_pictures(runner, sample):
+            continue
+        if is_same(runner.run({"sample": sample.numpy()}, "answer"), np.asarray(answer), PARITY):
             return graph
+    reason = "its graph answers otherwise than torch does" if failure is None else _find_cause(failure)
     raise ImportRefused(
-        f"{label} cannot be exported to ONNX: {' '.join(str(failure).split())[:200]}; "
-        "export it yourself, and give --denoiser, or --encoder and --decoder"
+        f"{label} cannot be exported to ONNX: {reason}; export it yourself, and give --denoiser, or --encoder and "
+        "--decoder"
     )
+
+
+def _takes_larger_pictures(runner: Runner, sample: Tensor) -> bool:
+    """Whether height and width are as free as the exporter says: a linear layer behind them may hold their product."""
+    if sample.ndim != 4:
+        return True
+    return not isinstance(runner.try_run({"sample": np.tile(sample.numpy(), (1, 1, 2, 2))}, "answer"), str)
+
+
+def _suggest_vectors(call: nn.Module, sample: Tensor) -> str:
+    """A remedy where the module takes vectors, and was given pictures."""
+    if sample.ndim != 4:
+        return ""
+    try:
+        with torch.inference_mode():
+            call(sample.flatten(1))
+    except Exception:  # noqa: BLE001  (whatever the user's code raises)
+        return ""
+    return f"; it takes vectors: give --input {sample[0].numel()}"
 
 
 def _export_once(call: nn.Module, sample: Tensor, axes: dict[int, object]) -> onnx.ModelProto:
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
+    silence = io.StringIO()  # a module that cannot be exported is printed, line by line
+    with (
+        warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder,
+        contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence),
+    ):  # fmt: skip
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             call, (sample,), dynamo=True, dynamic_shapes=(axes,), input_names=["sample"], output_names=["answer"],
@@ -164,3 +169,15 @@ def _export_once(call: nn.Module, sample: Tensor, axes: dict[int, object]) -> on
     if program is None:
         raise ImportRefused("torch's exporter returned nothing")
     return program.model_proto
+
+
+def _find_cause(error: BaseException) -> str:
+    """The first line of the first error of a chain; the later ones are the exporter's, and general."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return _first_line(error)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return re.sub(r"\x1b\[[0-9;]*m", "", lines[0])[:200]

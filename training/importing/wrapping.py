@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import compose, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 from training.importing.foreign_graph import ForeignGraph
 from training.importing.probes.pixel_format import PixelFormat
@@ -70,11 +70,19 @@ class _Builder:
 _FLOAT = np.dtype(np.float32)
 
 
-def wrap_images(part: Part, source: PixelFormat, target: PixelFormat, port: str, axes: Sequence[Axis]) -> bytes:
-    """A graph `image` uint8 [N,H,W,C] -> `port` uint8 [N,H,W,C]; `axes` are H and W."""
+def wrap_images(
+    part: Part, source: PixelFormat, target: PixelFormat, port: str, axes: Sequence[Axis], *, is_residual: bool = False
+) -> bytes:
+    """A graph `image` uint8 [N,H,W,C] -> `port` uint8 [N,H,W,C].
+
+    Args:
+        axes: H and W.
+        is_residual: the foreign graph's output is subtracted from the image.
+    """
     builder = _Builder()
     graph_input = _pixels_to_tensor(builder, "image", source)
-    output = _tensor_to_pixels(builder, _place(builder, part, graph_input, "image", source), target, port)
+    answer = _place(builder, part, graph_input, "image", source)
+    output = _tensor_to_pixels(builder, answer, target, port, "image" if is_residual else None)
     shape = ["N", *axes, source.channels]
     return _finish(builder, part, ("image", np.uint8, shape), (output, np.uint8, shape))
 
@@ -125,17 +133,22 @@ def _pixels_to_tensor(builder: _Builder, name: str, pixels: PixelFormat) -> str:
     return tensor if pixels.dtype == _FLOAT else builder.cast(tensor, pixels.dtype)
 
 
-def _tensor_to_pixels(builder: _Builder, tensor: str, pixels: PixelFormat, port: str) -> str:
+def _tensor_to_pixels(
+    builder: _Builder, tensor: str, pixels: PixelFormat, port: str, minuend: str | None = None
+) -> str:
+    """`port`, uint8: the tensor as pixels, or what it leaves of the image `minuend`."""
     scale, shift = pixels.factors
     tensor = builder.cast(tensor, _FLOAT)
     if pixels.layout == "NCHW":
         tensor = builder.add("Transpose", tensor, perm=[0, 2, 3, 1])
     if pixels.is_bgr:
         tensor = builder.reverse_channels(tensor)
-    if shift.any():
+    if shift.any() and minuend is None:
         tensor = builder.add("Sub", tensor, builder.constant(shift, np.float32))
     if not (scale == 1).all():
         tensor = builder.add("Div", tensor, builder.constant(scale, np.float32))
+    if minuend is not None:
+        tensor = builder.add("Sub", builder.cast(minuend, _FLOAT), tensor)
     bounds = builder.constant(0, np.float32), builder.constant(255, np.float32)
     clipped = builder.add("Clip", builder.add("Round", tensor), *bounds)
     return builder.add("Cast", clipped, output=port, to=onnx.TensorProto.UINT8)
@@ -153,8 +166,7 @@ def _numbers_to_tensor(builder: _Builder, part: Part, name: str) -> str:
 
 def _place(builder: _Builder, part: Part, tensor: str, port: str, pixels: PixelFormat | None) -> str:
     """The foreign graph's nodes behind `tensor`; the name of its output."""
-    model = compose.add_prefix(part.graph.model, PREFIX)
-    graph = model.graph
+    graph = _add_prefix(part.graph.model.graph)
     builder.add("Identity", tensor, output=PREFIX + part.input)
     for name, value in part.constants.items():
         _expand_constant(builder, part, name, value, port, pixels)
@@ -172,10 +184,15 @@ def _expand_constant(
 ) -> None:
     """A further input as a constant: free axes take N, and the height and width of the port `image`."""
     given = next(tensor for tensor in part.graph.inputs if tensor.name == name)
-    constant = builder.constant(value, given.dtype)
-    if len(given.shape) == 0 or all(axis is not None for axis in given.shape):
-        builder.add("Identity", constant, output=PREFIX + name)
+    fixed = [axis for axis in given.shape if axis is not None]
+    if len(fixed) == len(given.shape):
+        if value.size == np.prod(fixed):
+            value = value.reshape(fixed)
+        elif fixed:
+            value = np.broadcast_to(value, fixed)
+        builder.add("Identity", builder.constant(value, given.dtype), output=PREFIX + name)
         return
+    constant = builder.constant(value, given.dtype)
     shape = builder.add("Shape", port)
     picture_axes = {"NCHW": {0: 0, 2: 1, 3: 2}, "NHWC": {0: 0, 1: 1, 2: 2}}[pixels.layout] if pixels else {0: 0}
     sizes = []
@@ -196,11 +213,29 @@ def _finish(
     ]
     nodes, initializers = _prune(builder, target[0])
     graph = helper.make_graph(nodes, "model", [values[0]], [values[1]], initializers)
-    sparse = compose.add_prefix(part.graph.model, PREFIX).graph.sparse_initializer
-    graph.sparse_initializer.extend(sparse)
+    graph.sparse_initializer.extend(_add_prefix(part.graph.model.graph).sparse_initializer)
     model = helper.make_model(graph, opset_imports=list(part.graph.model.opset_import))
     model.ir_version = helper.find_min_ir_version_for(list(model.opset_import), ignore_unknown=True)
     return model.SerializeToString(deterministic=True)
+
+
+def _add_prefix(given: onnx.GraphProto) -> onnx.GraphProto:
+    """A copy with PREFIX before all names, in subgraphs too, which read the tensors of the graph around them."""
+    graph = onnx.GraphProto()
+    graph.CopyFrom(given)
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        value.name = PREFIX + value.name
+    for tensor in (*graph.initializer, *(sparse.values for sparse in graph.sparse_initializer)):
+        tensor.name = PREFIX + tensor.name
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = [PREFIX + name if name else "" for name in names]  # "" is an optional one that is not given
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                attribute.g.CopyFrom(_add_prefix(attribute.g))
+            for subgraph in attribute.graphs:
+                subgraph.CopyFrom(_add_prefix(subgraph))
+    return graph
 
 
 def _prune(builder: _Builder, output: str) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from service.errors import TooLarge
 from tests.drawings import drawings
 from tests.training.importing import foreign_models
 from tests.training.importing.foreign_models import ANY_SIZE, export
@@ -133,3 +134,97 @@ def test_vectors_are_taken_as_they_are(tmp_path: Path) -> None:
     model, _ = run_import(tmp_path, "--encoder", files[0], "--decoder", files[1], "--samples", tmp_path / "vectors.npy")
     assert model.manifest.kind == "overcomplete"
     np.testing.assert_allclose(model.reconstruct(vectors).output, vectors, atol=1e-3)
+
+
+def save_identity(tmp_path: Path) -> list[Path]:
+    """An encoder and a decoder of 64 numbers in 0..1, beyond which they are cut."""
+
+    class Cut(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.clamp(0, 1)
+
+    return [export(Cut(), tmp_path / f"{n}.onnx", [torch.rand(1, 64)], axes={"input": {0: "n"}}) for n in "ed"]
+
+
+def test_vectors_that_do_not_come_out_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    encoder, decoder = save_identity(tmp_path)
+    np.save(tmp_path / "bytes.npy", np.random.default_rng(0).integers(0, 256, (40, 64), np.uint8))
+    words = ("--encoder", encoder, "--decoder", decoder, "--samples", tmp_path / "bytes.npy")
+    assert "divided by 255 they come out as they went in" in refusal(capsys, tmp_path, *words)
+    np.save(tmp_path / "negative.npy", -np.random.default_rng(0).random((40, 64)))
+    words = (*words[:-1], tmp_path / "negative.npy")
+    assert "scaled as the model was trained" in refusal(capsys, tmp_path, *words)
+    _, card = run_import(tmp_path, *words, "--unchecked")
+    assert "what comes out is no reconstruction" in card
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8])
+def test_pictures_may_be_numbers_in_0_to_1(dtype: type, vae: tuple[Path, Path], tmp_path: Path) -> None:
+    images = drawings(40, seed=3, size=28) / 255
+    np.save(tmp_path / "drawings.npy", (images * (255 if dtype == np.uint8 else 1)).astype(dtype))
+    words = ("--encoder", vae[0], "--decoder", vae[1], "--output", "mean", "--samples", tmp_path / "drawings.npy")
+    model, card = run_import(tmp_path, *words)
+    assert "range 0..1 (found by trial)" in card
+    assert "reconstruct" in model.manifest.operations
+
+
+@pytest.mark.parametrize("count", [2, 6])
+def test_few_or_equal_samples_are_enough(count: int, convolutional: tuple[Path, Path], tmp_path: Path) -> None:
+    picture = draw_pictures(1, 64, 64, 3, seed=21)
+    np.save(tmp_path / "same.npy", np.repeat(picture, count, axis=0))
+    words = ("--encoder", convolutional[0], "--decoder", convolutional[1], "--max-pixels", 20_000)
+    model, _ = run_import(tmp_path, *words, "--samples", tmp_path / "same.npy")
+    assert "reconstruct" in model.manifest.operations
+
+
+@pytest.mark.parametrize(
+    ("array", "sentence"),
+    [
+        (np.zeros((0, 28, 28), np.uint8), "holds no samples"),
+        (np.zeros((1, 28, 28), np.uint8), "1 sample: too few"),
+        (np.zeros((28, 28, 3), np.uint8), "that is one picture"),
+        (np.zeros((9, 1, 28, 28), np.float32), "channels come last"),
+        (np.full((9, 28, 28), np.nan), "NaN or infinity"),
+        (np.zeros((9, 784)), "holds vectors"),
+    ],
+)
+def test_samples_that_are_no_pictures_are_refused(
+    array: np.ndarray, sentence: str, vae: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "s.npy", array)
+    words = ("--encoder", vae[0], "--decoder", vae[1], "--output", "mean", "--samples", tmp_path / "s.npy")
+    assert sentence in refusal(capsys, tmp_path, *words)
+
+
+def test_an_exchanged_pair_is_noticed(
+    convolutional: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    encoder, decoder = convolutional
+    assert "were --encoder and --decoder exchanged?" in refusal(
+        capsys, tmp_path, "--encoder", decoder, "--decoder", encoder
+    )
+    shrink, grow = nn.AvgPool2d(4), nn.Upsample(scale_factor=4.0, mode="bilinear")
+    files = [
+        export(module, tmp_path / f"{name}.onnx", [torch.rand(1, 3, 32, 32)], axes=ANY_SIZE)
+        for name, module in (("shrink", shrink), ("grow", grow))
+    ]
+    line = refusal(capsys, tmp_path, "--encoder", files[1], "--decoder", files[0])
+    assert "which is larger: were --encoder and --decoder exchanged?" in line
+
+
+def test_the_memory_of_a_decoder_alone_is_measured(convolutional: tuple[Path, Path], tmp_path: Path) -> None:
+    model, card = run_import(tmp_path, "--decoder", convolutional[1], "--range", "-1..1", "--max-pixels", 20_000)
+    assert "images are run whole, up to 0.0" in card
+    assert model.manifest.memory is not None
+    assert model.decode(np.zeros((1, 4, 9, 13), np.float32)).shape == (1, 36, 52, 3)
+    with pytest.raises(TooLarge, match="was measured up to"):
+        model.estimate_run_bytes(model.count_pixels("decode", (4, 200, 200)))
+
+
+def test_what_the_service_would_not_start_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Unit(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x / (x**2).sum(1, keepdim=True).sqrt()
+
+    encoder = export(Unit(), tmp_path / "unit.onnx", [torch.rand(1, 6)], axes={"input": {0: "n"}})
+    assert "runs each graph on zeros first" in refusal(capsys, tmp_path, "--encoder", encoder)

@@ -1,6 +1,7 @@
 """Denoisers of others become packages: what is found, what is refused, what the package answers."""
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -309,12 +310,122 @@ def test_several_outputs_want_a_name(tmp_path: Path, capsys: pytest.CaptureFixtu
         (("--torch", "a.py:build", "--input", "3x"), "channels x height x width"),
         (("--denoiser", "a.onnx", "--samples", "absent"), "no such file or folder"),
         (("--denoiser", "a.onnx", "--weights", "w"), "--weights is for --torch"),
+        (("--denoiser", "a.onnx", "--constant", "=1"), "write NAME=NUMBER"),
+        (("--denoiser", "a.onnx", "--constant", "sigma=nan"), "no values of an input"),
+        (("--encoder", "a.onnx", "--residual"), "--residual is for denoisers"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(
     words: tuple[str, ...], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert sentence in refusal(capsys, tmp_path, *words)
+
+
+def test_a_constant_fits_its_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    module = foreign_models.train_denoiser(FfdNet(), 3, extra=[FIFTH], steps=60)
+    file = export(module, tmp_path / "ffdnet.onnx", [torch.rand(1, 3, 40, 48), FIFTH], names=("input", "sigma"),
+                  axes=ANY_SIZE)  # fmt: skip
+    np.save(tmp_path / "map.npy", np.ones((5, 7)))
+    words = ("--denoiser", file, "--constant", f"sigma={tmp_path / 'map.npy'}")
+    assert "has the shape [5, 7], the input takes [1,1,1,1]" in refusal(capsys, tmp_path, *words)
+    both = ("--denoiser", file, "--constant", "sigma=0.1", "--constant", "input=1")
+    assert "all of its inputs are constants" in refusal(capsys, tmp_path, *both)
+    np.save(tmp_path / "one.npy", np.array([0.1]))
+    expected, _ = run_import(tmp_path, "--denoiser", file, "--constant", "sigma=0.1")
+    model, _ = run_import(tmp_path, "--denoiser", file, "--constant", f"sigma={tmp_path / 'one.npy'}")
+    _, noisy = noisy_picture(3)
+    np.testing.assert_array_equal(model.denoise(noisy[None]), expected.denoise(noisy[None]))
+
+
+def test_a_range_may_begin_with_a_dash(tmp_path: Path) -> None:
+    model, card = run_import(tmp_path, "--denoiser", make_blur(tmp_path), "--range", "-1..1", "--output-range", "0..1",
+                             "--unchecked")  # fmt: skip
+    assert "range -1..1 -> 0..1 (given)" in card
+    assert model.manifest.imported is not None
+    assert "-1..1" in model.manifest.imported.options
+
+
+@pytest.mark.parametrize("operator", ["If", "Loop"])
+def test_subgraphs_read_the_tensors_around_them(operator: str, tmp_path: Path) -> None:
+    blur = helper.make_node("Conv", ["x", "kernel"], ["inner"], pads=[1] * 4, group=3)
+    free = helper.make_tensor_value_info("inner", TensorProto.FLOAT, None)
+    if operator == "If":
+        other = helper.make_node("Identity", ["x"], ["inner"])
+        branches: dict[str, Any] = {
+            name: helper.make_graph([node], name, [], [free])
+            for name, node in (("then_branch", blur), ("else_branch", other))
+        }
+        nodes = [helper.make_node("If", ["yes"], ["y"], **branches)]
+    else:
+        scalars = [helper.make_tensor_value_info("i", TensorProto.INT64, []),
+                   helper.make_tensor_value_info("on", TensorProto.BOOL, []),
+                   helper.make_tensor_value_info("state", TensorProto.FLOAT, None)]  # fmt: skip
+        going = helper.make_node("Identity", ["on"], ["still"])
+        still = helper.make_tensor_value_info("still", TensorProto.BOOL, [])
+        body = helper.make_graph([blur, going], "body", scalars, [still, free])
+        nodes = [helper.make_node("Loop", ["once", "yes", "x"], ["y"], body=body)]
+    file = make_blur(tmp_path, nodes, kernel=BLUR, yes=np.array(True), once=np.array(1))
+    graph = onnx.load(file)
+    values = {"kernel": BLUR, "yes": np.array(True), "once": np.array(1)}
+    names = {tensor.name for tensor in graph.graph.initializer}
+    graph.graph.initializer.extend(onnx.numpy_helper.from_array(v, n) for n, v in values.items() if n not in names)
+    onnx.save(graph, file)
+    model, _ = run_import(tmp_path, "--denoiser", file)
+    expected, _ = run_import(tmp_path, "--denoiser", make_blur(tmp_path))
+    _, noisy = noisy_picture(3)
+    assert np.abs(model.denoise(noisy[None]).astype(int) - expected.denoise(noisy[None])).max() <= 1
+
+
+# --- graphs that answer the noise ------------------------------------------------------------------------
+
+
+class Noise(nn.Module):
+    """The noise that DnCNN predicts, in the range of its input."""
+
+    def __init__(self, mean: float, deviation: float) -> None:
+        super().__init__()
+        self.network, self.mean, self.deviation = foreign_models.dncnn(3), mean, deviation
+
+    def forward(self, x: Tensor) -> Tensor:
+        pixels = x * self.deviation + self.mean
+        noise: Tensor = (pixels - self.network(pixels)) / self.deviation
+        return noise
+
+
+@pytest.mark.parametrize(("mean", "deviation", "order"), [(0.0, 1.0, "rgb"), (0.5, 0.5, "bgr"), (0.0, 1 / 255, "rgb")])
+def test_noise_is_subtracted_from_the_picture(mean: float, deviation: float, order: str, tmp_path: Path) -> None:
+    file = export(Noise(mean, deviation), tmp_path / "noise.onnx", [torch.rand(1, 3, 40, 48)], axes=ANY_SIZE)
+    model, card = run_import(tmp_path, "--denoiser", file, "--order", order)
+    assert "answers the noise (found by trial)" in card
+    clean, noisy = noisy_picture(3)
+    pixels = noisy[..., ::-1] if order == "bgr" else noisy
+    with torch.inference_mode():
+        tensor = foreign_models.dncnn(3)(torch.from_numpy(pixels.copy())[None].permute(0, 3, 1, 2) / 255)
+    expected = tensor[0].permute(1, 2, 0).numpy() * 255
+    expected = expected[..., ::-1] if order == "bgr" else expected
+    denoised = model.denoise(noisy[None])[0]
+    assert np.abs(denoised - expected.clip(0, 255)).max() <= 1
+    assert order == "bgr" or error(denoised, clean) < 0.7 * error(noisy, clean)
+
+
+def test_a_picture_without_contrast_is_no_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nodes = [helper.make_node("Mul", ["x", "scale"], ["y"])]
+    file = make_blur(tmp_path, nodes, scale=np.array(0.001, np.float32))
+    assert "is no picture" in refusal(capsys, tmp_path, "--denoiser", file)
+
+
+def test_a_division_by_the_mean_of_a_black_picture_is_noticed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mean = helper.make_node("ReduceMean", ["x"], ["m"], axes=[1, 2, 3])  # of a black picture 0
+    nodes = [mean, helper.make_node("Div", ["x", "m"], ["d"]), helper.make_node("Mul", ["d", "m"], ["y"])]
+    assert "answers NaN or infinity" in refusal(capsys, tmp_path, "--denoiser", make_blur(tmp_path, nodes))
+
+
+def test_a_zip_archive_is_no_pickle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with zipfile.ZipFile(tmp_path / "models.zip", "w") as archive:
+        archive.writestr("denoiser.onnx", b"")
+    assert "is a zip archive; unpack it" in refusal(capsys, tmp_path, "--denoiser", tmp_path / "models.zip")
 
 
 # --- kinds that were met ---------------------------------------------------------------------------------

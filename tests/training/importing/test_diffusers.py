@@ -90,6 +90,7 @@ def test_what_cannot_be_taken_is_refused(tmp_path: Path, capsys: pytest.CaptureF
     for change, sentence in (
         ({"_class_name": "UNet2DConditionModel"}, "UNet2DConditionModel; taken are AutoencoderKL and AutoencoderTiny"),
         ({"latent_channels": 8}, "cannot be loaded by diffusers"),
+        ({"scaling_factor": float("inf")}, "scaling_factor must be a number above 0"),
         ({"scaling_factor": 0}, "scaling_factor must be a number above 0"),
         ({"num_encoder_blocks": [1, 1, 2]}, "do not fit config.json: without"),
     ):

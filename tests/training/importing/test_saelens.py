@@ -6,9 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from tests.training.importing.foreign_models import write_saelens
 from tests.training.importing.test_denoiser import refusal, run_import
+from training.importing.saelens import WEIGHTS
 
 VECTORS = np.random.default_rng(5).standard_normal((60, 12)).astype(np.float32) * 3 + 0.5
 CASES: list[tuple[str, dict[str, Any]]] = [
@@ -95,7 +98,14 @@ def test_the_answers_are_those_of_saelens_itself(tmp_path: Path) -> None:
         ({"architecture": "temporal"}, "architecture 'temporal'"),
         ({"normalize_activations": "covariance_whitening"}, "normalisation 'covariance_whitening'"),
         ({"d_sae": 39}, "W_enc is [12, 40]"),
-        ({"d_in": "12"}, "must have whole numbers"),
+        ({"d_in": "12"}, "d_in must be a whole number"),
+        ({"d_sae": True}, "d_sae must be a whole number"),
+        ({"architecture": ["standard"]}, "architecture ['standard']"),
+        ({"architecture": "topk"}, "k must be a whole number from 1, not None"),
+        ({"architecture": "topk", "k": 2.5}, "k must be a whole number"),
+        ({"architecture": "topk", "k": 41}, "k is 41, of 40 features"),
+        ({"apply_b_dec_to_input": "false"}, "apply_b_dec_to_input must be true or false"),
+        ({"activation_fn": "tanh-relu"}, "activation_fn 'tanh-relu'"),
     ],
 )
 def test_what_cannot_be_taken_is_refused(
@@ -107,3 +117,18 @@ def test_what_cannot_be_taken_is_refused(
     assert sentence in refusal(capsys, tmp_path, "--saelens", tmp_path / "sae")
     (tmp_path / "sae/cfg.json").unlink()
     assert "SAE.save_model" in refusal(capsys, tmp_path, "--saelens", tmp_path / "sae")
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tensors = write_saelens(tmp_path / "sae", "standard")
+    tensors["W_dec"][3, 4] = np.nan
+    save_file({name: torch.from_numpy(tensor) for name, tensor in tensors.items()}, tmp_path / "sae" / WEIGHTS)
+    assert "W_dec holds NaN or infinity" in refusal(capsys, tmp_path, "--saelens", tmp_path / "sae")
+
+
+def test_a_vector_of_zeros_has_a_latent(tmp_path: Path) -> None:
+    write_saelens(tmp_path / "sae", "standard", normalize_activations="constant_norm_rescale")
+    model, _ = run_import(tmp_path, "--saelens", tmp_path / "sae")
+    latent = model.encode(np.zeros((2, 12), np.float32))
+    assert np.isfinite(latent).all()
+    assert np.isfinite(model.decode(latent)).all()

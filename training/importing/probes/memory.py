@@ -48,7 +48,7 @@ def measure_memory(
     """Rising pairs of pixels and bytes that a run of the graphs, one behind the other, takes at most.
 
     Args:
-        graphs: the first takes `image` uint8 [N,H,W,C].
+        graphs: the first takes `image` uint8 [N,H,W,C], or `latent` float32 [N,...].
         max_pixels: sizes are tried up to this one, as the user states it; None: as far as that is quick.
     Raises:
         ImportRefused: not even the smallest size runs.
@@ -61,7 +61,7 @@ def measure_memory(
         for file, graph in zip(files, graphs, strict=True):
             file.write_bytes(graph)
         while not pairs or side * side <= limits.pixels:
-            measured = _measure_one(files, side, limits)
+            measured = _measure_one(files, side, stride, limits)
             if measured is None:
                 break
             size, seconds = measured
@@ -81,10 +81,10 @@ def measure_memory(
     return tuple(pairs)
 
 
-def _measure_one(files: Sequence[Path], side: int, limits: Limits) -> tuple[int, float] | None:
+def _measure_one(files: Sequence[Path], side: int, stride: int, limits: Limits) -> tuple[int, float] | None:
     """(bytes, seconds) of one run on an image of side x side; None if it fails or takes too much."""
     program = "training.importing.probes.memory_process"
-    command = [sys.executable, "-m", program, str(side), str(limits.bytes), *map(str, files)]
+    command = [sys.executable, "-m", program, str(side), str(stride), str(limits.bytes), *map(str, files)]
     root = str(Path(__file__).parents[3])
     path = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH")) if p)
     try:

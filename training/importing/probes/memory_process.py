@@ -1,6 +1,6 @@
 """A child process that runs graphs once on an image and prints what memory that took: see memory.py.
 
-side, limit, files -> sessions as the service opens them -> one run -> JSON: bytes, seconds
+side, stride, limit, files -> sessions as the service opens them -> one run -> JSON: bytes, seconds
 """
 
 import json
@@ -9,18 +9,26 @@ import resource
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.model.providers import open_session
 
 
 def main(arguments: list[str]) -> None:
     cores = len(os.sched_getaffinity(0))
-    side, limit = int(arguments[0]), int(arguments[1])
-    sessions = [open_session(Path(file).read_bytes(), "cpu", cores, required=False) for file in arguments[2:]]
-    channels = sessions[0].get_inputs()[0].shape[3]
-    array = np.random.default_rng(0).integers(0, 256, (1, side, side, channels), np.uint8)
+    side, stride, limit = map(int, arguments[:3])
+    sessions = [open_session(Path(file).read_bytes(), "cpu", cores, required=False) for file in arguments[3:]]
+    port, generator = sessions[0].get_inputs()[0], np.random.default_rng(0)
+    free = side if port.name == "image" else side // stride
+    shape = (1, *(axis if isinstance(axis, int) else free for axis in port.shape[1:]))
+    array: NDArray[Any] = (
+        generator.integers(0, 256, shape, np.uint8)
+        if port.name == "image"
+        else generator.standard_normal(shape, np.float32)
+    )
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     bound = pages * resource.getpagesize() + limit
     resource.setrlimit(resource.RLIMIT_AS, (bound, resource.getrlimit(resource.RLIMIT_AS)[1]))

@@ -10,7 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.errors import ParityError
+from service.model import package as packages
+from service.model.files.image_samples import ServiceError
+from service.model.manifest import Manifest, Role
+from service.model.providers import SessionFailed
+from service.model.runtime import Model
+from training.errors import ImportRefused, ParityError
 
 Array = NDArray[Any]
 
@@ -43,3 +48,25 @@ def compare(actual: Array, expected: Array, name: str) -> float:
             "no package was written"
         )
     return largest
+
+
+def open_model(facts: Manifest, graphs: dict[Role, bytes]) -> Model:
+    """The package's graphs, verified and opened as the service opens them; ImportRefused if onnxruntime does not."""
+    try:
+        return Model(packages.verify(facts, graphs, label=facts.key), "cpu", precision="fp32")
+    except SessionFailed as failure:
+        raise ImportRefused(
+            f"the graphs of {facts.name} are not opened by onnxruntime once they are wrapped ({failure}); export the "
+            "model again, with torch.onnx.export(..., dynamo=True), for example"
+        ) from failure
+
+
+def check_start(model: Model) -> None:
+    """ImportRefused if the service would not serve the model: it runs each graph on zeros first, as black pictures."""
+    try:
+        model.warm_up()
+    except ServiceError as failure:
+        raise ImportRefused(
+            f"the service would refuse it, since it runs each graph on zeros first: {failure.detail}; where the "
+            "model divides by a norm or a deviation, add a small number to it"
+        ) from failure

@@ -106,6 +106,11 @@ class PixelFormat:
             pixels = pixels[..., ::-1]
         return np.asarray((pixels - shift) / scale)
 
+    def to_differences(self, tensor: Array) -> NDArray[np.float64]:
+        """The graph's output, differences of pixels -> [N,H,W,C] in grey levels."""
+        scale, shift = self.factors
+        return np.asarray(self.to_pixels(tensor) + shift / scale)
+
     def describe(self) -> str:
         colours = "grey" if self.channels == 1 else "BGR" if self.is_bgr else "RGB"
         noise = f", {self.noise_channels} more channel of {self.noise_level:g}" if self.noise_channels else ""

@@ -4,7 +4,7 @@ inputs, outputs, options -> one input, constants, one output -> run as NCHW and 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ Array = NDArray[Any]
 
 SIDES = (64, 128, 256, 512)  # pixels, tried in turn where the size is free
 REPEATED = 1e-3  # share of the largest magnitude by which two runs may differ
+CONSTANT_REMEDY = "write NAME=NUMBER, or NAME=FILE.npy, such as sigma=0.1"
 NO_SIDES = range(1, 5)  # pixels: fixed axes as short are channels
 FREE_SIDES = (1.0, 1.5)  # height and width differ, so that an output's axes are told apart
 
@@ -54,7 +55,10 @@ class Connection:
         """The answer; ImportRefused if it is not finite, or another one the next time."""
         answer = self.run(array)
         if not np.isfinite(answer).all():
-            raise ImportRefused(f"{self.graph.label} answers NaN or infinity to {self.input.name} {list(array.shape)}")
+            raise ImportRefused(
+                f"{self.graph.label} answers NaN or infinity to {self.input.name} {list(array.shape)} (tried "
+                "are pictures, noise, black and white); where it divides by a norm, add a small number to that"
+            )
         difference = np.abs(answer.astype(np.float64) - self.run(array)).max(initial=0)
         if difference > REPEATED * np.abs(answer).max(initial=0):
             raise ImportRefused(
@@ -69,9 +73,14 @@ class Connection:
         return answer if isinstance(answer, str) else answer[: len(array)]
 
     def _run(self, array: Array) -> Array | str:
-        constants = {
-            tensor.name: self._expand(tensor, array) for tensor in self.graph.inputs if tensor.name in self.constants
-        }
+        try:
+            constants = {
+                tensor.name: self._expand(tensor, array)
+                for tensor in self.graph.inputs
+                if tensor.name in self.constants
+            }
+        except ValueError as error:  # of numpy: the shapes do not fit
+            return f"a constant does not fit its input: {error}"
         return self.runner.try_run({self.input.name: array.astype(self.input.dtype), **constants}, self.output)
 
     def _expand(self, tensor: Tensor, array: Array) -> Array:
@@ -80,6 +89,8 @@ class Connection:
         if len(shape) == 4 and array.ndim == 4 and tensor.shape[1] is None:
             shape[1] = 1
         value = self.constants[tensor.name].astype(tensor.dtype)
+        if not tensor.shape:  # a scalar, or an input whose axes are not stated
+            return value.reshape(()) if value.size == 1 else value
         return value.reshape(shape) if value.size == np.prod(shape) else np.broadcast_to(value, shape).copy()
 
 
@@ -91,6 +102,14 @@ def connect(graph: ForeignGraph, constants: Mapping[str, Array], outputs: Sequen
         outputs: names that the user gave; at most one is this graph's.
     """
     free = [tensor for tensor in graph.inputs if tensor.name not in constants]
+    if not free and constants:
+        raise ImportRefused(
+            f"{graph.label}: all of its inputs are constants, {', '.join(constants)}; leave out --constant for the one "
+            "that takes the samples"
+        )
+    for tensor in graph.inputs:
+        if tensor.name in constants:
+            _check_constant(graph, tensor, constants[tensor.name])
     if len(free) != 1:
         shapes = ", ".join(f"{t.name} {_format_shape(t)}" for t in free) or "none that is no constant"
         raise ImportRefused(
@@ -110,6 +129,20 @@ def connect(graph: ForeignGraph, constants: Mapping[str, Array], outputs: Sequen
     return Connection(graph, graph.open(), free[0], chosen[0], constants)
 
 
+def _check_constant(graph: ForeignGraph, tensor: Tensor, value: Array) -> None:
+    """ImportRefused if the value cannot be brought to the input's axes."""
+    axes = tensor.shape
+    is_fitting = value.size == 1 or not axes or (None not in axes and value.size == np.prod([a or 1 for a in axes]))
+    if not is_fitting and value.ndim <= len(axes):
+        pairs = zip(value.shape[::-1], axes[::-1], strict=False)
+        is_fitting = all(size == 1 or axis in (None, size) for size, axis in pairs)
+    if not is_fitting:
+        raise ImportRefused(
+            f"{graph.label}: the constant of {tensor.name} has the shape {list(value.shape)}, the input takes "
+            f"{_format_shape(tensor)}; give one number, or an array of that shape"
+        )
+
+
 def parse_constants(texts: Sequence[str]) -> dict[str, Array]:
     """`sigma=0.1` -> {"sigma": 0.1}; `map=map.npy` reads an array."""
     constants: dict[str, Array] = {}
@@ -118,7 +151,11 @@ def parse_constants(texts: Sequence[str]) -> dict[str, Array]:
         try:
             number = np.load(Path(value), allow_pickle=False) if value.endswith(".npy") else np.float64(value)
         except (OSError, ValueError, EOFError) as error:
-            raise ImportRefused(f"--constant {text}: write NAME=NUMBER, or NAME=FILE.npy, such as sigma=0.1") from error
+            raise ImportRefused(f"--constant {text}: {CONSTANT_REMEDY}") from error
+        if not name or np.asarray(number).dtype.kind not in "fiub":
+            raise ImportRefused(f"--constant {text}: {CONSTANT_REMEDY}")
+        if not np.isfinite(number).all():
+            raise ImportRefused(f"--constant {text}: NaN and infinity are no values of an input")
         constants[name] = np.asarray(number)
     return constants
 
@@ -172,22 +209,25 @@ def picture_candidates(tensor: Tensor, *, has_noise_map: bool) -> list[PictureIn
 
 
 def find_picture_input(connection: Connection, *, has_noise_map: bool) -> tuple[PictureInput, Array]:
-    """The first candidate that the graph answers, and its answer to grey noise; raises ImportRefused."""
+    """The first candidate that the graph answers, and its answer to noise in 0..1; raises ImportRefused."""
     tensor = connection.input
     candidates = picture_candidates(tensor, has_noise_map=has_noise_map)
+    known = connection.graph.sample_shape
+    if known is not None:
+        candidates = [replace(c, height=known[1], width=known[2]) for c in candidates[:1]] + candidates
     failures: list[str] = []
     for candidate in candidates:
         batch = tensor.shape[0] or 1
         noise = np.random.default_rng(0).random(candidate.shape(batch, candidate.height, candidate.width))
         answer = connection.try_run(noise)
         if not isinstance(answer, str):
-            return candidate, answer
+            return candidate, connection.run_repeatably(noise)
         failures.append(answer)
     channel_axes = {tensor.shape[axis] for axis in (1, 3)} if len(tensor.shape) == 4 else set()
     if channel_axes & {2, 4} and not has_noise_map:
         raise ImportRefused(
             f"{connection.graph.label} takes {tensor.name} {_format_shape(tensor)}; if one channel is a map of the "
-            "noise's strength, give its value: --noise-map 0.1"
+            "noise's strength, give its value: --noise-map 0.1; pictures with transparency are not taken"
         )
     if failures:
         likely = _find_likely(tensor, candidates, failures)

@@ -17,17 +17,26 @@ Array = NDArray[Any]
 TIE = 0.98  # another range must leave less than this share of the error of one that stands before it
 MIXED = 0.5  # and one whose input and output differ less than this, unless the user has named one of them
 MIN_CORRELATION = 0.6  # of a picture that comes out with the one that went in
+MAX_SHARE = 0.8  # of the picture's variance in its error: a grey surface has all of it, however well it correlates
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What came out with one range of input and of output: float64 [N,H,W,C] of 0..255."""
+    """What came out with one range of input and of output.
+
+    Args:
+        output: float64 [N,H,W,C] of 0..255.
+        error: mean squared error, in grey levels.
+        correlation: with the expected pictures.
+        share: of the expected pictures' variance that is in the error.
+    """
 
     source: Range
     target: Range
     output: Array
     error: float
     correlation: float
+    share: float
 
     @property
     def psnr(self) -> float:
@@ -40,13 +49,13 @@ class Trial:
 
     @property
     def is_picture(self) -> bool:
-        return self.correlation >= MIN_CORRELATION
+        return self.correlation >= MIN_CORRELATION and self.share <= MAX_SHARE
 
     def describe(self) -> str:
         low, high = np.percentile(self.output, (1, 99)) if np.isfinite(self.output).all() else (np.nan, np.nan)
         return (
             f"with range {self.name} its pixels lie in {low:.0f}..{high:.0f} of 255, their correlation with the "
-            f"picture is {self.correlation:.2f}"
+            f"picture is {self.correlation:.2f}, its error {self.share:.0%} of that of a grey surface"
         )
 
 
@@ -85,7 +94,8 @@ def _measure(source: Range, target: Range, output: Array, expected: Array) -> Tr
     a, b = clipped - clipped.mean(), expected - expected.mean()
     norm = float(np.sqrt((a**2).sum() * (b**2).sum()))
     correlation = float((a * b).sum()) / norm if norm > 0 else 0.0
-    return Trial(source, target, output, float((difference**2).mean()), correlation)
+    error, variance = float((difference**2).mean()), float(expected.var())
+    return Trial(source, target, output, error, correlation, error / max(variance, 1e-6))
 
 
 def all_ranges(channels: int) -> tuple[Range, ...]:
