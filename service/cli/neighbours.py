@@ -1,6 +1,6 @@
 """Nearest samples: the commands `autoencoder-service neighbours IMAGE --in FOLDER` and `index`, which builds one.
 
-inputs, FOLDER | latents.npy | rows.csv -> latents (AsyncClient) -> Index.find -> CSV | JSON
+inputs, FOLDER | latents.npy | rows.csv | index.npz -> latents (AsyncClient) -> Index.find -> CSV | JSON
 inputs, without --in -> POST /v1/models/<name>/neighbours -> CSV | JSON
 index: FOLDER | samples.npy | rows.csv -> latents, pictures -> models/<name>/<version>.neighbours.npz
 """
@@ -28,9 +28,10 @@ from service.client import AsyncClient, ServiceProblem, ServiceUnreachable
 from service.codecs import arrays
 from service.codecs.table_formats import tables
 from service.errors import ServiceError
+from service.model.errors import PackageError
 from service.model.files.image_samples import make_image, read_pictures
 from service.model.files.plain_files import to_printable, write_whole
-from service.model.measures.neighbours import INDEX_FILE, MAX_ROWS, MAX_SIDE, Index, pack_names, write_index
+from service.model.measures.neighbours import INDEX_FILE, MAX_ROWS, MAX_SIDE, Index, pack_names, read_index, write_index
 from service.settings import Settings
 
 CONCURRENCY = 8
@@ -61,8 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser, command: str) -> None:
     if command == "neighbours":
         parser.add_argument(
             "--in", dest="pool", metavar="FOLDER|FILE",
-            help="where to look: images, an .npy of latents (names in a .txt beside it) or a table; default: the index "
-            "of the package",
+            help="where to look: images, an .npy of latents (names in a .txt beside it) or of pictures, an index "
+            "(.npz) or a table; default: the index of the package",
         )  # fmt: skip
         parser.add_argument("--count", type=int, default=8, metavar="N", help="neighbours of each input (default 8)")
         parser.add_argument(
@@ -213,30 +214,52 @@ async def _read_pool(client: AsyncClient, model: str, options: argparse.Namespac
     """The latents to look among: those of an .npy or a table of latents, or of the pictures in a folder."""
     path = Path(options.pool)
     try:
-        if path.suffix == ".npy":
+        if path.suffix == ".npy" and not _holds_pictures(path):
             return await asyncio.to_thread(_load_latents, path)
+        if path.suffix == ".npz":
+            facts = await client.model(model, version=options.model_version)
+            size = facts["ports"]["latent"]["shape"][-1]
+            return await asyncio.to_thread(lambda: read_index(_read_bytes(path), size, str(path)))
         if is_table(path):
             facts = await client.model(model, version=options.model_version)
             return await asyncio.to_thread(_load_table, path, model, facts["ports"]["latent"]["shape"][-1])
     except ServiceError as error:
         raise FilesError(error.detail) from error
+    except PackageError as error:
+        raise FilesError(str(error)) from error
     samples = await _encode(client, model, options, [options.pool], failures)
     return Index(samples.latents, pack_names(samples.names))
 
 
-def _load_npy(path: Path) -> NDArray[Any]:
-    """Raises FilesError, ServiceError."""
+def _read_bytes(path: Path) -> bytes:
     try:
-        return arrays.read_npy(path.read_bytes(), str(path))
+        return path.read_bytes()
     except OSError as error:
         raise FilesError(f"{path}: {error.strerror}") from error
+
+
+def _load_npy(path: Path) -> NDArray[Any]:
+    """Raises FilesError, ServiceError."""
+    return arrays.read_npy(_read_bytes(path), str(path))
+
+
+def _holds_pictures(path: Path) -> bool:
+    """Whether an .npy holds samples to encode, pictures uint8 [N,H,W] or [N,H,W,C], and no latents."""
+    array = _load_npy(path)
+    return array.dtype == np.uint8 and array.ndim in (3, 4)
 
 
 def _load_latents(path: Path) -> Index:
     """Latents [N,D] and, from the list beside them, the names of their files."""
     latents = _load_npy(path)
-    if latents.ndim != 2 or not latents.size or latents.dtype.kind != "f" or not np.isfinite(latents).all():
-        raise FilesError(f"{path} holds no latents, floats [N,D]: it is {latents.dtype} {list(latents.shape)}")
+    if latents.ndim != 2 or not latents.size or latents.dtype.kind != "f":
+        raise FilesError(
+            f"{path} holds neither latents, floats [N,D], nor pictures, uint8 [N,H,W]: it is {latents.dtype} "
+            f"{list(latents.shape)}"
+        )
+    is_finite = np.isfinite(latents).all(axis=1)
+    if not is_finite.all():
+        raise FilesError(f"{path}: row {int(np.argmin(is_finite))} holds NaN or infinity")
     listing = path.with_suffix(".txt")  # as `encode` writes it
     names = listing.read_text().splitlines() if listing.is_file() else []
     return Index(latents, tuple(names) if len(names) == len(latents) else ())

@@ -92,6 +92,9 @@ def test_rows_of_a_table(own_models: Path, tmp_path: Path, capfd: pytest.Capture
         (["neighbours", "a.png", "--in", "x.npy", "--model", "small"], "latents of 3 numbers"),
         (["neighbours", "a.png", "--in", "x.npy", "--count", "0", "--model", "small"], "--count is 0"),
         (["neighbours", "a.png", "--in", "x.npy", "-o", "x.png", "--model", "small"], "x.png is another file"),
+        (["neighbours", "a.png", "--in", "nan.npy", "--model", "small"], "nan.npy: row 1 holds NaN or infinity"),
+        (["neighbours", "a.png", "--in", "whole.npy", "--model", "small"], "holds neither latents"),
+        (["neighbours", "a.png", "--in", "no.npz", "--model", "small"], "no.npz is no index of neighbours"),
         (["index", "missing.npy", "--model", "small"], "missing.npy: No such file"),
         (["index", "a.png", "--model", "nobody"], "no model nobody"),
     ],
@@ -102,5 +105,23 @@ def test_refusals_say_what_is_wrong(
     monkeypatch.chdir(tmp_path)
     Image.fromarray(np.zeros((28, 28), np.uint8)).save("a.png")
     np.save("x.npy", np.zeros((2, 3), np.float32))
+    np.save("nan.npy", np.array([[0, 1], [np.nan, 2]], np.float32))
+    np.save("whole.npy", np.zeros((2, 3), np.int64))
+    Path("no.npz").write_bytes(b"no zip")
     assert run(own_models, *arguments) == 2
     assert sentence in capsys.readouterr().err
+
+
+def test_pictures_in_an_array_and_an_index_are_looked_through(
+    own_models: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    images = np.stack([np.full((28, 28, 1), value, np.uint8) for value in range(0, 200, 20)])
+    np.save(tmp_path / "images.npy", images)
+    np.save(tmp_path / "one.npy", images[3:4])
+    index = tmp_path / "images.npz"
+    assert run(own_models, "index", tmp_path / "images.npy", "--model", "small", "-o", index) == 0
+    for pool in (tmp_path / "images.npy", index):
+        capfd.readouterr()
+        command = ("neighbours", tmp_path / "one.npy", "--in", pool, "--count", "1", "--model", "small")
+        assert run(own_models, *command) == 0
+        assert [row["neighbour"] for row in rows(capfd.readouterr().out)] == ["3"]
