@@ -27,7 +27,7 @@ DIGESTS = {
     "pages-noisy-office": "941f423cf7b95f406308c54e283ad2fad128d26efa5d18f5f30275c1d5c1ac98",
     "pages": "1dc4b0d95674ab299652491a250ad4f7597789629206a728cbc5e7fcdd2e02a5",
     "photos-bsds": "3a5f7be1aba556184433cc4e5dcc35bdd6e202c966a3be4404297b9e496cf009",
-    "photos": "2c2560ee43a0396f7d87087b466e7c2a0201bc63078c0b6c4dd0d1cbadd84c7c",
+    "photos": "aa81c0c8305ae15c46efb2a8e7b1fd3046cf921df39b550f92f43ce5a831d11f",
 }
 
 
