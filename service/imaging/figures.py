@@ -8,7 +8,8 @@ page tells apart, by rules without learning:
 
 - photographs: most pixels are between ink and paper, and change slowly or in colour, over more than a letter;
 - white on black: dark regions with something light in them, such as slides and negatives;
-- what was never on paper: on a page that is white to the last bit, regions whose neighbouring pixels are equal.
+- what was never on paper: a page most of whose neighbouring pixels are equal, as a whole; on a page that is white to
+  the last bit, regions where they are.
 
 What is missed is left to the network, as without the map.
 
@@ -32,6 +33,7 @@ BAND = 16 * BLOCK  # rows that are looked at together, so that little memory is 
 STEP = 4  # every so many rows and columns are looked at
 FEATHER = 8  # pixels over which the strength passes from 0 to 1
 LEAST_BLOCKS = 12  # of a photograph
+LEAST_GREY_BLOCKS = 28  # of the box of one without colour: dense small print looks like it
 FILLED = 0.6  # share of its bounding box, from which a photograph is taken for a rectangle
 
 INK, PAPER = 0.3, 0.82  # of the paper's brightness: below the one is ink, above the other paper
@@ -45,7 +47,7 @@ DARK = 96  # of 255: median of a block of white on black
 LIGHT = 60  # of 255: by how much writing is lighter than the dark around it
 USUAL_PAPER, BRIGHTEST_PAPER = 205, 245  # of 255: of the median block, at least; of the brightest blocks, at most
 LARGEST_GAIN = 2.0
-EXACT, LEAST_WHITE = 0.8, 0.25  # share of equal neighbours, and of white blocks, of a page that was never on paper
+EXACT, LEAST_WHITE = 0.8, 0.25  # of a page that was never on paper: of equal neighbours more; of white blocks, at least
 
 NOT_PAPER = 0.95  # of the paper's brightness: below it is no paper
 EDGE_SHARE = 0.5  # of the samples along a photograph's edge, that are no paper
@@ -209,7 +211,10 @@ def _find_photographs(blocks: _Blocks) -> tuple[Mask, list[Box]]:
             continue
         rows, columns = np.nonzero(region.any(1))[0], np.nonzero(region.any(0))[0]
         box = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
-        if region.sum() > FILLED * (box[1] - box[0]) * (box[3] - box[2]) and _has_straight_edges(blocks.image, box):
+        area = (box[1] - box[0]) * (box[3] - box[2])
+        if area < LEAST_GREY_BLOCKS and blocks.tints[region].mean() < TINTED:
+            continue
+        if region.sum() > FILLED * area and _has_straight_edges(blocks.image, box):
             top, bottom = _extend(blocks.image.T, *box[:2], *box[2:])
             left, right = _extend(blocks.image, *box[2:], top, bottom)
             boxes.append(_find_edges(blocks.image, (top, bottom, left, right)))
@@ -323,12 +328,13 @@ def _find_dark_regions(blocks: _Blocks) -> Mask:
 
 
 def _find_exact_regions(blocks: _Blocks) -> Mask:
+    if blocks.equal.mean() > EXACT:  # whatever colour its ground has, and with its shades
+        return np.ones_like(blocks.equal, np.bool_)
     is_white = (blocks.percentile(90) >= 253) & (blocks.equal > 0.6)
     if is_white.mean() < LEAST_WHITE:
         return np.zeros_like(is_white)
     is_coloured = (blocks.equal > 0.85) & (blocks.percentile(75) < 250)
-    kept = _spread_maximum(is_coloured, 1)
-    return kept | (blocks.equal > 0.45) if blocks.equal.mean() > EXACT else kept
+    return _spread_maximum(is_coloured, 1)
 
 
 def _find_paper(levels: Floats) -> Floats:

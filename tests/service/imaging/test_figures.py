@@ -119,6 +119,24 @@ def test_what_was_never_on_paper_is_a_figure_and_a_stained_scan_is_not() -> None
     assert not find_kept(np.clip(scan, 0, 255).astype(np.uint8)).any()
 
 
+@pytest.mark.parametrize("ground", [(255, 255, 255), (240, 240, 240), (200, 225, 255), (40, 44, 52)])
+def test_what_was_never_on_paper_is_a_figure_with_its_shades_whatever_its_ground(ground: tuple[int, ...]) -> None:
+    page = np.full((640, 800, 3), ground, np.uint8)
+    cv2.putText(page, "Application", (30, 60), 0, 1, (128, 128, 128), 2, cv2.LINE_AA)
+    page[200:360, 300:500] = np.add.outer(np.linspace(0, 90, 160), np.linspace(20, 120, 200))[..., None]
+    assert find_kept(page).all()
+    noise = np.random.default_rng(0).normal(0, 4, page.shape)
+    photographed = np.clip(page * np.linspace(1, 0.8, 800)[:, None] + noise, 0, 255).astype(np.uint8)
+    assert not find_kept(photographed)[:128, 300:].any() or max(ground) < 100
+
+
+@pytest.mark.parametrize("is_coloured", [False, True])
+def test_a_small_area_is_a_figure_if_it_has_colours(is_coloured: bool) -> None:
+    page = draw_page(0)
+    page[224:352, 320:480] = draw_photograph(5, (128, 160), is_coloured=is_coloured)
+    assert find_kept(page).any() == is_coloured, "dense grey print looks like a small grey photograph"
+
+
 @pytest.mark.parametrize(("dtype", "white"), [(np.uint8, 255), (np.uint16, 4095), (np.float32, 1.0)])
 @pytest.mark.parametrize("bands", [1, 2, 3, 4])
 def test_figures_are_found_at_any_depth_and_kept_bit_for_bit(dtype: Any, white: float, bands: int) -> None:
