@@ -8,12 +8,15 @@ border: there the graph sees the same border as in the whole image; the last one
 rather than filled up. Elsewhere the outermost `halo` pixels of a tile are discarded, because they depend on
 pixels outside it. So the tiled and the untiled output agree but for the order of floating-point sums.
 
-There are as few tiles as the largest side allows, and they are no larger than that number needs.
+There are as few tiles as the largest side allows, or some more where cores would idle while others run the last ones,
+and they are no larger than that number needs.
 
 Memory: a tile is copied when it is cut, and nothing else is.
 """
 
+import math
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -22,7 +25,9 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 HALOS = 14  # in a tile's side, at least: so that a quarter of the work is overlap, and not much more
-HALOS_OF_BYTES = 20  # where what lies between the layers is bytes, not floats: a larger tile in no more memory
+HALOS_OF_BYTES = (20, 30)  # where what lies between the layers is bytes, not floats: larger tiles, from and to
+SIDE_OF_BYTES = 1088  # pixels, up to which there are more halos than the first of them
+_MORE = 3  # numbers of rows, and of columns, of tiles that are tried
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,12 @@ def choose_side(target: int, halo: int, stride: int, halos: int = HALOS) -> int:
     return max(stride, target // stride * stride, halos * _round_up(halo, stride))
 
 
+def count_halos_of_bytes(halo: int) -> int:
+    """Halos in a tile's side, at least, of a graph whose layers are bytes: HALOS_OF_BYTES, by SIDE_OF_BYTES."""
+    least, most = HALOS_OF_BYTES
+    return max(least, min(most, SIDE_OF_BYTES // max(1, halo)))
+
+
 def plan(
     height: int,
     width: int,
@@ -92,6 +103,7 @@ def plan(
     strides: tuple[int, int],
     *,
     is_blended: bool = False,
+    workers: int = 1,
 ) -> list[Tile]:
     """Tiles of one shape, row by row, whose cores cover [height, width] exactly once.
 
@@ -101,11 +113,20 @@ def plan(
         max_sides: pixels along a tile's sides, at most, by `choose_side`: multiples of the strides, above two halos.
         halo: the distance from an output pixel to the farthest input pixel that it depends on.
         strides: of the graph, along height and width.
+        workers: tiles that run side by side: more than one tile are so many that the last ones are done soonest.
     """
-    rows, columns = (
-        _spans(size, max_side, halo, stride)
+    choices = [
+        _list_spans(size, max_side, halo, stride, _MORE if workers > 1 else 1)
         for size, max_side, stride in zip((height, width), max_sides, strides, strict=True)
-    )
+    ]
+
+    def count_pixels(spans: tuple[list[Span], list[Span]]) -> tuple[int, int]:
+        """That the worker with the most tiles sees, and that all see."""
+        tile = math.prod(axis[0].stop - axis[0].start for axis in spans)
+        count = math.prod(map(len, spans))
+        return -(-count // workers) * tile, count * tile
+
+    rows, columns = min(product(*choices), key=count_pixels)
     if is_blended:
         rows, columns = _fade(rows, halo // 2), _fade(columns, halo // 2)
     return [Tile(row, column) for row in rows for column in columns]
@@ -116,15 +137,20 @@ def single_tile(height: int, width: int, strides: tuple[int, int]) -> Tile:
     return Tile(Span(0, _round_up(height, strides[0]), 0, height), Span(0, _round_up(width, strides[1]), 0, width))
 
 
-def _spans(size: int, max_side: int, halo: int, stride: int) -> list[Span]:
-    """As few spans as possible, and no longer than necessary."""
+def _list_spans(size: int, max_side: int, halo: int, stride: int, choices: int) -> list[list[Span]]:
+    """As few spans as possible that are no longer than `max_side`; if there are several, so many choices with more."""
     padded, halo = _round_up(size, stride), _round_up(halo, stride)
     if padded <= max_side:
-        return [Span(0, padded, 0, size)]
-    count = -(-(padded - 2 * halo) // (max_side - 2 * halo))
+        return [[Span(0, padded, 0, size)]]
+    least = -(-(padded - 2 * halo) // (max_side - 2 * halo))
+    return [_spans(size, count, halo, stride) for count in range(least, least + choices)]
+
+
+def _spans(size: int, count: int, halo: int, stride: int) -> list[Span]:
+    """At most so many spans, at least two, no longer than necessary; `halo` is a multiple of the stride."""
+    padded = _round_up(size, stride)
     tile = _round_up(-(-(padded + 2 * halo * (count - 1)) // count), stride)
-    step = tile - 2 * halo
-    starts = [*range(0, padded - tile, step), padded - tile]
+    starts = [*range(0, padded - tile, tile - 2 * halo), padded - tile]
     firsts = [0, *(start + halo for start in starts[1:])]
     lasts = [*firsts[1:], size]
     return [Span(start, start + tile, first, last) for start, first, last in zip(starts, firsts, lasts, strict=True)]

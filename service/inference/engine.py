@@ -239,7 +239,9 @@ class Inference:
         outputs = tuple(np.empty_like(picture.pixels) for picture in inputs.pictures)
         tasks: list[TileTask] = []
         for picture, output, figures in zip(inputs.pictures, outputs, maps, strict=True):
-            tasks += tiled.plan_tasks(model, picture, output, self._tile, figures, is_exposed=is_exposed)
+            tasks += tiled.plan_tasks(
+                model, picture, output, self._tile, figures, is_exposed=is_exposed, workers=self._scheduler.workers
+            )
         numbers = max_item_numbers(model)
         items = list(tiled.group_tasks(tasks, numbers))
         use_all_cores = len(items) == 1 and self._scheduler.is_idle

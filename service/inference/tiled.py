@@ -106,11 +106,15 @@ def plan_tasks(
     figures: FigureMap | None = None,
     *,
     is_exposed: bool = True,
+    workers: int = 1,
 ) -> list[TileTask]:
-    """The tasks of one picture: tiles of about `side` pixels if the model's halo is known, else one for all of it."""
+    """The tasks of one picture: tiles of about `side` pixels if the model's halo is known, else one for all of it.
+
+    `workers`: tasks that run side by side.
+    """
     pixels = picture.pixels
     height, width = pixels.shape[:2]
-    planned = tiles.plan_tiles(model, height, width, side)
+    planned = tiles.plan_tiles(model, height, width, side, workers)
     is_blended = tiles.is_blended(model) and len(planned) > 1
     weighted_sum = WeightedSum(pixels, output, len(planned)) if is_blended else None
     return [TileTask(pixels, output, tile, picture.white, weighted_sum, figures, is_exposed) for tile in planned]

@@ -12,14 +12,14 @@ from service.model.runtime import Array, Model
 SIDE = 512  # pixels along a side, unless a setting says otherwise
 
 
-def plan_tiles(model: Model, height: int, width: int, side: int) -> list[Tile]:
-    """Tiles of about `side` pixels if the model's halo is known, else one for all of the image."""
+def plan_tiles(model: Model, height: int, width: int, side: int, workers: int = 1) -> list[Tile]:
+    """Tiles of about `side` pixels if the model's halo is known, else one for all of the image; `workers`: see plan."""
     halo = model.manifest.halo
     if halo is None:
         return [tiling.single_tile(height, width, model.strides)]
-    halos = tiling.HALOS_OF_BYTES if model.precision == "int8" else tiling.HALOS
+    halos = tiling.count_halos_of_bytes(halo) if model.precision == "int8" else tiling.HALOS
     down, right = (tiling.choose_side(side, halo, stride, halos) for stride in model.strides)
-    return tiling.plan(height, width, (down, right), halo, model.strides, is_blended=is_blended(model))
+    return tiling.plan(height, width, (down, right), halo, model.strides, is_blended=is_blended(model), workers=workers)
 
 
 def is_blended(model: Model) -> bool:

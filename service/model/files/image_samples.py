@@ -52,7 +52,7 @@ def make_page(picture: Picture, channels: int, dtype: str = "uint8") -> NDArray[
     """
     planes = to_model_input(picture.pixels, channels, picture.white, dtype)
     if len(planes) == 1:
-        return np.asarray(planes[0])
+        return np.ascontiguousarray(planes[0])
     if dtype == "uint16":
         return np.rint(np.tensordot(LUMA, planes, 1)).astype(np.uint16)
     return flatten_to_uint8(picture.pixels[:, :, :3], channels, picture.white)

@@ -86,6 +86,34 @@ def test_tiles_are_no_larger_than_so_many_must_be() -> None:
     assert {span.stop - span.start for span in spans} == {812}  # five of 810.4, and multiples of 4
 
 
+def test_the_tiles_of_a_graph_in_bytes_are_larger_but_no_larger_than_memory_allows() -> None:
+    assert [tiling.count_halos_of_bytes(halo) for halo in (0, 1, 36, 48, 96, 500)] == [30, 30, 30, 22, 20, 20]
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 4, 8])
+@pytest.mark.parametrize("size", [(3000, 4000), (2160, 3840), (3508, 2480), (700, 5000), (1090, 1090), (900, 1000)])
+def test_no_worker_has_more_to_do_than_with_the_fewest_tiles(size: tuple[int, int], workers: int) -> None:
+    def count_pixels(tiles: list[tiling.Tile]) -> int:
+        """Of the worker that has the most."""
+        (shape,) = {tile.shape for tile in tiles}
+        return -(-len(tiles) // workers) * shape[0] * shape[1]
+
+    fewest = tiling.plan(*size, (1008, 1008), 36, (4, 4))
+    balanced = tiling.plan(*size, (1008, 1008), 36, (4, 4), workers=workers)
+    assert count_pixels(balanced) <= count_pixels(fewest)
+    assert len(balanced) >= len(fewest)
+    assert len(fewest) > 1 or balanced == fewest, "one tile is run by all cores together"
+    count = np.zeros((*size, 1), int)
+    for tile in balanced:
+        tile.core(count)[...] += 1
+    assert (count == 1).all()
+
+
+def test_cores_do_not_idle_during_the_last_tiles() -> None:
+    assert len(tiling.plan(2160, 3840, (1008, 1008), 36, (4, 4))) == 15
+    assert len(tiling.plan(2160, 3840, (1008, 1008), 36, (4, 4), workers=2)) == 18
+
+
 @pytest.mark.parametrize("size", [(1, 1), (31, 97), (64, 200), (333, 150)])
 def test_the_weights_of_blended_tiles_sum_to_one(size: tuple[int, int]) -> None:
     height, width = size
