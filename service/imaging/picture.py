@@ -204,9 +204,8 @@ def _merge_planes(planes: Pixels, count: int) -> Pixels:
         return plane
     if not plane.strides[2]:  # repeated by to_model_input
         return plane[:, :, :1]
-    total = plane[:, :, 0].astype(np.uint16 if plane.dtype == np.uint8 else np.uint32)
-    total += plane[:, :, 1]  # a sum over an axis of three numbers takes ten times as long
-    total += plane[:, :, 2]
-    total += 1
-    total //= 3
-    return total.astype(plane.dtype)[..., None]
+    total: NDArray[np.integer[Any]] = plane[:, :, 0].astype(np.uint16 if plane.dtype == np.uint8 else np.uint32)
+    np.add(total, plane[:, :, 1], out=total)  # a sum over an axis of three numbers takes ten times as long
+    np.add(total, plane[:, :, 2], out=total)
+    np.add(total, 1, out=total)
+    return np.asarray((total // 3).astype(plane.dtype))[..., None]

@@ -15,6 +15,7 @@ Memory: a tile is copied when it is cut, and nothing else is.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -120,7 +121,7 @@ def plan(
         for size, max_side, stride in zip((height, width), max_sides, strides, strict=True)
     ]
 
-    def count_pixels(spans: tuple[list[Span], list[Span]]) -> tuple[int, int]:
+    def count_pixels(spans: Sequence[list[Span]]) -> tuple[int, int]:
         """That the worker with the most tiles sees, and that all see."""
         tile = math.prod(axis[0].stop - axis[0].start for axis in spans)
         count = math.prod(map(len, spans))
