@@ -40,7 +40,7 @@ def make_pictures() -> Iterator[tuple[str, str, bytes]]:
     repeats = [-(-size // side) for size, side in zip(PAGE[::-1], page.shape, strict=True)]
     page = np.tile(page, repeats)[: PAGE[1], : PAGE[0]]
     yield "A4 at 300 dpi, grey PNG", "pages", _encode(page, "PNG")
-    yield "A4 at 300 dpi, colour PNG", "pages", _encode(page[..., None] * np.float32(PAPER) / 255, "PNG")
+    yield "A4 at 300 dpi, colour PNG", "pages", _encode(page[..., None] * np.array(PAPER, np.float32) / 255, "PNG")
 
 
 def _encode(pixels: np.ndarray, file_format: str, **options: int) -> bytes:
