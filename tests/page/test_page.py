@@ -19,6 +19,7 @@ from playwright.sync_api import Browser, Page
 
 from service import errors
 from tests.page.conftest import Visit
+from training.evaluation import neighbours
 
 DROP = """([name, type, base64]) => {
   const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
@@ -403,12 +404,35 @@ def test_korean_has_the_words_of_all_figures(visit: Visit) -> None:
     }
     assert {"original", "epoch", "506 held-out samples", "PCA 32, clamped 0.04842"} < words
     script = "(texts) => import('/page/translations.js').then((m) => texts.map((text) => m.translateLabel(text)))"
-    texts = sorted(words | {"pretraining, layer 2", "12 held-out samples", "mean 1.5e-05", "Alan Diggs", "class 3"})
+    numbered = {"pretraining, layer 2", "12 held-out samples", "mean 1.5e-05", "PCA 8, clamped 0.0169"}
+    texts = sorted(words | numbered | {"Alan Diggs", "class 3"})
     translations = dict(zip(texts, page.evaluate(script, texts), strict=True))
     same = {text for text, translation in translations.items() if text == translation}
     assert {text for text in same if not text.startswith("PCA ")} == {"Alan Diggs", "class 3"}  # names stay
     assert translations["mean 1.5e-05"] == "평균 1.5e-05"
+    assert translations["PCA 8, clamped 0.0169"] == "PCA 8, 범위 제한 0.0169"
     assert translations["506 held-out samples"] == "시험용 표본 506개"
+
+
+def test_what_training_measures_on_own_data_has_korean_words(visit: Visit) -> None:
+    page = visit("cats-stacked", language="ko")
+    texts = [
+        neighbours.METRIC.replace("_", " "), neighbours.UNIT, "largest class", "the samples themselves",
+        "mean squared error, in standard deviations", "PCA 5, clamped", "of 8 numbers of the latent", "of 64, a sample",
+        "share of features, in 120 samples", "nats, from 500 test samples", "denoising MSE masking 0.25",
+        "Stacked autoencoder of shapes.", "Undercomplete autoencoder of $& 2.csv.",
+    ]  # fmt: skip
+    script = """(texts) => import('/page/translations.js').then((m) =>
+      texts.map((text) => [m.translateName(text), m.isTranslated(text)]))"""
+    for text, (translation, is_translated) in zip(texts, page.evaluate(script, texts), strict=True):
+        assert is_translated, text
+        assert re.search("[가-힣]", translation), text
+        assert "{" not in translation
+    assert page.evaluate(script, texts[-2:])[1][0] == "$& 2.csv의 과소완전 오토인코더입니다."
+    names = ["noisy", "error", "samples", "clean", "pages"]
+    script = """(names) => import('/page/translations.js').then((m) =>
+      names.map((name) => [m.translateModelName(name), m.translateClass(name)]))"""
+    assert page.evaluate(script, names) == [*([name, name] for name in names[:-1]), ["스캔 문서", "pages"]]  # theirs
 
 
 def test_errors_say_in_which_direction_they_are_better(visit: Visit) -> None:
@@ -427,9 +451,9 @@ def test_a_new_cat_is_drawn(visit: Visit) -> None:
     wait_for_stats(page, "Nobody has drawn this one")
     wait_until_idle(page)
     line = shlex.split(page.inner_text("#curl"))
-    assert line[:3] == ["curl", "-X", "POST"]
-    assert "sample?count=16&seed=" in line[3]
-    truth = httpx2.post(line[3], headers={"Accept": "application/json"}).json()
+    assert line[:4] == ["curl", "--fail-with-body", "-X", "POST"]  # it writes a file
+    assert "sample?count=16&seed=" in line[4]
+    truth = httpx2.post(line[4], headers={"Accept": "application/json"}).json()
     drawn = href_of(page, "#save-output")
     assert (read_pixels(drawn) == to_pixels(truth["outputs"][0])).all()
     assert str(truth["seed"]) in page.inner_text("#stats")

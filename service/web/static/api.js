@@ -161,20 +161,23 @@ const formField = (name) =>
 const authorizationOptions = () => (apiKey.get() ? ["-H", "'Authorization: Bearer YOUR-KEY'"] : []);
 const outputOptions = (output) => (output ? ["-o", shellQuote(output)] : []);
 
+/** The start of a curl line; one that writes a file fails with the service's sentence in it. */
+const startLine = (output) => ["curl", ...(output ? ["--fail-with-body"] : []), ...authorizationOptions()];
+
 /** The curl line that sends a file as the page does. */
 export const curlFile = (path, name, output) =>
-  ["curl", ...authorizationOptions(), "-F", shellQuote(formField(name)), shellQuote(resolve(path).href), ...outputOptions(output)].join(" ");
+  [...startLine(output), "-F", shellQuote(formField(name)), shellQuote(resolve(path).href), ...outputOptions(output)].join(" ");
 
 /** The curl line that sends a table as the page does; the answer is a table of the same format. */
 export const curlTable = (path, name, type) =>
-  ["curl", ...authorizationOptions(), "--data-binary", shellQuote(`@${name}`), "-H", shellQuote(`Content-Type: ${type}`), shellQuote(resolve(path).href),
+  [...startLine(true), "--data-binary", shellQuote(`@${name}`), "-H", shellQuote(`Content-Type: ${type}`), shellQuote(resolve(path).href),
     ...outputOptions(type === "text/csv" ? "result.csv" : "result.parquet")].join(" ");
 
 /** The curl line of an operation without a body. */
 export const curlPost = (path, output) =>
-  ["curl", ...authorizationOptions(), "-X POST", shellQuote(resolve(path).href), ...outputOptions(output)].join(" ");
+  [...startLine(output), "-X POST", shellQuote(resolve(path).href), ...outputOptions(output)].join(" ");
 
 /** The curl line that sends JSON; with `output` the response is a PNG. */
 export const curlJson = (path, body, output) =>
-  ["curl", ...authorizationOptions(), "-H 'Content-Type: application/json'", ...(output ? ["-H 'Accept: image/png'"] : []),
+  [...startLine(output), "-H 'Content-Type: application/json'", ...(output ? ["-H 'Accept: image/png'"] : []),
     "-d", shellQuote(JSON.stringify(body)), shellQuote(resolve(path).href), ...outputOptions(output)].join(" ");

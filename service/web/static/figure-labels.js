@@ -1,13 +1,14 @@
 // Words in a card's figures: in another language they are written over those of the picture.
 
-import { currentLanguage, translateLabel } from "./translations.js";
+import { currentLanguage, translateClass, translateLabel } from "./translations.js";
 
 const LINE_HEIGHT = 1.2; // of a label's box, in sizes of its letters
 const HALO = 1; // pixels around a box that are cleared too
 
 /** Write the words of a figure in the page's language once it has loaded; `labels` as GET .../files lists them. */
-export function translateFigure(image, link, labels) {
-  const words = labels.map((label) => ({ ...label, translation: translateLabel(label.text) }))
+export function translateFigure(image, link, name, labels) {
+  const translate = name === "latent_map.png" ? translateClass : translateLabel;
+  const words = labels.map((label) => ({ ...label, translation: translate(label.text) }))
     .filter(({ text, translation }) => text !== translation);
   if (currentLanguage() === "en" || !words.length) return;
   image.addEventListener("load", async () => {

@@ -7,7 +7,7 @@ import { readChosenFiles, readTransfer } from "./dropped-files.js";
 import { FileView } from "./file-view.js";
 import { setPackageText, showCard } from "./model-card.js";
 import { paint } from "./pixels.js";
-import { currentLanguage, LANGUAGES, preferredLanguage, setLanguage, t, setPackageTranslations, translateName, translatePage } from "./translations.js";
+import { currentLanguage, LANGUAGES, preferredLanguage, setLanguage, t, setPackageTranslations, translateModelName, translatePage } from "./translations.js";
 import { VectorView } from "./vector-view.js";
 
 const GROUPS = ["groupAny", "groupFixed", "groupVector"];
@@ -54,7 +54,7 @@ function showModels() {
     createElement("div", { className: "tiles" }, ...members.map((member) => {
       const input = createElement("input", { type: "radio", name: "model", value: member.name, checked: member === model });
       input.addEventListener("change", () => selectModel(member));
-      return createElement("label", { className: "tile" }, input, createElement("span", {}, translateName(member.name)));
+      return createElement("label", { className: "tile" }, input, createElement("span", {}, translateModelName(member.name)));
     })))));
   if (!models.length) $("models").replaceChildren(createElement("p", { className: "note" }, t("noModels")));
   $("rejected-packages").replaceChildren(
@@ -85,7 +85,7 @@ function viewFor({ ports: { image }, operations }) {
 
 function showModelText() {
   setPackageTranslations(model.translations);
-  $("model-name").textContent = translateName(model.name);
+  $("model-name").textContent = translateModelName(model.name);
   setPackageText($("model-description"), model.description);
   const displayed = model;
   showCard(model, () => model === displayed);

@@ -159,7 +159,7 @@ function createFigure(path, name, labels) {
   setPackageText(caption, name);
   const image = createElement("img", { loading: "lazy", decoding: "async", alt: translateName(name) });
   const link = createElement("a", { href: url, attributes: { "aria-label": `${translateName(name)}, ${t("openPicture")}` } }, image);
-  translateFigure(image, link, labels);
+  translateFigure(image, link, name, labels);
   if (apiKey.get()) loadWithKey(image, url);
   else image.src = url;
   return createElement("figure", {}, link, caption);

@@ -409,8 +409,8 @@ export const TRANSLATIONS = {
   },
 };
 
-// Texts of packages: names, descriptions, metrics, files. A text without a translation is shown as it is.
-const PACKAGE_TEXTS = {
+// Names of the shipped models; others are called as their users call them, even "noisy".
+const MODEL_NAMES = {
   en: {
     pages: "Scanned pages",
     photos: "Photographs",
@@ -420,6 +420,22 @@ const PACKAGE_TEXTS = {
     "cats-denoising": "Cats, denoising",
     "cats-variational": "Cats, variational",
     "digits-deep": "Handwritten digits",
+  },
+  ko: {
+    pages: "스캔 문서",
+    photos: "사진",
+    "cats-undercomplete": "고양이, 한 층",
+    "cats-stacked": "고양이, 적층",
+    "cats-convolutional": "고양이, 합성곱",
+    "cats-denoising": "고양이, 잡음 제거",
+    "cats-variational": "고양이, 변분",
+    "digits-deep": "손글씨 숫자",
+  },
+};
+
+// Texts of packages: descriptions, metrics, files. "{n}" is a number. A text without a translation is shown as it is.
+const PACKAGE_TEXTS = {
+  en: {
     "denoising RMSE": "all pages",
     "denoising RMSE coffee stains": "coffee stains",
     "denoising RMSE folded sheet": "folded sheet",
@@ -461,14 +477,6 @@ const PACKAGE_TEXTS = {
     "walks.png": "Walks on a straight line between the latents of two held-out samples",
   },
   ko: {
-    pages: "스캔 문서",
-    photos: "사진",
-    "cats-undercomplete": "고양이, 한 층",
-    "cats-stacked": "고양이, 적층",
-    "cats-convolutional": "고양이, 합성곱",
-    "cats-denoising": "고양이, 잡음 제거",
-    "cats-variational": "고양이, 변분",
-    "digits-deep": "손글씨 숫자",
     "before-after.png": "왼쪽부터 잡음 있는 원본, 결과, 깨끗한 정답",
     "before-after.webp": "왼쪽부터 잡음 있는 원본, 결과, 깨끗한 정답",
     "failures.png": "잘 안 되는 경우: 결과가 가장 나쁜 부분",
@@ -515,7 +523,7 @@ const PACKAGE_TEXTS = {
     sample: "새로 그리기",
     "active latents": "쓰이는 숫자",
     divergence: "사전 분포와의 차이",
-    "of 32 numbers of the latent": "잠재 표현의 숫자 32개 중",
+    "of {n} numbers of the latent": "잠재 표현의 숫자 {n}개 중",
     "nats a sample": "그림 하나의 내트",
     noisy: "잡음 그대로",
     denoised: "잡음 제거 후",
@@ -540,7 +548,6 @@ const PACKAGE_TEXTS = {
     "{n} held-out samples": "시험용 표본 {n}개",
     "Held-out samples": "시험용 표본",
     "numbers that are not 0": "0이 아닌 숫자의 개수",
-    "explained variance": "설명된 분산",
     "coffee stains": "커피 얼룩",
     "folded sheet": "접힌 종이",
     footprints: "발자국",
@@ -557,8 +564,26 @@ const PACKAGE_TEXTS = {
     "median background, divided": "중앙값 배경, 나눗셈",
     "median background, threshold": "중앙값 배경, 임계값",
     "adaptive threshold": "적응형 임계값",
-    "PCA 32, clamped": "PCA 32, 범위 제한",
-    "PCA 30, clamped": "PCA 30, 범위 제한",
+    "PCA {n}, clamped": "PCA {n}, 범위 제한",
+    "largest class": "가장 큰 클래스",
+    "the samples themselves": "표본 그대로",
+    "nearest neighbour accuracy": "최근접 이웃 정확도",
+    "share of test samples whose nearest training sample is of their class": "가장 가까운 학습 표본이 같은 클래스인 시험용 표본의 비율",
+    "explained variance": "설명된 분산",
+    "active features": "쓰이는 특징",
+    "dead features": "쓰이지 않는 특징",
+    "share of the variance": "분산의 비율",
+    "of {n}, a sample": "표본 하나에 {n}개 중",
+    "share of features, in {n} samples": "표본 {n}개에서 본 특징의 비율",
+    "features of a vector that are not 0": "벡터 하나에서 0이 아닌 특징의 개수",
+    contraction: "수축",
+    "squared norm of the encoder's Jacobian": "인코더 야코비 행렬의 제곱 노름",
+    "negative elbo": "음의 ELBO",
+    "negative log likelihood": "음의 로그 가능도",
+    "likelihood standard error": "가능도의 표준 오차",
+    "nats, from {n} test samples": "내트, 시험용 표본 {n}개",
+    "mean squared error, in standard deviations": "평균 제곱 오차 (표준편차 단위)",
+    "{kind} autoencoder of {name}.": "{name}의 {kind} 오토인코더입니다.",
     "8 bits": "8비트",
     "tied weights": "가중치 공유",
     "without pretraining": "사전 학습 없이",
@@ -573,12 +598,12 @@ const PACKAGE_TEXTS = {
     "unharmed PSNR worst": "그중 가장 낮은 값",
     "reconstruction MSE": "복원 MSE",
     "reconstruction PSNR": "복원 PSNR",
-    "denoising MSE gaussian 0.1": "가우스 잡음 0.1",
-    "denoising MSE gaussian 0.25": "가우스 잡음 0.25",
-    "denoising MSE gaussian 0.5": "가우스 잡음 0.5",
-    "denoising PSNR gaussian 0.1": "가우스 잡음 0.1",
-    "denoising PSNR gaussian 0.25": "가우스 잡음 0.25",
-    "denoising PSNR gaussian 0.5": "가우스 잡음 0.5",
+    "denoising MSE gaussian {n}": "가우스 잡음 {n}",
+    "denoising PSNR gaussian {n}": "가우스 잡음 {n}",
+    "denoising MSE masking {n}": "지우기 {n}",
+    "denoising PSNR masking {n}": "지우기 {n}",
+    "denoising MSE salt-and-pepper {n}": "흑백 점 {n}",
+    "denoising PSNR salt-and-pepper {n}": "흑백 점 {n}",
     "denoising PSNR CBSD68 15": "CBSD68, σ 15",
     "denoising PSNR CBSD68 25": "CBSD68, σ 25",
     "denoising PSNR CBSD68 50": "CBSD68, σ 50",
@@ -644,19 +669,34 @@ export function t(key, values = {}) {
 }
 
 /** A text of a package in the current language, or as it is. */
-export const translateName = (text) => packageTexts[language]?.[text] ?? PACKAGE_TEXTS[language][text] ?? text;
-/** Words of a figure: as translateName, also where numbers are in them, "PCA 32 0.0496" or "506 held-out samples". */
-export function translateLabel(text) {
-  const known = translateName(text);
-  if (known !== text) return known;
-  const [, name, value] = /^(.+) (\S*\d\S*)$/.exec(text) ?? [];
-  if (name && translateName(name) !== name) return `${translateName(name)} ${value}`;
-  const [number] = /\d+/.exec(text) ?? [];
-  const pattern = text.replace(number, "{n}");
-  return translateName(pattern) === pattern ? text : translateName(pattern).replace("{n}", number);
+export const translateName = (text) => findTranslation(text) ?? text;
+export const isTranslated = (text) => language === "en" || findTranslation(text) !== undefined;
+export const translateModelName = (name) => packageTexts[language]?.[name] ?? MODEL_NAMES[language][name] ?? name;
+
+const NUMBER = /\d+(?:\.\d+)?(?:e[+-]?\d+)?/g;
+const OWN_DESCRIPTION = /^(Undercomplete|Stacked|Denoising|Variational|Sparse) autoencoder of (.+)\.$/; // as training writes it
+
+function findTranslation(text) {
+  const known = packageTexts[language]?.[text] ?? PACKAGE_TEXTS[language][text];
+  if (known !== undefined) return known;
+  const numbers = text.match(NUMBER) ?? [];
+  const pattern = numbers.length ? PACKAGE_TEXTS[language][text.replace(NUMBER, "{n}")] : undefined;
+  if (pattern !== undefined) return numbers.reduce((filled, number) => filled.replace("{n}", number), pattern);
+  const [, kind, name] = OWN_DESCRIPTION.exec(text) ?? [];
+  return kind && PACKAGE_TEXTS[language]["{kind} autoencoder of {name}."]
+    ?.replace("{kind}", translateName(kind.toLowerCase())).replace("{name}", () => name);
 }
 
-export const isTranslated = (text) => language === "en" || text in PACKAGE_TEXTS[language] || text in (packageTexts[language] ?? {});
+/** Words of a figure: as translateName, also with a value behind them, "PCA 32, clamped 0.0496". */
+export function translateLabel(text) {
+  const known = findTranslation(text);
+  if (known !== undefined) return known;
+  const [, name, value] = /^(.+) (\S*\d\S*)$/.exec(text) ?? [];
+  return name ? `${translateName(name)} ${value}` : text;
+}
+
+/** Names of classes in a legend: only the package itself can tell them in another language. */
+export const translateClass = (name) => packageTexts[language]?.[name] ?? (name === "others" ? translateName(name) : name);
 
 let packageTexts = {}; // language -> text -> translation, of the package that is shown
 
