@@ -753,9 +753,22 @@ def _post(
         np.save(buffer, inputs, allow_pickle=False)
         content, headers = buffer.getvalue(), {"Content-Type": NPY, "Accept": accept_for_array}
     else:
-        content = inputs.read_bytes() if isinstance(inputs, Path) else inputs
+        content = _read_file(inputs)
         headers = {"Content-Type": "application/octet-stream", "Accept": accept}
     return _Request("POST", _path(model, version, operation), headers, query or {}, content)
+
+
+def _read_file(source: Any) -> bytes:
+    """The bytes of an image file; TypeError for what is neither a file nor an array, such as a list."""
+    if isinstance(source, Path):
+        return source.read_bytes()
+    if hasattr(source, "read"):
+        source = source.read()
+    if not isinstance(source, bytes | bytearray | memoryview):
+        kind = type(source).__name__
+        remedy = "pathlib.Path names a file" if isinstance(source, str) else "numpy.asarray makes an array of numbers"
+        raise TypeError(f"inputs are a numpy array, or an image file as bytes or pathlib.Path, not {kind}: {remedy}")
+    return bytes(source)
 
 
 def _path(model: str, version: int | None, operation: Operation) -> str:

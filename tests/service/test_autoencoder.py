@@ -78,6 +78,22 @@ def test_what_the_model_does_not_take_is_the_services_sentence(small: Autoencode
         signal.denoise(np.zeros((1, 4)))
 
 
+@pytest.mark.parametrize("inputs", [[np.zeros((28, 28), np.uint8)], [[0.5, 1.0]], None, Image.new("L", (28, 28))])
+def test_what_is_neither_file_nor_array_is_named(small: Autoencoder, inputs: Any) -> None:
+    with pytest.raises(TypeError, match=rf"not {type(inputs).__name__}: numpy\.asarray"):
+        small.encode(inputs)
+    path: Any = "x.png"
+    with Client("http://localhost:1") as client, pytest.raises(TypeError, match="Path names a file"):
+        client.encode("small", path)
+
+
+def test_an_open_file_is_read(small: Autoencoder) -> None:
+    data = picture()
+    expected = small.encode(data)
+    file: Any = io.BytesIO(data)
+    np.testing.assert_array_equal(small.encode(file), expected)
+
+
 def test_a_folder_without_a_package_is_named(models: Path, tmp_path: Path) -> None:
     for path in (models / "nothing", tmp_path, models):
         with pytest.raises(PackageError, match="holds no package: name models/<name>"):
