@@ -13,8 +13,16 @@ from pathlib import Path
 from tests.branches import main as check_branches
 
 COVERAGE = Path("build/coverage")
+
+
+def is_test(path: Path) -> bool:
+    """Whether pytest finds tests in this folder or module."""
+    return (path.is_dir() and any(path.rglob("test_*.py"))) or path.name.startswith("test_")
+
+
+IMPORTING = Path("tests/training/importing")  # with the service's tests, which are done first
 BESIDE = {  # name of a process at the lowest priority -> what it tests
-    "training": ["tests/training"],
+    "training": sorted(str(path) for path in IMPORTING.parent.iterdir() if path != IMPORTING and is_test(path)),
     "documents": ["tests/test_documents.py", "tests/test_lesson.py"],
 }
 
