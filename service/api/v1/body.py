@@ -115,7 +115,7 @@ def count_table_numbers(body: bytes, content_type: str | None, model: Model, ope
     count = model.latent_size if model.input_port(operation).name == "latent" else model.sample_size
     if body.startswith(PARQUET_MAGIC):
         return rows * count
-    return tables.count_cells(body, count) if parse_media_type(content_type) == CSV else 0
+    return tables.estimate_cells(body, count) if parse_media_type(content_type) == CSV else 0
 
 
 def accepted_types(port: str) -> tuple[str, ...]:

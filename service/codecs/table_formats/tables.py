@@ -1,6 +1,6 @@
 """Tables: rows of numbers by the names of their columns, with other columns carried along as text.
 
-CSV     -> encoding -> dialect -> header -> records by Python's csv -> Table of at most so many rows
+CSV     -> service.codecs.table_formats.dialect -> records -> columns -> Table of at most so many rows
 Parquet -> service.codecs.table_formats.parquet -------------------------------^
 Table with other numbers -> write_csv | service.codecs.table_formats.parquet.write
 
@@ -8,34 +8,40 @@ Nothing is trusted before it is counted: a line has at most MAX_LINE characters,
 stops at the row after the last that is allowed. Text that is carried takes no more bytes than the body has.
 """
 
-import codecs
 import csv
 import io
-import math
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from service.codecs.table_formats.dialect import (
+    HEAD_RECORDS,
+    Dialect,
+    count_cells,
+    count_header_rows,
+    find_declared_delimiter,
+    find_dialect,
+    find_encoding,
+    is_comment,
+    is_gap,
+    name_columns,
+    read_records,
+    strip_row,
+)
 from service.errors import InvalidInput, MalformedBody, TooLarge
 from service.interruption import check_interruption
 
-DELIMITERS = (",", ";", "\t", "|")
 MAX_LINE = 1 << 20  # characters
 LATENT_NAME = "latent_{}"  # of the columns of latents, from 1
 
 _SLICE = 1 << 20  # bytes
-_HEAD_RECORDS = 100  # by which delimiter, decimal sign and header are found
 _HEAD_CHARACTERS = 1 << 20
 _NAMED = 8  # columns that a sentence names
-_GAPS = {"", "na", "n/a", "#n/a", "nan", "null", "none", "-", "?", "inf", "-inf", "+inf", "infinity", "-infinity"}
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-_SEPARATOR = re.compile(r"sep=(.)")  # a first line as spreadsheets write it
 _ROW_NAMES = {"", "Unnamed: 0", "__index_level_0__"}  # of a first column of row numbers
 
 Floats = NDArray[np.float64]
@@ -158,25 +164,6 @@ def _join(names: Sequence[str]) -> str:
 # --- reading CSV ------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Dialect:
-    """How a CSV is written: `encoding` (a codec of Python), `delimiter`, `decimal` sign."""
-
-    encoding: str
-    delimiter: str
-    decimal: Literal[".", ","] = "."
-
-    def normalize(self, cell: str) -> str:
-        """The cell with a decimal point; with a decimal comma, a point makes it no number."""
-        cell = cell.strip()
-        return cell if self.decimal == "." else cell.replace(".", "!").replace(",", ".")
-
-    def is_number(self, cell: str) -> bool:
-        """Whether the cell is a finite number."""
-        text = self.normalize(cell)
-        return _NUMBER.fullmatch(text) is not None and math.isfinite(float(text))
-
-
 class _Lines:
     """Lines of a CSV without comments. `number` is that of the last line, from 1."""
 
@@ -194,24 +181,16 @@ class _Lines:
                 raise TooLarge(f"{self._label}, line {self.number} has {MAX_LINE} characters or more", limit=MAX_LINE)
             if "\0" in line:
                 raise MalformedBody(f"{self._label} is not text: line {self.number} has a zero byte")
-            if line.startswith(("#", "%")) or (self.number == 1 and _SEPARATOR.fullmatch(line.strip())):
-                continue
-            yield line
-
-
-def _records(lines: Iterator[str] | Sequence[str], delimiter: str) -> Iterator[list[str]]:
-    """Records with at least one cell that is not blank."""
-    for record in csv.reader(lines, delimiter=delimiter, skipinitialspace=True):
-        if any(cell and not cell.isspace() for cell in record):
-            yield record
+            if not is_comment(line, self.number):
+                yield line
 
 
 def read_csv_batches(data: bytes, schema: TableSchema, batch_rows: int, label: str = "the table") -> Iterator[Table]:
     """The rows, at most `batch_rows` at a time; at least one row in all.
 
     Args:
-        data: comma, semicolon, tab or bar between cells; point or comma in numbers; UTF-8, UTF-16 or Windows-1252;
-            first lines in which no cell is a number are the header.
+        data: comma, semicolon, tab, bar or blanks between cells; point or comma in numbers; UTF-8, UTF-16 or
+            Windows-1252; first lines in which no cell is a number are the header.
     Raises:
         MalformedBody: it is no text, or quotes are not closed (400).
         TooLarge: a line is too long (413).
@@ -219,9 +198,10 @@ def read_csv_batches(data: bytes, schema: TableSchema, batch_rows: int, label: s
     """
     if not data.strip():
         raise InvalidInput(f"{label} is empty; rows of numbers are expected")
-    dialect = find_dialect(data, schema.count, label)
-    lines = _Lines(data, dialect.encoding, label)
-    records = _records(iter(lines), dialect.delimiter)
+    encoding = find_encoding(data, check_interruption)
+    dialect = _find_dialect(data, encoding, schema.count, label)
+    lines = _Lines(data, encoding, label)
+    records = read_records(lines, dialect.delimiter)
     try:
         yield from _read_records(records, lines, dialect, schema, batch_rows, label)
     except csv.Error as error:
@@ -237,13 +217,14 @@ def read_csv(data: bytes, schema: TableSchema, max_rows: int, label: str = "the 
     return table
 
 
-def count_cells(data: bytes, count: int, label: str = "the table") -> int:
+def estimate_cells(data: bytes, count: int, label: str = "the table") -> int:
     """Cells of a CSV, at most, before any is read."""
-    delimiter = find_dialect(data, count, label).delimiter.encode()
+    delimiter = _find_dialect(data, find_encoding(data, check_interruption), count, label).delimiter
+    marks = [b"\n", b"\r", *([b" ", b"\t"] if delimiter == " " else [delimiter.encode()])]
     cells = 1
     for start in range(0, len(data), _SLICE):
         part = data[start : start + _SLICE]
-        cells += part.count(delimiter) + part.count(b"\n") + part.count(b"\r")
+        cells += sum(map(part.count, marks))
         check_interruption()
     return cells
 
@@ -251,16 +232,16 @@ def count_cells(data: bytes, count: int, label: str = "the table") -> int:
 def _read_records(
     records: Iterator[list[str]], lines: _Lines, dialect: Dialect, schema: TableSchema, batch_rows: int, label: str
 ) -> Iterator[Table]:
-    head = [(lines.number, record) for record in islice(records, _HEAD_RECORDS)]
-    header_count = next((n for n, (_, row) in enumerate(head) if any(map(dialect.is_number, row))), len(head))
+    head = [(lines.number, record) for record in islice(records, HEAD_RECORDS)]
+    header_count = count_header_rows([row for _, row in head], dialect)
     if header_count == len(head):
         raise InvalidInput(f"{label} has no row with a number in it")
-    width = _count_cells(head[header_count][1])
-    header = _name_columns(head[0][1], width) if header_count else None
+    width = count_cells(head[header_count][1])
+    header = name_columns(head[0][1], width) if header_count else None
     if header is not None:
         width = max(width, len(header))
-    rows = [_strip(row, width) for _, row in head[header_count:]]
-    is_numeric = [_has_numbers([row[index] for row in rows if len(row) == width], dialect) for index in range(width)]
+    rows = [strip_row(row, width) for _, row in head[header_count:]]
+    is_numeric = [dialect.has_numbers(row[index] for row in rows if len(row) == width) for index in range(width)]
     chosen = choose_columns(header, is_numeric, schema, label)
     kept = set(chosen)
     carried = [index for index in range(width) if index not in kept]
@@ -275,7 +256,7 @@ def _read_records(
             yield lines.number, record
 
     for line, record in numbered_rows():
-        row = _strip(record, width)
+        row = strip_row(record, width)
         if len(row) != width:
             raise InvalidInput(f"{label}, line {line} has {len(row)} cells; the lines before have {width}")
         if len(numbers) == batch_rows:
@@ -304,99 +285,22 @@ def _to_numbers(
         if not dialect.is_number(row[index]):
             cell = row[index].strip()
             column = f'column "{header[index][:100]}"' if header is not None else f"column {index + 1}"
-            fault = "is a gap" if cell.lower() in _GAPS else "is not a number"
+            fault = "is a gap" if is_gap(cell) else "is not a number"
             raise InvalidInput(f'{label}, line {line}, {column}: "{cell[:40]}" {fault}; all numbers must be there')
     return np.array([float(dialect.normalize(row[index])) for index in chosen], np.float64)
 
 
-def _has_numbers(cells: Sequence[str], dialect: Dialect) -> bool:
-    """Whether half of the cells that are no gaps are numbers."""
-    filled = [cell for cell in cells if cell.strip().lower() not in _GAPS]
-    return bool(filled) and 2 * sum(map(dialect.is_number, filled)) >= len(filled)
-
-
-def _count_cells(row: Sequence[str]) -> int:
-    """Cells without the empty ones behind a delimiter at the row's end."""
-    width = len(row)
-    while width > 1 and not row[width - 1].strip():
-        width -= 1
-    return width
-
-
-def _name_columns(header: Sequence[str], width: int) -> list[str]:
-    """Names; a header one shorter than the rows is R's, whose first column are the rows' names."""
-    names = [name.strip() for name in header]
-    while len(names) > max(1, width) and not names[-1]:
-        names = names[:-1]
-    if len(names) == width - 1:
-        return ["", *names]
-    return names + [""] * (width - len(names))
-
-
-def _strip(row: list[str], width: int) -> list[str]:
-    while len(row) > width and not row[-1].strip():
-        row = row[:-1]
-    return row
-
-
-def find_dialect(data: bytes, count: int, label: str = "the table") -> Dialect:
-    """The dialect with which the first records are of numbers and equally long.
-
-    Args:
-        count: numbers that a row must have: it decides whether 12,5 is one number or two.
-    Raises:
-        TooLarge, MalformedBody: of the first lines.
-    """
-    encoding = _find_encoding(data)
+def _find_dialect(data: bytes, encoding: str, count: int, label: str) -> Dialect:
+    """Of the first lines; raises TooLarge, MalformedBody."""
     head: list[str] = []
     characters = 0
     for line in _Lines(data, encoding, label):
         head.append(line)
         characters += len(line)
-        if len(head) == _HEAD_RECORDS or characters > _HEAD_CHARACTERS:
+        if len(head) == HEAD_RECORDS or characters > _HEAD_CHARACTERS:
             break
-    declared = _SEPARATOR.match(data[:64].decode(encoding, "replace").lstrip("\ufeff"))
-    best, best_score = Dialect(encoding, ","), (-1.0, False, -1.0, 0)
-    for delimiter in [declared[1]] if declared and declared[1].isascii() else DELIMITERS:
-        try:
-            records = list(_records(head, delimiter))
-        except csv.Error:
-            continue
-        if not records:
-            continue
-        lengths = [_count_cells(record) for record in records]
-        length = max(set(lengths), key=lengths.count)
-        cells = [cell for record in records for cell in record[:length]]
-        for dialect in (Dialect(encoding, delimiter), Dialect(encoding, delimiter, ",")):
-            share = sum(map(dialect.is_number, cells)) / max(1, len(cells))
-            fits = share > 0 and max(map(len, records)) >= count
-            score = (round(share, 2) if fits else 0.0, length == count, lengths.count(length) / len(lengths), length)
-            if score > best_score:
-                best, best_score = dialect, score
-    return best
-
-
-def _find_encoding(data: bytes) -> str:
-    """By the byte order mark; without one UTF-16 if every other byte is 0, UTF-8 if it is that, else Windows-1252."""
-    for mark, encoding in (
-        (codecs.BOM_UTF8, "utf-8-sig"),
-        (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark it begins with
-        (codecs.BOM_UTF32_BE, "utf-32"),
-        (codecs.BOM_UTF16_LE, "utf-16"),
-        (codecs.BOM_UTF16_BE, "utf-16"),
-    ):
-        if data.startswith(mark):
-            return encoding
-    start = data[:4096]
-    if b"\0" in start:
-        return "utf-16-le" if start[1::2].count(0) > start[::2].count(0) else "utf-16-be"
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    try:
-        for position in range(0, len(data), _SLICE):
-            decoder.decode(data[position : position + _SLICE], position + _SLICE >= len(data))
-    except UnicodeDecodeError:
-        return "cp1252"
-    return "utf-8"
+    first_line = data[:64].decode(encoding, "replace").split("\n", 1)[0].split("\r", 1)[0]
+    return find_dialect(head, count=count, delimiter=find_declared_delimiter(first_line))
 
 
 # --- writing CSV ------------------------------------------------------------------------------------------

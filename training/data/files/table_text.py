@@ -4,7 +4,6 @@ path -> bytes -> unpacked (gzip, bzip2, xz, zstd, zip) -> decoded (UTF-8, UTF-16
 """
 
 import bz2
-import codecs
 import gzip
 import io
 import lzma
@@ -14,19 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from service.model.files.table_dialect import find_encoding
 from training.data.memory import GIB, free_memory
 from training.errors import DataError
 
 CHUNK = 1 << 20  # bytes
 MEMORY_SHARE = 4  # text, the same decoded, and its numbers
 
-_BYTE_ORDER_MARKS = (  # UTF-32 before UTF-16, whose mark it begins with
-    (codecs.BOM_UTF8, "utf-8-sig", "UTF-8"),
-    (codecs.BOM_UTF32_LE, "utf-32", "UTF-32"),
-    (codecs.BOM_UTF32_BE, "utf-32", "UTF-32"),
-    (codecs.BOM_UTF16_LE, "utf-16", "UTF-16"),
-    (codecs.BOM_UTF16_BE, "utf-16", "UTF-16"),
-)
+_ENCODING_NAMES = {
+    "utf-8": "UTF-8", "utf-8-sig": "UTF-8", "utf-16": "UTF-16", "utf-16-le": "UTF-16", "utf-16-be": "UTF-16",
+    "utf-32": "UTF-32", "cp1252": "Windows-1252", "latin-1": "Latin-1",
+}  # fmt: skip
+_UNMARKED = {"utf-16-le", "utf-16-be"}  # found by bytes of zero, which other files than text have too
 _GZIP, _BZIP2, _XZ, _ZSTD, _ZIP = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"PK\x03\x04"
 _WORKBOOK_MEMBERS = {"[Content_Types].xml", "mimetype"}  # of .xlsx and .ods, which are zip files too
 
@@ -106,23 +104,11 @@ def _read_stream(stream: Any, path: Path) -> bytes:
 
 def _decode(data: bytes, path: Path) -> tuple[str, str]:
     """The text and the name of its encoding."""
-    for mark, codec, name in _BYTE_ORDER_MARKS:
-        if data.startswith(mark):
-            try:
-                return data.decode(codec), name
-            except UnicodeDecodeError as error:
-                raise DataError(f"{path} cannot be read as text: it begins as {name}, but {error.reason}") from error
-    start = data[:4096]
-    if b"\0" in start:  # UTF-16 without a mark: of digits every other byte is 0
-        codec = "utf-16-le" if start[1::2].count(0) > start[::2].count(0) else "utf-16-be"
-        try:
-            return data.decode(codec), "UTF-16"
-        except UnicodeDecodeError as error:
-            raise DataError(f"{path} is not text: it has zero bytes") from error
+    codec = find_encoding(data)
+    name = _ENCODING_NAMES[codec]
     try:
-        return data.decode("utf-8"), "UTF-8"
-    except UnicodeDecodeError:
-        try:
-            return data.decode("cp1252"), "Windows-1252"
-        except UnicodeDecodeError:
-            return data.decode("latin-1"), "Latin-1"
+        return data.decode(codec), name
+    except UnicodeDecodeError as error:
+        if codec in _UNMARKED:
+            raise DataError(f"{path} is not text: it has zero bytes") from error
+        raise DataError(f"{path} cannot be read as text: it begins as {name}, but {error.reason}") from error

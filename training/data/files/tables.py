@@ -9,6 +9,7 @@ columns are left out and named. A word among numbers and a gap are refused with 
 """
 
 import csv
+import io
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,19 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from service.model.files.table_dialect import (
+    AmbiguousRows,
+    Dialect,
+    count_cells,
+    count_header_rows,
+    find_declared_delimiter,
+    find_dialect,
+    is_comment,
+    is_gap,
+    name_columns,
+    read_records,
+    strip_row,
+)
 from training.data.files.stored_samples import StoredSamples, join_names
 from training.data.files.table_text import TableText, read_text
 from training.errors import DataError
@@ -31,37 +45,14 @@ Floats = NDArray[np.float64]
 CSV_SUFFIXES = {".csv", ".tsv", ".txt", ".dat"}
 PARQUET_SUFFIXES = {".parquet", ".pq"}
 WORKBOOK_SUFFIXES = {".xlsx", ".xls", ".xlsm", ".ods", ".numbers"}
-DELIMITERS = (",", ";", "\t", "|", " ")
-GAPS = {"", "na", "n/a", "#n/a", "nan", "null", "none", "-", "?", "inf", "-inf", "+inf", "infinity", "-infinity"}
 SAMPLE_RECORDS = 1000  # by which delimiter, header and kinds of columns are found
 CHUNK_ROWS = 4096
 FEW_KINDS = 20  # whole numbers of a column that may be a label
 LEAVE_OUT = (
     "fill the cell, leave the column out (--set 'data.ignore=[...]'), or such rows (--set data.leave_out_damaged=true)"
 )
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-_NUMBER_WITH_COMMA = re.compile(r"[+-]?(\d+,\d*|,\d+)([eE][+-]?\d+)?")
 _TIME = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}|\d{1,2}:\d{2}")
-_ONE_OR_TWO = re.compile(r"[+-]?\d+,\d+")
 _DELIMITER_NAMES = {"\t": "tab", " ": "blanks"}
-
-
-@dataclass(frozen=True)
-class Dialect:
-    """How a CSV is written: `delimiter`; `decimal` sign."""
-
-    delimiter: str
-    decimal: Literal[".", ","]
-
-    def is_number(self, cell: str) -> bool:
-        """Whether the cell is a finite number."""
-        text = self.normalize(cell)
-        return _NUMBER.fullmatch(text) is not None and math.isfinite(float(text))
-
-    def normalize(self, cell: str) -> str:
-        """The cell with a decimal point; with a decimal comma, a point makes it no number."""
-        cell = cell.strip()
-        return cell if self.decimal == "." else cell.replace(".", "!").replace(",", ".")
 
 
 @dataclass
@@ -120,161 +111,89 @@ def read_table(path: Path, data: AutoencoderData) -> StoredSamples:
 # --- CSV -------------------------------------------------------------------------------------------------
 
 
-class _Records:
-    """The records of a CSV, without blank lines and comments; `line` is that of the last record, from 1."""
+class _Lines:
+    """Lines of a CSV without comments, which are counted; `number` is that of the last line, from 1."""
 
-    def __init__(self, text: str, delimiter: str) -> None:
-        self.line = 0
-        self.comments = 0
-        self._delimiter = delimiter
+    def __init__(self, text: str) -> None:
+        self.number = self.comments = 0
         self._text = text
 
-    def __iter__(self) -> Iterator[list[str]]:
-        for record in csv.reader(self._lines(), delimiter=self._delimiter, skipinitialspace=self._delimiter != " "):
-            if any(cell.strip() for cell in record):
-                yield record
-
-    def _lines(self) -> Iterator[str]:
-        for line in self._text.splitlines(keepends=True):
-            self.line += 1
-            if line.startswith(("#", "%")) or (self.line == 1 and re.fullmatch(r"sep=.", line.strip())):
+    def __iter__(self) -> Iterator[str]:
+        for line in io.StringIO(self._text, newline=None):
+            self.number += 1
+            if is_comment(line, self.number):
                 self.comments += 1
-                continue
-            # blanks may be several, and before and behind a row
-            yield re.sub(r"[ \t]+", " ", line.strip()) + "\n" if self._delimiter == " " else line
+            else:
+                yield line
 
 
 def _read_csv(path: Path, source: TableText, data: AutoencoderData) -> StoredSamples:
     dialect = _find_dialect(source.text, data, path)
-    records = _Records(source.text, dialect.delimiter)
+    lines = _Lines(source.text)
+    rows = read_records(lines, dialect.delimiter)
     try:
-        rows = iter(records)
-        first_rows = [(records.line, row) for row in islice(rows, SAMPLE_RECORDS)]
-        header_count = next(
-            (n for n, (_, row) in enumerate(first_rows) if not _is_header(row, dialect)), len(first_rows)
-        )
+        first_rows = [(lines.number, row) for row in islice(rows, SAMPLE_RECORDS)]
+        header_count = count_header_rows([row for _, row in first_rows], dialect)
         samples = [row for _, row in first_rows[header_count:]]
         if not samples:
             raise DataError(f"{path} has no row with a number in it")
-        columns = _name_columns(first_rows[0][1] if header_count else None, samples[0])
+        columns = _name_columns(first_rows[0][1] if header_count else None, samples[0], path)
         width = len(columns.names)
-        samples = [_strip_row(row, width) for row in samples]
+        samples = [strip_row(row, width) for row in samples]
         columns.kinds = [_find_kind([row[i] for row in samples if len(row) == width], dialect) for i in range(width)]
         _choose_columns(columns, samples, data, path)
         converter = _RowConverter(columns, dialect)
         for line, row in first_rows[header_count:]:
-            converter.add(line, _strip_row(row, width))
+            converter.add(line, strip_row(row, width))
         for row in rows:
-            converter.add(records.line, _strip_row(row, width))
+            converter.add(lines.number, strip_row(row, width))
     except csv.Error as error:
-        raise DataError(f"{path}, line {records.line}: {error}") from error
+        raise DataError(f"{path}, line {lines.number}: {error}") from error
     details = [f"header: {'no' if not header_count else 'yes' if header_count == 1 else f'{header_count} lines'}"]
     if dialect.delimiter != "," and width > 1:
         details.append(f"delimiter {_DELIMITER_NAMES.get(dialect.delimiter, dialect.delimiter)}")
     if dialect.decimal == ",":
         details.append("decimal comma")
     details += source.remarks
-    left_out = [f"{records.comments} comment lines"] if records.comments else []
+    left_out = [f"{lines.comments} comment lines"] if lines.comments else []
     return _finish(path, columns, converter, details, left_out, data)
 
 
 def _find_dialect(text: str, data: AutoencoderData, path: Path) -> Dialect:
-    """The delimiter with which the first records are equally long and of numbers, and the decimal sign.
-
-    Raises:
-        DataError: rows such as 12,5 may be one number or two.
-    """
-    lines = [line for line in text.splitlines()[:SAMPLE_RECORDS] if line.strip() and not line.startswith(("#", "%"))]
+    """By the first lines and what the recipe says; DataError if there are none, or 12,5 may be one number or two."""
+    lines = [line for line in islice(_Lines(text), SAMPLE_RECORDS) if line.strip()]
     if not lines:
         raise DataError(f"{path} has no row with a number in it")
-    declared = re.fullmatch(r"sep=(.)", text.split("\n", 1)[0].strip("\r\n"))  # as Excel writes it
-    delimiter = data.delimiter or (declared[1] if declared else None)
-    candidates = [delimiter] if delimiter else list(DELIMITERS)
-    best, best_score = Dialect(delimiter or ("," if data.decimal != "," else ";"), data.decimal or "."), (0.0, 0.0, 0)
-    for candidate in candidates:
-        try:
-            records = list(islice(_Records("\n".join(lines), candidate), 100))
-        except csv.Error:
-            continue
-        lengths = [len(record) for record in records]
-        length = max(set(lengths), key=lengths.count)
-        if length < 2:
-            continue
-        cells = [cell.strip() for record in records if len(record) == length for cell in record]
-        for decimal in (
-            (data.decimal,) if data.decimal else ((".",) if candidate == "," and '"' not in text else (".", ","))
-        ):
-            dialect = Dialect(candidate, decimal)
-            share = sum(dialect.is_number(cell) for cell in cells) / max(1, len(cells))
-            score = (round(share, 2), lengths.count(length) / len(lengths), length)
-            if score > best_score:
-                best, best_score = dialect, score
-    if delimiter is None and best.delimiter in {",", ";"} and best_score[2] in (0, 2):
-        return _judge_single_column(lines, best, data, path)
-    return best
+    delimiter = data.delimiter or find_declared_delimiter(text.split("\n", 1)[0])
+    has_other_columns = data.label_column is not None or bool(data.ignore)
+    try:
+        return find_dialect(lines, delimiter=delimiter, decimal=data.decimal, has_other_columns=has_other_columns)
+    except AmbiguousRows as error:
+        raise DataError(
+            f"{path}: {error} is one number with a decimal comma, or two numbers; say which: "
+            "--set 'data.decimal=\",\"' or --set 'data.decimal=\".\"'"
+        ) from error
 
 
-def _judge_single_column(lines: Sequence[str], best: Dialect, data: AutoencoderData, path: Path) -> Dialect:
-    """Rows of digits, a comma and digits: one number with a decimal comma, two numbers, or not to be known."""
-    rows = [line.strip().strip('"') for line in lines]
-    header = rows[0] if not _ONE_OR_TWO.fullmatch(rows[0]) else None
-    rows = rows[1:] if header is not None else rows
-    if not rows or not all(_ONE_OR_TWO.fullmatch(row) or _NUMBER.fullmatch(row) for row in rows):
-        return best
-    fractions = [row.split(",") for row in rows if "," in row]
-    if not fractions:
-        return best
-    one = Dialect(";", ",")
-    if data.decimal == ",":
-        return one
-    is_decimal = (
-        len(fractions) < len(rows)  # some rows have no comma
-        or (header is not None and "," not in header)
-        or any(whole == "-0" or (len(fraction) > 1 and fraction.startswith("0")) for whole, fraction in fractions)
-    )
-    if is_decimal:
-        return one
-    if data.decimal == "." or header is not None or data.label_column is not None or data.ignore:
-        return best
-    raise DataError(
-        f"{path}: {rows[0]} is one number with a decimal comma, or two numbers; say which: "
-        "--set 'data.decimal=\",\"' or --set 'data.decimal=\".\"'"
-    )
-
-
-def _is_header(row: Sequence[str], dialect: Dialect) -> bool:
-    """Whether no cell is a number, and not all are gaps."""
-    return not any(dialect.is_number(cell) for cell in row) and any(cell.strip().lower() not in GAPS for cell in row)
-
-
-def _name_columns(header: Sequence[str] | None, first_row: Sequence[str]) -> Columns:
-    """Names from the header; a header one shorter than the rows is R's, whose first column are the rows' names."""
-    width = len(first_row)
+def _name_columns(header: Sequence[str] | None, first_row: Sequence[str], path: Path) -> Columns:
+    """Names from the header; numbers from 0 without one."""
+    width = count_cells(first_row)
     if header is None:
-        while width > 1 and not first_row[width - 1].strip():
-            width -= 1  # behind a delimiter at the end of the row
         return Columns([str(index) for index in range(width)], has_header=False)
-    names = [name.strip() for name in header]
-    if len(names) == width - 1 and first_row[-1].strip():
-        names = ["", *names]
-    while len(names) > 1 and not names[-1] and (len(names) > width or not first_row[-1].strip()):
-        names = names[:-1]
-    return Columns(names, has_header=True)
-
-
-def _strip_row(row: list[str], width: int) -> list[str]:
-    """Without the empty cells behind a delimiter at its end."""
-    while len(row) > width and not row[-1].strip():
-        row = row[:-1]
-    return row
+    if (count := count_cells(header)) < width - 1:
+        raise DataError(
+            f"{path}: its first line has {count} cell{'s' * (count != 1)}, its rows have {width}; give each "
+            "column a name, or begin lines that are no part of the table with #"
+        )
+    return Columns(name_columns(header, width), has_header=True)
 
 
 def _find_kind(cells: Sequence[str], dialect: Dialect) -> Kind:
     """By the cells that are no gaps: numbers, if half of them are."""
-    filled = [cell.strip() for cell in cells if cell.strip().lower() not in GAPS]
+    filled = [cell.strip() for cell in cells if not is_gap(cell)]
     if not filled:
         return "empty"
-    if 2 * sum(dialect.is_number(cell) for cell in filled) >= len(filled):
+    if dialect.has_numbers(filled):
         return "number"
     return "times" if sum(_TIME.match(cell) is not None for cell in filled) * 2 > len(filled) else "words"
 
@@ -305,7 +224,7 @@ class _RowConverter:
             cell = row[index]
             if not self._dialect.is_number(cell):
                 word = cell.strip()
-                fault = "is a gap" if word.lower() in GAPS else "is not a number"
+                fault = "is a gap" if is_gap(word) else "is not a number"
                 self.problems.append((line, f'{self._columns.describe(index)}: "{word[:40]}" {fault}'))
                 return
             numbers.append(float(self._dialect.normalize(cell)))
