@@ -149,8 +149,8 @@ def a4(package: Path, rounds: int = 3) -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--pages", type=Path, default=Path("models/pages/2"))
-    parser.add_argument("--photos", type=Path, default=Path("models/photos/2"))
+    parser.add_argument("--pages", type=Path, default=Path("models/pages/3"))
+    parser.add_argument("--photos", type=Path, default=Path("models/photos/3"))
     parser.add_argument("--tile", type=int, default=Settings().tile)
     parser.add_argument("--json", type=Path, help="also write the numbers here")
     asked = parser.parse_args()

@@ -304,7 +304,7 @@ def write_sheet(page: Page, result: Image, folder: Path) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.pages", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--package", type=Path, default=Path("models/pages/2"))
+    parser.add_argument("--package", type=Path, default=Path("models/pages/3"))
     parser.add_argument("--data", type=Path, help="the folder of pages (default: pages-wild in a data folder)")
     parser.add_argument("--tasks", default=",".join(TASKS), help="some of them, with commas between")
     parser.add_argument("--sheets", type=Path, help="write contact sheets of all pages into this folder")

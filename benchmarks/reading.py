@@ -115,7 +115,7 @@ def count_errors(read_text: str, text: str) -> tuple[int, int]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--package", type=Path, default=Path("models/pages/2"))
+    parser.add_argument("--package", type=Path, default=Path("models/pages/3"))
     parser.add_argument("--json", type=Path, help="also write the numbers here")
     asked = parser.parse_args()
     model = Model(read(asked.package), "cpu", cores=2)

@@ -30,8 +30,8 @@ def draw(folder: Path) -> None:
     drawings = np.asarray(Image.open(ROOT / "service" / "web" / "static" / "drawings.png"))
     samples = np.stack(np.split(drawings, drawings.shape[1] // SIDE, axis=1))[..., None]  # [N,28,28,1]
     front().save(folder / "front.jpg", quality=88)
-    for name, picture in (("kinds", kinds(samples)), ("noise", noise(samples)), ("walk", walk(samples))):
-        (folder / f"{name}.png").write_bytes(picture)
+    for name, drawing in (("kinds", kinds(samples)), ("noise", noise(samples)), ("walk", walk(samples))):
+        (folder / f"{name}.png").write_bytes(drawing.picture)
 
 
 def front() -> Image.Image:

@@ -330,7 +330,7 @@ def test_any_document_is_one_link_from_the_readme_and_any_fact_two() -> None:
         assert {name_document(path) for path in others if path != readme} <= linked
 
 
-EARLIER_RECIPES: dict[str, str] = {"photos/2": "c6977280"}
+EARLIER_RECIPES: dict[str, str] = {}
 """Package -> the first digits of the digest of the recipe that made it, where the recipe has changed since."""
 
 

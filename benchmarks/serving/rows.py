@@ -14,7 +14,7 @@ from service.codecs import images
 from service.imaging.picture import Picture
 
 SPARSE = "sparse features 16k of 2304"
-CATS, PHOTOS, PAGES = Path("models/cats-stacked/1"), Path("models/photos/2"), Path("models/pages/2")
+CATS, PHOTOS, PAGES = Path("models/cats-stacked/1"), Path("models/photos/3"), Path("models/pages/3")
 
 
 @dataclass(frozen=True)
