@@ -215,7 +215,7 @@ def read_bounds() -> dict[str, int]:
 
 def allowed_memory(settings: Mapping[str, int]) -> int:
     """Bytes, by the formula of docs/deploy.md."""
-    constant = 256 * MIB + 384 * MIB * settings["workers"]
+    constant = 256 * MIB + 640 * MIB * settings["workers"]
     return constant + 2 * settings["max_inside_bytes"] + 27 * settings["max_inside_pixels"]
 
 

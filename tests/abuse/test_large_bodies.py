@@ -280,7 +280,7 @@ def test_what_docker_compose_lets_in_fits_into_four_gibibytes() -> None:
     bounds = costs.read_bounds()
     assert costs.allowed_memory(bounds) < 4096 * MIB
     text = Path("docs/deploy.md").read_text()
-    assert "256 MiB and 384 MiB for each worker, twice `MAX_INSIDE_BYTES`, 27 bytes for each" in text
+    assert "256 MiB and 640 MiB for each worker, twice `MAX_INSIDE_BYTES`, 27 bytes for each" in text
 
 
 def test_mutants_differ_and_can_be_sent() -> None:

@@ -58,7 +58,7 @@ def longest_request(chosen: Settings) -> float:
 
 def most_memory(chosen: Settings, workers: int) -> float:
     """Bytes that the service holds when as much as may be is inside; how it was measured: deploy/bounds.env."""
-    return (256 + 384 * workers) * MIB + 2 * chosen.max_inside_bytes + 27 * chosen.max_inside_pixels
+    return (256 + 640 * workers) * MIB + 2 * chosen.max_inside_bytes + 27 * chosen.max_inside_pixels
 
 
 def bytes_of(size: str) -> int:
