@@ -5,6 +5,8 @@ All modules of the service take `pyvips` from here, so that it is set up before 
 
 import logging
 import os
+import sys
+from typing import Any
 
 from service.codecs.formats import IMAGE_FORMATS
 from service.codecs.image_formats import jpeg
@@ -16,6 +18,22 @@ os.environ["LIBTIFF_JPEG_MAX_ALLOWED_SCAN_NUMBER"] = str(jpeg.SCANS_OF_LARGEST) 
 import pyvips
 
 __all__ = ["pyvips"]
+
+
+def decode_text(pointer: Any) -> str:
+    """A C string as text, bytes that are no UTF-8 as "\ufffd": messages and metadata quote what a file holds.
+
+    pyvips's own function raises UnicodeDecodeError there, in place of its error, and in the callback that logs.
+    """
+    if pointer == pyvips.ffi.NULL:
+        return "NULL"
+    text = pyvips.ffi.string(pointer)
+    return text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
+
+
+for _module in [module for name, module in sys.modules.items() if name.partition(".")[0] == "pyvips"]:
+    if hasattr(_module, "_to_string"):
+        _module._to_string = decode_text  # type: ignore[attr-defined]
 
 # Every image is read once: nothing to cache.
 pyvips.cache_set_max(0)

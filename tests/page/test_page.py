@@ -392,6 +392,10 @@ def test_the_words_in_figures_are_in_the_language_of_the_page(visit: Visit) -> N
     page.wait_for_selector("#card-pictures .main img[src$='reconstructions.png']")
 
 
+NAMES = ("Alan Diggs", "Malene Thyssen", "ibm-max-city", "ibm-max-7-action-athlete-896567")
+"""Of photographs and their authors, in the figures of `photos`."""
+
+
 def test_korean_has_the_words_of_all_figures(visit: Visit) -> None:
     page = visit("cats-stacked", language="ko")
     words = {
@@ -405,10 +409,10 @@ def test_korean_has_the_words_of_all_figures(visit: Visit) -> None:
     assert {"original", "epoch", "506 held-out samples", "PCA 32, clamped 0.04842"} < words
     script = "(texts) => import('/page/translations.js').then((m) => texts.map((text) => m.translateLabel(text)))"
     numbered = {"pretraining, layer 2", "12 held-out samples", "mean 1.5e-05", "PCA 8, clamped 0.0169"}
-    texts = sorted(words | numbered | {"Alan Diggs", "class 3"})
+    texts = sorted(words | numbered | {*NAMES, "class 3"})
     translations = dict(zip(texts, page.evaluate(script, texts), strict=True))
     same = {text for text, translation in translations.items() if text == translation}
-    assert {text for text in same if not text.startswith("PCA ")} == {"Alan Diggs", "class 3"}  # names stay
+    assert {text for text in same if not text.startswith("PCA ")} == {*NAMES, "class 3"}  # names stay
     assert translations["mean 1.5e-05"] == "평균 1.5e-05"
     assert translations["PCA 8, clamped 0.0169"] == "PCA 8, 범위 제한 0.0169"
     assert translations["506 held-out samples"] == "시험용 표본 506개"
