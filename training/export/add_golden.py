@@ -6,14 +6,11 @@ Graphs and their digests stay as they are. The pair holds what the graphs answer
 that is known to be good.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 from service.model import golden, package
-from service.model.errors import PackageError
-from training.engine import checkpoint
-from training.errors import DiskError
+from training.export import package_changes
 
 
 def add(directory: Path) -> bool:
@@ -28,26 +25,16 @@ def add(directory: Path) -> bool:
         return False
     entry, data = golden.create(source)
     facts = source.manifest.model_copy(update={"golden": entry})
-    checkpoint.write_atomically(directory / entry.file, data, "the golden pair")
-    # the manifest comes last: until it is written, the package is as it was
-    checkpoint.write_atomically(directory / package.MANIFEST, package.to_json(facts), "the manifest")
-    package.read(directory)
+    package_changes.write(directory, facts, [(entry.file, data, "the golden pair")])
     return True
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.export.add_golden", description=(__doc__ or "").splitlines()[0]
-    )
-    parser.add_argument("packages", nargs="+", type=Path, metavar="models/NAME/VERSION")
-    for directory in parser.parse_args(arguments).packages:
-        try:
-            is_added = add(directory.absolute())
-        except (PackageError, OSError, DiskError) as error:
-            sys.stderr.write(f"training.export.add_golden: {error}\n")
-            return 2
-        sys.stdout.write(f"{directory}: {'golden pair added' if is_added else 'has a golden pair already'}\n")
-    return 0
+    def change(directory: Path) -> str:
+        return "golden pair added" if add(directory) else "has a golden pair already"
+
+    asked = package_changes.build_parser("training.export.add_golden", __doc__).parse_args(arguments)
+    return package_changes.run("training.export.add_golden", asked.packages, change)
 
 
 if __name__ == "__main__":

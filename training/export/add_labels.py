@@ -6,7 +6,6 @@ manifest -> words that its figures can hold -> each drawn alone -> found in the 
 Figures stay as they are. Words that are not found stay in English on the page.
 """
 
-import argparse
 import io
 import re
 import sys
@@ -22,11 +21,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.model import package
-from service.model.errors import PackageError
 from service.model.manifest import Label, Manifest
-from training.engine import checkpoint
-from training.errors import DiskError
 from training.evaluation import figures
+from training.export import package_changes
 
 BLUR = 1.0  # standard deviation, pixels: letters lie between pixels, and look different at each place
 TOLERANCE = 0.1  # squared difference of a word's pixels to those of the word alone, by the squares of its ink
@@ -68,8 +65,7 @@ def add(directory: Path) -> int | None:
     found = {path.name: find_labels(path, facts) for path in sorted(directory.iterdir()) if _is_figure(path)}
     labels = {name: words for name, words in found.items() if words}
     facts = facts.model_copy(update={"labels": labels})
-    checkpoint.write_atomically(directory / package.MANIFEST, package.to_json(facts), "the manifest")
-    package.read(directory)
+    package_changes.write(directory, facts)
     return sum(map(len, labels.values()))
 
 
@@ -184,20 +180,13 @@ def _draw_word(text: str, style: Style) -> tuple[Pixels, Label]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.export.add_labels",
-        description="Adds the places of the words in its figures to a package that has none.",
-    )
-    parser.add_argument("packages", nargs="+", type=Path, metavar="models/NAME/VERSION")
-    for directory in parser.parse_args(arguments).packages:
-        try:
-            count = add(directory.absolute())
-        except (PackageError, OSError, DiskError) as error:
-            sys.stderr.write(f"training.export.add_labels: {error}\n")
-            return 2
-        result = "has places of words already" if count is None else f"places of {count} words added"
-        sys.stdout.write(f"{directory}: {result}\n")
-    return 0
+    def change(directory: Path) -> str:
+        count = add(directory)
+        return "has places of words already" if count is None else f"places of {count} words added"
+
+    description = "Adds the places of the words in its figures to a package that has none."
+    asked = package_changes.build_parser("training.export.add_labels", description).parse_args(arguments)
+    return package_changes.run("training.export.add_labels", asked.packages, change)
 
 
 if __name__ == "__main__":

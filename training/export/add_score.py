@@ -6,21 +6,19 @@ Nothing is trained again; graphs and their digests stay as they are. The data mu
 samples in each split.
 """
 
-import argparse
 import sys
 from pathlib import Path
 from typing import get_args
 
 from service.model import package
-from service.model.errors import PackageError
 from service.model.manifest import Component
 from service.model.runtime import Model
 from training import recipe as recipes
 from training.data import datasets
 from training.data.datasets import Dataset
-from training.engine import checkpoint
 from training.errors import TrainingError
 from training.evaluation import scores
+from training.export import package_changes
 
 
 def add(
@@ -54,31 +52,23 @@ def add(
     seed = facts.training.seed
     entry, content = scores.choose(Model(source, "cpu"), data.train, data.validation, data.test, seed, wanted)
     changed = facts.model_copy(update={"score": entry})
-    checkpoint.write_atomically(directory / entry.file, content, "the score")
-    # the manifest comes last: until it is written, a package without a score is as it was
-    checkpoint.write_atomically(directory / package.MANIFEST, package.to_json(changed), "the manifest")
-    package.read(directory)
+    package_changes.write(directory, changed, [(entry.file, content, "the score")])
     return entry.name
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.export.add_score", description=(__doc__ or "").splitlines()[0]
-    )
-    parser.add_argument("packages", nargs="+", type=Path, metavar="models/NAME/VERSION")
+    parser = package_changes.build_parser("training.export.add_score", __doc__)
     parser.add_argument("--replace", action="store_true", help="choose a score that is there again")
     parser.add_argument(
         "--score", choices=get_args(Component), help="this one instead of the best, for a small package"
     )
     options = parser.parse_args(arguments)
-    for directory in options.packages:
-        try:
-            name = add(directory.absolute(), is_replaced=options.replace, wanted=options.score)
-        except (PackageError, OSError, TrainingError) as error:
-            sys.stderr.write(f"training.export.add_score: {error}\n")
-            return 2
-        sys.stdout.write(f"{directory}: {'has a score already' if name is None else f'score {name}'}\n")
-    return 0
+
+    def change(directory: Path) -> str:
+        name = add(directory, is_replaced=options.replace, wanted=options.score)
+        return "has a score already" if name is None else f"score {name}"
+
+    return package_changes.run("training.export.add_score", options.packages, change)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ Training imports this module and has no rules of its own, so a table is read as 
 
 from service.codecs.table_formats.dialect import (
     AmbiguousRows,
-    DecimalSign,
     Dialect,
     count_cells,
     count_header_rows,
@@ -23,7 +22,6 @@ from service.codecs.table_formats.dialect import (
 
 __all__ = [
     "AmbiguousRows",
-    "DecimalSign",
     "Dialect",
     "count_cells",
     "count_header_rows",

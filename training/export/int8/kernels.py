@@ -19,9 +19,7 @@ maximum over 17 x 17 of `pages` 2 instead of 29 (onnxruntime 1.32, one core of a
 `python -m training.export.int8.kernels models/NAME/VERSION` rewrites the graph of a package that was exported before.
 """
 
-import argparse
 import hashlib
-import json
 import sys
 from pathlib import Path
 
@@ -31,9 +29,7 @@ import onnxruntime
 from onnx import helper
 
 from service.model import package
-from service.model.errors import PackageError
-from training.engine import checkpoint
-from training.errors import DiskError
+from training.export import package_changes
 from training.export.int8.graph_editing import (
     add_constant,
     find_consumers,
@@ -239,29 +235,19 @@ def fit_package(directory: Path) -> bool:
     fitted = None if graph is None else fit_to_kernels(graph)
     if fitted is None or fitted == graph:
         return False
-    facts = source.manifest.model_dump(mode="json", exclude_none=True)
-    entry = facts["graphs"]["denoiser-int8"]
-    entry["sha256"] = hashlib.sha256(fitted).hexdigest()
-    text = json.dumps(facts, indent=2, ensure_ascii=False)
-    checkpoint.write_atomically(directory / entry["file"], fitted, "the int8 graph")
-    checkpoint.write_atomically(directory / package.MANIFEST, (text + "\n").encode(), "the manifest")
-    package.read(directory)
+    entry = source.manifest.graphs["denoiser-int8"]
+    entry = entry.model_copy(update={"sha256": hashlib.sha256(fitted).hexdigest()})
+    facts = source.manifest.model_copy(update={"graphs": {**source.manifest.graphs, "denoiser-int8": entry}})
+    package_changes.write(directory, facts, [(entry.file, fitted, "the int8 graph")])
     return True
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.export.int8.kernels", description=(__doc__ or "").splitlines()[0]
-    )
-    parser.add_argument("packages", nargs="+", type=Path, metavar="models/NAME/VERSION")
-    for directory in parser.parse_args(arguments).packages:
-        try:
-            is_rewritten = fit_package(directory.absolute())
-        except (PackageError, OSError, DiskError) as error:
-            sys.stderr.write(f"training.export.int8.kernels: {error}\n")
-            return 2
-        sys.stdout.write(f"{directory}: {'int8 graph rewritten' if is_rewritten else 'nothing to rewrite'}\n")
-    return 0
+    def change(directory: Path) -> str:
+        return "int8 graph rewritten" if fit_package(directory) else "nothing to rewrite"
+
+    asked = package_changes.build_parser("training.export.int8.kernels", __doc__).parse_args(arguments)
+    return package_changes.run("training.export.int8.kernels", asked.packages, change)
 
 
 if __name__ == "__main__":
