@@ -119,17 +119,21 @@ def _objective(recipe: DenoiserRecipe, data: RestorationData, supervision: SelfS
 
 
 def _revive(denoiser: Denoiser, recipe: DenoiserRecipe, data: RestorationData) -> None:
-    """Before a long run: channels that are silent on REVIVAL_PATCHES noisy patches are drawn anew."""
-    generator = torch.Generator().manual_seed(recipe.seed)
-    chosen = torch.randperm(len(data.train), generator=generator)[:REVIVAL_PATCHES]
-    batches = PairBatches(data.train, _corruptions(recipe, data), torch.device("cpu"), processes=0)
-    crops = RandomCrops(with_changes(recipe, {"corruption": _dump(recipe, data)}), paired=data.is_paired)
-    (batch,) = batches.load([chosen], generator)
-    _, noisy = crops(batch[0], generator, batch[1])
-    count = denoiser.revive(noisy)
+    """Before a long run: channels that are silent on REVIVAL_PATCHES noisy crops are drawn anew."""
+    count = denoiser.revive(_draw_noisy_crops(recipe, data, REVIVAL_PATCHES))
     if count and distributed.is_main_process():
         sentence = f"{recipe.name}: {count} channels of the start gave 0 everywhere, and were drawn anew"
         print(sentence, file=sys.stderr)  # noqa: T201
+
+
+def _draw_noisy_crops(recipe: DenoiserRecipe, data: RestorationData, count: int) -> torch.Tensor:
+    """At most `count` training crops with the recipe's noise, float32 [N,C,h,w] in 0..1, the same each time."""
+    generator = torch.Generator().manual_seed(recipe.seed)
+    chosen = torch.randperm(len(data.train), generator=generator)[:count]
+    batches = PairBatches(data.train, _corruptions(recipe, data), torch.device("cpu"))
+    patches, is_pair = next(batches.load([chosen], generator))
+    crops = RandomCrops(with_changes(recipe, {"corruption": _dump(recipe, data)}), paired=data.is_paired)
+    return crops(patches, generator, is_pair)[1]
 
 
 def _corruptions(recipe: DenoiserRecipe, data: RestorationData) -> tuple[Corruption, ...]:
@@ -354,13 +358,8 @@ def _quantize(
     section = recipe.quantization
     if section is None or data.bits == 16:
         return None
-    generator = torch.Generator().manual_seed(recipe.seed)
-    order = torch.randperm(len(data.train), generator=generator)[: section.calibration]
-    batches = PairBatches(data.train, _corruptions(recipe, data), torch.device("cpu"))
-    patches, is_pair = next(batches.load([order], generator))
-    crops = RandomCrops(with_changes(recipe, {"corruption": _dump(recipe, data)}), paired=data.is_paired)
-    _, noisy = crops(patches, generator, is_pair)
-    calibration = [to_uint8(image) for image in noisy.permute(0, 2, 3, 1).numpy()]
+    noisy_crops = _draw_noisy_crops(recipe, data, section.calibration)
+    calibration = [to_uint8(image) for image in noisy_crops.permute(0, 2, 3, 1).numpy()]
 
     def error(candidate: bytes) -> float:
         denoise = quantization.onnx_denoiser(candidate)

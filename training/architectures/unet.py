@@ -148,6 +148,7 @@ class Denoiser(nn.Module):
             x = self.decoder[level](self.enlarge[level](x) + skips[level])
         return image + self._shuffle(self.last(x))
 
+    @torch.no_grad()
     def revive(self, image: Tensor) -> int:
         """Draw all channels anew that are silent for `image` [N,C,H,W] in 0..1, without a change of its output.
 
